@@ -1,0 +1,2 @@
+//! The Patchbay SIP router.
+fn main() {}
