@@ -3,7 +3,7 @@
 //! Four questions leave the core: send, hook, resolve, store. Their answers come back as inputs with the same id; an
 //! answer to an id that is gone is ignored.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -79,6 +79,9 @@ pub struct Destination {
     pub host: Option<Arc<str>>,
     /// Send from this listener; `None`: the first that fits.
     pub listener: Option<ListenerId>,
+    /// The address packets to this peer leave from. Needed only where the listener is bound to a wildcard and advertises nothing,
+    /// for Via and Record-Route; `None`: the core takes the address the request came to.
+    pub local: Option<IpAddr>,
 }
 
 /// How the driver is to send a packet.
@@ -371,6 +374,9 @@ pub struct HookContext {
     pub variables: Vec<(String, String)>,
     /// `user@realm` whose credentials this request carries and the host has verified.
     pub verified_user: Option<String>,
+    /// WWW-Authenticate values for the 401 that the core makes itself: the driver fills them when the verdict is `Save`,
+    /// registration needs credentials and `verified_user` is `None`.
+    pub challenge: Vec<Vec<u8>>,
     /// What the hook decides besides its verdict.
     pub routing: Routing,
 }
@@ -467,7 +473,9 @@ pub struct CoreConfig {
     pub registration_required: bool,
     /// The realm of the challenges.
     pub realm: String,
-    /// RFC 3261 T1, T2, T4.
+    /// `pin = "dialog"`: the policy version goes into the Record-Route token, and in-dialog requests run in it.
+    pub pin_dialog: bool,
+    /// RFC 3261 T1.
     pub t1: Duration,
     /// RFC 3261 T2.
     pub t2: Duration,
