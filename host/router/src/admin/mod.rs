@@ -1,0 +1,1 @@
+//! The admin API: HTTP for operators, the command line and Prometheus.

@@ -1,0 +1,1 @@
+//! What a policy may ask of the router while a hook runs.

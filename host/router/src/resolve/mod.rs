@@ -1,0 +1,1 @@
+//! Where to send: the interface of RFC 3263.

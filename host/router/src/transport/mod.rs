@@ -1,0 +1,1 @@
+//! Sockets: datagrams and connections.

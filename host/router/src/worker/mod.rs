@@ -1,0 +1,1 @@
+//! A worker: one thread that drives one core.
