@@ -6,23 +6,14 @@ use std::net::SocketAddr;
 use patchbay_core::door::{ListenerId, Transport};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::config::Listen;
+
 /// Enough for a burst of some thousand requests while a worker is busy.
 const RECEIVE_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 /// Enough for a full send queue of usual requests.
 const SEND_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
-
-/// One `[[listen]]` of the configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listen {
-    /// Its transport.
-    pub transport: Transport,
-    /// The address to bind; port 0 takes a free one.
-    pub address: SocketAddr,
-    /// `host[:port]` for Via and Record-Route.
-    pub advertise: Option<String>,
-}
 
 /// A listener as one worker has it.
 #[derive(Debug)]
