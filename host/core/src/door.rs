@@ -349,7 +349,11 @@ pub struct Reject {
 impl Reject {
     /// A refusal without headers.
     pub fn new(status: u16, reason: &'static str) -> Reject {
-        Reject { status, reason, headers: Vec::new() }
+        Reject {
+            status,
+            reason,
+            headers: Vec::new(),
+        }
     }
 }
 

@@ -3,4 +3,7 @@
 //! [`door`] is all that a driver sees: it hands one [`door::Input`] at a time to the core and carries out each
 //! [`door::Output`]. Time is an argument and randomness a seed, so that every decision can be replayed.
 
+pub mod auth;
+pub mod door;
+pub mod registrar;
 pub mod time;

@@ -1,0 +1,243 @@
+//! The hash algorithms of RFC 8760 §2.1 and what is stored of a password.
+
+use sha2::{Digest, Sha256, Sha512_256};
+
+/// A digest algorithm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Algorithm {
+    /// RFC 3261 §22.4.
+    Md5,
+    /// RFC 8760 §2.1.
+    Sha256,
+    /// RFC 8760 §2.1: SHA-512/256 of FIPS 180-4, which is not a SHA-512 cut short.
+    Sha512_256,
+}
+
+impl Algorithm {
+    /// All of them, the weakest first.
+    pub const ALL: [Algorithm; 3] = [Algorithm::Md5, Algorithm::Sha256, Algorithm::Sha512_256];
+
+    /// The token in `algorithm=`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Algorithm::Md5 => "MD5",
+            Algorithm::Sha256 => "SHA-256",
+            Algorithm::Sha512_256 => "SHA-512-256",
+        }
+    }
+
+    /// Reads the token, whatever its case.
+    pub fn from_name(name: &str) -> Option<Algorithm> {
+        Algorithm::ALL
+            .into_iter()
+            .find(|algorithm| algorithm.name().eq_ignore_ascii_case(name))
+    }
+
+    /// Bytes of a hash.
+    pub fn hash_bytes(self) -> usize {
+        if self == Algorithm::Md5 { 16 } else { 32 }
+    }
+
+    /// The hash of `parts` joined by colons.
+    pub(super) fn hash(self, parts: &[&[u8]]) -> Hash {
+        let mut bytes = [0; 32];
+        match self {
+            Algorithm::Md5 => {
+                let mut context = md5::Context::new();
+                for_joined(parts, |part| context.consume(part));
+                bytes
+                    .iter_mut()
+                    .zip(context.finalize().0)
+                    .for_each(|(place, byte)| *place = byte);
+            }
+            Algorithm::Sha256 => bytes = sha2_of::<Sha256>(parts),
+            Algorithm::Sha512_256 => bytes = sha2_of::<Sha512_256>(parts),
+        }
+        Hash {
+            bytes,
+            length: self.hash_bytes(),
+        }
+    }
+}
+
+fn sha2_of<D>(parts: &[&[u8]]) -> [u8; 32]
+where
+    D: Digest,
+    [u8; 32]: From<sha2::digest::Output<D>>,
+{
+    let mut context = D::new();
+    for_joined(parts, |part| context.update(part));
+    context.finalize().into()
+}
+
+fn for_joined(parts: &[&[u8]], mut consume: impl FnMut(&[u8])) {
+    for (index, part) in parts.iter().enumerate() {
+        if index > 0 {
+            consume(b":");
+        }
+        consume(part);
+    }
+}
+
+/// A hash of any of the algorithms.
+#[derive(Clone, Copy)]
+pub(super) struct Hash {
+    bytes: [u8; 32],
+    length: usize,
+}
+
+impl Hash {
+    /// Wraps bytes; longer ones are cut at 32.
+    pub(super) fn from_bytes(from: &[u8]) -> Hash {
+        let mut bytes = [0; 32];
+        bytes
+            .iter_mut()
+            .zip(from)
+            .for_each(|(place, byte)| *place = *byte);
+        Hash {
+            bytes,
+            length: from.len().min(32),
+        }
+    }
+
+    /// The hexadecimal form that further hashes are made of.
+    pub(super) fn hex(&self) -> Hex {
+        let mut text = [0; 64];
+        for (pair, byte) in text.chunks_exact_mut(2).zip(&self.bytes) {
+            pair.copy_from_slice(&[hex_digit(byte >> 4), hex_digit(byte & 15)]);
+        }
+        Hex {
+            text,
+            length: self.length * 2,
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+}
+
+fn hex_digit(nibble: u8) -> u8 {
+    if nibble < 10 {
+        b'0' + nibble
+    } else {
+        b'a' + nibble - 10
+    }
+}
+
+/// A hash in lower-case hexadecimal digits.
+pub(super) struct Hex {
+    text: [u8; 64],
+    length: usize,
+}
+
+impl Hex {
+    /// The digits.
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        self.text.get(..self.length).unwrap_or_default()
+    }
+}
+
+/// H(user:realm:password) for each algorithm it was computed for (RFC 7616 §3.4.2).
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Ha1Set {
+    /// For MD5.
+    pub md5: Option<[u8; 16]>,
+    /// For SHA-256.
+    pub sha256: Option<[u8; 32]>,
+    /// For SHA-512-256.
+    pub sha512_256: Option<[u8; 32]>,
+}
+
+impl Ha1Set {
+    /// Computes every hash of a password.
+    pub fn from_password(user: &str, realm: &str, password: &str) -> Ha1Set {
+        let mut set = Ha1Set::default();
+        let parts = [user.as_bytes(), realm.as_bytes(), password.as_bytes()];
+        let mut md5 = [0; 16];
+        md5.iter_mut()
+            .zip(Algorithm::Md5.hash(&parts).bytes)
+            .for_each(|(place, byte)| *place = byte);
+        set.md5 = Some(md5);
+        set.sha256 = Some(Algorithm::Sha256.hash(&parts).bytes);
+        set.sha512_256 = Some(Algorithm::Sha512_256.hash(&parts).bytes);
+        set
+    }
+
+    /// Whether there is a hash for this algorithm.
+    pub fn has(&self, algorithm: Algorithm) -> bool {
+        self.get(algorithm).is_some()
+    }
+
+    /// The hash for this algorithm.
+    pub fn get(&self, algorithm: Algorithm) -> Option<&[u8]> {
+        match algorithm {
+            Algorithm::Md5 => self.md5.as_ref().map(<[u8; 16]>::as_slice),
+            Algorithm::Sha256 => self.sha256.as_ref().map(<[u8; 32]>::as_slice),
+            Algorithm::Sha512_256 => self.sha512_256.as_ref().map(<[u8; 32]>::as_slice),
+        }
+    }
+}
+
+/// Hashes are credentials: they are never printed.
+impl std::fmt::Debug for Ha1Set {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names = Algorithm::ALL
+            .into_iter()
+            .filter(|&algorithm| self.has(algorithm))
+            .map(Algorithm::name);
+        formatter.debug_set().entries(names).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hex(algorithm: Algorithm, parts: &[&[u8]]) -> String {
+        String::from_utf8(algorithm.hash(parts).hex().as_bytes().to_vec()).unwrap()
+    }
+
+    /// FIPS 180-4 example: "abc".
+    #[test]
+    fn sha_512_256_is_the_real_one() {
+        let expected = "53048e2681941ef99b2e29b76b4c7dabe4c2d0c634fc6d46e0e2f13107e7af23";
+        assert_eq!(hex(Algorithm::Sha512_256, &[b"abc"]), expected);
+    }
+
+    #[test]
+    fn md5_and_sha_256_match_their_standards() {
+        assert_eq!(
+            hex(Algorithm::Md5, &[b"abc"]),
+            "900150983cd24fb0d6963f7d28e17f72"
+        );
+        assert_eq!(
+            hex(Algorithm::Sha256, &[b"abc"]),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+    }
+
+    #[test]
+    fn parts_are_joined_by_colons() {
+        assert_eq!(
+            hex(Algorithm::Md5, &[b"a", b"", b"b"]),
+            hex(Algorithm::Md5, &[b"a::b"])
+        );
+    }
+
+    #[test]
+    fn names_are_read_whatever_their_case() {
+        assert_eq!(
+            Algorithm::from_name("sha-512-256"),
+            Some(Algorithm::Sha512_256)
+        );
+        assert_eq!(Algorithm::from_name("SHA-512"), None);
+    }
+
+    #[test]
+    fn hashes_are_not_printed() {
+        let printed = format!("{:?}", Ha1Set::from_password("a", "b", "c"));
+        assert_eq!(printed, r#"{"MD5", "SHA-256", "SHA-512-256"}"#);
+    }
+}

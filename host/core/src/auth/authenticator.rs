@@ -1,0 +1,272 @@
+//! Challenges, and whether a request answers one.
+
+use std::time::Duration;
+
+use patchbay_message::{Credentials, Draft, HeaderName, Method, Uri};
+use subtle::ConstantTimeEq;
+
+use super::algorithm::{Algorithm, Ha1Set};
+use super::digest::DigestCredentials;
+use super::nonce::{Nonce, NonceSeal};
+use super::replay::ReplayTable;
+use crate::time::UnixTime;
+
+/// Credentials for our realm that are looked at in one request; further ones are ignored, so that nobody can make us hash.
+const MAX_CREDENTIALS: usize = 4;
+
+/// How users are found: the hashes of a user of a realm.
+pub type Users<'a> = &'a dyn Fn(&str, &str) -> Option<Ha1Set>;
+
+/// The configuration of an [`Authenticator`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthConfig {
+    /// The realm of the challenges.
+    pub realm: String,
+    /// In the order of the challenges.
+    pub algorithms: Vec<Algorithm>,
+    /// How long a nonce serves.
+    pub nonce_lifetime: Duration,
+    /// For how many nonces the used counts are remembered, in about 33 bytes each.
+    pub replay_nonces: usize,
+}
+
+impl Default for AuthConfig {
+    fn default() -> AuthConfig {
+        AuthConfig {
+            realm: "localhost".to_owned(),
+            algorithms: vec![Algorithm::Sha256, Algorithm::Md5],
+            nonce_lifetime: Duration::from_secs(300),
+            replay_nonces: 65_536,
+        }
+    }
+}
+
+/// What the credentials of a request are worth.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verification {
+    /// They are right, and used for the first time.
+    Verified {
+        /// The user name.
+        user: String,
+        /// The algorithm that was used.
+        algorithm: Algorithm,
+    },
+    /// There are none for the realm.
+    Missing,
+    /// They are right, but the nonce is too old or was used like this before: challenge with `stale=true`.
+    Stale,
+    /// They are wrong.
+    Failed,
+}
+
+/// Challenges and verifies for one realm. Shared by all workers.
+pub struct Authenticator {
+    config: AuthConfig,
+    nonces: NonceSeal,
+    replays: ReplayTable,
+    /// Stands for the hash of a user there is not, so that both cost the same.
+    nobody: [u8; 32],
+}
+
+impl Authenticator {
+    /// An authenticator whose nonces are under `key`.
+    pub fn new(key: [u8; 32], config: AuthConfig) -> Authenticator {
+        let replays = ReplayTable::new(config.replay_nonces);
+        Authenticator {
+            config,
+            nonces: NonceSeal::new(&key),
+            replays,
+            nobody: blake3::derive_key("patchbay digest nobody v1", &key),
+        }
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &AuthConfig {
+        &self.config
+    }
+
+    /// Checks the credentials for our realm in Authorization and Proxy-Authorization (RFC 3261 §22.4).
+    ///
+    /// A nonce count serves once: ask once per request and keep the answer.
+    pub fn verify(&self, request: &Draft, now: UnixTime, users: Users<'_>) -> Verification {
+        let mut result = Verification::Missing;
+        for value in credentials_of(request, &self.config.realm).take(MAX_CREDENTIALS) {
+            match self.verify_one(&value, request, now, users) {
+                verified @ Verification::Verified { .. } => return verified,
+                Verification::Stale => result = Verification::Stale,
+                other if result == Verification::Missing => result = other,
+                _ => {}
+            }
+        }
+        result
+    }
+
+    /// The values for WWW-Authenticate or Proxy-Authenticate, one per algorithm in the configured order (RFC 8760 §2.4).
+    ///
+    /// A `user` that is known is challenged with the algorithms there is a hash for. `random` tells the nonce from others of
+    /// the same second. A request with more than one challenge shares the nonce among them: it is answered once.
+    pub fn challenge(
+        &self,
+        now: UnixTime,
+        random: u64,
+        user: Option<&Ha1Set>,
+        stale: bool,
+    ) -> Vec<Vec<u8>> {
+        let mut nonce = Vec::with_capacity(64);
+        self.nonces.write(
+            &mut nonce,
+            Nonce {
+                issued: now,
+                random,
+            },
+        );
+        self.offered(user)
+            .map(|algorithm| self.challenge_value(&nonce, algorithm, stale))
+            .collect()
+    }
+
+    /// [`Authenticator::challenge`] for the user who seems to send this request: the one in its credentials, else in To of a
+    /// REGISTER and in From of others.
+    pub fn challenge_request(
+        &self,
+        request: &Draft,
+        now: UnixTime,
+        random: u64,
+        users: Users<'_>,
+        stale: bool,
+    ) -> Vec<Vec<u8>> {
+        let user = claimed_user(request, &self.config.realm)
+            .and_then(|user| users(&user, &self.config.realm));
+        self.challenge(now, random, user.as_ref(), stale)
+    }
+
+    /// Without a hash for any configured algorithm the whole list: like for a user there is not.
+    fn offered<'a>(&'a self, user: Option<&'a Ha1Set>) -> impl Iterator<Item = Algorithm> + 'a {
+        let configured = self.config.algorithms.iter().copied();
+        let user = user.filter(|user| configured.clone().any(|algorithm| user.has(algorithm)));
+        configured.filter(move |&algorithm| user.is_none_or(|user| user.has(algorithm)))
+    }
+
+    fn challenge_value(&self, nonce: &[u8], algorithm: Algorithm, stale: bool) -> Vec<u8> {
+        let mut value = Vec::with_capacity(160);
+        value.extend_from_slice(b"Digest realm=\"");
+        for &byte in self.config.realm.as_bytes() {
+            if matches!(byte, b'"' | b'\\') {
+                value.push(b'\\');
+            }
+            value.push(byte);
+        }
+        value.extend_from_slice(b"\", nonce=\"");
+        value.extend_from_slice(nonce);
+        value.extend_from_slice(b"\", algorithm=");
+        value.extend_from_slice(algorithm.name().as_bytes());
+        value.extend_from_slice(b", qop=\"auth\"");
+        if stale {
+            value.extend_from_slice(b", stale=true");
+        }
+        value
+    }
+
+    fn verify_one(
+        &self,
+        credentials: &Credentials<'_>,
+        request: &Draft,
+        now: UnixTime,
+        users: Users<'_>,
+    ) -> Verification {
+        let Some(digest) = DigestCredentials::read(credentials) else {
+            return Verification::Failed;
+        };
+        // RFC 8760 §2.4: only what was offered, so that nobody is talked down to a weaker algorithm.
+        if !self.config.algorithms.contains(&digest.algorithm) {
+            return Verification::Failed;
+        }
+        // Policies may have edited the request; the credentials are for what came.
+        let received = request.base();
+        if !is_same_resource(&digest.uri, received.request_uri()) {
+            return Verification::Failed;
+        }
+        let user = std::str::from_utf8(&digest.username).ok();
+        let known = user.and_then(|user| users(user, &self.config.realm));
+        let ha1 = known.as_ref().and_then(|set| set.get(digest.algorithm));
+        let nobody = self
+            .nobody
+            .get(..digest.algorithm.hash_bytes())
+            .unwrap_or_default();
+        let expected = digest.expected_response(
+            ha1.unwrap_or(nobody),
+            received.method().as_bytes(),
+            received.body(),
+        );
+        let is_right = bool::from(
+            expected
+                .as_bytes()
+                .ct_eq(&digest.response.to_ascii_lowercase()),
+        );
+        match user {
+            Some(user) if is_right && ha1.is_some() => self.verify_nonce(&digest, user, now),
+            _ => Verification::Failed,
+        }
+    }
+
+    /// RFC 7616 §3.3: right credentials with a nonce that no longer serves are stale.
+    fn verify_nonce(
+        &self,
+        digest: &DigestCredentials<'_>,
+        user: &str,
+        now: UnixTime,
+    ) -> Verification {
+        let oldest_secs = now.0.saturating_sub(self.config.nonce_lifetime.as_secs());
+        let Some(nonce) = self.nonces.read(&digest.nonce) else {
+            return Verification::Stale;
+        };
+        if nonce.issued.0 < oldest_secs || !self.replays.accept(nonce, digest.usage, oldest_secs) {
+            return Verification::Stale;
+        }
+        Verification::Verified {
+            user: user.to_owned(),
+            algorithm: digest.algorithm,
+        }
+    }
+}
+
+/// RFC 3261 §22.3: there may be credentials for several realms.
+fn credentials_of<'a>(request: &'a Draft, realm: &'a str) -> impl Iterator<Item = Credentials<'a>> {
+    let fields = request
+        .headers(HeaderName::Authorization)
+        .chain(request.headers(HeaderName::ProxyAuthorization));
+    fields
+        .filter_map(|value| Credentials::parse(value).ok())
+        .filter(|credentials| {
+            credentials.scheme().eq_ignore_ascii_case(b"Digest")
+                && credentials.get("realm").as_deref() == Some(realm.as_bytes())
+        })
+}
+
+/// RFC 7616 §3.4.6 wants the URI that was requested, RFC 3261 §22.4 lets intermediaries rewrite it: user and host have to agree,
+/// not port, parameters and headers.
+fn is_same_resource(given: &[u8], requested: &[u8]) -> bool {
+    if given == requested {
+        return true;
+    }
+    match (Uri::parse(given), Uri::parse(requested)) {
+        (Ok(given), Ok(requested)) => {
+            given.user_unescaped() == requested.user_unescaped()
+                && given.host_raw.eq_ignore_ascii_case(requested.host_raw)
+        }
+        _ => false,
+    }
+}
+
+fn claimed_user(request: &Draft, realm: &str) -> Option<String> {
+    if let Some(credentials) = credentials_of(request, realm).next() {
+        return String::from_utf8(credentials.get("username")?.into_owned()).ok();
+    }
+    let address = if request.method() == Method::Register {
+        request.to()
+    } else {
+        request.from()
+    };
+    let uri = address.ok()?.uri().ok()?;
+    String::from_utf8(uri.user_unescaped().into_owned()).ok()
+}

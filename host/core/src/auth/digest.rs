@@ -1,0 +1,231 @@
+//! RFC 7616 §3.4: the response that right credentials carry.
+
+use std::borrow::Cow;
+
+use patchbay_message::Credentials;
+
+use super::algorithm::{Algorithm, Hash};
+use super::replay::NonceUse;
+
+/// The quality of protection that was used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protection {
+    /// No qop: RFC 3261 §22.4 keeps the form of RFC 2069.
+    None,
+    /// `auth`.
+    Auth,
+    /// `auth-int`: the body is protected too.
+    AuthInt,
+}
+
+/// The parameters of a Digest Authorization or Proxy-Authorization value.
+pub(super) struct DigestCredentials<'a> {
+    pub username: Cow<'a, [u8]>,
+    pub nonce: Cow<'a, [u8]>,
+    pub uri: Cow<'a, [u8]>,
+    pub response: Cow<'a, [u8]>,
+    pub algorithm: Algorithm,
+    pub protection: Protection,
+    cnonce: Cow<'a, [u8]>,
+    nc: Cow<'a, [u8]>,
+    pub usage: NonceUse,
+}
+
+impl<'a> DigestCredentials<'a> {
+    /// Reads what a response needs; `None` when something is missing, malformed or unknown.
+    pub(super) fn read(credentials: &Credentials<'a>) -> Option<DigestCredentials<'a>> {
+        let protection = protection(credentials.get("qop").as_deref())?;
+        let cnonce = credentials.get("cnonce").unwrap_or_default();
+        let nc = credentials.get("nc").unwrap_or_default();
+        let usage = match protection {
+            Protection::None => NonceUse::Once,
+            // RFC 7616 §3.4: with qop both are a must.
+            _ if cnonce.is_empty() => return None,
+            _ => NonceUse::Count(nonce_count(&nc)?),
+        };
+        Some(DigestCredentials {
+            username: credentials.get("username")?,
+            nonce: credentials.get("nonce")?,
+            uri: credentials.get("uri")?,
+            response: credentials.get("response")?,
+            algorithm: algorithm(credentials.get("algorithm").as_deref())?,
+            protection,
+            cnonce,
+            nc,
+            usage,
+        })
+    }
+
+    /// RFC 7616 §3.4.1: what `response` has to be for this HA1. RFC 8760 §2.6: it has the length of the algorithm.
+    pub(super) fn expected_response(
+        &self,
+        ha1: &[u8],
+        method: &[u8],
+        body: &[u8],
+    ) -> super::algorithm::Hex {
+        let ha1 = Hash::from_bytes(ha1).hex();
+        let hash = |parts: &[&[u8]]| self.algorithm.hash(parts).hex();
+        let ha2 = match self.protection {
+            Protection::AuthInt => hash(&[method, &self.uri, hash(&[body]).as_bytes()]),
+            _ => hash(&[method, &self.uri]),
+        };
+        let (nonce, ha2) = (&*self.nonce, ha2.as_bytes());
+        match self.protection {
+            Protection::None => hash(&[ha1.as_bytes(), nonce, ha2]),
+            Protection::Auth => {
+                hash(&[ha1.as_bytes(), nonce, &self.nc, &self.cnonce, b"auth", ha2])
+            }
+            Protection::AuthInt => hash(&[
+                ha1.as_bytes(),
+                nonce,
+                &self.nc,
+                &self.cnonce,
+                b"auth-int",
+                ha2,
+            ]),
+        }
+    }
+}
+
+/// RFC 7616 §3.3: without the parameter it is MD5.
+fn algorithm(name: Option<&[u8]>) -> Option<Algorithm> {
+    match name {
+        None => Some(Algorithm::Md5),
+        Some(name) => Algorithm::from_name(std::str::from_utf8(name).ok()?),
+    }
+}
+
+fn protection(qop: Option<&[u8]>) -> Option<Protection> {
+    match qop {
+        None => Some(Protection::None),
+        Some(qop) if qop.eq_ignore_ascii_case(b"auth") => Some(Protection::Auth),
+        Some(qop) if qop.eq_ignore_ascii_case(b"auth-int") => Some(Protection::AuthInt),
+        Some(_) => None,
+    }
+}
+
+/// RFC 7616 §3.4: eight hexadecimal digits.
+fn nonce_count(nc: &[u8]) -> Option<u32> {
+    if nc.len() != 8 || !nc.iter().all(u8::is_ascii_hexdigit) {
+        return None;
+    }
+    u32::from_str_radix(std::str::from_utf8(nc).ok()?, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn response(credentials: &str, password: &str, method: &str, body: &[u8]) -> (String, String) {
+        let parsed = Credentials::parse(credentials.as_bytes()).unwrap();
+        let digest = DigestCredentials::read(&parsed).unwrap();
+        let realm = parsed.get("realm").unwrap();
+        let user = String::from_utf8(digest.username.to_vec()).unwrap();
+        let set = super::super::Ha1Set::from_password(
+            &user,
+            std::str::from_utf8(&realm).unwrap(),
+            password,
+        );
+        let expected =
+            digest.expected_response(set.get(digest.algorithm).unwrap(), method.as_bytes(), body);
+        (
+            String::from_utf8(expected.as_bytes().to_vec()).unwrap(),
+            String::from_utf8(digest.response.to_vec()).unwrap(),
+        )
+    }
+
+    #[track_caller]
+    fn is_right(credentials: &str, password: &str, method: &str) {
+        let (expected, given) = response(credentials, password, method, b"");
+        assert_eq!(expected, given);
+    }
+
+    #[test]
+    fn example_of_rfc_2617_section_3_5() {
+        is_right(
+            "Digest username=\"Mufasa\", realm=\"testrealm@host.com\", nonce=\"dcd98b7102dd2f0e8b11d0f600bfb0c093\", \
+             uri=\"/dir/index.html\", qop=auth, nc=00000001, cnonce=\"0a4f113b\", \
+             response=\"6629fae49393a05397450978507c4ef1\", opaque=\"5ccc069c403ebaf9f0171e9517f40e41\"",
+            "Circle Of Life",
+            "GET",
+        );
+    }
+
+    #[test]
+    fn examples_of_rfc_7616_section_3_9_1() {
+        let credentials = |algorithm: &str, response: &str| {
+            format!(
+                "Digest username=\"Mufasa\", realm=\"http-auth@example.org\", uri=\"/dir/index.html\", algorithm={algorithm}, \
+                 nonce=\"7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v\", nc=00000001, \
+                 cnonce=\"f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ\", qop=auth, response=\"{response}\""
+            )
+        };
+        is_right(
+            &credentials("MD5", "8ca523f5e9506fed4657c9700eebdbec"),
+            "Circle of Life",
+            "GET",
+        );
+        let sha256 = "753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1";
+        is_right(&credentials("SHA-256", sha256), "Circle of Life", "GET");
+    }
+
+    /// The example of RFC 7616 §3.9.2 was computed with something else (erratum 4897); this value comes from OpenSSL's SHA-512/256.
+    #[test]
+    fn sha_512_256_matches_an_independent_computation() {
+        is_right(
+            "Digest username=\"J.S\", realm=\"api@example.org\", uri=\"/doe.json\", algorithm=SHA-512-256, \
+             nonce=\"5TsQWLVdgBdmrQ0XsxbDODV+57QdFR34I9HAbC/RVvkK\", nc=00000001, \
+             cnonce=\"NTg6RKcb9boFIAS3KrFK9BGeh+niz/sm\", qop=auth, response=\"c291553980e36600e8f46a34212226d19c55b950e6aaddd151561e0813f2f0ad\"",
+            "Secret, or not?",
+            "GET",
+        );
+    }
+
+    /// Credentials as in the call flows of RFC 3665, whose responses are not computed; these come from an independent MD5.
+    #[test]
+    fn forms_of_rfc_3665_section_2_1_and_3_3() {
+        is_right(
+            "Digest username=\"bob\", realm=\"atlanta.example.com\", nonce=\"ea9c8e88df84f1cec4341ae6cbe5a359\", opaque=\"\", \
+             uri=\"sips:ss2.biloxi.example.com\", response=\"b5f508175c6cccc6f0600285b4391fbf\"",
+            "zanzibar",
+            "REGISTER",
+        );
+        is_right(
+            "Digest username=\"alice\", realm=\"atlanta.example.com\", nonce=\"wf84f1ceczx41ae6cbe5aea9c8e88d359\", opaque=\"\", \
+             uri=\"sip:bob@biloxi.example.com\", response=\"4309a8cb620b5b1123f1ca0ac26c6887\"",
+            "secret",
+            "INVITE",
+        );
+    }
+
+    #[test]
+    fn auth_int_covers_the_body() {
+        let credentials = "Digest username=\"bob\", realm=\"biloxi.com\", nonce=\"dcd98b7102dd2f0e8b11d0f600bfb0c093\", \
+             uri=\"sip:bob@biloxi.com\", qop=auth-int, nc=00000001, cnonce=\"0a4f113b\", response=\"77226bb823dc077c1ad3537415667bae\"";
+        let (expected, given) = response(credentials, "zanzibar", "INVITE", b"v=0\r\n");
+        assert_eq!(expected, given);
+        assert_ne!(
+            response(credentials, "zanzibar", "INVITE", b"v=1\r\n").0,
+            given
+        );
+    }
+
+    #[test]
+    fn incomplete_or_unknown_parameters_are_refused() {
+        let complete =
+            "Digest username=\"a\", realm=\"r\", nonce=\"n\", uri=\"sip:r\", response=\"00\"";
+        let read = |more: &str| {
+            let text = format!("{complete}{more}");
+            DigestCredentials::read(&Credentials::parse(text.as_bytes()).unwrap()).is_some()
+        };
+        assert!(read(""));
+        assert!(read(", qop=auth, nc=0000000a, cnonce=\"x\""));
+        assert!(!read(", qop=auth, nc=0000000a"));
+        assert!(!read(", qop=auth, cnonce=\"x\""));
+        assert!(!read(", qop=auth, nc=1, cnonce=\"x\""));
+        assert!(!read(", qop=auth, nc=+000000a, cnonce=\"x\""));
+        assert!(!read(", qop=other, nc=0000000a, cnonce=\"x\""));
+        assert!(!read(", algorithm=SHA-512"));
+        assert!(!read(", algorithm=MD5-sess"));
+    }
+}

@@ -1,0 +1,140 @@
+//! Nonces that nobody has to remember: what they say is proved by a keyed hash.
+
+use subtle::ConstantTimeEq;
+
+use crate::time::UnixTime;
+
+const TEXT_BYTES: usize = 64;
+const SEAL_BYTES: usize = 16;
+const KEY_CONTEXT: &str = "patchbay digest nonce v1";
+
+/// What a nonce of ours says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Nonce {
+    /// When it was made.
+    pub issued: UnixTime,
+    /// Tells it from the others of that second.
+    pub random: u64,
+}
+
+/// Makes and reads nonces: 8 bytes of time, 8 random bytes, 16 bytes of keyed blake3, in hexadecimal.
+pub(super) struct NonceSeal {
+    key: [u8; 32],
+}
+
+impl NonceSeal {
+    /// Nonces under a key of their own, derived from `secret`.
+    pub(super) fn new(secret: &[u8; 32]) -> NonceSeal {
+        NonceSeal {
+            key: blake3::derive_key(KEY_CONTEXT, secret),
+        }
+    }
+
+    /// The text for `nonce=`.
+    pub(super) fn write(&self, out: &mut Vec<u8>, nonce: Nonce) {
+        let plain = plain(nonce);
+        for byte in plain.iter().chain(&self.seal(&plain)) {
+            out.push(hex_digit(byte >> 4));
+            out.push(hex_digit(byte & 15));
+        }
+    }
+
+    /// What a nonce says, when it is ours.
+    pub(super) fn read(&self, text: &[u8]) -> Option<Nonce> {
+        if text.len() != TEXT_BYTES {
+            return None;
+        }
+        let mut bytes = [0; TEXT_BYTES / 2];
+        for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
+            let [high, low] = pair else { return None };
+            *byte = hex_value(*high)? << 4 | hex_value(*low)?;
+        }
+        let (plain, seal) = bytes.split_first_chunk::<16>()?;
+        if !bool::from(self.seal(plain).as_slice().ct_eq(seal)) {
+            return None;
+        }
+        let (issued, random) = plain.split_first_chunk::<8>()?;
+        let random = random.first_chunk::<8>()?;
+        Some(Nonce {
+            issued: UnixTime(u64::from_be_bytes(*issued)),
+            random: u64::from_be_bytes(*random),
+        })
+    }
+
+    fn seal(&self, plain: &[u8; 16]) -> [u8; SEAL_BYTES] {
+        let hash = blake3::keyed_hash(&self.key, plain);
+        hash.as_bytes().first_chunk().copied().unwrap_or_default()
+    }
+}
+
+fn plain(nonce: Nonce) -> [u8; 16] {
+    let mut plain = [0; 16];
+    let (issued, random) = plain.split_at_mut(8);
+    issued.copy_from_slice(&nonce.issued.0.to_be_bytes());
+    random.copy_from_slice(&nonce.random.to_be_bytes());
+    plain
+}
+
+fn hex_digit(nibble: u8) -> u8 {
+    if nibble < 10 {
+        b'0' + nibble
+    } else {
+        b'a' + nibble - 10
+    }
+}
+
+/// Only lower case: there is one text for each nonce.
+fn hex_value(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NONCE: Nonce = Nonce {
+        issued: UnixTime(1_700_000_000),
+        random: 0x0123_4567_89ab_cdef,
+    };
+
+    fn text(seal: &NonceSeal) -> Vec<u8> {
+        let mut text = Vec::new();
+        seal.write(&mut text, NONCE);
+        text
+    }
+
+    #[test]
+    fn nonce_comes_back() {
+        let seal = NonceSeal::new(&[7; 32]);
+        assert_eq!(seal.read(&text(&seal)), Some(NONCE));
+    }
+
+    #[test]
+    fn any_changed_digit_is_refused() {
+        let seal = NonceSeal::new(&[7; 32]);
+        for at in 0..TEXT_BYTES {
+            let mut forged = text(&seal);
+            forged[at] = if forged[at] == b'0' { b'1' } else { b'0' };
+            assert_eq!(seal.read(&forged), None, "digit {at}");
+        }
+    }
+
+    #[test]
+    fn nonce_of_another_key_is_refused() {
+        assert_eq!(
+            NonceSeal::new(&[8; 32]).read(&text(&NonceSeal::new(&[7; 32]))),
+            None
+        );
+    }
+
+    #[test]
+    fn text_of_another_length_is_refused() {
+        let seal = NonceSeal::new(&[7; 32]);
+        assert_eq!(seal.read(b""), None);
+        assert_eq!(seal.read(&[text(&seal), b"00".to_vec()].concat()), None);
+    }
+}

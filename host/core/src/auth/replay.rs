@@ -1,0 +1,235 @@
+//! RFC 7616 §3.3: the nonce counts that were used, so that a request can't be sent twice by somebody who saw it.
+//!
+//! The table has a fixed size and is shared by all workers. A nonce takes a place when it is first used with the right
+//! response, so that only those who know a password can fill the table. A set that is full loses its oldest nonce and keeps
+//! in mind how old that was: nonces that old and not in the table may have been used, so they count as stale.
+
+use std::sync::{Mutex, PoisonError};
+
+use super::nonce::Nonce;
+
+const WAYS: usize = 8;
+/// How far counts may come out of order: requests of one user agent overtake each other on UDP.
+const WINDOW: u32 = 64;
+
+/// A use of a nonce.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NonceUse {
+    /// With qop: this count.
+    Count(u32),
+    /// Without qop a nonce serves once.
+    Once,
+}
+
+/// Which nonces were used, with which counts.
+pub(super) struct ReplayTable {
+    sets: Box<[Mutex<Set>]>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Set {
+    entries: [Entry; WAYS],
+    /// When the youngest nonce that was pushed out had been made.
+    pushed_out_until_secs: u64,
+}
+
+/// Free when `highest` is 0.
+#[derive(Clone, Copy, Default)]
+struct Entry {
+    random: u64,
+    issued_secs: u64,
+    /// Bit n: the count `highest - n` was used.
+    used: u64,
+    highest: u32,
+}
+
+impl ReplayTable {
+    /// Room for about `nonces`, rounded up to a power of two.
+    pub(super) fn new(nonces: usize) -> ReplayTable {
+        let sets = nonces.div_ceil(WAYS).max(1).next_power_of_two();
+        ReplayTable {
+            sets: (0..sets).map(|_| Mutex::default()).collect(),
+        }
+    }
+
+    /// Whether this use is new; it is not from then on. `oldest_secs`: nonces made before that are expired.
+    pub(super) fn accept(&self, nonce: Nonce, usage: NonceUse, oldest_secs: u64) -> bool {
+        // The random part of a nonce of ours is under our seal, so nobody can choose a set to fill.
+        let index = nonce.random as usize & (self.sets.len() - 1);
+        let Some(set) = self.sets.get(index) else {
+            return false;
+        };
+        let mut set = set.lock().unwrap_or_else(PoisonError::into_inner);
+        match set.entries.iter_mut().find(|entry| entry.is_of(nonce)) {
+            Some(entry) => entry.accept(usage),
+            None => set.accept_first(nonce, usage, oldest_secs),
+        }
+    }
+}
+
+impl Set {
+    fn accept_first(&mut self, nonce: Nonce, usage: NonceUse, oldest_secs: u64) -> bool {
+        if usage == NonceUse::Count(0) || nonce.issued.0 <= self.pushed_out_until_secs {
+            return false;
+        }
+        let oldest = self.entries.iter_mut().min_by_key(|entry| {
+            if entry.highest == 0 {
+                0
+            } else {
+                entry.issued_secs
+            }
+        });
+        let Some(place) = oldest else { return false };
+        if place.highest != 0 && place.issued_secs >= oldest_secs {
+            self.pushed_out_until_secs = self.pushed_out_until_secs.max(place.issued_secs);
+        }
+        *place = Entry {
+            random: nonce.random,
+            issued_secs: nonce.issued.0,
+            used: 0,
+            highest: 0,
+        };
+        place.accept(usage)
+    }
+}
+
+impl Entry {
+    fn is_of(&self, nonce: Nonce) -> bool {
+        self.highest != 0 && self.random == nonce.random && self.issued_secs == nonce.issued.0
+    }
+
+    fn accept(&mut self, usage: NonceUse) -> bool {
+        let count = match usage {
+            NonceUse::Count(count) => count,
+            NonceUse::Once if self.highest == 0 => u32::MAX,
+            NonceUse::Once => return false,
+        };
+        if count > self.highest {
+            let ahead = count - self.highest;
+            self.used = if ahead >= WINDOW {
+                1
+            } else {
+                self.used << ahead | 1
+            };
+            self.highest = count;
+            // After a use without qop nothing is left of the nonce.
+            if usage == NonceUse::Once {
+                self.used = u64::MAX;
+            }
+            return true;
+        }
+        let behind = self.highest - count;
+        if count == 0 || behind >= WINDOW || self.used >> behind & 1 == 1 {
+            return false;
+        }
+        self.used |= 1 << behind;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::UnixTime;
+
+    fn nonce(issued: u64, random: u64) -> Nonce {
+        Nonce {
+            issued: UnixTime(issued),
+            random,
+        }
+    }
+
+    #[test]
+    fn count_serves_once() {
+        let table = ReplayTable::new(64);
+        assert!(table.accept(nonce(10, 1), NonceUse::Count(1), 0));
+        assert!(!table.accept(nonce(10, 1), NonceUse::Count(1), 0));
+        assert!(table.accept(nonce(10, 1), NonceUse::Count(2), 0));
+    }
+
+    #[test]
+    fn counts_may_overtake_each_other() {
+        let table = ReplayTable::new(64);
+        for count in [3, 1, 2, 70, 69] {
+            assert!(
+                table.accept(nonce(10, 1), NonceUse::Count(count), 0),
+                "{count}"
+            );
+        }
+        for count in [1, 2, 3, 69, 70, 6] {
+            assert!(
+                !table.accept(nonce(10, 1), NonceUse::Count(count), 0),
+                "{count}"
+            );
+        }
+    }
+
+    #[test]
+    fn count_zero_is_refused() {
+        let table = ReplayTable::new(64);
+        assert!(!table.accept(nonce(10, 1), NonceUse::Count(0), 0));
+        assert!(table.accept(nonce(10, 1), NonceUse::Count(1), 0));
+        assert!(!table.accept(nonce(10, 1), NonceUse::Count(0), 0));
+    }
+
+    #[test]
+    fn without_qop_a_nonce_serves_once() {
+        let table = ReplayTable::new(64);
+        assert!(table.accept(nonce(10, 1), NonceUse::Once, 0));
+        assert!(!table.accept(nonce(10, 1), NonceUse::Once, 0));
+        assert!(!table.accept(nonce(10, 1), NonceUse::Count(1), 0));
+        assert!(table.accept(nonce(10, 2), NonceUse::Count(1), 0));
+        assert!(!table.accept(nonce(10, 2), NonceUse::Once, 0));
+    }
+
+    #[test]
+    fn pushed_out_nonce_is_never_new_again() {
+        let table = ReplayTable::new(WAYS);
+        for random in 0..100 {
+            assert!(table.accept(nonce(100 + random, random), NonceUse::Count(1), 0));
+        }
+        for random in 0..100 {
+            assert!(
+                !table.accept(nonce(100 + random, random), NonceUse::Count(1), 0),
+                "{random}"
+            );
+        }
+    }
+
+    #[test]
+    fn expired_nonce_is_pushed_out_without_a_trace() {
+        let table = ReplayTable::new(WAYS);
+        for random in 0..WAYS as u64 {
+            assert!(table.accept(nonce(100, random), NonceUse::Count(1), 0));
+        }
+        assert!(table.accept(nonce(500, 50), NonceUse::Count(1), 400));
+        assert!(
+            table.accept(nonce(100, 60), NonceUse::Count(1), 90),
+            "nothing younger than this was pushed out"
+        );
+    }
+
+    #[test]
+    fn workers_see_each_others_counts() {
+        let table = ReplayTable::new(1024);
+        let accepted: usize = std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..4)
+                .map(|_| {
+                    scope.spawn(|| {
+                        (1..=1000)
+                            .filter(|&count| table.accept(nonce(10, 1), NonceUse::Count(count), 0))
+                            .count()
+                    })
+                })
+                .collect();
+            workers
+                .into_iter()
+                .map(|worker| worker.join().unwrap())
+                .sum()
+        });
+        assert!(
+            accepted <= 1000 && accepted >= 64,
+            "each count serves at most once: {accepted}"
+        );
+    }
+}
