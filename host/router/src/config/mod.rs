@@ -3,6 +3,13 @@
 //! A [`Config`] is complete and checked: every default is filled in. It is replaced whole on a reload.
 
 
+mod check;
+mod problem;
+mod read;
+mod section;
+mod source;
+mod units;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -11,6 +18,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 pub use patchbay_core::door::Transport;
+pub use problem::{Place, Problem, Problems};
+pub use check::{is_policy_name, token};
+pub use read::Overrides;
 
 /// The ports a listener uses by default, and the address of the admin API.
 pub const DEFAULT_SIP_PORT: u16 = 5060;

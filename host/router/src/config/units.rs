@@ -1,0 +1,72 @@
+//! Durations and sizes as text with a unit.
+
+use std::time::Duration;
+
+/// Reads `"500ms"`, `"32s"`, `"5m"`, `"1h"` or `"1d"`.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is no duration: write a whole number and one of ms, s, m, h, d, such as \"500ms\" or \"32s\"");
+    let (number, unit) = split(text).ok_or_else(wrong)?;
+    let milliseconds = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return Err(wrong()),
+    };
+    number.checked_mul(milliseconds).map(Duration::from_millis).ok_or_else(wrong)
+}
+
+/// Reads `"64KiB"`, `"64MiB"`, `"1GiB"`, `"1500B"`, and the decimal `kB`, `MB`, `GB`.
+pub(super) fn size(text: &str) -> Result<usize, String> {
+    let wrong = || format!("{text:?} is no size: write a whole number and one of B, KiB, MiB, GiB, such as \"64KiB\"");
+    let (number, unit) = split(text).ok_or_else(wrong)?;
+    let bytes: u64 = match unit {
+        "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        "kB" | "KB" => 1000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        _ => return Err(wrong()),
+    };
+    number.checked_mul(bytes).and_then(|bytes| usize::try_from(bytes).ok()).ok_or_else(wrong)
+}
+
+fn split(text: &str) -> Option<(u64, &str)> {
+    let end = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at_checked(end)?;
+    Some((number.parse().ok()?, unit.trim_start()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_units() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("32s"), Ok(Duration::from_secs(32)));
+        assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
+        assert_eq!(duration("1h"), Ok(Duration::from_secs(3600)));
+        assert_eq!(duration("2d"), Ok(Duration::from_secs(172_800)));
+    }
+
+    #[test]
+    fn a_number_without_unit_is_no_duration() {
+        for text in ["32", "", "s", "-1s", "1.5s", "32 parsecs", "99999999999999999999s", "18446744073709551615d"] {
+            assert!(duration(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(size("64KiB"), Ok(65536));
+        assert_eq!(size("64MiB"), Ok(64 << 20));
+        assert_eq!(size("1500B"), Ok(1500));
+        assert_eq!(size("1kB"), Ok(1000));
+        assert!(size("64").is_err());
+        assert!(size("64kib").is_err());
+    }
+}
