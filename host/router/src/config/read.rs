@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::problem::{Place, Problem, Problems};
+use super::problem::{Problem, Problems};
 use super::section::{Findings, Section, choice_of};
 use super::source::{self, Entry};
 use super::{

@@ -305,15 +305,15 @@ pub(super) fn choice_of<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T,
 fn nearest<'k>(key: &str, known: &'k [String]) -> Option<&'k str> {
     let (section, name) = split(key);
     let same_section = known.iter().filter(|other| split(other).0 == section);
-    let near = |other: &&String| {
+    let near = |other: &'k String| {
         let distance = distance(name, split(other).1);
         (distance <= 1 + name.len() / 4).then_some((distance, other.as_str()))
     };
     same_section
-        .filter_map(|other| near(&other))
+        .filter_map(near)
         .min()
         .or_else(|| known.iter().find(|other| split(other).1 == name).map(|other| (0, other.as_str())))
-        .or_else(|| known.iter().filter_map(|other| near(&other)).min())
+        .or_else(|| known.iter().filter_map(near).min())
         .map(|(_, other)| other)
 }
 
