@@ -12,7 +12,10 @@ const MAX_TOKEN_BYTES: usize = 4096;
 pub(super) fn supported(listener: Listen) -> Result<Listen, String> {
     match listener.transport {
         Transport::Udp | Transport::Tcp => Ok(listener),
-        other => Err(format!("{} listeners are not supported by this version of Patchbay: use udp or tcp", transport_name(other))),
+        other => Err(format!(
+            "{} listeners are not supported by this version of Patchbay: use udp or tcp",
+            transport_name(other)
+        )),
     }
 }
 
@@ -20,21 +23,32 @@ pub(super) fn supported(listener: Listen) -> Result<Listen, String> {
 pub(super) fn node_name(text: &str) -> Result<String, String> {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if text.is_empty() || text.len() > 64 || !text.chars().all(fits) {
-        return Err(format!("{text:?} is no node name: use 1 to 64 letters, digits, '-', '_' and '.'"));
+        return Err(format!(
+            "{text:?} is no node name: use 1 to 64 letters, digits, '-', '_' and '.'"
+        ));
     }
     Ok(text.to_owned())
 }
 
 /// A host name or address, lower case.
 pub(super) fn domain(text: &str) -> Result<String, String> {
-    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(text);
     if let Ok(address) = bare.parse::<IpAddr>() {
         return Ok(match address {
             IpAddr::V4(address) => address.to_string(),
             IpAddr::V6(address) => format!("[{address}]"),
         });
     }
-    let label = |label: &str| !label.is_empty() && label.len() <= 63 && label.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
+    let label = |label: &str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && label
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+    };
     let name = text.strip_suffix('.').unwrap_or(text);
     if name.len() > 253 || !name.split('.').all(label) {
         return Err(format!("{text:?} is no domain name"));
@@ -44,13 +58,17 @@ pub(super) fn domain(text: &str) -> Result<String, String> {
 
 /// `host` or `host:port`, as it goes into Via.
 pub(super) fn advertise(text: &str) -> Result<String, String> {
-    let wrong = |_| format!("{text:?} is not of the form host or host:port, such as \"sip.example.com:5060\"");
+    let wrong = |_| {
+        format!("{text:?} is not of the form host or host:port, such as \"sip.example.com:5060\"")
+    };
     let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) if !text.ends_with(']') => (host, Some(port)),
         _ => (text, None),
     };
     if host.contains(':') && !host.starts_with('[') {
-        return Err(format!("{text:?}: write an IPv6 address in brackets, such as \"[2001:db8::1]:5060\""));
+        return Err(format!(
+            "{text:?}: write an IPv6 address in brackets, such as \"[2001:db8::1]:5060\""
+        ));
     }
     let host = domain(host).map_err(|_| ()).map_err(wrong)?;
     match port {
@@ -68,14 +86,20 @@ pub(super) fn advertise(text: &str) -> Result<String, String> {
 /// The name of a policy: of its file, its metrics and its place in URLs.
 pub(super) fn policy_name(text: &str) -> Result<String, String> {
     if !is_policy_name(text) {
-        return Err(format!("{text:?} is no name of a policy: use 1 to 64 letters, digits, '-' and '_'"));
+        return Err(format!(
+            "{text:?} is no name of a policy: use 1 to 64 letters, digits, '-' and '_'"
+        ));
     }
     Ok(text.to_owned())
 }
 
 /// Whether this can be the name of a policy.
 pub fn is_policy_name(text: &str) -> bool {
-    !text.is_empty() && text.len() <= 64 && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+    !text.is_empty()
+        && text.len() <= 64
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
 }
 
 /// `--policy FILE.wasm`.
@@ -83,42 +107,70 @@ pub(super) fn policy_file(path: &Path) -> Result<(), String> {
     if let Err(error) = std::fs::File::open(path) {
         return Err(format!("{}: {error}", path.display()));
     }
-    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-    policy_name(stem).map(|_| ()).map_err(|message| format!("{}: the file's name names the policy: {message}", path.display()))
+    let stem = path
+        .file_stem()
+        .and_then(|stem| stem.to_str())
+        .unwrap_or_default();
+    policy_name(stem).map(|_| ()).map_err(|message| {
+        format!(
+            "{}: the file's name names the policy: {message}",
+            path.display()
+        )
+    })
 }
 
 /// A realm stands in a quoted string.
 pub(super) fn realm(text: &str) -> Result<String, String> {
-    if text.is_empty() || text.chars().any(|c| c.is_control() || matches!(c, '"' | '\\')) {
-        return Err(format!("{text:?} is no realm: it must not be empty and can't contain quotes, backslashes or control characters"));
+    if text.is_empty()
+        || text
+            .chars()
+            .any(|c| c.is_control() || matches!(c, '"' | '\\'))
+    {
+        return Err(format!(
+            "{text:?} is no realm: it must not be empty and can't contain quotes, backslashes or control characters"
+        ));
     }
     Ok(text.to_owned())
 }
 
 /// `ip:port`.
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| format!("{text:?} is not of the form ip:port, such as \"127.0.0.1:8060\""))
+    text.parse()
+        .map_err(|_| format!("{text:?} is not of the form ip:port, such as \"127.0.0.1:8060\""))
 }
 
 /// A number per second.
 pub(super) fn rate(text: &str) -> Result<u32, String> {
-    text.parse().map_err(|_| format!("{text:?} is no number of requests per second, such as \"50\"; \"0\" means no limit"))
+    text.parse().map_err(|_| {
+        format!(
+            "{text:?} is no number of requests per second, such as \"50\"; \"0\" means no limit"
+        )
+    })
 }
 
 /// Whether the log's filter can be understood.
 pub(super) fn log_filter(text: &str) -> Result<String, String> {
     match text.parse::<tracing_subscriber::filter::Targets>() {
         Ok(_) => Ok(text.to_owned()),
-        Err(error) => Err(format!("{text:?} is no filter, such as \"info\" or \"warn,patchbay=debug\": {error}")),
+        Err(error) => Err(format!(
+            "{text:?} is no filter, such as \"info\" or \"warn,patchbay=debug\": {error}"
+        )),
     }
 }
 
 /// The bearer token of this file.
 pub fn token(path: &Path) -> Result<String, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let text =
+        std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
     let token = text.trim();
-    if token.is_empty() || token.len() > MAX_TOKEN_BYTES || !token.chars().all(|c| c.is_ascii_graphic()) {
-        return Err(format!("{} must have one line with the token: printable ASCII without spaces", path.display()));
+    if token.is_empty()
+        || token.len() > MAX_TOKEN_BYTES
+        || !token.chars().all(|c| c.is_ascii_graphic())
+    {
+        return Err(format!(
+            "{} must have one line with the token: printable ASCII without spaces",
+            path.display()
+        ));
     }
     Ok(token.to_owned())
 }
@@ -130,9 +182,20 @@ mod tests {
     #[test]
     fn listeners_are_transport_ip_port() {
         let listener: Listen = "tcp:[::1]:5060".parse().expect("valid");
-        assert_eq!((listener.transport, listener.address), (Transport::Tcp, "[::1]:5060".parse().expect("valid")));
+        assert_eq!(
+            (listener.transport, listener.address),
+            (Transport::Tcp, "[::1]:5060".parse().expect("valid"))
+        );
         assert_eq!(listener.to_string(), "tcp:[::1]:5060");
-        for text in ["", "udp", "udp:127.0.0.1", "sctp:127.0.0.1:5060", "127.0.0.1:5060", "udp:example.com:5060", "udp::1:5060"] {
+        for text in [
+            "",
+            "udp",
+            "udp:127.0.0.1",
+            "sctp:127.0.0.1:5060",
+            "127.0.0.1:5060",
+            "udp:example.com:5060",
+            "udp::1:5060",
+        ] {
             assert!(text.parse::<Listen>().is_err(), "{text:?}");
         }
     }
@@ -142,7 +205,14 @@ mod tests {
         assert_eq!(domain("Example.COM."), Ok("example.com".into()));
         assert_eq!(domain("127.0.0.1"), Ok("127.0.0.1".into()));
         assert_eq!(domain("::1"), Ok("[::1]".into()));
-        for text in ["", ".", "a..b", "a b", "sip:example.com", "example.com:5060"] {
+        for text in [
+            "",
+            ".",
+            "a..b",
+            "a b",
+            "sip:example.com",
+            "example.com:5060",
+        ] {
             assert!(domain(text).is_err(), "{text:?}");
         }
     }
@@ -150,9 +220,15 @@ mod tests {
     #[test]
     fn advertised_addresses_may_have_a_port() {
         assert_eq!(advertise("sip.example.com"), Ok("sip.example.com".into()));
-        assert_eq!(advertise("sip.example.com:5070"), Ok("sip.example.com:5070".into()));
+        assert_eq!(
+            advertise("sip.example.com:5070"),
+            Ok("sip.example.com:5070".into())
+        );
         assert_eq!(advertise("[2001:DB8::1]"), Ok("[2001:db8::1]".into()));
-        assert_eq!(advertise("[2001:db8::1]:5060"), Ok("[2001:db8::1]:5060".into()));
+        assert_eq!(
+            advertise("[2001:db8::1]:5060"),
+            Ok("[2001:db8::1]:5060".into())
+        );
         for text in ["", ":5060", "a:b", "a:0", "a:70000", "2001:db8::1", "a;b"] {
             assert!(advertise(text).is_err(), "{text:?}");
         }

@@ -2,7 +2,6 @@
 //!
 //! A [`Config`] is complete and checked: every default is filled in. It is replaced whole on a reload.
 
-
 mod check;
 mod problem;
 mod read;
@@ -17,9 +16,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+pub use check::{is_policy_name, token};
 pub use patchbay_core::door::Transport;
 pub use problem::{Place, Problem, Problems};
-pub use check::{is_policy_name, token};
 pub use read::Overrides;
 
 /// The ports a listener uses by default, and the address of the admin API.
@@ -287,7 +286,11 @@ impl FromStr for Listen {
 
     /// Reads `transport:ip:port`, `udp:[::1]:5060` included.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let expected = || format!("{text:?} is not of the form transport:ip:port, such as \"udp:127.0.0.1:5060\" or \"tcp:[::1]:5060\"");
+        let expected = || {
+            format!(
+                "{text:?} is not of the form transport:ip:port, such as \"udp:127.0.0.1:5060\" or \"tcp:[::1]:5060\""
+            )
+        };
         let (transport, address) = text.split_once(':').ok_or_else(expected)?;
         let transport = match transport {
             "udp" => Transport::Udp,
@@ -295,10 +298,18 @@ impl FromStr for Listen {
             "tls" => Transport::Tls,
             "ws" => Transport::Ws,
             "wss" => Transport::Wss,
-            other => return Err(format!("{other:?} is no transport: udp, tcp, tls, ws or wss")),
+            other => {
+                return Err(format!(
+                    "{other:?} is no transport: udp, tcp, tls, ws or wss"
+                ));
+            }
         };
         let address = address.parse().map_err(|_| expected())?;
-        Ok(Listen { transport, address, advertise: None })
+        Ok(Listen {
+            transport,
+            address,
+            advertise: None,
+        })
     }
 }
 

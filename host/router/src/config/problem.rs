@@ -37,7 +37,11 @@ pub struct Problems {
 impl Problem {
     /// A problem of `key`, written at `place`.
     pub fn new(place: Place, key: impl Into<String>, message: impl Into<String>) -> Problem {
-        Problem { place, key: key.into(), message: message.into() }
+        Problem {
+            place,
+            key: key.into(),
+            message: message.into(),
+        }
     }
 }
 

@@ -9,8 +9,9 @@ use super::problem::{Problem, Problems};
 use super::section::{Findings, Section, choice_of};
 use super::source::{self, Entry};
 use super::{
-    ActivePolicy, Admin, Auth, BUILTIN, Config, DEFAULT_ADMIN, DEFAULT_SIP_PORT, DigestAlgorithm, Durability, Grants, Limits, Listen, Log, LogFormat, Node, Pin, Policy, Registrar,
-    Registration, Timers, Tls, TlsDomain, Transport, check,
+    ActivePolicy, Admin, Auth, BUILTIN, Config, DEFAULT_ADMIN, DEFAULT_SIP_PORT, DigestAlgorithm,
+    Durability, Grants, Limits, Listen, Log, LogFormat, Node, Pin, Policy, Registrar, Registration,
+    Timers, Tls, TlsDomain, Transport, check,
 };
 
 /// What the command line changes.
@@ -33,8 +34,16 @@ struct Defaults {
     registration: Registration,
 }
 
-const WITH_FILE: Defaults = Defaults { domains: &[], address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), registration: Registration::Required };
-const DEVELOPMENT: Defaults = Defaults { domains: &["localhost", "127.0.0.1"], address: IpAddr::V4(Ipv4Addr::LOCALHOST), registration: Registration::Open };
+const WITH_FILE: Defaults = Defaults {
+    domains: &[],
+    address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+    registration: Registration::Required,
+};
+const DEVELOPMENT: Defaults = Defaults {
+    domains: &["localhost", "127.0.0.1"],
+    address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+    registration: Registration::Open,
+};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -44,21 +53,43 @@ impl Config {
     pub fn load(file: Option<&Path>, overrides: &Overrides) -> Result<Config, Problems> {
         let mut problems = Vec::new();
         let tree = file.map_or_else(BTreeMap::new, |path| source::read_file(path, &mut problems));
-        let folder = file.and_then(Path::parent).unwrap_or(Path::new("")).to_path_buf();
-        let defaults = if file.is_some() { &WITH_FILE } else { &DEVELOPMENT };
-        read(tree, problems, &folder, defaults, overrides).map_err(|list| Problems { file: file.map(Path::to_path_buf), list })
+        let folder = file
+            .and_then(Path::parent)
+            .unwrap_or(Path::new(""))
+            .to_path_buf();
+        let defaults = if file.is_some() {
+            &WITH_FILE
+        } else {
+            &DEVELOPMENT
+        };
+        read(tree, problems, &folder, defaults, overrides).map_err(|list| Problems {
+            file: file.map(Path::to_path_buf),
+            list,
+        })
     }
 
     /// Reads the text of a file, as if it were in `folder`.
     pub fn parse(text: &str, folder: &Path, overrides: &Overrides) -> Result<Config, Problems> {
         let mut problems = Vec::new();
         let tree = source::parse(text, &mut problems);
-        read(tree, problems, folder, &WITH_FILE, overrides).map_err(|list| Problems { file: None, list })
+        read(tree, problems, folder, &WITH_FILE, overrides)
+            .map_err(|list| Problems { file: None, list })
     }
 }
 
-fn read(mut tree: BTreeMap<String, Entry>, mut problems: Vec<Problem>, folder: &Path, defaults: &Defaults, overrides: &Overrides) -> Result<Config, Vec<Problem>> {
-    problems.extend(overrides.set.iter().filter_map(|assignment| source::set(&mut tree, assignment).err()));
+fn read(
+    mut tree: BTreeMap<String, Entry>,
+    mut problems: Vec<Problem>,
+    folder: &Path,
+    defaults: &Defaults,
+    overrides: &Overrides,
+) -> Result<Config, Vec<Problem>> {
+    problems.extend(
+        overrides
+            .set
+            .iter()
+            .filter_map(|assignment| source::set(&mut tree, assignment).err()),
+    );
     let findings = Findings::new(problems);
     let mut root = Section::root(&tree, &findings, folder);
     let node = node(root.section("node"), defaults, overrides);
@@ -77,25 +108,43 @@ fn read(mut tree: BTreeMap<String, Entry>, mut problems: Vec<Problem>, folder: &
     };
     root.finish();
     let problems = findings.into_problems();
-    if problems.is_empty() { Ok(config) } else { Err(problems) }
+    if problems.is_empty() {
+        Ok(config)
+    } else {
+        Err(problems)
+    }
 }
 
 fn node(mut section: Section<'_>, defaults: &Defaults, overrides: &Overrides) -> Node {
-    let name = section.parsed("name", check::node_name).unwrap_or_else(host_name);
+    let name = section
+        .parsed("name", check::node_name)
+        .unwrap_or_else(host_name);
     let mut domains = Vec::new();
-    for domain in section.texts("domains").unwrap_or_else(|| defaults.domains.iter().map(|&domain| domain.to_owned()).collect()) {
+    for domain in section.texts("domains").unwrap_or_else(|| {
+        defaults
+            .domains
+            .iter()
+            .map(|&domain| domain.to_owned())
+            .collect()
+    }) {
         match check::domain(&domain) {
             Ok(domain) => domains.push(domain),
             Err(message) => section.problem("domains", message),
         }
     }
-    let data_dir = section.path("data_dir").unwrap_or_else(|| PathBuf::from("patchbay-data"));
+    let data_dir = section
+        .path("data_dir")
+        .unwrap_or_else(|| PathBuf::from("patchbay-data"));
     let node = Node {
         name,
         domains,
         data_dir: overrides.data_dir.clone().unwrap_or(data_dir),
         drain_timeout: section.duration("drain_timeout", 32 * SECOND, Duration::ZERO),
-        workers: section.number("workers", std::thread::available_parallelism().map_or(1, usize::from), 1..=1024),
+        workers: section.number(
+            "workers",
+            std::thread::available_parallelism().map_or(1, usize::from),
+            1..=1024,
+        ),
     };
     section.finish();
     node
@@ -103,8 +152,11 @@ fn node(mut section: Section<'_>, defaults: &Defaults, overrides: &Overrides) ->
 
 /// The host name, as far as it can stand in a token.
 fn host_name() -> String {
-    let name = hostname::get().ok().and_then(|name| name.into_string().ok());
-    name.and_then(|name| check::node_name(&name).ok()).unwrap_or_else(|| "patchbay".to_owned())
+    let name = hostname::get()
+        .ok()
+        .and_then(|name| name.into_string().ok());
+    name.and_then(|name| check::node_name(&name).ok())
+        .unwrap_or_else(|| "patchbay".to_owned())
 }
 
 fn listen(root: &mut Section<'_>, defaults: &Defaults, overrides: &Overrides) -> Vec<Listen> {
@@ -115,11 +167,20 @@ fn listen(root: &mut Section<'_>, defaults: &Defaults, overrides: &Overrides) ->
             section.missing("address");
         }
         let advertise = section.parsed("advertise", check::advertise);
-        if let Some(listener) = section.parsed("address", |text| text.parse().and_then(check::supported)) {
-            if listener.address.port() != 0 && listeners.iter().any(|other| other.transport == listener.transport && other.address == listener.address) {
+        if let Some(listener) =
+            section.parsed("address", |text| text.parse().and_then(check::supported))
+        {
+            if listener.address.port() != 0
+                && listeners.iter().any(|other| {
+                    other.transport == listener.transport && other.address == listener.address
+                })
+            {
                 section.problem("address", format!("{listener} is listened to already"));
             }
-            listeners.push(Listen { advertise, ..listener });
+            listeners.push(Listen {
+                advertise,
+                ..listener
+            });
         }
         section.finish();
     }
@@ -133,7 +194,13 @@ fn listen(root: &mut Section<'_>, defaults: &Defaults, overrides: &Overrides) ->
     }
     if listeners.is_empty() {
         let address = SocketAddr::new(defaults.address, DEFAULT_SIP_PORT);
-        return [Transport::Udp, Transport::Tcp].map(|transport| Listen { transport, address, advertise: None }).into();
+        return [Transport::Udp, Transport::Tcp]
+            .map(|transport| Listen {
+                transport,
+                address,
+                advertise: None,
+            })
+            .into();
     }
     listeners
 }
@@ -154,7 +221,12 @@ fn tls(mut section: Section<'_>) -> Option<Tls> {
         }
     }
     section.finish();
-    Some(Tls { certificate: certificate?, private_key: private_key?, client_ca, domains })
+    Some(Tls {
+        certificate: certificate?,
+        private_key: private_key?,
+        client_ca,
+        domains,
+    })
 }
 
 fn tls_domain(mut section: Section<'_>) -> Option<TlsDomain> {
@@ -167,13 +239,20 @@ fn tls_domain(mut section: Section<'_>) -> Option<TlsDomain> {
     let certificate = section.existing_file("certificate");
     let private_key = section.existing_file("private_key");
     section.finish();
-    Some(TlsDomain { name: name?, certificate: certificate?, private_key: private_key? })
+    Some(TlsDomain {
+        name: name?,
+        certificate: certificate?,
+        private_key: private_key?,
+    })
 }
 
 fn policy(mut section: Section<'_>, overrides: &Overrides) -> Policy {
     let directory = section.path("directory");
     if let Some(directory) = directory.as_deref().filter(|directory| !directory.is_dir()) {
-        section.problem("directory", format!("there is no directory {}", directory.display()));
+        section.problem(
+            "directory",
+            format!("there is no directory {}", directory.display()),
+        );
     }
     let active = match section.parsed("active", check::policy_name) {
         None => ActivePolicy::Unset,
@@ -193,12 +272,24 @@ fn policy(mut section: Section<'_>, overrides: &Overrides) -> Policy {
     let hook_deadline = section.duration("hook_deadline", Duration::from_millis(50), MILLISECOND);
     let hook_timeout = section.duration("hook_timeout", 5 * SECOND, MILLISECOND);
     if hook_timeout < hook_deadline {
-        section.problem("hook_timeout", "must not be shorter than hook_deadline, which it includes");
+        section.problem(
+            "hook_timeout",
+            "must not be shorter than hook_deadline, which it includes",
+        );
     }
-    if section.texts("trusted_keys").is_some_and(|keys| !keys.is_empty()) {
-        section.problem("trusted_keys", "signed policies are not supported by this version of Patchbay: leave the list empty");
+    if section
+        .texts("trusted_keys")
+        .is_some_and(|keys| !keys.is_empty())
+    {
+        section.problem(
+            "trusted_keys",
+            "signed policies are not supported by this version of Patchbay: leave the list empty",
+        );
     }
-    if section.sections("route").is_some_and(|routes| !routes.is_empty()) {
+    if section
+        .sections("route")
+        .is_some_and(|routes| !routes.is_empty())
+    {
         section.problem("route", "more than one policy is not supported by this version of Patchbay: remove [[policy.route]]");
     }
     let policy = Policy {
@@ -208,7 +299,11 @@ fn policy(mut section: Section<'_>, overrides: &Overrides) -> Policy {
         hook_timeout,
         max_concurrent_hooks: section.number("max_concurrent_hooks", 1000, 1..=1_000_000),
         memory_limit: section.size("memory_limit", 64 << 20, (1 << 20)..=(4 << 30)),
-        pin: section.choice("pin", Pin::Transaction, &[("transaction", Pin::Transaction), ("dialog", Pin::Dialog)]),
+        pin: section.choice(
+            "pin",
+            Pin::Transaction,
+            &[("transaction", Pin::Transaction), ("dialog", Pin::Dialog)],
+        ),
         settings: section.free_texts("settings"),
         grants: grants(section.section("grants")),
     };
@@ -236,26 +331,47 @@ fn registrar(mut section: Section<'_>) -> Registrar {
         durability: section.choice(
             "durability",
             Durability::Batched,
-            &[("batched", Durability::Batched), ("relaxed", Durability::Relaxed), ("memory", Durability::Memory)],
+            &[
+                ("batched", Durability::Batched),
+                ("relaxed", Durability::Relaxed),
+                ("memory", Durability::Memory),
+            ],
         ),
     };
     if registrar.min_expires > registrar.max_expires {
         section.problem("min_expires", "must not be longer than max_expires");
-    } else if !(registrar.min_expires..=registrar.max_expires).contains(&registrar.default_expires) {
-        section.problem("default_expires", "must be between min_expires and max_expires");
+    } else if !(registrar.min_expires..=registrar.max_expires).contains(&registrar.default_expires)
+    {
+        section.problem(
+            "default_expires",
+            "must be between min_expires and max_expires",
+        );
     }
     section.finish();
     registrar
 }
 
-const ALGORITHMS: &[(&str, DigestAlgorithm)] = &[("MD5", DigestAlgorithm::Md5), ("SHA-256", DigestAlgorithm::Sha256), ("SHA-512-256", DigestAlgorithm::Sha512_256)];
+const ALGORITHMS: &[(&str, DigestAlgorithm)] = &[
+    ("MD5", DigestAlgorithm::Md5),
+    ("SHA-256", DigestAlgorithm::Sha256),
+    ("SHA-512-256", DigestAlgorithm::Sha512_256),
+];
 
 fn auth(mut section: Section<'_>, defaults: &Defaults, node: &Node) -> Auth {
     let default_realm = || node.domains.first().unwrap_or(&node.name).clone();
     let auth = Auth {
-        realm: section.parsed("realm", check::realm).unwrap_or_else(default_realm),
+        realm: section
+            .parsed("realm", check::realm)
+            .unwrap_or_else(default_realm),
         algorithms: algorithms(&mut section),
-        registration: section.choice("registration", defaults.registration, &[("required", Registration::Required), ("open", Registration::Open)]),
+        registration: section.choice(
+            "registration",
+            defaults.registration,
+            &[
+                ("required", Registration::Required),
+                ("open", Registration::Open),
+            ],
+        ),
         nonce_lifetime: section.duration("nonce_lifetime", 300 * SECOND, SECOND),
         trust_udp_source: section.boolean("trust_udp_source", false),
     };
@@ -273,7 +389,9 @@ fn algorithms(section: &mut Section<'_>) -> Vec<DigestAlgorithm> {
     let mut algorithms = Vec::new();
     for name in names {
         match choice_of(&name, ALGORITHMS) {
-            Ok(algorithm) if algorithms.contains(&algorithm) => section.problem("algorithms", format!("{name:?} is there twice")),
+            Ok(algorithm) if algorithms.contains(&algorithm) => {
+                section.problem("algorithms", format!("{name:?} is there twice"))
+            }
             Ok(algorithm) => algorithms.push(algorithm),
             Err(message) => section.problem("algorithms", message),
         }
@@ -287,8 +405,11 @@ fn limits(mut section: Section<'_>) -> Limits {
         max_connections: section.number("max_connections", 100_000, 1..=10_000_000),
         max_transactions: section.number("max_transactions", 1_000_000, 1..=100_000_000),
         max_branches: section.number("max_branches", 32, 1..=1000),
-        max_failure_rounds: u32::try_from(section.number("max_failure_rounds", 8, 0..=1000)).unwrap_or(u32::MAX),
-        requests_per_source: section.parsed("requests_per_source", check::rate).unwrap_or(0),
+        max_failure_rounds: u32::try_from(section.number("max_failure_rounds", 8, 0..=1000))
+            .unwrap_or(u32::MAX),
+        requests_per_source: section
+            .parsed("requests_per_source", check::rate)
+            .unwrap_or(0),
     };
     section.finish();
     limits
@@ -310,11 +431,19 @@ fn timers(mut section: Section<'_>) -> Timers {
 
 fn admin(mut section: Section<'_>) -> Admin {
     let admin = Admin {
-        listen: section.parsed("listen", check::address).unwrap_or(DEFAULT_ADMIN),
+        listen: section
+            .parsed("listen", check::address)
+            .unwrap_or(DEFAULT_ADMIN),
         token_file: section.existing_file("token_file"),
     };
     if admin.token_file.is_none() && !admin.listen.ip().is_loopback() {
-        section.problem("listen", format!("{} is no loopback address: without token_file only loopback is allowed", admin.listen));
+        section.problem(
+            "listen",
+            format!(
+                "{} is no loopback address: without token_file only loopback is allowed",
+                admin.listen
+            ),
+        );
     }
     if let Some(path) = admin.token_file.as_deref().filter(|path| path.is_file()) {
         if let Err(message) = check::token(path) {
@@ -327,8 +456,14 @@ fn admin(mut section: Section<'_>) -> Admin {
 
 fn log(mut section: Section<'_>) -> Log {
     let log = Log {
-        format: section.choice("format", LogFormat::Text, &[("text", LogFormat::Text), ("json", LogFormat::Json)]),
-        filter: section.parsed("filter", check::log_filter).unwrap_or_else(|| "info".to_owned()),
+        format: section.choice(
+            "format",
+            LogFormat::Text,
+            &[("text", LogFormat::Text), ("json", LogFormat::Json)],
+        ),
+        filter: section
+            .parsed("filter", check::log_filter)
+            .unwrap_or_else(|| "info".to_owned()),
         redact: section.boolean("redact", false),
     };
     section.finish();
@@ -347,28 +482,55 @@ mod tests {
     }
 
     fn set(assignments: &[&str]) -> Result<Config, Problems> {
-        let overrides = Overrides { set: assignments.iter().map(|&text| text.to_owned()).collect(), ..Overrides::default() };
+        let overrides = Overrides {
+            set: assignments.iter().map(|&text| text.to_owned()).collect(),
+            ..Overrides::default()
+        };
         Config::load(None, &overrides)
     }
 
     #[test]
     fn unknown_key_names_line_and_nearest_key() {
-        assert_eq!(problems("[limits]\nmax_branch = 3\n"), ["line 2: limits.max_branch: unknown key; did you mean limits.max_branches?"]);
-        assert_eq!(problems("[auth]\n\nmax_contacts = 3\n"), ["line 3: auth.max_contacts: unknown key; did you mean registrar.max_contacts?"]);
+        assert_eq!(
+            problems("[limits]\nmax_branch = 3\n"),
+            ["line 2: limits.max_branch: unknown key; did you mean limits.max_branches?"]
+        );
+        assert_eq!(
+            problems("[auth]\n\nmax_contacts = 3\n"),
+            ["line 3: auth.max_contacts: unknown key; did you mean registrar.max_contacts?"]
+        );
     }
 
     #[test]
     fn unknown_section_names_nearest_section() {
-        assert_eq!(problems("[node]\n[registar]\n"), ["line 2: registar: unknown key; did you mean registrar?"]);
+        assert_eq!(
+            problems("[node]\n[registar]\n"),
+            ["line 2: registar: unknown key; did you mean registrar?"]
+        );
     }
 
     #[test]
     fn wrong_types_name_both_types() {
-        assert_eq!(problems("[node]\nname = 5\n"), ["line 2: node.name: wrong type: text in quotes is expected, this is a number"]);
-        assert_eq!(problems("[node]\nworkers = \"2\"\n"), ["line 2: node.workers: wrong type: a whole number is expected, this is text"]);
-        assert_eq!(problems("node = 1\n"), ["line 1: node: wrong type: a section is expected, this is a number"]);
-        assert_eq!(problems("[log]\nredact = \"yes\"\n"), ["line 2: log.redact: wrong type: true or false is expected, this is text"]);
-        assert_eq!(problems("[timers]\nt1 = 500\n"), ["line 2: timers.t1: wrong type: text in quotes is expected, this is a number"]);
+        assert_eq!(
+            problems("[node]\nname = 5\n"),
+            ["line 2: node.name: wrong type: text in quotes is expected, this is a number"]
+        );
+        assert_eq!(
+            problems("[node]\nworkers = \"2\"\n"),
+            ["line 2: node.workers: wrong type: a whole number is expected, this is text"]
+        );
+        assert_eq!(
+            problems("node = 1\n"),
+            ["line 1: node: wrong type: a section is expected, this is a number"]
+        );
+        assert_eq!(
+            problems("[log]\nredact = \"yes\"\n"),
+            ["line 2: log.redact: wrong type: true or false is expected, this is text"]
+        );
+        assert_eq!(
+            problems("[timers]\nt1 = 500\n"),
+            ["line 2: timers.t1: wrong type: text in quotes is expected, this is a number"]
+        );
     }
 
     #[test]
@@ -376,15 +538,29 @@ mod tests {
         let text = "[node]\nworkers = 0\n[timers]\nt1 = \"fast\"\n[log]\nfromat = \"json\"\n";
         let found = problems(text);
         assert_eq!(found.len(), 3, "{found:?}");
-        assert!(found[0].starts_with("line 2: node.workers: 0 is not between"), "{found:?}");
-        assert!(found[1].starts_with("line 4: timers.t1: \"fast\" is no duration"), "{found:?}");
-        assert!(found[2].starts_with("line 6: log.fromat: unknown key; did you mean log.format?"), "{found:?}");
+        assert!(
+            found[0].starts_with("line 2: node.workers: 0 is not between"),
+            "{found:?}"
+        );
+        assert!(
+            found[1].starts_with("line 4: timers.t1: \"fast\" is no duration"),
+            "{found:?}"
+        );
+        assert!(
+            found[2].starts_with("line 6: log.fromat: unknown key; did you mean log.format?"),
+            "{found:?}"
+        );
     }
 
     #[test]
     fn syntax_errors_name_the_line() {
         let found = problems("[node]\nname = \"a\ndomains = []\n");
-        assert!(found.first().is_some_and(|line| line.starts_with("line 2: ")), "{found:?}");
+        assert!(
+            found
+                .first()
+                .is_some_and(|line| line.starts_with("line 2: ")),
+            "{found:?}"
+        );
     }
 
     #[test]
@@ -393,42 +569,80 @@ mod tests {
             ("[[listen]]\naddress = \"tls:127.0.0.1:5061\"\n", "tls"),
             ("[[listen]]\naddress = \"ws:127.0.0.1:5066\"\n", "ws"),
             ("[policy]\ntrusted_keys = [\"abc\"]\n", "signed policies"),
-            ("[[policy.route]]\ndomain = \"a.example\"\npolicy = \"a\"\n", "more than one policy"),
+            (
+                "[[policy.route]]\ndomain = \"a.example\"\npolicy = \"a\"\n",
+                "more than one policy",
+            ),
         ] {
             let found = problems(text);
-            assert!(found.len() == 1 && found[0].contains("not supported by this version") && found[0].contains(expected), "{found:?}");
+            assert!(
+                found.len() == 1
+                    && found[0].contains("not supported by this version")
+                    && found[0].contains(expected),
+                "{found:?}"
+            );
         }
     }
 
     #[test]
     fn without_a_token_only_loopback_is_allowed() {
         let found = problems("[admin]\nlisten = \"0.0.0.0:8060\"\n");
-        assert_eq!(found, ["line 2: admin.listen: 0.0.0.0:8060 is no loopback address: without token_file only loopback is allowed"]);
+        assert_eq!(
+            found,
+            [
+                "line 2: admin.listen: 0.0.0.0:8060 is no loopback address: without token_file only loopback is allowed"
+            ]
+        );
         assert!(problems("[admin]\nlisten = \"[::1]:8060\"\n").is_empty());
     }
 
     #[test]
     fn missing_files_are_problems() {
-        let found = problems("[admin]\ntoken_file = \"/nonexistent/token\"\n[policy]\ndirectory = \"/nonexistent/policies\"\n");
-        assert!(found[0].starts_with("line 2: admin.token_file: /nonexistent/token: "), "{found:?}");
-        assert_eq!(found[1], "line 4: policy.directory: there is no directory /nonexistent/policies");
+        let found = problems(
+            "[admin]\ntoken_file = \"/nonexistent/token\"\n[policy]\ndirectory = \"/nonexistent/policies\"\n",
+        );
+        assert!(
+            found[0].starts_with("line 2: admin.token_file: /nonexistent/token: "),
+            "{found:?}"
+        );
+        assert_eq!(
+            found[1],
+            "line 4: policy.directory: there is no directory /nonexistent/policies"
+        );
     }
 
     #[test]
     fn a_missing_configuration_file_is_a_problem() {
-        let problems = Config::load(Some(Path::new("/nonexistent/patchbay.toml")), &Overrides::default()).expect_err("no such file");
-        assert!(problems.to_string().starts_with("/nonexistent/patchbay.toml: can't be read: "), "{problems}");
+        let problems = Config::load(
+            Some(Path::new("/nonexistent/patchbay.toml")),
+            &Overrides::default(),
+        )
+        .expect_err("no such file");
+        assert!(
+            problems
+                .to_string()
+                .starts_with("/nonexistent/patchbay.toml: can't be read: "),
+            "{problems}"
+        );
     }
 
     #[test]
     fn a_named_policy_needs_a_directory() {
-        assert!(problems("[policy]\nactive = \"mine\"\n")[0].starts_with("line 2: policy.active: \"mine\" needs policy.directory"));
+        assert!(
+            problems("[policy]\nactive = \"mine\"\n")[0]
+                .starts_with("line 2: policy.active: \"mine\" needs policy.directory")
+        );
     }
 
     #[test]
     fn development_defaults_are_loopback_and_open() {
         let config = set(&[]).expect("the defaults");
-        assert!(config.listen.iter().all(|listener| listener.address.ip().is_loopback()));
+        assert!(
+            config
+                .listen
+                .iter()
+                .all(|listener| listener.address.ip().is_loopback())
+        );
         assert_eq!(config.node.domains, ["localhost", "127.0.0.1"]);
         assert_eq!(config.auth.registration, Registration::Open);
         assert_eq!(config.auth.realm, "localhost");
@@ -439,7 +653,12 @@ mod tests {
 
     #[test]
     fn a_file_asks_for_registration_by_default() {
-        let config = Config::parse("[node]\nname = \"edge\"\n", Path::new(""), &Overrides::default()).expect("valid");
+        let config = Config::parse(
+            "[node]\nname = \"edge\"\n",
+            Path::new(""),
+            &Overrides::default(),
+        )
+        .expect("valid");
         assert_eq!(config.auth.registration, Registration::Required);
         assert_eq!(config.auth.realm, "edge");
     }
@@ -471,14 +690,32 @@ mod tests {
     fn set_of_an_unknown_key_is_a_problem_of_the_command_line() {
         let problems = set(&["node.worker=3", "nonsense"]).expect_err("unknown");
         let lines: Vec<String> = problems.lines().collect();
-        assert!(lines.contains(&"command line: node.worker: unknown key; did you mean node.workers?".to_owned()), "{lines:?}");
-        assert!(lines.iter().any(|line| line.contains("\"nonsense\" is not of the form key=value")), "{lines:?}");
+        assert!(
+            lines.contains(
+                &"command line: node.worker: unknown key; did you mean node.workers?".to_owned()
+            ),
+            "{lines:?}"
+        );
+        assert!(
+            lines
+                .iter()
+                .any(|line| line.contains("\"nonsense\" is not of the form key=value")),
+            "{lines:?}"
+        );
     }
 
     #[test]
     fn listen_of_the_command_line_replaces_the_file() {
-        let overrides = Overrides { listen: vec!["udp:[::1]:0".parse().expect("valid")], ..Overrides::default() };
-        let config = Config::parse("[[listen]]\naddress = \"udp:127.0.0.1:5060\"\n", Path::new(""), &overrides).expect("valid");
+        let overrides = Overrides {
+            listen: vec!["udp:[::1]:0".parse().expect("valid")],
+            ..Overrides::default()
+        };
+        let config = Config::parse(
+            "[[listen]]\naddress = \"udp:127.0.0.1:5060\"\n",
+            Path::new(""),
+            &overrides,
+        )
+        .expect("valid");
         assert_eq!(config.listen, overrides.listen);
     }
 
@@ -486,8 +723,16 @@ mod tests {
     fn relative_paths_are_relative_to_the_file() {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::create_dir(folder.path().join("policies")).expect("a folder");
-        let config = Config::parse("[policy]\ndirectory = \"policies\"\n[node]\ndata_dir = \"data\"\n", folder.path(), &Overrides::default()).expect("valid");
-        assert_eq!(config.policy.directory, Some(folder.path().join("policies")));
+        let config = Config::parse(
+            "[policy]\ndirectory = \"policies\"\n[node]\ndata_dir = \"data\"\n",
+            folder.path(),
+            &Overrides::default(),
+        )
+        .expect("valid");
+        assert_eq!(
+            config.policy.directory,
+            Some(folder.path().join("policies"))
+        );
         assert_eq!(config.node.data_dir, folder.path().join("data"));
     }
 
@@ -528,10 +773,19 @@ mod tests {
         "#;
         let config = Config::parse(text, Path::new(""), &Overrides::default()).expect("valid");
         assert_eq!(config.node.domains, ["example.com"]);
-        assert_eq!(config.listen[0].advertise.as_deref(), Some("sip.example.com:5060"));
+        assert_eq!(
+            config.listen[0].advertise.as_deref(),
+            Some("sip.example.com:5060")
+        );
         assert_eq!(config.policy.pin, Pin::Dialog);
-        assert_eq!(config.policy.grants.write_headers.as_deref(), Some(["X-*".to_owned()].as_slice()));
-        assert_eq!(config.auth.algorithms, [DigestAlgorithm::Sha512_256, DigestAlgorithm::Md5]);
+        assert_eq!(
+            config.policy.grants.write_headers.as_deref(),
+            Some(["X-*".to_owned()].as_slice())
+        );
+        assert_eq!(
+            config.auth.algorithms,
+            [DigestAlgorithm::Sha512_256, DigestAlgorithm::Md5]
+        );
         assert_eq!(config.limits.requests_per_source, 50);
         assert_eq!(config.limits.max_message_bytes, 32768);
         assert_eq!(config.registrar.durability, Durability::Relaxed);

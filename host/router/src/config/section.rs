@@ -20,7 +20,10 @@ pub(super) struct Findings {
 
 impl Findings {
     pub(super) fn new(problems: Vec<Problem>) -> Findings {
-        Findings { problems: RefCell::new(problems), ..Findings::default() }
+        Findings {
+            problems: RefCell::new(problems),
+            ..Findings::default()
+        }
     }
 
     pub(super) fn report(&self, problem: Problem) {
@@ -56,8 +59,19 @@ pub(super) struct Section<'a> {
 
 impl<'a> Section<'a> {
     /// The whole file.
-    pub(super) fn root(entries: &'a BTreeMap<String, Entry>, findings: &'a Findings, folder: &'a Path) -> Section<'a> {
-        Section { path: String::new(), entries: Some(entries), place: Place::Nowhere, known: Vec::new(), findings, folder }
+    pub(super) fn root(
+        entries: &'a BTreeMap<String, Entry>,
+        findings: &'a Findings,
+        folder: &'a Path,
+    ) -> Section<'a> {
+        Section {
+            path: String::new(),
+            entries: Some(entries),
+            place: Place::Nowhere,
+            known: Vec::new(),
+            findings,
+            folder,
+        }
     }
 
     /// Whether the section is written at all.
@@ -67,8 +81,12 @@ impl<'a> Section<'a> {
 
     /// Reports a problem of `key`.
     pub(super) fn problem(&self, key: &str, message: impl Into<String>) {
-        let place = self.entries.and_then(|entries| entries.get(key)).map_or(self.place, |entry| entry.place);
-        self.findings.report(Problem::new(place, self.full(key), message));
+        let place = self
+            .entries
+            .and_then(|entries| entries.get(key))
+            .map_or(self.place, |entry| entry.place);
+        self.findings
+            .report(Problem::new(place, self.full(key), message));
     }
 
     /// Reports the keys that were not asked for.
@@ -82,7 +100,10 @@ impl<'a> Section<'a> {
         }
         for (key, entry) in self.entries.into_iter().flatten() {
             if !self.known.contains(&key.as_str()) {
-                self.findings.unknown.borrow_mut().push((entry.place, self.full(key)));
+                self.findings
+                    .unknown
+                    .borrow_mut()
+                    .push((entry.place, self.full(key)));
             }
         }
     }
@@ -98,7 +119,11 @@ impl<'a> Section<'a> {
             }
             None => None,
         };
-        self.inner(self.full(key), entries, entry.map_or(Place::Nowhere, |entry| entry.place))
+        self.inner(
+            self.full(key),
+            entries,
+            entry.map_or(Place::Nowhere, |entry| entry.place),
+        )
     }
 
     /// A list of sections (`[[key]]`); `None` when it is absent.
@@ -111,15 +136,29 @@ impl<'a> Section<'a> {
         let mut sections = Vec::new();
         for item in list {
             match &item.value {
-                Value::Table(table) => sections.push(self.inner(self.full(key), Some(table), item.place)),
+                Value::Table(table) => {
+                    sections.push(self.inner(self.full(key), Some(table), item.place))
+                }
                 other => self.mistyped(key, "a list of sections ([[...]])", other),
             }
         }
         Some(sections)
     }
 
-    fn inner(&self, path: String, entries: Option<&'a BTreeMap<String, Entry>>, place: Place) -> Section<'a> {
-        Section { path, entries, place, known: Vec::new(), findings: self.findings, folder: self.folder }
+    fn inner(
+        &self,
+        path: String,
+        entries: Option<&'a BTreeMap<String, Entry>>,
+        place: Place,
+    ) -> Section<'a> {
+        Section {
+            path,
+            entries,
+            place,
+            known: Vec::new(),
+            findings: self.findings,
+            folder: self.folder,
+        }
     }
 
     /// Text.
@@ -135,7 +174,11 @@ impl<'a> Section<'a> {
     }
 
     /// Text that `read` turns into a value; its error is the problem.
-    pub(super) fn parsed<T>(&mut self, key: &'static str, read: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+    pub(super) fn parsed<T>(
+        &mut self,
+        key: &'static str,
+        read: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
         let text = self.text(key)?;
         match read(&text) {
             Ok(value) => Some(value),
@@ -147,8 +190,15 @@ impl<'a> Section<'a> {
     }
 
     /// A duration of at least `least`.
-    pub(super) fn duration(&mut self, key: &'static str, default: Duration, least: Duration) -> Duration {
-        let Some(value) = self.parsed(key, units::duration) else { return default };
+    pub(super) fn duration(
+        &mut self,
+        key: &'static str,
+        default: Duration,
+        least: Duration,
+    ) -> Duration {
+        let Some(value) = self.parsed(key, units::duration) else {
+            return default;
+        };
         if value < least {
             self.problem(key, format!("must be at least {}ms", least.as_millis()));
             return default;
@@ -157,18 +207,35 @@ impl<'a> Section<'a> {
     }
 
     /// A size in this range.
-    pub(super) fn size(&mut self, key: &'static str, default: usize, range: RangeInclusive<usize>) -> usize {
-        let Some(value) = self.parsed(key, units::size) else { return default };
+    pub(super) fn size(
+        &mut self,
+        key: &'static str,
+        default: usize,
+        range: RangeInclusive<usize>,
+    ) -> usize {
+        let Some(value) = self.parsed(key, units::size) else {
+            return default;
+        };
         if !range.contains(&value) {
-            self.problem(key, format!("must be between {}B and {}B", range.start(), range.end()));
+            self.problem(
+                key,
+                format!("must be between {}B and {}B", range.start(), range.end()),
+            );
             return default;
         }
         value
     }
 
     /// A whole number in this range.
-    pub(super) fn number(&mut self, key: &'static str, default: usize, range: RangeInclusive<usize>) -> usize {
-        let Some(entry) = self.entry(key) else { return default };
+    pub(super) fn number(
+        &mut self,
+        key: &'static str,
+        default: usize,
+        range: RangeInclusive<usize>,
+    ) -> usize {
+        let Some(entry) = self.entry(key) else {
+            return default;
+        };
         let number = match &entry.value {
             Value::Integer(number) => Some(*number),
             Value::Raw(text) => text.parse().ok(),
@@ -181,7 +248,14 @@ impl<'a> Section<'a> {
         match usize::try_from(number) {
             Ok(number) if range.contains(&number) => number,
             _ => {
-                self.problem(key, format!("{number} is not between {} and {}", range.start(), range.end()));
+                self.problem(
+                    key,
+                    format!(
+                        "{number} is not between {} and {}",
+                        range.start(),
+                        range.end()
+                    ),
+                );
                 default
             }
         }
@@ -189,7 +263,9 @@ impl<'a> Section<'a> {
 
     /// `true` or `false`.
     pub(super) fn boolean(&mut self, key: &'static str, default: bool) -> bool {
-        let Some(entry) = self.entry(key) else { return default };
+        let Some(entry) = self.entry(key) else {
+            return default;
+        };
         match &entry.value {
             Value::Boolean(value) => *value,
             Value::Raw(text) if text == "true" || text == "false" => text == "true",
@@ -201,7 +277,12 @@ impl<'a> Section<'a> {
     }
 
     /// One of a closed set of texts.
-    pub(super) fn choice<T: Copy>(&mut self, key: &'static str, default: T, choices: &[(&str, T)]) -> T {
+    pub(super) fn choice<T: Copy>(
+        &mut self,
+        key: &'static str,
+        default: T,
+        choices: &[(&str, T)],
+    ) -> T {
         let read = |text: &str| choice_of(text, choices);
         self.parsed(key, read).unwrap_or(default)
     }
@@ -211,7 +292,15 @@ impl<'a> Section<'a> {
         let entry = self.entry(key)?;
         let list = match &entry.value {
             Value::Array(list) => list,
-            Value::Raw(text) => return Some(text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()),
+            Value::Raw(text) => {
+                return Some(
+                    text.split(',')
+                        .map(str::trim)
+                        .filter(|item| !item.is_empty())
+                        .map(str::to_owned)
+                        .collect(),
+                );
+            }
             other => {
                 self.mistyped(key, "a list of texts", other);
                 return None;
@@ -262,14 +351,18 @@ impl<'a> Section<'a> {
         if let Err(error) = std::fs::File::open(&path) {
             self.problem(key, format!("{}: {error}", path.display()));
         } else if path.is_dir() {
-            self.problem(key, format!("{} is a directory, not a file", path.display()));
+            self.problem(
+                key,
+                format!("{} is a directory, not a file", path.display()),
+            );
         }
         Some(path)
     }
 
     /// Says that a key of this section has to be there.
     pub(super) fn missing(&self, key: &str) {
-        self.findings.report(Problem::new(self.place, self.full(key), "is missing"));
+        self.findings
+            .report(Problem::new(self.place, self.full(key), "is missing"));
     }
 
     /// Whether the key is written.
@@ -285,20 +378,37 @@ impl<'a> Section<'a> {
     }
 
     fn mistyped(&self, key: &str, expected: &str, found: &Value) {
-        self.problem(key, format!("wrong type: {expected} is expected, this is {}", found.kind()));
+        self.problem(
+            key,
+            format!(
+                "wrong type: {expected} is expected, this is {}",
+                found.kind()
+            ),
+        );
     }
 
     fn full(&self, key: &str) -> String {
-        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+        if self.path.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.path)
+        }
     }
 }
 
 /// The value of `text` among `choices`.
 pub(super) fn choice_of<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, String> {
-    choices.iter().find(|(name, _)| *name == text).map(|(_, value)| *value).ok_or_else(|| {
-        let names: Vec<String> = choices.iter().map(|(name, _)| format!("{name:?}")).collect();
-        format!("{text:?} is not one of {}", names.join(", "))
-    })
+    choices
+        .iter()
+        .find(|(name, _)| *name == text)
+        .map(|(_, value)| *value)
+        .ok_or_else(|| {
+            let names: Vec<String> = choices
+                .iter()
+                .map(|(name, _)| format!("{name:?}"))
+                .collect();
+            format!("{text:?} is not one of {}", names.join(", "))
+        })
 }
 
 /// The known key that was most likely meant: a similar one of the same section, else one of the same name elsewhere, else a similar one.
@@ -312,7 +422,12 @@ fn nearest<'k>(key: &str, known: &'k [String]) -> Option<&'k str> {
     same_section
         .filter_map(near)
         .min()
-        .or_else(|| known.iter().find(|other| split(other).1 == name).map(|other| (0, other.as_str())))
+        .or_else(|| {
+            known
+                .iter()
+                .find(|other| split(other).1 == name)
+                .map(|other| (0, other.as_str()))
+        })
         .or_else(|| known.iter().filter_map(near).min())
         .map(|(_, other)| other)
 }

@@ -48,7 +48,11 @@ pub(super) fn read_file(path: &Path, problems: &mut Vec<Problem>) -> BTreeMap<St
     match std::fs::read_to_string(path) {
         Ok(text) => parse(&text, problems),
         Err(error) => {
-            problems.push(Problem::new(Place::Nowhere, "", format!("can't be read: {error}")));
+            problems.push(Problem::new(
+                Place::Nowhere,
+                "",
+                format!("can't be read: {error}"),
+            ));
             BTreeMap::new()
         }
     }
@@ -59,7 +63,9 @@ pub(super) fn parse(text: &str, problems: &mut Vec<Problem>) -> BTreeMap<String,
     let (table, errors) = DeTable::parse_recoverable(text);
     let lines = Lines::new(text);
     for error in errors {
-        let place = error.span().map_or(Place::Nowhere, |span| lines.place(span.start));
+        let place = error
+            .span()
+            .map_or(Place::Nowhere, |span| lines.place(span.start));
         problems.push(Problem::new(place, "", error.message().to_owned()));
     }
     lines.table(table.get_ref())
@@ -67,19 +73,37 @@ pub(super) fn parse(text: &str, problems: &mut Vec<Problem>) -> BTreeMap<String,
 
 /// Puts `--set key=value` into the tree, over what is there.
 pub(super) fn set(tree: &mut BTreeMap<String, Entry>, assignment: &str) -> Result<(), Problem> {
-    let wrong = |message: &str| Problem::new(Place::CommandLine, "--set", format!("{assignment:?} {message}"));
-    let (key, value) = assignment.split_once('=').ok_or_else(|| wrong("is not of the form key=value"))?;
-    let mut path: Vec<String> = split_key(key.trim()).ok_or_else(|| wrong("has no such key: write section.key"))?;
+    let wrong = |message: &str| {
+        Problem::new(
+            Place::CommandLine,
+            "--set",
+            format!("{assignment:?} {message}"),
+        )
+    };
+    let (key, value) = assignment
+        .split_once('=')
+        .ok_or_else(|| wrong("is not of the form key=value"))?;
+    let mut path: Vec<String> =
+        split_key(key.trim()).ok_or_else(|| wrong("has no such key: write section.key"))?;
     let last = path.pop().ok_or_else(|| wrong("has no key"))?;
     let mut table = tree;
     for part in path {
-        let entry = table.entry(part).or_insert_with(|| Entry { place: Place::CommandLine, value: Value::Table(BTreeMap::new()) });
+        let entry = table.entry(part).or_insert_with(|| Entry {
+            place: Place::CommandLine,
+            value: Value::Table(BTreeMap::new()),
+        });
         match &mut entry.value {
             Value::Table(inner) => table = inner,
             _ => return Err(wrong("goes into a key that is no section")),
         }
     }
-    table.insert(last, Entry { place: Place::CommandLine, value: command_line_value(value.trim()) });
+    table.insert(
+        last,
+        Entry {
+            place: Place::CommandLine,
+            value: command_line_value(value.trim()),
+        },
+    );
     Ok(())
 }
 
@@ -132,7 +156,13 @@ struct Lines(Vec<usize>);
 
 impl Lines {
     fn new(text: &str) -> Lines {
-        Lines(text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(index, _)| index).collect())
+        Lines(
+            text.bytes()
+                .enumerate()
+                .filter(|(_, byte)| *byte == b'\n')
+                .map(|(index, _)| index)
+                .collect(),
+        )
     }
 
     fn place(&self, offset: usize) -> Place {
@@ -144,7 +174,13 @@ impl Lines {
             .iter()
             .map(|(key, value)| {
                 let place = self.place(key.span().start);
-                (key.get_ref().to_string(), Entry { place, value: self.value(value) })
+                (
+                    key.get_ref().to_string(),
+                    Entry {
+                        place,
+                        value: self.value(value),
+                    },
+                )
             })
             .collect()
     }
@@ -152,11 +188,19 @@ impl Lines {
     fn value(&self, value: &Spanned<DeValue<'_>>) -> Value {
         match value.get_ref() {
             DeValue::String(text) => Value::Text(text.to_string()),
-            DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).map_or(Value::Other("a number that is too big"), Value::Integer),
+            DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
+                .map_or(Value::Other("a number that is too big"), Value::Integer),
             DeValue::Float(_) => Value::Other("a number with a fraction"),
             DeValue::Boolean(value) => Value::Boolean(*value),
             DeValue::Datetime(_) => Value::Other("a date"),
-            DeValue::Array(list) => Value::Array(list.iter().map(|item| Entry { place: self.place(item.span().start), value: self.value(item) }).collect()),
+            DeValue::Array(list) => Value::Array(
+                list.iter()
+                    .map(|item| Entry {
+                        place: self.place(item.span().start),
+                        value: self.value(item),
+                    })
+                    .collect(),
+            ),
             DeValue::Table(table) => Value::Table(self.table(table)),
         }
     }

@@ -4,7 +4,11 @@ use std::time::Duration;
 
 /// Reads `"500ms"`, `"32s"`, `"5m"`, `"1h"` or `"1d"`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is no duration: write a whole number and one of ms, s, m, h, d, such as \"500ms\" or \"32s\"");
+    let wrong = || {
+        format!(
+            "{text:?} is no duration: write a whole number and one of ms, s, m, h, d, such as \"500ms\" or \"32s\""
+        )
+    };
     let (number, unit) = split(text).ok_or_else(wrong)?;
     let milliseconds = match unit {
         "ms" => 1,
@@ -14,12 +18,19 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         "d" => 86_400_000,
         _ => return Err(wrong()),
     };
-    number.checked_mul(milliseconds).map(Duration::from_millis).ok_or_else(wrong)
+    number
+        .checked_mul(milliseconds)
+        .map(Duration::from_millis)
+        .ok_or_else(wrong)
 }
 
 /// Reads `"64KiB"`, `"64MiB"`, `"1GiB"`, `"1500B"`, and the decimal `kB`, `MB`, `GB`.
 pub(super) fn size(text: &str) -> Result<usize, String> {
-    let wrong = || format!("{text:?} is no size: write a whole number and one of B, KiB, MiB, GiB, such as \"64KiB\"");
+    let wrong = || {
+        format!(
+            "{text:?} is no size: write a whole number and one of B, KiB, MiB, GiB, such as \"64KiB\""
+        )
+    };
     let (number, unit) = split(text).ok_or_else(wrong)?;
     let bytes: u64 = match unit {
         "B" => 1,
@@ -31,7 +42,10 @@ pub(super) fn size(text: &str) -> Result<usize, String> {
         "GB" => 1_000_000_000,
         _ => return Err(wrong()),
     };
-    number.checked_mul(bytes).and_then(|bytes| usize::try_from(bytes).ok()).ok_or_else(wrong)
+    number
+        .checked_mul(bytes)
+        .and_then(|bytes| usize::try_from(bytes).ok())
+        .ok_or_else(wrong)
 }
 
 fn split(text: &str) -> Option<(u64, &str)> {
@@ -55,7 +69,16 @@ mod tests {
 
     #[test]
     fn a_number_without_unit_is_no_duration() {
-        for text in ["32", "", "s", "-1s", "1.5s", "32 parsecs", "99999999999999999999s", "18446744073709551615d"] {
+        for text in [
+            "32",
+            "",
+            "s",
+            "-1s",
+            "1.5s",
+            "32 parsecs",
+            "99999999999999999999s",
+            "18446744073709551615d",
+        ] {
             assert!(duration(text).is_err(), "{text:?}");
         }
     }
