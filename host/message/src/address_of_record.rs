@@ -1,0 +1,139 @@
+//! Addresses-of-record in canonical form.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::error::Invalid;
+use crate::uri::{Host, Scheme, Uri};
+
+/// The key of the location service: a URI in the canonical form of RFC 3261 §10.3 step 5.
+///
+/// Parameters, headers and password are gone, escapes are resolved, the host is in lower case; a port is kept. An IPv6
+/// address is in its shortest form. A `tel:` number is without visual separators.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AddressOfRecord(Arc<str>);
+
+impl AddressOfRecord {
+    /// The canonical form of the URI; `None` for other schemes than `sip:`, `sips:` and `tel:`, and for a user that is not UTF-8.
+    pub fn from_uri(uri: &Uri<'_>) -> Option<AddressOfRecord> {
+        let user = uri.user_unescaped();
+        let user = std::str::from_utf8(&user).ok()?;
+        let text = match uri.scheme {
+            Scheme::Sip => canonical("sip", user, uri)?,
+            Scheme::Sips => canonical("sips", user, uri)?,
+            Scheme::Tel => format!("tel:{}", user.replace(['-', '.', '(', ')'], "")),
+            Scheme::Other(_) => return None,
+        };
+        Some(AddressOfRecord(text.into()))
+    }
+
+    /// The canonical text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The user, escapes resolved; empty when there is none.
+    pub fn user(&self) -> &str {
+        match self.rest().rsplit_once('@') {
+            Some((user, _)) => user,
+            None if self.0.starts_with("tel:") => self.rest(),
+            None => "",
+        }
+    }
+
+    /// The host in lower case without port, an IPv6 address with its `[]`; empty for `tel:`.
+    pub fn host(&self) -> &str {
+        let host_port = match self.rest().rsplit_once('@') {
+            Some((_, host_port)) => host_port,
+            None if self.0.starts_with("tel:") => "",
+            None => self.rest(),
+        };
+        match host_port.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => host,
+            _ => host_port,
+        }
+    }
+
+    fn rest(&self) -> &str {
+        self.0.split_once(':').map_or("", |(_, rest)| rest)
+    }
+}
+
+fn canonical(scheme: &str, user: &str, uri: &Uri<'_>) -> Option<String> {
+    let host = match uri.host {
+        Host::Name(name) => std::str::from_utf8(name).ok()?.to_ascii_lowercase(),
+        Host::V4(address) => address.to_string(),
+        Host::V6(address) => format!("[{address}]"),
+    };
+    let separator = if uri.user.is_some() { "@" } else { "" };
+    let port = uri.port.map(|port| format!(":{port}")).unwrap_or_default();
+    Some(format!("{scheme}:{user}{separator}{host}{port}"))
+}
+
+impl FromStr for AddressOfRecord {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let uri = Uri::parse(text.as_bytes())?;
+        AddressOfRecord::from_uri(&uri).ok_or(Invalid::Uri)
+    }
+}
+
+impl fmt::Display for AddressOfRecord {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn canonical(text: &str) -> AddressOfRecord {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn parameters_go_and_escapes_are_resolved() {
+        let aor = canonical("sip:%61lice%20b:secret@ExAmple.COM:5070;transport=tcp;user=phone?a=b");
+        assert_eq!(aor.as_str(), "sip:alice b@example.com:5070");
+        assert_eq!((aor.user(), aor.host()), ("alice b", "example.com"));
+    }
+
+    #[test]
+    fn user_keeps_its_case() {
+        assert_ne!(
+            canonical("sip:Alice@example.com"),
+            canonical("sip:alice@example.com")
+        );
+    }
+
+    #[test]
+    fn an_escaped_at_sign_belongs_to_the_user() {
+        let aor = canonical("sip:a%40b@example.com");
+        assert_eq!((aor.user(), aor.host()), ("a@b", "example.com"));
+    }
+
+    #[test]
+    fn addresses_have_one_form() {
+        let aor = canonical("sip:a@[2001:DB8:0:0:0:0:0:10]:5070");
+        assert_eq!(
+            (aor.as_str(), aor.host()),
+            ("sip:a@[2001:db8::10]:5070", "[2001:db8::10]")
+        );
+        assert_eq!(canonical("sip:a@[2001:db8::10]").host(), "[2001:db8::10]");
+    }
+
+    #[test]
+    fn schemes_stay_apart() {
+        assert_ne!(canonical("sip:a@b"), canonical("sips:a@b"));
+        assert_eq!(
+            canonical("tel:+1-201-555-0123;x=y").as_str(),
+            "tel:+12015550123"
+        );
+        assert_eq!(canonical("tel:+1-201-555-0123").user(), "+12015550123");
+        assert!("urn:service:sos".parse::<AddressOfRecord>().is_err());
+        assert_eq!(canonical("sip:example.com").user(), "");
+    }
+}

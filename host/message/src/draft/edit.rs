@@ -1,0 +1,329 @@
+//! The functions that change a draft. None of them can break the structure of the message.
+
+use memchr::memchr3;
+
+use crate::draft::Draft;
+use crate::draft::patch::{Action, Entry, Origin, Patch};
+use crate::error::EditError;
+use crate::grammar::{Decimal, find_outside, is_token, trim, trim_start};
+use crate::list::Values;
+use crate::name::{HeaderName, Name};
+use crate::uri::Uri;
+
+/// When the texts of the edits are this large, those that are no longer in use are dropped.
+const COMPACT_AT_BYTES: usize = 16 * 1024;
+
+/// The texts of all edits together; a message is not larger either.
+const MAX_EDIT_BYTES: usize = 256 * 1024;
+
+/// The patches of one message.
+const MAX_PATCHES: usize = 4096;
+
+impl Draft {
+    /// Changes the Request-URI.
+    pub fn set_request_uri(&mut self, uri: &[u8]) -> Result<(), EditError> {
+        if !self.is_request() {
+            return Err(EditError::NoRequestUri);
+        }
+        Uri::parse(uri).map_err(|_| EditError::Uri)?;
+        self.make_room(uri.len())?;
+        self.request_uri = Some(self.patches.store(uri));
+        Ok(())
+    }
+
+    /// Makes this the only field of that name: in place of the first one, else at the end.
+    pub fn set<'n>(&mut self, name: impl Into<Name<'n>>, value: &[u8]) -> Result<(), EditError> {
+        let (name, value) = self.check(name.into(), value)?;
+        self.put(name, value);
+        Ok(())
+    }
+
+    /// Adds a field after the others of that name, else at the end.
+    pub fn append<'n>(&mut self, name: impl Into<Name<'n>>, value: &[u8]) -> Result<(), EditError> {
+        let (name, value) = self.check(name.into(), value)?;
+        match self.last_entry(name).map(|entry| entry.origin) {
+            Some(Origin::Base { field, .. }) => {
+                let place = self.place_of(field + 1);
+                self.insert(place, field + 1, name, value);
+            }
+            Some(Origin::Inserted { place, at }) => self.insert(place + 1, at, name, value),
+            None => self.insert_at_end(name, value),
+        }
+        Ok(())
+    }
+
+    /// Adds a field before the others of that name, else before every field.
+    pub fn prepend<'n>(
+        &mut self,
+        name: impl Into<Name<'n>>,
+        value: &[u8],
+    ) -> Result<(), EditError> {
+        let (name, value) = self.check(name.into(), value)?;
+        match self
+            .walk()
+            .find(|entry| entry.name == name)
+            .map(|entry| entry.origin)
+        {
+            Some(Origin::Base { field, place }) => self.insert(place, field, name, value),
+            Some(Origin::Inserted { place, at }) => self.insert(place, at, name, value),
+            None => self.insert(0, 0, name, value),
+        }
+        Ok(())
+    }
+
+    /// Removes every field of that name and says how many there were.
+    pub fn remove<'n>(&mut self, name: impl Into<Name<'n>>) -> Result<usize, EditError> {
+        let name = name.into();
+        if name.known() == HeaderName::ContentLength {
+            return Err(EditError::ContentLength);
+        }
+        self.make_room(0)?;
+        Ok(self.remove_after_first(name, 0))
+    }
+
+    /// Replaces the first value of the first field of a list header; the rest of that field stays.
+    ///
+    /// Without such a field it is added before every other.
+    pub fn replace_first_value(&mut self, name: HeaderName, value: &[u8]) -> Result<(), EditError> {
+        let (known, value) = self.check(Name::from(name), value)?;
+        let Some(entry) = self.walk().find(|entry| entry.name == known) else {
+            return self.prepend(name, value);
+        };
+        let origin = entry.origin;
+        let mut whole = scratch(value);
+        whole.extend_from_slice(after_first(name, entry.value));
+        self.make_room(whole.len())?;
+        self.replace(origin, name, &whole);
+        Ok(())
+    }
+
+    /// Removes the first value of the first field of a list header, and the field when it has no other. `false` when there
+    /// is none.
+    pub fn remove_first_value(&mut self, name: HeaderName) -> Result<bool, EditError> {
+        self.check(Name::from(name), b"")?;
+        let Some(entry) = self.walk().find(|entry| entry.name == Name::from(name)) else {
+            return Ok(false);
+        };
+        let rest = trim_start(after_first(name, entry.value).get(1..).unwrap_or_default());
+        let rest = scratch(if Values::of(name, rest).next().is_some() {
+            rest
+        } else {
+            b""
+        });
+        self.keep_rest(entry.origin, name, &rest)
+    }
+
+    /// Removes the last value of the last field of a list header, and the field when it has no other. `false` when there is
+    /// none.
+    pub fn remove_last_value(&mut self, name: HeaderName) -> Result<bool, EditError> {
+        self.check(Name::from(name), b"")?;
+        let Some(entry) = self.last_entry(Name::from(name)) else {
+            return Ok(false);
+        };
+        let rest = scratch(before_last(name, entry.value));
+        self.keep_rest(entry.origin, name, &rest)
+    }
+
+    /// Replaces the body and Content-Type. Content-Length follows; an empty body removes Content-Type.
+    pub fn set_body(&mut self, content_type: &[u8], body: &[u8]) -> Result<(), EditError> {
+        if body.is_empty() {
+            self.make_room(32)?;
+            self.remove_after_first(HeaderName::ContentType.into(), 0);
+        } else {
+            let (name, content_type) = self.check(HeaderName::ContentType.into(), content_type)?;
+            self.make_room(body.len() + content_type.len() + 32)?;
+            self.put(name, content_type);
+        }
+        self.body = Some(self.patches.store(body));
+        self.put(
+            HeaderName::ContentLength.into(),
+            Decimal::new(body.len() as u64).as_bytes(),
+        );
+        Ok(())
+    }
+
+    /// Adds Content-Length when the message has none, as a stream needs it (RFC 3261 §18.3).
+    pub fn ensure_content_length(&mut self) -> Result<(), EditError> {
+        if self.header(HeaderName::ContentLength).is_none() {
+            self.make_room(32)?;
+            let length = Decimal::new(self.body().len() as u64);
+            self.put(HeaderName::ContentLength.into(), length.as_bytes());
+        }
+        Ok(())
+    }
+
+    /// Checks name and value, and that there is room for them. The value comes back without the blanks around it.
+    fn check<'n, 'v>(
+        &mut self,
+        name: Name<'n>,
+        value: &'v [u8],
+    ) -> Result<(Name<'n>, &'v [u8]), EditError> {
+        if name.known() == HeaderName::ContentLength {
+            return Err(EditError::ContentLength);
+        }
+        if !is_token(name.text()) {
+            return Err(EditError::Name);
+        }
+        if memchr3(b'\r', b'\n', 0, value).is_some() {
+            return Err(EditError::Value);
+        }
+        self.make_room(name.text().len() + value.len())?;
+        Ok((name, trim(value)))
+    }
+
+    fn make_room(&mut self, bytes: usize) -> Result<(), EditError> {
+        if self.patches.arena_len() + bytes > COMPACT_AT_BYTES {
+            self.patches
+                .compact([&mut self.request_uri, &mut self.body]);
+        }
+        let fits = self.patches.arena_len() + bytes <= MAX_EDIT_BYTES
+            && self.patches.list.len() < MAX_PATCHES;
+        fits.then_some(()).ok_or(EditError::TooLarge)
+    }
+
+    /// The only field of that name from now on.
+    fn put(&mut self, name: Name<'_>, value: &[u8]) {
+        match self
+            .walk()
+            .find(|entry| entry.name == name)
+            .map(|entry| entry.origin)
+        {
+            Some(origin) => {
+                self.replace(origin, name.known(), value);
+                self.remove_after_first(name, 1);
+            }
+            None => self.insert_at_end(name, value),
+        }
+    }
+
+    /// Gives the entry its remaining values, or removes it when there are none.
+    fn keep_rest(
+        &mut self,
+        origin: Origin,
+        name: HeaderName,
+        rest: &[u8],
+    ) -> Result<bool, EditError> {
+        if rest.is_empty() {
+            self.take_out(origin, name);
+            return Ok(true);
+        }
+        self.make_room(rest.len())?;
+        self.replace(origin, name, rest);
+        Ok(true)
+    }
+
+    /// Removes the entries of that name but the first `kept`, and says how many there were.
+    fn remove_after_first(&mut self, name: Name<'_>, kept: usize) -> usize {
+        let mut removed = 0;
+        while let Some(origin) = self.nth_origin(name, kept) {
+            self.take_out(origin, name.known());
+            removed += 1;
+        }
+        removed
+    }
+
+    fn nth_origin(&self, name: Name<'_>, nth: usize) -> Option<Origin> {
+        self.walk()
+            .filter(|entry: &Entry<'_>| entry.name == name)
+            .nth(nth)
+            .map(|entry| entry.origin)
+    }
+
+    /// Where in the list the insertions before a field begin.
+    fn place_of(&self, field: u32) -> usize {
+        self.patches.list.partition_point(|patch| patch.at < field)
+    }
+
+    fn insert_at_end(&mut self, name: Name<'_>, value: &[u8]) {
+        let end = self.base.layout().fields.len() as u32;
+        self.insert(self.patches.list.len(), end, name, value);
+    }
+
+    fn insert(&mut self, place: usize, at: u32, name: Name<'_>, value: &[u8]) {
+        let known = name.known();
+        let text = if known == HeaderName::Other {
+            name.text()
+        } else {
+            b""
+        };
+        let action = Action::Insert {
+            known,
+            name: self.patches.store(text),
+            value: self.patches.store(value),
+        };
+        self.patches.list.insert(place, Patch { at, action });
+        self.patches.touch(known);
+    }
+
+    fn replace(&mut self, origin: Origin, known: HeaderName, text: &[u8]) {
+        let text = self.patches.store(text);
+        self.patches.touch(known);
+        match origin {
+            Origin::Base { field, place } => self.patch_field(field, place, Action::Replace(text)),
+            Origin::Inserted { place, .. } => {
+                if let Some(Patch {
+                    action: Action::Insert { value, .. },
+                    ..
+                }) = self.patches.list.get_mut(place)
+                {
+                    *value = text;
+                }
+            }
+        }
+    }
+
+    fn take_out(&mut self, origin: Origin, known: HeaderName) {
+        self.patches.touch(known);
+        match origin {
+            Origin::Base { field, place } => self.patch_field(field, place, Action::Remove),
+            Origin::Inserted { place, .. } => {
+                self.patches.list.remove(place);
+            }
+        }
+    }
+
+    /// Sets the one patch that a field of the base may have besides insertions.
+    fn patch_field(&mut self, field: u32, place: usize, action: Action) {
+        match self.patches.list.get_mut(place) {
+            Some(patch) if patch.at == field => patch.action = action,
+            _ => self.patches.list.insert(place, Patch { at: field, action }),
+        }
+    }
+}
+
+/// A copy on the stack, because the text may stand in the arena that is about to be written.
+fn scratch(text: &[u8]) -> smallvec::SmallVec<[u8; 512]> {
+    smallvec::SmallVec::from_slice(text)
+}
+
+/// From the comma after the first value on.
+fn after_first(name: HeaderName, field: &[u8]) -> &[u8] {
+    if !name.is_list() {
+        return b"";
+    }
+    let Some(first) = Values::of(name, field).next() else {
+        return b"";
+    };
+    let start = crate::span::Span::of(first, field).end as usize;
+    let rest = field.get(start..).unwrap_or_default();
+    match find_outside(rest, b',', name.has_comments()) {
+        Some(comma) => rest.get(comma..).unwrap_or_default(),
+        None => b"",
+    }
+}
+
+/// Everything before the last value, without the comma.
+fn before_last(name: HeaderName, field: &[u8]) -> &[u8] {
+    let mut ends =
+        Values::of(name, field).map(|value| crate::span::Span::of(value, field).end as usize);
+    let mut before = 0;
+    let mut last = match ends.next() {
+        Some(end) => end,
+        None => return b"",
+    };
+    for end in ends {
+        (before, last) = (last, end);
+    }
+    debug_assert!(before <= last, "values come in order");
+    field.get(..before).unwrap_or_default()
+}

@@ -1,0 +1,211 @@
+//! A message that is being changed: the bytes of the base and a list of patches.
+//!
+//! Nothing is copied until the message is written; reads go through the patches. `patch` holds the list, `edit` the
+//! functions that add to it, `write` the way out.
+
+mod edit;
+mod patch;
+mod write;
+
+use std::sync::Arc;
+
+use crate::cseq::CSeq;
+use crate::draft::patch::{Entry, Patches, Walk};
+use crate::error::Invalid;
+use crate::list::Values;
+use crate::message::{Message, max_forwards};
+use crate::method::Method;
+use crate::name::{HeaderName, Name};
+use crate::name_addr::NameAddr;
+use crate::span::Span;
+use crate::via::Via;
+
+/// A message plus edits. Every reader shows the message with the edits. A clone shares the base.
+#[derive(Debug)]
+pub struct Draft {
+    base: Arc<Message>,
+    patches: Patches,
+    /// In the arena of the patches.
+    request_uri: Option<Span>,
+    /// In the arena of the patches.
+    body: Option<Span>,
+}
+
+impl Clone for Draft {
+    fn clone(&self) -> Self {
+        Draft {
+            base: Arc::clone(&self.base),
+            patches: self.patches.clone(),
+            request_uri: self.request_uri,
+            body: self.body,
+        }
+    }
+
+    fn clone_from(&mut self, source: &Self) {
+        self.base.clone_from(&source.base);
+        self.patches.clone_from(&source.patches);
+        (self.request_uri, self.body) = (source.request_uri, source.body);
+    }
+}
+
+impl Draft {
+    /// A draft without edits.
+    pub fn new(base: Arc<Message>) -> Draft {
+        Draft {
+            base,
+            patches: Patches::default(),
+            request_uri: None,
+            body: None,
+        }
+    }
+
+    /// Starts again with another base, keeping the memory of the edits.
+    pub fn reset(&mut self, base: Arc<Message>) {
+        self.base = base;
+        self.patches.clear();
+        (self.request_uri, self.body) = (None, None);
+    }
+
+    /// The message as it came.
+    pub fn base(&self) -> &Arc<Message> {
+        &self.base
+    }
+
+    /// Whether anything was changed.
+    pub fn is_edited(&self) -> bool {
+        self.request_uri.is_some() || self.body.is_some() || !self.patches.is_empty()
+    }
+
+    /// Whether it is a request.
+    pub fn is_request(&self) -> bool {
+        self.base.is_request()
+    }
+
+    /// The method; of a response, that of its CSeq.
+    pub fn method(&self) -> Method<'_> {
+        if self.is_request() {
+            return self.base.method();
+        }
+        self.cseq().map_or(Method::Other(b""), |cseq| cseq.method)
+    }
+
+    /// The Request-URI; empty for a response.
+    pub fn request_uri(&self) -> &[u8] {
+        match self.request_uri {
+            Some(span) => self.patches.text(span),
+            None => self.base.request_uri(),
+        }
+    }
+
+    /// The version in the first line.
+    pub fn version(&self) -> &[u8] {
+        self.base.version()
+    }
+
+    /// The code of a response; `None` for a request.
+    pub fn status(&self) -> Option<u16> {
+        self.base.status()
+    }
+
+    /// The reason phrase of a response; empty for a request.
+    pub fn reason(&self) -> &[u8] {
+        self.base.reason()
+    }
+
+    /// The body.
+    pub fn body(&self) -> &[u8] {
+        match self.body {
+            Some(span) => self.patches.text(span),
+            None => self.base.body(),
+        }
+    }
+
+    /// The value of the first field of that name.
+    pub fn header<'n>(&self, name: impl Into<Name<'n>>) -> Option<&[u8]> {
+        let name = name.into();
+        if !self.patches.touches(name.known()) {
+            return self.base.header(name);
+        }
+        self.walk()
+            .find(|entry| entry.name == name)
+            .map(|entry| entry.value)
+    }
+
+    /// The value of every field of that name, in order.
+    pub fn headers<'m, 'n: 'm>(
+        &'m self,
+        name: impl Into<Name<'n>>,
+    ) -> impl Iterator<Item = &'m [u8]> {
+        let name = name.into();
+        let touched = self.patches.touches(name.known());
+        let unchanged = (!touched)
+            .then(|| self.base.headers(name))
+            .into_iter()
+            .flatten();
+        let changed = touched
+            .then(|| self.walk().filter(move |entry| entry.name == name))
+            .into_iter()
+            .flatten();
+        unchanged.chain(changed.map(|entry| entry.value))
+    }
+
+    /// The values of a list header over all its fields (see [`Message::values`]).
+    pub fn values(&self, name: HeaderName) -> impl Iterator<Item = &[u8]> {
+        self.headers(name)
+            .flat_map(move |value| Values::of(name, value))
+    }
+
+    /// Every field in order.
+    pub fn fields(&self) -> impl Iterator<Item = (Name<'_>, &[u8])> {
+        self.walk().map(|entry| (entry.name, entry.value))
+    }
+
+    /// The topmost Via.
+    pub fn top_via(&self) -> Result<Via<'_>, Invalid> {
+        Via::parse_first(
+            self.header(HeaderName::Via)
+                .ok_or(Invalid::Missing(HeaderName::Via))?,
+        )
+    }
+
+    /// From.
+    pub fn from(&self) -> Result<NameAddr<'_>, Invalid> {
+        self.address(HeaderName::From)
+    }
+
+    /// To.
+    pub fn to(&self) -> Result<NameAddr<'_>, Invalid> {
+        self.address(HeaderName::To)
+    }
+
+    fn address(&self, name: HeaderName) -> Result<NameAddr<'_>, Invalid> {
+        let value = self.header(name).ok_or(Invalid::Missing(name))?;
+        NameAddr::parse(value).map_err(|_| Invalid::Header(name))
+    }
+
+    /// The Call-ID; empty when there is none.
+    pub fn call_id(&self) -> &[u8] {
+        self.header(HeaderName::CallId).unwrap_or_default()
+    }
+
+    /// CSeq.
+    pub fn cseq(&self) -> Result<CSeq<'_>, Invalid> {
+        CSeq::parse(
+            self.header(HeaderName::CSeq)
+                .ok_or(Invalid::Missing(HeaderName::CSeq))?,
+        )
+    }
+
+    /// Max-Forwards; `None` when there is none.
+    pub fn max_forwards(&self) -> Result<Option<u32>, Invalid> {
+        max_forwards(self.header(HeaderName::MaxForwards))
+    }
+
+    fn walk(&self) -> Walk<'_> {
+        Walk::new(&self.base, &self.patches)
+    }
+
+    fn last_entry(&self, name: Name<'_>) -> Option<Entry<'_>> {
+        self.walk().filter(|entry| entry.name == name).last()
+    }
+}

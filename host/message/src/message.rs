@@ -1,0 +1,234 @@
+//! A message as it came.
+
+use crate::cseq::CSeq;
+use crate::error::{Invalid, Limits, ScanError};
+use crate::grammar::parse_u32;
+use crate::list::Values;
+use crate::method::Method;
+use crate::name::{HeaderName, Name};
+use crate::name_addr::NameAddr;
+use crate::scan::{Field, Layout, skip_empty_lines};
+use crate::via::Via;
+
+/// A scanned message: its bytes and where everything is in them. [`Message::parse_into`] reuses both.
+///
+/// Only the structure is known to be right; [`Message::validate`] judges the rest, and each view judges its own value.
+#[derive(Clone, Debug, Default)]
+pub struct Message {
+    bytes: Vec<u8>,
+    layout: Layout,
+}
+
+impl Message {
+    /// Scans a datagram, or one message of a stream.
+    ///
+    /// CRLFs before the message are skipped; what lies beyond Content-Length is dropped. A body that is shorter than
+    /// Content-Length is kept, and reported by [`Message::validate`].
+    pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Message, ScanError> {
+        let mut message = Message::default();
+        message.parse_into(bytes, limits)?;
+        Ok(message)
+    }
+
+    /// Like [`Message::parse`], in place of the message that was here. After an error this is an empty message.
+    pub fn parse_into(&mut self, bytes: &[u8], limits: &Limits) -> Result<(), ScanError> {
+        self.bytes.clear();
+        let bytes = skip_empty_lines(bytes);
+        let scanned = if bytes.is_empty() {
+            Err(ScanError::KeepAlive)
+        } else {
+            self.layout.scan(bytes, limits)
+        };
+        if let Err(error) = scanned {
+            self.layout = Layout {
+                fields: std::mem::take(&mut self.layout.fields),
+                ..Layout::default()
+            };
+            self.layout.fields.clear();
+            return Err(error);
+        }
+        let end = self.layout.body.end as usize;
+        self.bytes
+            .extend_from_slice(bytes.get(..end).unwrap_or_default());
+        Ok(())
+    }
+
+    /// The bytes of the message, from its first line to the end of its body.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Whether it is a request.
+    pub fn is_request(&self) -> bool {
+        self.layout.start_line.status == 0
+    }
+
+    /// The method; of a response, that of its CSeq, or an empty name when it has none that can be read.
+    pub fn method(&self) -> Method<'_> {
+        if self.is_request() {
+            return Method::from_bytes(self.layout.start_line.method.in_bytes(&self.bytes));
+        }
+        self.cseq().map_or(Method::Other(b""), |cseq| cseq.method)
+    }
+
+    /// The Request-URI as it stands; empty for a response.
+    pub fn request_uri(&self) -> &[u8] {
+        if self.is_request() {
+            self.layout.start_line.target.in_bytes(&self.bytes)
+        } else {
+            b""
+        }
+    }
+
+    /// The version in the first line.
+    pub fn version(&self) -> &[u8] {
+        self.layout.start_line.version.in_bytes(&self.bytes)
+    }
+
+    /// The code of a response; `None` for a request.
+    pub fn status(&self) -> Option<u16> {
+        (!self.is_request()).then_some(self.layout.start_line.status)
+    }
+
+    /// The reason phrase of a response; empty for a request.
+    pub fn reason(&self) -> &[u8] {
+        if self.is_request() {
+            b""
+        } else {
+            self.layout.start_line.target.in_bytes(&self.bytes)
+        }
+    }
+
+    /// The body.
+    pub fn body(&self) -> &[u8] {
+        self.layout.body.in_bytes(&self.bytes)
+    }
+
+    /// The value of the first field of that name, without the white space around it; folds are kept as they are.
+    pub fn header<'n>(&self, name: impl Into<Name<'n>>) -> Option<&[u8]> {
+        let index = self.indices(name.into()).next()?;
+        Some(self.field(index)?.value.in_bytes(&self.bytes))
+    }
+
+    /// The value of every field of that name, in order.
+    pub fn headers<'m, 'n: 'm>(
+        &'m self,
+        name: impl Into<Name<'n>>,
+    ) -> impl Iterator<Item = &'m [u8]> {
+        let name = name.into();
+        self.indices(name)
+            .filter_map(|index| Some(self.field(index)?.value.in_bytes(&self.bytes)))
+    }
+
+    /// The values of a list header over all its fields, split at commas that are not inside quotes or `<>`.
+    ///
+    /// A header that is no list gives the value of each field as it is.
+    pub fn values(&self, name: HeaderName) -> impl Iterator<Item = &[u8]> {
+        self.headers(name)
+            .flat_map(move |value| Values::of(name, value))
+    }
+
+    /// Every field in order.
+    pub fn fields(&self) -> impl Iterator<Item = (Name<'_>, &[u8])> {
+        self.layout
+            .fields
+            .iter()
+            .map(|field| (self.name_of(field), field.value.in_bytes(&self.bytes)))
+    }
+
+    /// The topmost Via.
+    pub fn top_via(&self) -> Result<Via<'_>, Invalid> {
+        let field = self
+            .header(HeaderName::Via)
+            .ok_or(Invalid::Missing(HeaderName::Via))?;
+        Via::parse_first(field)
+    }
+
+    /// From.
+    pub fn from(&self) -> Result<NameAddr<'_>, Invalid> {
+        self.address(HeaderName::From)
+    }
+
+    /// To.
+    pub fn to(&self) -> Result<NameAddr<'_>, Invalid> {
+        self.address(HeaderName::To)
+    }
+
+    fn address(&self, name: HeaderName) -> Result<NameAddr<'_>, Invalid> {
+        let value = self.header(name).ok_or(Invalid::Missing(name))?;
+        NameAddr::parse(value).map_err(|_| Invalid::Header(name))
+    }
+
+    /// The Call-ID; empty when there is none.
+    pub fn call_id(&self) -> &[u8] {
+        self.header(HeaderName::CallId).unwrap_or_default()
+    }
+
+    /// CSeq.
+    pub fn cseq(&self) -> Result<CSeq<'_>, Invalid> {
+        CSeq::parse(
+            self.header(HeaderName::CSeq)
+                .ok_or(Invalid::Missing(HeaderName::CSeq))?,
+        )
+    }
+
+    /// Max-Forwards; `None` when there is none.
+    pub fn max_forwards(&self) -> Result<Option<u32>, Invalid> {
+        max_forwards(self.header(HeaderName::MaxForwards))
+    }
+
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    pub(crate) fn field(&self, index: usize) -> Option<&Field> {
+        self.layout.fields.get(index)
+    }
+
+    pub(crate) fn name_of(&self, field: &Field) -> Name<'_> {
+        Name::new(field.known, field.name.in_bytes(&self.bytes))
+    }
+
+    /// The numbers of the fields of that name, in order.
+    pub(crate) fn indices<'m, 'n: 'm>(
+        &'m self,
+        name: Name<'n>,
+    ) -> impl Iterator<Item = usize> + use<'m, 'n> {
+        let known = name.known();
+        let mut at = match known {
+            HeaderName::Other => 0,
+            known => usize::from(
+                self.layout
+                    .first
+                    .get(known.number())
+                    .copied()
+                    .unwrap_or(crate::scan::NONE),
+            ),
+        };
+        std::iter::from_fn(move || {
+            if known != HeaderName::Other {
+                let index = at;
+                at = usize::from(self.field(index)?.next);
+                return Some(index);
+            }
+            loop {
+                let index = at;
+                let field = self.field(index)?;
+                at += 1;
+                // A broken line has an empty name and is never found.
+                if self.name_of(field) == name && field.name.len() > 0 {
+                    return Some(index);
+                }
+            }
+        })
+    }
+}
+
+/// RFC 3261 §20.22: 0 to 255.
+pub(crate) fn max_forwards(value: Option<&[u8]>) -> Result<Option<u32>, Invalid> {
+    let Some(value) = value else { return Ok(None) };
+    match parse_u32(value) {
+        Some(number) if number <= 255 => Ok(Some(number)),
+        _ => Err(Invalid::Header(HeaderName::MaxForwards)),
+    }
+}

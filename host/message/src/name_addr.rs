@@ -1,0 +1,172 @@
+//! Addresses in headers: From, To, Contact, Route and their like (RFC 3261 §20.10).
+
+use std::borrow::Cow;
+
+use memchr::memchr;
+
+use crate::error::Invalid;
+use crate::grammar::{find_outside, quoted_length, trim, trim_start, unquote};
+use crate::params::Params;
+use crate::uri::Uri;
+
+/// A `name-addr` or `addr-spec` with the parameters of the header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NameAddr<'a> {
+    /// The display name as it is spelt, with its quotes.
+    pub display: Option<&'a [u8]>,
+    /// The URI as it is spelt.
+    pub uri_raw: &'a [u8],
+    /// The parameters of the header, not of the URI.
+    pub params: Params<'a>,
+}
+
+impl<'a> NameAddr<'a> {
+    /// Parses one value. The URI is looked at when it is asked for.
+    pub fn parse(value: &'a [u8]) -> Result<NameAddr<'a>, Invalid> {
+        let address = Self::read(trim(value)).ok_or(Invalid::Address)?;
+        address.params.check()?;
+        Ok(address)
+    }
+
+    fn read(value: &'a [u8]) -> Option<NameAddr<'a>> {
+        let quoted = if value.first() == Some(&b'"') {
+            quoted_length(value)?
+        } else {
+            0
+        };
+        let Some(open) = memchr(b'<', value.get(quoted..)?).map(|at| at + quoted) else {
+            return if quoted == 0 {
+                Self::read_addr_spec(value)
+            } else {
+                None
+            };
+        };
+        let display = trim(value.get(..open)?);
+        if !is_display(display, quoted) {
+            return None;
+        }
+        let after = value.get(open + 1..)?;
+        let close = memchr(b'>', after)?;
+        let params = trim_start(after.get(close + 1..)?);
+        if !matches!(params.first(), None | Some(b';')) {
+            return None;
+        }
+        let uri_raw = after.get(..close).filter(|uri| !uri.is_empty())?;
+        Some(NameAddr {
+            display: (!display.is_empty()).then_some(display),
+            uri_raw,
+            params: Params::new(params),
+        })
+    }
+
+    /// RFC 3261 §20.10: without `<>` the parameters belong to the header.
+    fn read_addr_spec(value: &'a [u8]) -> Option<NameAddr<'a>> {
+        let (uri, params) = value.split_at_checked(memchr(b';', value).unwrap_or(value.len()))?;
+        let uri_raw = trim(uri);
+        let is_whole = !uri_raw.is_empty()
+            && !uri_raw
+                .iter()
+                .any(|byte| matches!(byte, b',' | b'?' | b'>' | b'"'));
+        is_whole.then(|| NameAddr {
+            display: None,
+            uri_raw,
+            params: Params::new(params),
+        })
+    }
+
+    /// The URI.
+    pub fn uri(&self) -> Result<Uri<'a>, Invalid> {
+        Uri::parse(self.uri_raw)
+    }
+
+    /// The tag (RFC 3261 §19.3).
+    pub fn tag(&self) -> Option<&'a [u8]> {
+        self.params.value(b"tag")
+    }
+
+    /// The display name with quotes and escapes resolved.
+    pub fn display_name(&self) -> Option<Cow<'a, [u8]>> {
+        self.display.map(unquote)
+    }
+}
+
+/// A display name is one quoted string, or words. Commas would make it two values of a list.
+fn is_display(display: &[u8], quoted: usize) -> bool {
+    match quoted {
+        0 => memchr(b'"', display).is_none() && find_outside(display, b',', false).is_none(),
+        length => length == display.len(),
+    }
+}
+
+/// One value of Contact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ContactValue<'a> {
+    /// `*`: all of them (RFC 3261 §10.2.2).
+    Star,
+    /// An address with parameters.
+    Address(NameAddr<'a>),
+}
+
+impl<'a> ContactValue<'a> {
+    /// Parses one value.
+    pub fn parse(value: &'a [u8]) -> Result<ContactValue<'a>, Invalid> {
+        match trim(value) {
+            b"*" => Ok(ContactValue::Star),
+            value => NameAddr::parse(value).map(ContactValue::Address),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_forms_are_read() {
+        let quoted = NameAddr::parse(br#""A \"<b>\" C" <sip:a@b;lr>;tag=1"#).unwrap();
+        assert_eq!(quoted.display_name().as_deref(), Some(&br#"A "<b>" C"#[..]));
+        assert_eq!(
+            (quoted.uri_raw, quoted.tag()),
+            (&b"sip:a@b;lr"[..], Some(&b"1"[..]))
+        );
+        let words = NameAddr::parse(b"Alice B<sip:a@b>").unwrap();
+        assert_eq!((words.display, words.tag()), (Some(&b"Alice B"[..]), None));
+        let plain = NameAddr::parse(b"sip:a@b;tag=2").unwrap();
+        assert_eq!(
+            (plain.uri_raw, plain.tag()),
+            (&b"sip:a@b"[..], Some(&b"2"[..]))
+        );
+        assert!(plain.uri().unwrap().params.is_empty());
+    }
+
+    #[test]
+    fn broken_addresses_are_refused() {
+        for value in [
+            &br#""open <sip:a@b>"#[..],
+            b"<sip:a@b",
+            b"<>",
+            b"",
+            b"<sip:a@b> x",
+            br#""a" "b" <sip:a@b>"#,
+            b"A, B <sip:a@b>",
+            b"sip:a@b,sip:c@d",
+            b"\"only\"",
+            b"<sip:a@b>;tag=\"x",
+        ] {
+            assert!(
+                NameAddr::parse(value).is_err(),
+                "{}",
+                String::from_utf8_lossy(value)
+            );
+        }
+    }
+
+    #[test]
+    fn star_is_a_contact_of_its_own() {
+        assert_eq!(ContactValue::parse(b" * "), Ok(ContactValue::Star));
+        assert!(matches!(
+            ContactValue::parse(b"<sip:a@b>;q=0.5"),
+            Ok(ContactValue::Address(_))
+        ));
+    }
+}

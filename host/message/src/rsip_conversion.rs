@@ -1,0 +1,1 @@
+//! Conversions from our views to the typed values of `rsip`.

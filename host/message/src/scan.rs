@@ -1,0 +1,370 @@
+//! Finds the structure of a message in one pass: start line, header fields, body.
+//!
+//! Nothing is judged here that a response could complain about: the scanner notes it and [`crate::Message::validate`]
+//! reports it. A line ends at LF. A CR or LF alone is noted as a fault rather than passed on, because the next hop may
+//! read it as a line end or not.
+
+use memchr::{memchr, memchr2, memrchr};
+
+use crate::error::{Limits, ScanError};
+use crate::grammar::{eq_ignore_case, is_token, parse_u64, trim, trim_end};
+use crate::name::HeaderName;
+use crate::span::Span;
+
+/// Marks the end of a chain of fields of one name.
+pub(crate) const NONE: u16 = u16::MAX;
+
+/// One header field.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Field {
+    /// From its first byte to the line end of its last folded line.
+    pub(crate) line: Span,
+    /// As it is spelt; empty when the line is broken.
+    pub(crate) name: Span,
+    /// Without the white space around it; folds are kept.
+    pub(crate) value: Span,
+    /// Which header.
+    pub(crate) known: HeaderName,
+    /// The next field of the same known name.
+    pub(crate) next: u16,
+}
+
+/// The first line.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct StartLine {
+    /// The code of a response; 0 in a request.
+    pub(crate) status: u16,
+    /// The method of a request, empty in a response.
+    pub(crate) method: Span,
+    /// The Request-URI of a request, the reason phrase of a response.
+    pub(crate) target: Span,
+    pub(crate) version: Span,
+}
+
+/// Faults that only [`crate::Message::validate`] reports.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Noted {
+    /// A CR or LF alone, or a NUL.
+    pub(crate) control_character: bool,
+    /// A line that is no header field.
+    pub(crate) header_line: bool,
+    /// Content-Length is not a number.
+    pub(crate) content_length: bool,
+    /// The body is shorter than Content-Length.
+    pub(crate) body_too_short: bool,
+}
+
+/// Where everything is in a message. Reused from message to message.
+#[derive(Clone, Debug)]
+pub(crate) struct Layout {
+    pub(crate) start_line: StartLine,
+    pub(crate) fields: Vec<Field>,
+    /// The first field of each known name.
+    pub(crate) first: [u16; HeaderName::COUNT],
+    /// Where the empty line begins.
+    pub(crate) headers_end: usize,
+    pub(crate) body: Span,
+    pub(crate) noted: Noted,
+}
+
+impl Default for Layout {
+    fn default() -> Self {
+        Layout {
+            start_line: StartLine::default(),
+            fields: Vec::new(),
+            first: [NONE; HeaderName::COUNT],
+            headers_end: 0,
+            body: Span::default(),
+            noted: Noted::default(),
+        }
+    }
+}
+
+/// The bytes after the CRLFs that may stand before a message (RFC 3261 §7.5).
+pub(crate) fn skip_empty_lines(mut bytes: &[u8]) -> &[u8] {
+    while let [b'\r' | b'\n', rest @ ..] = bytes {
+        bytes = rest;
+    }
+    bytes
+}
+
+impl Layout {
+    /// Scans a message that starts at the first byte.
+    pub(crate) fn scan(&mut self, bytes: &[u8], limits: &Limits) -> Result<(), ScanError> {
+        self.clear();
+        if bytes.len() > limits.max_message_bytes || u32::try_from(bytes.len()).is_err() {
+            return Err(ScanError::MessageTooLarge);
+        }
+        let line = Line::at(bytes, 0).ok_or(ScanError::NotSip)?;
+        if line.end > limits.max_header_bytes {
+            return Err(ScanError::HeaderTooLong);
+        }
+        self.noted.control_character = line.is_irregular(bytes);
+        self.start_line = start_line(line.text(bytes))?;
+        let body_start = self.scan_headers(bytes, line.end, limits)?;
+        self.scan_body(bytes, body_start);
+        Ok(())
+    }
+
+    fn clear(&mut self) {
+        self.start_line = StartLine::default();
+        self.fields.clear();
+        self.first = [NONE; HeaderName::COUNT];
+        self.headers_end = 0;
+        self.body = Span::default();
+        self.noted = Noted::default();
+    }
+
+    /// Scans to the empty line and returns where the body begins.
+    fn scan_headers(
+        &mut self,
+        bytes: &[u8],
+        mut at: usize,
+        limits: &Limits,
+    ) -> Result<usize, ScanError> {
+        let mut last = [NONE; HeaderName::COUNT];
+        let max_fields = limits.max_headers.min(usize::from(NONE));
+        loop {
+            let line = Line::at(bytes, at).ok_or(ScanError::Incomplete)?;
+            if line.text_end == at {
+                self.noted.control_character |= line.is_irregular(bytes);
+                self.headers_end = at;
+                self.noted.control_character |=
+                    memchr(0, bytes.get(..at).unwrap_or_default()).is_some();
+                return Ok(line.end);
+            }
+            if self.fields.len() >= max_fields {
+                return Err(ScanError::TooManyHeaders);
+            }
+            let end = self.scan_field(bytes, line, &mut last);
+            if end - at > limits.max_header_bytes {
+                return Err(ScanError::HeaderTooLong);
+            }
+            at = end;
+        }
+    }
+
+    /// Adds the field that starts with this line and returns where the next begins.
+    fn scan_field(
+        &mut self,
+        bytes: &[u8],
+        first: Line,
+        last: &mut [u16; HeaderName::COUNT],
+    ) -> usize {
+        let mut line = first;
+        self.noted.control_character |= line.is_irregular(bytes);
+        // RFC 3261 §7.3.1: a line that starts with white space continues the one before.
+        while matches!(bytes.get(line.end), Some(b' ' | b'\t')) {
+            let Some(folded) = Line::at(bytes, line.end) else {
+                break;
+            };
+            line = folded;
+            self.noted.control_character |= line.is_irregular(bytes);
+        }
+        let text = bytes.get(first.start..line.text_end).unwrap_or_default();
+        let (name, value) = split_field(text).unwrap_or_else(|| {
+            self.noted.header_line = true;
+            (&[], trim(text))
+        });
+        let known = HeaderName::from_bytes(name);
+        self.link(known, last);
+        let line = Span::new(first.start, line.end);
+        self.fields.push(Field {
+            line,
+            name: Span::of(name, bytes),
+            value: Span::of(value, bytes),
+            known,
+            next: NONE,
+        });
+        line.end as usize
+    }
+
+    /// Chains the field about to be added to the one of the same name before.
+    fn link(&mut self, known: HeaderName, last: &mut [u16; HeaderName::COUNT]) {
+        if known == HeaderName::Other {
+            return;
+        }
+        // At most `NONE` fields are ever added.
+        let index = self.fields.len() as u16;
+        let Some(previous) = last.get_mut(known.number()) else {
+            return;
+        };
+        match self.fields.get_mut(usize::from(*previous)) {
+            Some(field) => field.next = index,
+            None => {
+                if let Some(first) = self.first.get_mut(known.number()) {
+                    *first = index;
+                }
+            }
+        }
+        *previous = index;
+    }
+
+    /// RFC 3261 §18.3: the body is as long as Content-Length says, the rest of a datagram is dropped; without
+    /// Content-Length it ends with the datagram.
+    fn scan_body(&mut self, bytes: &[u8], start: usize) {
+        let rest = bytes.len() - start;
+        let declared = self
+            .first_field(HeaderName::ContentLength)
+            .map(|field| parse_u64(field.value.in_bytes(bytes)));
+        let length = match declared {
+            None => rest,
+            Some(None) => {
+                self.noted.content_length = true;
+                rest
+            }
+            Some(Some(length)) => {
+                self.noted.body_too_short = length > rest as u64;
+                usize::try_from(length).unwrap_or(rest).min(rest)
+            }
+        };
+        self.body = Span::new(start, start + length);
+    }
+
+    /// The first field of a known name.
+    pub(crate) fn first_field(&self, known: HeaderName) -> Option<&Field> {
+        self.fields
+            .get(usize::from(*self.first.get(known.number())?))
+    }
+}
+
+/// A line of the header section.
+#[derive(Clone, Copy)]
+struct Line {
+    start: usize,
+    /// Without its line end.
+    text_end: usize,
+    /// Where the next line begins.
+    end: usize,
+}
+
+impl Line {
+    fn at(bytes: &[u8], start: usize) -> Option<Line> {
+        let tail = bytes.get(start..)?;
+        let feed = memchr(b'\n', tail)?;
+        let has_return = feed > 0 && tail.get(feed - 1) == Some(&b'\r');
+        Some(Line {
+            start,
+            text_end: start + feed - usize::from(has_return),
+            end: start + feed + 1,
+        })
+    }
+
+    fn text(self, bytes: &[u8]) -> &[u8] {
+        bytes.get(self.start..self.text_end).unwrap_or_default()
+    }
+
+    /// The line ends with LF alone or holds a CR.
+    fn is_irregular(self, bytes: &[u8]) -> bool {
+        self.end - self.text_end != 2 || memchr(b'\r', self.text(bytes)).is_some()
+    }
+}
+
+/// Splits `name HCOLON value`; `None` when the name is no token.
+fn split_field(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let colon = memchr(b':', text)?;
+    let (name, value) = text.split_at_checked(colon)?;
+    let mut name = name;
+    while let [rest @ .., b' ' | b'\t'] = name {
+        name = rest;
+    }
+    is_token(name).then_some((name, trim(value.get(1..)?)))
+}
+
+fn start_line(line: &[u8]) -> Result<StartLine, ScanError> {
+    if line
+        .get(..4)
+        .is_some_and(|prefix| eq_ignore_case(prefix, b"SIP/"))
+    {
+        return status_line(line);
+    }
+    request_line(line)
+}
+
+/// `SIP/2.0 200 OK`; the reason phrase may be empty (RFC 3261 §25.1).
+fn status_line(line: &[u8]) -> Result<StartLine, ScanError> {
+    let blank = memchr(b' ', line).ok_or(ScanError::NotSip)?;
+    let after = line.get(blank + 1..).unwrap_or_default();
+    let code_length = memchr(b' ', after).unwrap_or(after.len());
+    let status = match after.get(..code_length) {
+        Some([a @ b'1'..=b'6', b @ b'0'..=b'9', c @ b'0'..=b'9']) => {
+            u16::from(a - b'0') * 100 + u16::from(b - b'0') * 10 + u16::from(c - b'0')
+        }
+        _ => return Err(ScanError::StatusCode),
+    };
+    let reason_start = (blank + 1 + code_length + 1).min(line.len());
+    Ok(StartLine {
+        status,
+        method: Span::default(),
+        target: Span::new(reason_start, line.len()),
+        version: Span::new(0, blank),
+    })
+}
+
+/// `INVITE sip:bob@example.com SIP/2.0`, where anything may stand between the method and the last ` SIP/`.
+fn request_line(line: &[u8]) -> Result<StartLine, ScanError> {
+    let method_end = memchr2(b' ', b'\t', line).ok_or(ScanError::NotSip)?;
+    if !is_token(line.get(..method_end).unwrap_or_default()) {
+        return Err(ScanError::NotSip);
+    }
+    // The version is what follows the last blank before any trailing blanks.
+    let trimmed = trim_end(line);
+    let version_start = 1 + memrchr(b' ', trimmed).ok_or(ScanError::NotSip)?;
+    let version = line.get(version_start..).unwrap_or_default();
+    if !version
+        .get(..4)
+        .is_some_and(|prefix| eq_ignore_case(prefix, b"SIP/"))
+        || version_start <= method_end
+    {
+        return Err(ScanError::NotSip);
+    }
+    let target_end = (version_start - 1).max(method_end + 1);
+    Ok(StartLine {
+        status: 0,
+        method: Span::new(0, method_end),
+        target: Span::new(method_end + 1, target_end),
+        version: Span::new(version_start, line.len()),
+    })
+}
+
+/// The first value of a header, found without scanning the rest of the message.
+///
+/// For the question which worker a message belongs to: nothing else is indexed or judged. `None` when the header is not
+/// there.
+pub fn peek_header(bytes: &[u8], wanted: HeaderName) -> Option<&[u8]> {
+    peek_headers(skip_empty_lines(bytes), wanted).next()
+}
+
+/// The values of every field of that name in a message that starts at the first byte, found as one goes.
+pub(crate) fn peek_headers(bytes: &[u8], wanted: HeaderName) -> impl Iterator<Item = &[u8]> {
+    let mut at = Line::at(bytes, 0).map(|line| line.end);
+    std::iter::from_fn(move || {
+        loop {
+            let first = Line::at(bytes, at?)?;
+            if first.text_end == first.start {
+                return None;
+            }
+            let last = last_folded(bytes, first);
+            at = Some(last.end);
+            let text = bytes.get(first.start..last.text_end)?;
+            match split_field(text) {
+                Some((name, value)) if HeaderName::from_bytes(name) == wanted => {
+                    return Some(value);
+                }
+                _ => {}
+            }
+        }
+    })
+}
+
+/// RFC 3261 §7.3.1: a line that starts with white space continues the one before.
+fn last_folded(bytes: &[u8], first: Line) -> Line {
+    let mut line = first;
+    while matches!(bytes.get(line.end), Some(b' ' | b'\t')) {
+        let Some(folded) = Line::at(bytes, line.end) else {
+            break;
+        };
+        line = folded;
+    }
+    line
+}

@@ -1,0 +1,374 @@
+//! URIs (RFC 3261 §19.1, RFC 3966 for `tel:`).
+
+use std::borrow::Cow;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+use memchr::{memchr, memchr2, memchr3};
+
+use crate::error::Invalid;
+use crate::grammar::{eq_ignore_case, hex_digit, parse_port, unescape};
+use crate::params::Params;
+
+/// The scheme of a URI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scheme<'a> {
+    /// `sip:`
+    Sip,
+    /// `sips:`
+    Sips,
+    /// `tel:`
+    Tel,
+    /// Any other, as it is spelt.
+    Other(&'a [u8]),
+}
+
+impl<'a> Scheme<'a> {
+    fn from_bytes(name: &'a [u8]) -> Scheme<'a> {
+        match name.len() {
+            3 if eq_ignore_case(name, b"sip") => Scheme::Sip,
+            4 if eq_ignore_case(name, b"sips") => Scheme::Sips,
+            3 if eq_ignore_case(name, b"tel") => Scheme::Tel,
+            _ => Scheme::Other(name),
+        }
+    }
+
+    /// The name, without the colon.
+    pub fn as_bytes(&self) -> &'a [u8] {
+        match *self {
+            Scheme::Sip => b"sip",
+            Scheme::Sips => b"sips",
+            Scheme::Tel => b"tel",
+            Scheme::Other(name) => name,
+        }
+    }
+}
+
+/// The host of a URI or of a Via. Names are equal whatever their case.
+#[derive(Clone, Copy, Debug, Eq)]
+pub enum Host<'a> {
+    /// A domain name; empty for URIs that have no host.
+    Name(&'a [u8]),
+    /// An IPv4 address.
+    V4(Ipv4Addr),
+    /// An IPv6 reference, in the text inside `[]`.
+    V6(Ipv6Addr),
+}
+
+impl<'a> Host<'a> {
+    /// Parses a host; an IPv6 address must stand in `[]`.
+    pub fn parse(text: &'a [u8]) -> Option<Host<'a>> {
+        if let [b'[', inner @ .., b']'] = text {
+            return parse_v6(inner).map(Host::V6);
+        }
+        let is_name =
+            |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+        if text.is_empty() || !text.iter().all(is_name) {
+            return None;
+        }
+        Some(parse_v4(text).map_or(Host::Name(text), Host::V4))
+    }
+
+    /// The address, when it is one.
+    pub fn address(&self) -> Option<std::net::IpAddr> {
+        match *self {
+            Host::Name(_) => None,
+            Host::V4(address) => Some(address.into()),
+            Host::V6(address) => Some(address.into()),
+        }
+    }
+}
+
+impl PartialEq for Host<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Host::Name(left), Host::Name(right)) => eq_ignore_case(left, right),
+            (Host::V4(left), Host::V4(right)) => left == right,
+            (Host::V6(left), Host::V6(right)) => left == right,
+            _ => false,
+        }
+    }
+}
+
+fn parse_v4(text: &[u8]) -> Option<Ipv4Addr> {
+    if !text.last()?.is_ascii_digit() {
+        return None;
+    }
+    Ipv4Addr::from_str(std::str::from_utf8(text).ok()?).ok()
+}
+
+/// An IPv6 address without `[]`.
+///
+/// RFC 5118 §4.5 (4.10 in its list of messages): a literal reading of RFC 3261's grammar makes `::` of an address that
+/// ends in IPv4 into `:::`; it is accepted and means `::`.
+pub(crate) fn parse_v6(text: &[u8]) -> Option<Ipv6Addr> {
+    let text = std::str::from_utf8(text).ok()?;
+    match Ipv6Addr::from_str(text) {
+        Ok(address) => Some(address),
+        Err(_) if text.contains(":::") => Ipv6Addr::from_str(&text.replacen(":::", "::", 1)).ok(),
+        Err(_) => None,
+    }
+}
+
+/// Splits `host[:port]` off the start of a text: host, its text, port, and what follows. Blanks around the colon are
+/// accepted when `blanks` (a Via may have them).
+pub(crate) fn split_host_port(
+    text: &[u8],
+    blanks: bool,
+) -> Option<(Host<'_>, &[u8], Option<u16>, &[u8])> {
+    let trim = |text| {
+        if blanks {
+            crate::grammar::trim(text)
+        } else {
+            text
+        }
+    };
+    let host_end = match text.first()? {
+        b'[' => memchr(b']', text)? + 1,
+        _ => memchr3(b':', b';', b'?', text).unwrap_or(text.len()),
+    };
+    let (host_raw, rest) = text.split_at_checked(host_end)?;
+    let host_raw = trim(host_raw);
+    let host = Host::parse(host_raw)?;
+    let rest = if blanks {
+        crate::grammar::trim_start(rest)
+    } else {
+        rest
+    };
+    let [b':', after @ ..] = rest else {
+        return Some((host, host_raw, None, rest));
+    };
+    let port_end = memchr2(b';', b'?', after).unwrap_or(after.len());
+    let (port, rest) = after.split_at_checked(port_end)?;
+    Some((host, host_raw, Some(parse_port(trim(port))?), rest))
+}
+
+/// A URI, in place. Escapes are kept as they are.
+#[derive(Clone, Copy, Debug)]
+pub struct Uri<'a> {
+    /// The scheme.
+    pub scheme: Scheme<'a>,
+    /// The user part with its escapes; of a `tel:` URI the number.
+    pub user: Option<&'a [u8]>,
+    /// The password, with its escapes.
+    pub password: Option<&'a [u8]>,
+    /// The host; an empty name for `tel:` and unknown schemes.
+    pub host: Host<'a>,
+    /// The host as it is spelt, with the `[]` of an IPv6 reference.
+    pub host_raw: &'a [u8],
+    /// The port, 1 to 65535.
+    pub port: Option<u16>,
+    /// The parameters.
+    pub params: Params<'a>,
+    /// What follows the question mark.
+    pub headers: Option<&'a [u8]>,
+    /// The whole URI.
+    pub raw: &'a [u8],
+}
+
+impl<'a> Uri<'a> {
+    /// Parses a URI. One of an unknown scheme is accepted with nothing but its scheme known.
+    pub fn parse(raw: &'a [u8]) -> Result<Uri<'a>, Invalid> {
+        Self::read(raw).ok_or(Invalid::Uri)
+    }
+
+    fn read(raw: &'a [u8]) -> Option<Uri<'a>> {
+        let colon = memchr(b':', raw)?;
+        let (name, rest) = raw.split_at_checked(colon)?;
+        let rest = rest.get(1..)?;
+        let is_scheme = name.first()?.is_ascii_alphabetic()
+            && name
+                .iter()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'));
+        if !is_scheme || rest.is_empty() || !rest.iter().copied().all(may_stand_in_uri) {
+            return None;
+        }
+        match Scheme::from_bytes(name) {
+            scheme @ (Scheme::Sip | Scheme::Sips) => Self::read_sip(raw, scheme, rest),
+            Scheme::Tel => Self::read_tel(raw, rest),
+            scheme => Some(Self::bare(raw, scheme)),
+        }
+    }
+
+    fn bare(raw: &'a [u8], scheme: Scheme<'a>) -> Uri<'a> {
+        Uri {
+            scheme,
+            user: None,
+            password: None,
+            host: Host::Name(b""),
+            host_raw: b"",
+            port: None,
+            params: Params::default(),
+            headers: None,
+            raw,
+        }
+    }
+
+    fn read_sip(raw: &'a [u8], scheme: Scheme<'a>, rest: &'a [u8]) -> Option<Uri<'a>> {
+        let mut uri = Self::bare(raw, scheme);
+        let mut rest = rest;
+        if let Some(at) = memchr(b'@', rest) {
+            let (userinfo, tail) = rest.split_at_checked(at)?;
+            rest = tail.get(1..)?;
+            if memchr(b'@', rest).is_some() || !escapes_are_whole(userinfo) {
+                return None;
+            }
+            let (user, password) = split_once(userinfo, b':');
+            if user.is_empty() {
+                return None;
+            }
+            (uri.user, uri.password) = (Some(user), password);
+        }
+        (uri.host, uri.host_raw, uri.port, rest) = split_host_port(rest, false)?;
+        let (params, headers) = split_once(rest, b'?');
+        if !matches!(params.first(), None | Some(b';')) {
+            return None;
+        }
+        (uri.params, uri.headers) = (Params::new(params), headers);
+        Some(uri)
+    }
+
+    /// RFC 3966 §3: the number, then parameters.
+    fn read_tel(raw: &'a [u8], rest: &'a [u8]) -> Option<Uri<'a>> {
+        let (number, params) = rest.split_at_checked(memchr(b';', rest).unwrap_or(rest.len()))?;
+        let fits = |byte: &u8| {
+            byte.is_ascii_hexdigit()
+                || matches!(byte, b'+' | b'-' | b'.' | b'(' | b')' | b'*' | b'#')
+        };
+        if number.is_empty() || !number.iter().all(fits) {
+            return None;
+        }
+        Some(Uri {
+            user: Some(number),
+            params: Params::new(params),
+            ..Self::bare(raw, Scheme::Tel)
+        })
+    }
+
+    /// The parameter of that name: its value, or `Some(None)` when it has none.
+    pub fn param(&self, name: &[u8]) -> Option<Option<&'a [u8]>> {
+        self.params.get(name)
+    }
+
+    /// The `transport` parameter.
+    pub fn transport(&self) -> Option<&'a [u8]> {
+        self.params.value(b"transport")
+    }
+
+    /// Whether the URI asks for loose routing (RFC 3261 §16.4).
+    pub fn is_lr(&self) -> bool {
+        self.params.contains(b"lr")
+    }
+
+    /// The `maddr` parameter.
+    pub fn maddr(&self) -> Option<&'a [u8]> {
+        self.params.value(b"maddr")
+    }
+
+    /// The user part with escapes resolved; empty when there is none.
+    pub fn user_unescaped(&self) -> Cow<'a, [u8]> {
+        let user = self.user.unwrap_or_default();
+        // Broken escapes are refused by `parse`.
+        unescape(user).unwrap_or(Cow::Borrowed(user))
+    }
+
+    /// Whether the scheme is `sip:` or `sips:`.
+    pub fn is_sip(&self) -> bool {
+        matches!(self.scheme, Scheme::Sip | Scheme::Sips)
+    }
+}
+
+/// Blanks, control characters, quotes and angle brackets end a URI wherever it stands.
+fn may_stand_in_uri(byte: u8) -> bool {
+    byte > b' ' && !matches!(byte, b'<' | b'>' | b'"' | 0x7f)
+}
+
+fn escapes_are_whole(text: &[u8]) -> bool {
+    memchr::memchr_iter(b'%', text).all(|at| match text.get(at + 1..at + 3) {
+        Some([high, low]) => hex_digit(*high).is_some() && hex_digit(*low).is_some(),
+        _ => false,
+    })
+}
+
+/// What stands before and after the first separator.
+fn split_once(text: &[u8], separator: u8) -> (&[u8], Option<&[u8]>) {
+    match memchr(separator, text).and_then(|at| text.split_at_checked(at)) {
+        Some((before, after)) => (before, after.get(1..)),
+        None => (text, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_parts_are_found() {
+        let uri = Uri::parse(
+            b"sips:alice;x=1:pass@[2001:db8::1]:5061;transport=tcp;lr?Subject=a&Priority=b",
+        )
+        .unwrap();
+        assert_eq!(uri.scheme, Scheme::Sips);
+        assert_eq!(uri.user, Some(&b"alice;x=1"[..]));
+        assert_eq!(uri.password, Some(&b"pass"[..]));
+        assert_eq!(uri.host, Host::V6("2001:db8::1".parse().unwrap()));
+        assert_eq!(uri.host_raw, b"[2001:db8::1]");
+        assert_eq!(uri.port, Some(5061));
+        assert_eq!(uri.transport(), Some(&b"tcp"[..]));
+        assert!(uri.is_lr());
+        assert_eq!(uri.headers, Some(&b"Subject=a&Priority=b"[..]));
+    }
+
+    #[test]
+    fn tel_uri_has_its_number_as_user() {
+        let uri = Uri::parse(b"tel:+1-201-555-0123;phone-context=example.com").unwrap();
+        assert_eq!(
+            (uri.scheme, uri.user),
+            (Scheme::Tel, Some(&b"+1-201-555-0123"[..]))
+        );
+        assert_eq!(uri.param(b"phone-context"), Some(Some(&b"example.com"[..])));
+        assert_eq!(uri.host, Host::Name(b""));
+    }
+
+    #[test]
+    fn unknown_schemes_are_kept_whole() {
+        let uri = Uri::parse(b"soap.beep://192.0.2.103:3002").unwrap();
+        assert_eq!(uri.scheme, Scheme::Other(b"soap.beep"));
+    }
+
+    #[test]
+    fn broken_uris_are_refused() {
+        for text in [
+            "",
+            "sip:",
+            "alice@example.com",
+            "sip:@example.com",
+            "sip:a@b@c",
+            "sip:a@",
+            "sip:a@host:",
+            "sip:a@host:0",
+            "sip:a@host:65536",
+            "sip:a@host:5060x",
+            "sip:a%4@host",
+            "sip:a b@host",
+            "sip:a@[::1",
+            "sip:a@[zz]",
+            "sip:a@ho st",
+            "<sip:a@host>",
+            "1sip:a@host",
+            "tel:",
+            "tel:hello",
+            "sip:a@host\0",
+            "sip:a@2001:db8::1",
+        ] {
+            assert!(Uri::parse(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn escapes_in_the_user_are_resolved_on_request() {
+        let uri = Uri::parse(b"sip:sips%3Auser%40example.com@example.net").unwrap();
+        assert_eq!(uri.user_unescaped().as_ref(), b"sips:user@example.com");
+        assert_eq!(uri.host, Host::Name(b"Example.NET"));
+    }
+}

@@ -1,0 +1,154 @@
+//! What every element checks before it does anything with a message (RFC 3261 §8.1.1, §16.3 step 1).
+//!
+//! Headers that only the element uses that needs them (Date, Contact, credentials, ...) are not looked at: RFC 3261 §16.3
+//! step 1 wants a proxy to forward what it does not understand. Their views report faults when they are asked.
+
+use crate::error::Invalid;
+use crate::grammar::{eq_ignore_case, parse_u64, trim};
+use crate::message::Message;
+use crate::method::Method;
+use crate::name::HeaderName;
+use crate::uri::Uri;
+use crate::via::Via;
+
+/// RFC 3261 §8.1.1 (and §20.22: a request without Max-Forwards is accepted, §16.6 step 3 adds one).
+const MANDATORY: [HeaderName; 5] = [
+    HeaderName::Via,
+    HeaderName::From,
+    HeaderName::To,
+    HeaderName::CallId,
+    HeaderName::CSeq,
+];
+
+/// Headers that routing reads, so that two of them would let two elements see two messages.
+const AT_MOST_ONCE: [HeaderName; 8] = [
+    HeaderName::From,
+    HeaderName::To,
+    HeaderName::CallId,
+    HeaderName::CSeq,
+    HeaderName::MaxForwards,
+    HeaderName::ContentLength,
+    HeaderName::ContentType,
+    HeaderName::MaxBreadth,
+];
+
+impl Message {
+    /// Checks everything for which RFC 3261 answers a request with 400 (or 505) and drops a response.
+    ///
+    /// A scheme that is not known, an extension that is not supported, a Max-Forwards of 0 are no faults here: their
+    /// answers (416, 420, 483) are decisions of an element.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        self.check_structure()?;
+        self.check_version()?;
+        self.check_counts()?;
+        self.check_values()?;
+        self.check_body()?;
+        if self.is_request() {
+            self.check_request()
+        } else {
+            Ok(())
+        }
+    }
+
+    fn check_structure(&self) -> Result<(), Invalid> {
+        let noted = &self.layout().noted;
+        if noted.control_character {
+            return Err(Invalid::ControlCharacter);
+        }
+        if noted.header_line {
+            Err(Invalid::HeaderLine)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// RFC 3261 §7.1: `SIP/2.0`, in upper case, compared without.
+    fn check_version(&self) -> Result<(), Invalid> {
+        let version = self.version();
+        if eq_ignore_case(version, b"SIP/2.0") {
+            return Ok(());
+        }
+        if eq_ignore_case(trim(version), b"SIP/2.0") {
+            return Err(Invalid::StartLine);
+        }
+        Err(Invalid::Version)
+    }
+
+    fn check_counts(&self) -> Result<(), Invalid> {
+        if let Some(missing) = MANDATORY
+            .iter()
+            .find(|name| self.header(**name).is_none_or(<[u8]>::is_empty))
+        {
+            return Err(Invalid::Missing(*missing));
+        }
+        let is_doubled = |name: &HeaderName| {
+            self.layout()
+                .first_field(*name)
+                .is_some_and(|field| field.next != crate::scan::NONE)
+        };
+        match AT_MOST_ONCE.iter().find(|name| is_doubled(name)) {
+            Some(doubled) => Err(Invalid::Duplicate(*doubled)),
+            None => Ok(()),
+        }
+    }
+
+    fn check_values(&self) -> Result<(), Invalid> {
+        check_via_version(&self.top_via()?)?;
+        self.from()?;
+        self.to()?;
+        // RFC 3261 §25.1: word [ "@" word ], which has no white space.
+        if !self
+            .call_id()
+            .iter()
+            .all(|byte| *byte > b' ' && *byte != 0x7f)
+        {
+            return Err(Invalid::Header(HeaderName::CallId));
+        }
+        self.max_forwards()?;
+        let cseq = self.cseq()?;
+        // RFC 3261 §8.1.1.5
+        if self.is_request() && cseq.method != self.method() {
+            Err(Invalid::MethodMismatch)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// RFC 3261 §18.3, §20.14.
+    fn check_body(&self) -> Result<(), Invalid> {
+        let noted = &self.layout().noted;
+        if noted.content_length
+            || self
+                .header(HeaderName::ContentLength)
+                .is_some_and(|value| parse_u64(value).is_none())
+        {
+            return Err(Invalid::Header(HeaderName::ContentLength));
+        }
+        if noted.body_too_short {
+            Err(Invalid::BodyTooShort)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn check_request(&self) -> Result<(), Invalid> {
+        let uri = self.request_uri();
+        // RFC 3261 §7.1: single spaces, and no `<>` around the URI.
+        if uri.is_empty() || uri.first() == Some(&b' ') || uri.last() == Some(&b' ') {
+            return Err(Invalid::StartLine);
+        }
+        Uri::parse(uri).map_err(|_| Invalid::RequestUri)?;
+        match self.method() {
+            Method::Other(b"") => Err(Invalid::StartLine),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// RFC 3261 §20.42: a Via of another protocol can't be answered by its rules.
+fn check_via_version(via: &Via<'_>) -> Result<(), Invalid> {
+    if eq_ignore_case(via.protocol, b"SIP") && via.version == b"2.0" {
+        return Ok(());
+    }
+    Err(Invalid::Header(HeaderName::Via))
+}
