@@ -7,3 +7,4 @@ pub mod auth;
 pub mod door;
 pub mod registrar;
 pub mod time;
+pub mod transaction;

@@ -1,0 +1,52 @@
+//! The four transaction machines of RFC 3261 §17 with RFC 6026 and RFC 4320.
+//!
+//! A machine gets one event at a time and appends what to do to a list of the caller's, in the order to do it. It knows nothing
+//! of sockets, hooks or other transactions. After each event the caller looks at `deadline()` and sets one timer for it; a
+//! machine whose timeout is called too early does nothing.
+
+mod invite_client;
+mod invite_server;
+mod non_invite_client;
+mod non_invite_server;
+mod timing;
+
+pub use invite_client::InviteClientTransaction;
+pub use invite_server::InviteServerTransaction;
+pub use non_invite_client::NonInviteClientTransaction;
+pub use non_invite_server::NonInviteServerTransaction;
+pub use timing::{TIMER_D_MINIMUM, TRYING_DELAY, Timing};
+
+/// The bytes of one message to send, shared with the state that may send them again.
+pub type Packet = std::sync::Arc<Vec<u8>>;
+
+/// What a client transaction wants done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientAction {
+    /// Send the request or the ACK to the address, port and transport of the request.
+    Send(Packet),
+    /// Hand the response of this event to the transaction user.
+    Response,
+    /// Timer B or F: the transaction user gets no final response.
+    TimedOut,
+    /// The transaction user gets no response, because the request could not be sent.
+    TransportFailed,
+    /// Destroy the transaction now. Always the last action.
+    Terminated,
+}
+
+/// What a server transaction wants done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ServerAction {
+    /// Send the response the way the request came.
+    Send(Packet),
+    /// Make a 100 (Trying) and give it to `send_provisional`.
+    MakeTrying,
+    /// Hand the ACK of this event to the transaction user: it is for a 2xx.
+    AckToUser,
+    /// Timer H: no ACK came for the 300-699.
+    NoAck,
+    /// A response could not be sent.
+    TransportFailed,
+    /// Destroy the transaction now. Always the last action.
+    Terminated,
+}

@@ -1,0 +1,205 @@
+//! The non-INVITE server transaction: RFC 3261 §17.2.2, Figure 8, with RFC 4320.
+//!
+//! | state      | event               | next       | outputs                                      |
+//! | ---------- | ------------------- | ---------- | -------------------------------------------- |
+//! | -          | new                 | Trying     | - ; the delay of RFC 4320 to the 100         |
+//! | Trying     | request             | Trying     | -                                            |
+//! | Trying     | delay over          | Trying     | MakeTrying                                   |
+//! | Trying     | 100 from user       | Proceeding | Send response (unreliable: not before delay) |
+//! | Trying     | 101-199 from user   | Trying     | -                                            |
+//! | Trying     | final from user     | Completed  | Send response; Timer J                       |
+//! | Trying     | 408 from user       | Completed  | - ; Timer J                                  |
+//! | Trying     | abandoned by user   | Completed  | - ; Timer J                                  |
+//! | Proceeding | request             | Proceeding | Send the 100                                 |
+//! | Proceeding | 100 from user       | Proceeding | Send response                                |
+//! | Proceeding | 101-199 from user   | Proceeding | -                                            |
+//! | Proceeding | final from user     | Completed  | Send response; Timer J                       |
+//! | Proceeding | 408 from user       | Completed  | - ; Timer J                                  |
+//! | Proceeding | abandoned by user   | Completed  | - ; Timer J                                  |
+//! | Proceeding | transport error     | Terminated | TransportFailed, Terminated                  |
+//! | Completed  | request             | Completed  | Send response, when there is one             |
+//! | Completed  | any from user       | Completed  | -                                            |
+//! | Completed  | transport error     | Terminated | TransportFailed, Terminated                  |
+//! | Completed  | Timer J             | Terminated | Terminated                                   |
+//! | Terminated | any                 | Terminated | -                                            |
+//!
+//! Where the waiting time of Completed is zero (Timer J on reliable transports), Terminated follows at once.
+
+use super::{Packet, ServerAction, Timing};
+use crate::time::Instant;
+
+/// One request other than INVITE and ACK that we received, until its retransmissions are over.
+#[derive(Debug)]
+pub struct NonInviteServerTransaction {
+    timing: Timing,
+    reliable: bool,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Trying {
+        trying: Trying,
+    },
+    Proceeding {
+        response: Packet,
+    },
+    /// `response` is `None` when the request is never answered (RFC 4320 §4.2).
+    Completed {
+        response: Option<Packet>,
+        timer_j: Instant,
+    },
+    Terminated,
+}
+
+/// RFC 4320 §4.1: the 100 that tells a slow server from a dead one.
+#[derive(Clone, Copy, Debug)]
+enum Trying {
+    Due(Instant),
+    Asked,
+}
+
+impl NonInviteServerTransaction {
+    /// A request that matches no transaction came.
+    pub fn new(now: Instant, timing: Timing, reliable: bool) -> Self {
+        let trying = Trying::Due(now + timing.non_invite_trying_delay());
+        NonInviteServerTransaction {
+            timing,
+            reliable,
+            state: State::Trying { trying },
+        }
+    }
+
+    /// The same request came again.
+    pub fn on_request_retransmission(&mut self, out: &mut Vec<ServerAction>) {
+        match &self.state {
+            State::Proceeding { response }
+            | State::Completed {
+                response: Some(response),
+                ..
+            } => {
+                out.push(ServerAction::Send(response.clone()));
+            }
+            State::Trying { .. } | State::Completed { response: None, .. } | State::Terminated => {}
+        }
+    }
+
+    /// The user sends a provisional response. RFC 4320 §4.1: only a 100, and over an unreliable transport not before the client's
+    /// Timer E has grown to T2; all others are discarded.
+    pub fn send_provisional(
+        &mut self,
+        now: Instant,
+        status: u16,
+        response: Packet,
+        out: &mut Vec<ServerAction>,
+    ) {
+        if status != 100 {
+            return;
+        }
+        match &self.state {
+            State::Trying { trying } if !self.reliable && trying.is_early(now) => {}
+            State::Trying { .. } | State::Proceeding { .. } => {
+                self.state = State::Proceeding {
+                    response: response.clone(),
+                };
+                out.push(ServerAction::Send(response));
+            }
+            State::Completed { .. } | State::Terminated => {}
+        }
+    }
+
+    /// The user sends the final response. RFC 4320 §4.2: a 408 is not sent.
+    pub fn send_final(
+        &mut self,
+        now: Instant,
+        status: u16,
+        response: Packet,
+        out: &mut Vec<ServerAction>,
+    ) {
+        if status == 408 {
+            return self.abandon(now, out);
+        }
+        match self.state {
+            State::Trying { .. } | State::Proceeding { .. } => {
+                out.push(ServerAction::Send(response.clone()));
+                self.complete(now, Some(response), out);
+            }
+            State::Completed { .. } | State::Terminated => {}
+        }
+    }
+
+    /// The user never answers this request: its retransmissions are absorbed while the client may send them.
+    pub fn abandon(&mut self, now: Instant, out: &mut Vec<ServerAction>) {
+        match self.state {
+            State::Trying { .. } | State::Proceeding { .. } => self.complete(now, None, out),
+            State::Completed { .. } | State::Terminated => {}
+        }
+    }
+
+    fn complete(&mut self, now: Instant, response: Option<Packet>, out: &mut Vec<ServerAction>) {
+        self.state = State::Completed {
+            response,
+            timer_j: now + self.timing.timer_j(self.reliable),
+        };
+        self.on_timeout(now, out);
+    }
+
+    /// A response could not be sent. RFC 6026 changes this for INVITE only.
+    pub fn on_transport_error(&mut self, out: &mut Vec<ServerAction>) {
+        match self.state {
+            State::Proceeding { .. } | State::Completed { .. } => {
+                self.state = State::Terminated;
+                out.extend([ServerAction::TransportFailed, ServerAction::Terminated]);
+            }
+            // Nothing was sent yet.
+            State::Trying { .. } | State::Terminated => {}
+        }
+    }
+
+    /// Time has passed; does nothing before [`deadline`](Self::deadline).
+    pub fn on_timeout(&mut self, now: Instant, out: &mut Vec<ServerAction>) {
+        match &mut self.state {
+            State::Trying {
+                trying: trying @ Trying::Due(_),
+            } if !trying.is_early(now) => {
+                *trying = Trying::Asked;
+                out.push(ServerAction::MakeTrying);
+            }
+            State::Completed { timer_j, .. } if *timer_j <= now => {
+                self.state = State::Terminated;
+                out.push(ServerAction::Terminated);
+            }
+            State::Trying { .. }
+            | State::Proceeding { .. }
+            | State::Completed { .. }
+            | State::Terminated => {}
+        }
+    }
+
+    /// When to call [`on_timeout`](Self::on_timeout); `None`: no timer runs.
+    pub fn deadline(&self) -> Option<Instant> {
+        match self.state {
+            State::Trying {
+                trying: Trying::Due(at),
+            } => Some(at),
+            State::Completed { timer_j, .. } => Some(timer_j),
+            State::Trying { .. } | State::Proceeding { .. } | State::Terminated => None,
+        }
+    }
+
+    /// Whether no final response was sent yet.
+    pub fn is_pending(&self) -> bool {
+        matches!(self.state, State::Trying { .. } | State::Proceeding { .. })
+    }
+
+    /// Whether the transaction is to be destroyed.
+    pub fn is_terminated(&self) -> bool {
+        matches!(self.state, State::Terminated)
+    }
+}
+
+impl Trying {
+    fn is_early(self, now: Instant) -> bool {
+        matches!(self, Trying::Due(at) if now < at)
+    }
+}
