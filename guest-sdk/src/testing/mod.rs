@@ -1,0 +1,2 @@
+//! placeholder
+pub(crate) use crate::bindings::imports::patchbay::policy as host;

@@ -1,0 +1,242 @@
+//! What a hook decides.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use crate::duration::as_milliseconds;
+use crate::error::Result;
+use crate::host;
+use crate::host::transaction::Hooks;
+use crate::targets::Targets;
+
+/// What a hook decides, made with [`relay`], [`forward`], [`reply`], [`challenge`], [`save`], [`drop`], [`pass`] or [`next`] and
+/// qualified with the methods here. Nothing happens before the hook returns it.
+///
+/// | hook | may return |
+/// | --- | --- |
+/// | `request_route` | `relay`, `forward`, `reply`, `challenge`, `save`, `drop`, `next` (for an ACK only `relay`, `forward`, `drop`) |
+/// | `branch_route`, `onreply_route` | `pass`, `drop` |
+/// | `failure_route` | `pass`, `relay`, `reply` |
+///
+/// Another verdict is a mistake of the policy: the router logs it and does what it does for a policy that crashed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "a verdict takes effect when the hook returns it"]
+pub struct Verdict {
+    pub(crate) action: Action,
+    armed: Armed,
+    no_answer: Option<Duration>,
+    record_route: Option<bool>,
+    record_route_parameters: Vec<(Text, Text)>,
+    headers: Vec<(Text, Text)>,
+    body: Option<(Text, Vec<u8>)>,
+}
+
+type Text = Cow<'static, str>;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    Relay(Targets),
+    Forward,
+    Reply(u16, Text),
+    Challenge,
+    Save,
+    Drop,
+    Pass,
+    Next,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Armed {
+    branch_route: bool,
+    onreply_route: bool,
+    failure_route: bool,
+}
+
+/// Relays the request to these targets: `relay("sip:bob@10.0.0.2")`, `relay(location::lookup(request.uri())?)`.
+///
+/// When there is nothing to try, because a known user has no contact at the moment, it replies `480 Temporarily Unavailable`.
+pub fn relay(targets: impl Into<Targets>) -> Verdict {
+    Verdict::new(Action::Relay(targets.into()))
+}
+
+/// Sends the request on to where its Route headers or its Request-URI say. This is how requests inside a dialog are routed.
+pub fn forward() -> Verdict {
+    Verdict::new(Action::Forward)
+}
+
+/// Answers with this status, 101 to 699, and its standard phrase.
+pub fn reply(status: u16) -> Verdict {
+    Verdict::new(Action::Reply(status, Cow::Borrowed("")))
+}
+
+/// Asks for credentials: 401 for a REGISTER, 407 for everything else.
+pub fn challenge() -> Verdict {
+    Verdict::new(Action::Challenge)
+}
+
+/// REGISTER: updates the location service and answers.
+pub fn save() -> Verdict {
+    Verdict::new(Action::Save)
+}
+
+/// Says nothing to a request; in `branch_route` does not start the branch, in `onreply_route` does not forward the provisional
+/// response.
+pub fn drop() -> Verdict {
+    Verdict::new(Action::Drop)
+}
+
+/// `branch_route`, `onreply_route`: lets it through with the edits made. `failure_route`: the caller gets the best response.
+pub fn pass() -> Verdict {
+    Verdict::new(Action::Pass)
+}
+
+/// Leaves the decision to the next policy of the chain.
+pub fn next() -> Verdict {
+    Verdict::new(Action::Next)
+}
+
+impl Verdict {
+    fn new(action: Action) -> Verdict {
+        Verdict {
+            action,
+            armed: Armed::default(),
+            no_answer: None,
+            record_route: None,
+            record_route_parameters: Vec::new(),
+            headers: Vec::new(),
+            body: None,
+        }
+    }
+
+    /// Runs [`failure_route`](crate::Policy::failure_route) when every target has failed.
+    pub fn on_failure(mut self) -> Verdict {
+        self.armed.failure_route = true;
+        self
+    }
+
+    /// Runs [`onreply_route`](crate::Policy::onreply_route) for each response but 100.
+    pub fn on_reply(mut self) -> Verdict {
+        self.armed.onreply_route = true;
+        self
+    }
+
+    /// Runs [`branch_route`](crate::Policy::branch_route) for each branch before it is sent.
+    pub fn on_branch(mut self) -> Verdict {
+        self.armed.branch_route = true;
+        self
+    }
+
+    /// Ends each branch with 408 when nobody has answered after that time. A target may have a time of its own.
+    pub fn no_answer(mut self, after: Duration) -> Verdict {
+        self.no_answer = Some(after);
+        self
+    }
+
+    /// Adds targets to those of [`relay`] that are tried when every one before has failed.
+    pub fn then(mut self, targets: impl Into<Targets>) -> Verdict {
+        if let Action::Relay(before) = self.action {
+            self.action = Action::Relay(before.then(targets));
+        }
+        self
+    }
+
+    /// Turns Record-Route off, or on again. It is on for requests that make a dialog.
+    pub fn record_route(mut self, enabled: bool) -> Verdict {
+        self.record_route = Some(enabled);
+        self
+    }
+
+    /// Adds a parameter to the router's Record-Route; in later requests of the dialog
+    /// [`transaction::record_route_parameter`](crate::transaction::record_route_parameter) gives it back.
+    pub fn record_route_parameter(
+        mut self,
+        name: impl Into<Cow<'static, str>>,
+        value: impl Into<Cow<'static, str>>,
+    ) -> Verdict {
+        self.record_route_parameters
+            .push((name.into(), value.into()));
+        self
+    }
+
+    /// Adds a header: to the response of a [`reply`], to the request of a [`relay`] or [`forward`].
+    pub fn header(
+        mut self,
+        name: impl Into<Cow<'static, str>>,
+        value: impl Into<Cow<'static, str>>,
+    ) -> Verdict {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// The body of a [`reply`].
+    pub fn body(
+        mut self,
+        content_type: impl Into<Cow<'static, str>>,
+        body: impl Into<Vec<u8>>,
+    ) -> Verdict {
+        self.body = Some((content_type.into(), body.into()));
+        self
+    }
+
+    /// Another phrase than the standard one, for a [`reply`].
+    pub fn reason(mut self, phrase: impl Into<Cow<'static, str>>) -> Verdict {
+        if let Action::Reply(_, reason) = &mut self.action {
+            *reason = phrase.into();
+        }
+        self
+    }
+
+    /// Hands everything that qualifies the verdict to the router, and returns what is left of it.
+    pub(crate) fn apply(self) -> Result<Action> {
+        match self.action {
+            Action::Relay(targets) if targets.is_empty() => {
+                return Ok(Action::Reply(480, Cow::Borrowed("")));
+            }
+            Action::Relay(_) | Action::Forward => self.apply_relay(),
+            _ => self.apply_reply(),
+        }
+    }
+
+    fn apply_relay(self) -> Result<Action> {
+        for (name, value) in &self.headers {
+            host::message::add_header(name, value)?;
+        }
+        if let Some(after) = self.no_answer {
+            host::targets::set_no_answer_timeout(as_milliseconds(after));
+        }
+        if self.armed != Armed::default() {
+            host::transaction::arm(self.armed.hooks());
+        }
+        if let Some(enabled) = self.record_route {
+            host::transaction::set_record_route(enabled);
+        }
+        for (name, value) in &self.record_route_parameters {
+            host::transaction::add_record_route_parameter(name, value)?;
+        }
+        if let Action::Relay(targets) = self.action {
+            targets.apply()?;
+            return Ok(Action::Forward);
+        }
+        Ok(self.action)
+    }
+
+    fn apply_reply(self) -> Result<Action> {
+        for (name, value) in &self.headers {
+            host::reply::add_header(name, value)?;
+        }
+        if let Some((content_type, body)) = &self.body {
+            host::reply::set_body(content_type, body)?;
+        }
+        Ok(self.action)
+    }
+}
+
+impl Armed {
+    fn hooks(self) -> Hooks {
+        let mut hooks = Hooks::empty();
+        hooks.set(Hooks::BRANCH_ROUTE, self.branch_route);
+        hooks.set(Hooks::ONREPLY_ROUTE, self.onreply_route);
+        hooks.set(Hooks::FAILURE_ROUTE, self.failure_route);
+        hooks
+    }
+}
