@@ -28,7 +28,8 @@
 //! connection that would have brought the response is gone.
 
 use super::timing::{Retransmission, earlier, is_due};
-use super::{ClientAction, Packet, Timing};
+use super::{ClientAction, Timing};
+use crate::door::Packet;
 use crate::time::Instant;
 
 /// One INVITE that we sent, until its last response has been seen.

@@ -33,7 +33,8 @@
 //! Timer H without an output where §17.2.1 says that the user MUST be told: the text decides.
 
 use super::timing::{Retransmission, TRYING_DELAY, earlier, is_due};
-use super::{Packet, ServerAction, Timing};
+use super::{ServerAction, Timing};
+use crate::door::Packet;
 use crate::time::Instant;
 
 /// One INVITE that we received, until its retransmissions are over.

@@ -4,20 +4,23 @@
 //! of sockets, hooks or other transactions. After each event the caller looks at `deadline()` and sets one timer for it; a
 //! machine whose timeout is called too early does nothing.
 
+mod derived;
 mod invite_client;
 mod invite_server;
+mod key;
 mod non_invite_client;
 mod non_invite_server;
 mod timing;
 
+pub use derived::{build_ack, build_cancel, write_ack};
 pub use invite_client::InviteClientTransaction;
 pub use invite_server::InviteServerTransaction;
+pub use key::{KeyBuildHasher, KeyHasher, KeyMaker, RequestKeys, TransactionKey};
 pub use non_invite_client::NonInviteClientTransaction;
 pub use non_invite_server::NonInviteServerTransaction;
 pub use timing::{TIMER_D_MINIMUM, TRYING_DELAY, Timing};
 
-/// The bytes of one message to send, shared with the state that may send them again.
-pub type Packet = std::sync::Arc<Vec<u8>>;
+use crate::door::Packet;
 
 /// What a client transaction wants done.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -21,7 +21,8 @@
 //! Where the waiting time of Completed is zero (Timer K on reliable transports), Terminated follows at once.
 
 use super::timing::{Retransmission, earlier, is_due};
-use super::{ClientAction, Packet, Timing};
+use super::{ClientAction, Timing};
+use crate::door::Packet;
 use crate::time::Instant;
 
 /// One request other than INVITE and ACK that we sent, until its last response has been seen.

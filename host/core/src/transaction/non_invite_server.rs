@@ -25,7 +25,8 @@
 //!
 //! Where the waiting time of Completed is zero (Timer J on reliable transports), Terminated follows at once.
 
-use super::{Packet, ServerAction, Timing};
+use super::{ServerAction, Timing};
+use crate::door::Packet;
 use crate::time::Instant;
 
 /// One request other than INVITE and ACK that we received, until its retransmissions are over.
