@@ -190,7 +190,7 @@ impl Verdict {
     pub(crate) fn apply(self) -> Result<Action> {
         match self.action {
             Action::Relay(targets) if targets.is_empty() => {
-                return Ok(Action::Reply(480, Cow::Borrowed("")));
+                Ok(Action::Reply(480, Cow::Borrowed("")))
             }
             Action::Relay(_) | Action::Forward => self.apply_relay(),
             _ => self.apply_reply(),
@@ -238,5 +238,135 @@ impl Armed {
         hooks.set(Hooks::ONREPLY_ROUTE, self.onreply_route);
         hooks.set(Hooks::FAILURE_ROUTE, self.failure_route);
         hooks
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::prelude::*;
+    use crate::testing::{Decision, Run, Scenario};
+
+    /// A policy that returns what a function makes.
+    struct Returns(fn(&mut Request) -> Result<Verdict>);
+
+    impl Default for Returns {
+        fn default() -> Returns {
+            Returns(|_| Ok(next()))
+        }
+    }
+
+    impl Policy for Returns {
+        fn request_route(&self, request: &mut Request) -> Result<Verdict> {
+            (self.0)(request)
+        }
+    }
+
+    const MESSAGE: &str = "MESSAGE sip:bob@example.com SIP/2.0
+        Via: SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK1
+        Max-Forwards: 70
+        From: <sip:alice@example.com>;tag=1
+        To: <sip:bob@example.com>
+        Call-ID: 1@192.0.2.1
+        CSeq: 1 MESSAGE
+        Subject: hello";
+
+    fn run(verdict: fn(&mut Request) -> Result<Verdict>) -> Run<Returns> {
+        Scenario::new(Returns(verdict)).user("bob").request(MESSAGE)
+    }
+
+    #[test]
+    fn a_target_group_waits_for_the_one_before() {
+        let call =
+            run(|_| Ok(relay(["sip:a@192.0.2.2", "sip:b@192.0.2.3"]).then("sip:c@192.0.2.4")));
+        assert_eq!(
+            call.target_groups(),
+            [
+                vec!["sip:a@192.0.2.2", "sip:b@192.0.2.3"],
+                vec!["sip:c@192.0.2.4"]
+            ]
+        );
+    }
+
+    #[test]
+    fn relaying_to_a_user_without_a_contact_is_a_480() {
+        let call = run(|request| Ok(relay(location::lookup(request.uri())?)));
+        assert_eq!(call.decision(), Decision::Reply(480));
+    }
+
+    #[test]
+    fn contacts_or_else_a_uri_is_no_480() {
+        let call =
+            run(|request| Ok(relay(location::lookup(request.uri())?).then("sip:desk@192.0.2.4")));
+        assert_eq!(call.target_groups(), [["sip:desk@192.0.2.4"]]);
+    }
+
+    #[test]
+    fn an_unknown_user_becomes_a_404_by_the_question_mark() {
+        let call = run(|_| Ok(relay(location::lookup("sip:nobody@example.com")?)));
+        assert_eq!(call.decision(), Decision::Reply(404));
+    }
+
+    #[test]
+    fn an_error_of_the_policy_becomes_a_500_and_a_line_in_the_log() {
+        let call = run(|_| Err(Error::new("no gateway for this number")));
+        assert_eq!(call.decision(), Decision::Reply(500));
+        assert!(
+            call.log()
+                .iter()
+                .any(|line| line.text.contains("no gateway")),
+            "{:?}",
+            call.log()
+        );
+    }
+
+    #[test]
+    fn a_target_that_is_no_uri_is_an_error() {
+        assert_eq!(run(|_| Ok(relay("bob"))).decision(), Decision::Reply(500));
+    }
+
+    #[test]
+    fn headers_go_into_the_reply_or_into_the_relayed_request() {
+        let refused = run(|_| Ok(reply(503).header("Retry-After", "30")));
+        assert_eq!(
+            (
+                refused.reply_header("Retry-After"),
+                refused.header("Retry-After")
+            ),
+            (Some("30"), None)
+        );
+        let relayed = run(|_| Ok(forward().header("X-Policy", "1")));
+        assert_eq!(
+            (
+                relayed.reply_header("X-Policy"),
+                relayed.header("X-Policy").as_deref()
+            ),
+            (None, Some("1"))
+        );
+    }
+
+    #[test]
+    fn edits_are_seen_and_the_headers_of_the_router_are_not_for_edit() {
+        let call = run(|request| {
+            request.set_header("Subject", "secret")?;
+            request.set_uri("sip:bob@192.0.2.7")?;
+            assert_eq!(request.uri().host(), "192.0.2.7");
+            assert_eq!(
+                request.headers_named(["s", "X-None"]),
+                [Some("secret".to_owned()), None]
+            );
+            let refused = request
+                .set_header("Via", "SIP/2.0/UDP 192.0.2.9")
+                .unwrap_err();
+            assert_eq!(refused.kind(), Some(ErrorKind::Denied));
+            Ok(forward())
+        });
+        assert_eq!(call.header("Subject").as_deref(), Some("secret"));
+        assert_eq!(call.uri(), "sip:bob@192.0.2.7");
+    }
+
+    #[test]
+    #[should_panic(expected = "request_route returned a verdict that it may not return")]
+    fn a_verdict_of_another_hook_is_a_crash() {
+        run(|_| Ok(pass()));
     }
 }

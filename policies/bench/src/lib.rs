@@ -49,3 +49,72 @@ fn needs_password(from: &Uri) -> bool {
     let user = from.user().unwrap_or_default();
     matches!(user.as_bytes(), [b'a', b'0'..=b'9', ..])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use patchbay_sdk::testing::{Decision, Scenario};
+
+    fn request(method: &str, uri: &str, from: &str) -> String {
+        format!(
+            "{method} {uri} SIP/2.0
+            Via: SIP/2.0/UDP 127.0.0.2:7060;branch=z9hG4bK1
+            Max-Forwards: 70
+            From: <sip:{from}@bench.test>;tag=1
+            To: <sip:{from}@bench.test>
+            Call-ID: 1@127.0.0.2
+            CSeq: 1 {method}"
+        )
+    }
+
+    fn bench() -> Scenario<Bench> {
+        Scenario::new(Bench)
+            .domain("bench.test")
+            .registered("sip:u7@bench.test", "sip:u7@127.0.0.3:6080")
+    }
+
+    #[test]
+    fn users_with_a_password_are_challenged_and_the_others_saved() {
+        let register = |user| request("REGISTER", "sip:bench.test", user);
+        assert_eq!(
+            bench().request(&register("a12")).decision(),
+            Decision::Challenge
+        );
+        assert_eq!(
+            bench()
+                .credentials("a12@bench.test")
+                .request(&register("a12"))
+                .decision(),
+            Decision::Save
+        );
+        assert_eq!(bench().request(&register("u7")).decision(), Decision::Save);
+        assert_eq!(
+            bench().request(&register("anna")).decision(),
+            Decision::Save
+        );
+    }
+
+    #[test]
+    fn options_without_a_user_is_answered() {
+        assert_eq!(
+            bench()
+                .request(&request("OPTIONS", "sip:127.0.0.1:5060", "u1"))
+                .decision(),
+            Decision::Reply(200)
+        );
+    }
+
+    #[test]
+    fn a_busy_user_has_voicemail() {
+        let call = bench().request(&request("INVITE", "sip:u7@bench.test", "u1"));
+        assert_eq!(call.targets(), ["sip:u7@127.0.0.3:6080"]);
+        assert_eq!(call.failure(486).targets(), ["sip:vm-u7@127.0.0.3:7080"]);
+        assert_eq!(call.failure(500).decision(), Decision::Pass);
+        assert_eq!(
+            bench()
+                .request(&request("INVITE", "sip:u8@bench.test", "u1"))
+                .decision(),
+            Decision::Reply(404)
+        );
+    }
+}

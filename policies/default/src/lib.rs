@@ -153,3 +153,6 @@ fn calls_as_oneself(request: &Request) -> bool {
         .map_or(verified.as_str(), |(user, _)| user);
     request.from_uri().user().as_deref() == Some(user)
 }
+
+#[cfg(test)]
+mod tests;

@@ -26,3 +26,28 @@ impl Policy for VoicemailOnBusy {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use patchbay_sdk::testing::{Decision, Scenario};
+
+    const INVITE: &str = "INVITE sip:bob@example.com SIP/2.0
+        Via: SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK1
+        Max-Forwards: 70
+        From: <sip:alice@example.com>;tag=1
+        To: <sip:bob@example.com>
+        Call-ID: 1@192.0.2.1
+        CSeq: 1 INVITE";
+
+    #[test]
+    fn a_busy_phone_goes_to_voicemail() {
+        let call = Scenario::new(VoicemailOnBusy)
+            .registered("sip:bob@example.com", "sip:bob@192.0.2.2")
+            .setting("voicemail", "sip:voicemail@192.0.2.9")
+            .request(INVITE);
+        assert_eq!(call.targets(), ["sip:bob@192.0.2.2"]);
+        assert_eq!(call.failure(486).targets(), ["sip:voicemail@192.0.2.9"]);
+        assert_eq!(call.failure(603).decision(), Decision::Pass);
+    }
+}
