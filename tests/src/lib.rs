@@ -1,1 +1,17 @@
-//! Placeholder.
+//! What the whole-system tests share: the router as a process, user agents of ours, SIPp.
+//!
+//! The router is only ever driven from outside: its command line, its sockets, its admin API and its log.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test harness reports by panicking"
+)]
+
+pub mod agent;
+pub mod load;
+pub mod policies;
+pub mod router;
+pub mod sipp;
+pub mod text;
