@@ -18,7 +18,7 @@ impl Policy for Faulty {
         if *request.method() == Method::Register {
             return Ok(save());
         }
-        let user = request.uri().user().into_owned();
+        let user = request.uri().user().unwrap_or_default().into_owned();
         if user == "verdict" {
             // SAVE is for REGISTER only.
             return Ok(save());
