@@ -50,7 +50,7 @@ impl Text {
 
     /// The first header of that name, or an empty text.
     pub fn header(&self, name: &str) -> &str {
-        self.headers(name).next().unwrap_or("")
+        self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map_or("", |(_, value)| value.as_str())
     }
 
     /// Every header of that name.
