@@ -26,8 +26,6 @@ const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
 const LOOKUP_ATTEMPTS: usize = 2;
 /// Names kept for as long as their records say.
 const CACHED_NAMES: u64 = 4096;
-/// RFC 3261 §18.1.1: a larger request, when the path's MTU is unknown, has to go over a transport with congestion control.
-const MAX_UDP_REQUEST_BYTES: usize = 1300;
 
 /// Answers the core's question where to send.
 pub(crate) struct Resolver {
@@ -184,11 +182,6 @@ fn named_transport(name: &[u8], secure: bool) -> Option<Transport> {
     }
 }
 
-/// RFC 3261 §18.1.1: whether a request of this size has to leave over TCP although its destination is a UDP one.
-pub(crate) fn is_too_large_for_udp(packet: &[u8]) -> bool {
-    packet.len() > MAX_UDP_REQUEST_BYTES && !packet.starts_with(b"SIP/2.0 ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -252,16 +245,5 @@ mod tests {
         assert_eq!(resolve("sip:[2001:db8::1];transport=tcp", None), []);
         assert_eq!(resolve("tel:+4930123", None), []);
         assert_eq!(resolve("nonsense", None), []);
-    }
-
-    #[test]
-    fn only_large_requests_leave_udp() {
-        let mut packet = b"INVITE sip:a SIP/2.0\r\n".to_vec();
-        packet.resize(MAX_UDP_REQUEST_BYTES, b' ');
-        assert!(!is_too_large_for_udp(&packet));
-        packet.push(b' ');
-        assert!(is_too_large_for_udp(&packet));
-        packet[..8].copy_from_slice(b"SIP/2.0 ");
-        assert!(!is_too_large_for_udp(&packet));
     }
 }

@@ -1,0 +1,423 @@
+//! The capabilities of a policy, carried out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use patchbay_core::door::{self, HookContext, ListenerId, Routing, Target as CoreTarget, Transport as CoreTransport};
+use patchbay_core::registrar::Registration;
+use patchbay_core::time::UnixTime;
+use patchbay_message::{Draft, HeaderName, Uri};
+use patchbay_policy::{
+    Armed, Binding, ErrorKind, Host, HostError, Level, LookupResult, Source, Target, Transport, Verification,
+};
+
+use super::HookHost;
+use super::log_budget::Line;
+use super::lookups::{address_of_record, host_error, is_registered_source, target};
+use super::services::Services;
+use super::timers::TimerRefusal;
+use crate::config;
+
+/// Where the lines of policies go in the log's filter.
+const LOG_TARGET: &str = "patchbay::policy";
+/// Targets of one hook run, before `max_branches` counts them.
+const MAX_TARGETS: usize = 1000;
+/// Variables of a transaction, and bytes of one.
+const MAX_VARIABLES: usize = 100;
+const MAX_VARIABLE_BYTES: usize = 4096;
+/// Parameters of our Record-Route.
+const MAX_RECORD_ROUTE_PARAMETERS: usize = 16;
+/// Headers of a reply.
+const MAX_REPLY_HEADERS: usize = 100;
+/// The longest name of a timer or counter.
+const MAX_NAME_BYTES: usize = 128;
+
+impl Host for HookHost {
+    fn message(&self) -> Option<&Draft> {
+        let context = self.context.as_ref()?;
+        match context.hook {
+            door::Hook::OnreplyRoute => context.response.as_ref(),
+            _ => Some(&context.request),
+        }
+    }
+
+    fn message_mut(&mut self) -> Option<&mut Draft> {
+        let context = self.context.as_mut()?;
+        match context.hook {
+            door::Hook::OnreplyRoute => context.response.as_mut(),
+            _ => Some(&mut context.request),
+        }
+    }
+
+    fn response(&self) -> Option<&Draft> {
+        self.context.as_ref()?.response.as_ref()
+    }
+
+    fn source(&self) -> Option<Source> {
+        let source = &self.context.as_ref()?.source;
+        Some(Source { transport: transport(source.transport), remote: source.remote, local: source.local })
+    }
+
+    fn in_dialog(&self) -> bool {
+        self.context.as_ref().is_some_and(|context| context.in_dialog)
+    }
+
+    fn is_local_uri(&self, uri: &str) -> bool {
+        let (Some(services), Some(context), Ok(uri)) = (&self.services, &self.context, Uri::parse(uri.as_bytes())) else {
+            return false;
+        };
+        services.names.is_local(&uri, context.source.local.ip())
+    }
+
+    fn failure_round(&self) -> u32 {
+        self.context.as_ref().map_or(0, |context| context.failure_round)
+    }
+
+    fn variable(&self, name: &str) -> Option<&str> {
+        value_of(&self.context.as_ref()?.variables, name)
+    }
+
+    fn set_variable(&mut self, name: &str, value: &str) -> Result<(), HostError> {
+        let variables = &mut self.context_mut()?.variables;
+        if value.len() > MAX_VARIABLE_BYTES || name.len() > MAX_NAME_BYTES {
+            return Err(host_error(ErrorKind::Limit, "a variable may have 4096 bytes, its name 128"));
+        }
+        if let Some((_, old)) = variables.iter_mut().find(|(known, _)| known == name) {
+            value.clone_into(old);
+            return Ok(());
+        }
+        if variables.len() >= MAX_VARIABLES {
+            return Err(host_error(ErrorKind::Limit, "a transaction may have 100 variables"));
+        }
+        variables.push((name.to_owned(), value.to_owned()));
+        Ok(())
+    }
+
+    fn arm(&mut self, hooks: Armed) {
+        let Ok(routing) = self.routing() else { return };
+        routing.armed.branch_route |= hooks.branch_route;
+        routing.armed.onreply_route |= hooks.onreply_route;
+        routing.armed.failure_route |= hooks.failure_route;
+    }
+
+    fn set_record_route(&mut self, enabled: bool) {
+        if let Ok(routing) = self.routing() {
+            routing.record_route = Some(enabled);
+        }
+    }
+
+    fn add_record_route_parameter(&mut self, name: &str, value: &str) -> Result<(), HostError> {
+        let parameters = &mut self.routing()?.record_route_parameters;
+        if value.len() > MAX_NAME_BYTES || name.len() > MAX_NAME_BYTES || parameters.len() >= MAX_RECORD_ROUTE_PARAMETERS {
+            return Err(host_error(ErrorKind::Limit, "Record-Route may have 16 parameters of 128 bytes"));
+        }
+        parameters.push((name.to_owned(), value.to_owned()));
+        Ok(())
+    }
+
+    fn record_route_parameter(&self, name: &str) -> Option<&str> {
+        value_of(&self.context.as_ref()?.record_route_parameters, name)
+    }
+
+    fn add_target(&mut self, target: Target) -> Result<(), HostError> {
+        let listener = match &target.listener {
+            Some(text) => Some(self.listener_named(text)?),
+            None => None,
+        };
+        let target = CoreTarget {
+            uri: target.uri.into_bytes(),
+            q: target.q.min(1000),
+            group: self.group,
+            path: Vec::new(),
+            flow: None,
+            next_hop: target.next_hop.map(String::into_bytes),
+            listener,
+            no_answer: target.no_answer_ms.map(|ms| Duration::from_millis(ms.into())),
+        };
+        let targets = &mut self.routing()?.targets;
+        if targets.len() >= MAX_TARGETS {
+            return Err(host_error(ErrorKind::Limit, "a hook may add 1000 targets"));
+        }
+        targets.push(target);
+        Ok(())
+    }
+
+    fn add_lookup(&mut self, lookup: u32) -> Result<u32, HostError> {
+        let (services, group) = (Arc::clone(self.services()?), self.group);
+        let bindings = self.lookups.bindings(lookup)?;
+        let targets = &mut self.context.as_mut().ok_or_else(wrong_hook)?.routing.targets;
+        if targets.len().saturating_add(bindings.len()) > MAX_TARGETS {
+            return Err(host_error(ErrorKind::Limit, "a hook may add 1000 targets"));
+        }
+        targets.extend(bindings.iter().map(|binding| target(&services, binding, group)));
+        Ok(u32::try_from(bindings.len()).unwrap_or(u32::MAX))
+    }
+
+    fn next_group(&mut self) {
+        self.group = self.group.saturating_add(1);
+    }
+
+    fn set_no_answer_timeout(&mut self, ms: u32) {
+        self.no_answer = Some(Duration::from_millis(ms.into()));
+    }
+
+    fn clear_targets(&mut self) {
+        if let Ok(routing) = self.routing() {
+            routing.targets.clear();
+        }
+        self.group = 0;
+    }
+
+    fn target_count(&self) -> u32 {
+        let count = self.context.as_ref().map_or(0, |context| context.routing.targets.len());
+        u32::try_from(count).unwrap_or(u32::MAX)
+    }
+
+    fn add_reply_header(&mut self, name: &str, value: &str) -> Result<(), HostError> {
+        self.context_mut()?;
+        if self.reply.headers.len() >= MAX_REPLY_HEADERS {
+            return Err(host_error(ErrorKind::Limit, "a reply may have 100 headers"));
+        }
+        self.reply.headers.push((name.as_bytes().to_vec(), value.as_bytes().to_vec()));
+        Ok(())
+    }
+
+    fn set_reply_body(&mut self, content_type: &str, body: &[u8]) -> Result<(), HostError> {
+        self.context_mut()?;
+        self.reply.body = (!body.is_empty()).then(|| (content_type.as_bytes().to_vec(), body.to_vec()));
+        Ok(())
+    }
+
+    fn lookup(&mut self, uri: &str) -> Result<LookupResult, HostError> {
+        let services = Arc::clone(self.services()?);
+        self.lookups.look_up(&services, uri, self.now.unix)
+    }
+
+    fn binding_at(&self, lookup: u32, index: u32) -> Option<Binding> {
+        self.lookups.binding(lookup, index, self.now.unix)
+    }
+
+    fn is_registered_source(&self, uri: &str) -> bool {
+        let (Some(services), Some(context), Ok(aor)) = (&self.services, &self.context, address_of_record(uri)) else {
+            return false;
+        };
+        let bindings = services.shared.location.lookup(&aor, self.now.unix);
+        is_registered_source(services, &bindings, context, self.config.auth.trust_udp_source)
+    }
+
+    fn save_contact(&mut self, aor: &str, contact: &str, expires_secs: u32) -> Result<(), HostError> {
+        let registration = Registration::of_contact(self.granted(aor)?, contact.as_bytes(), expires_secs, None);
+        let registration = registration.map_err(|_| host_error(ErrorKind::InvalidArgument, "this is no contact"))?;
+        self.update_location(&registration)
+    }
+
+    fn remove_contact(&mut self, aor: &str, contact: &str) -> Result<u32, HostError> {
+        let aor = self.granted(aor)?;
+        let bindings = self.services()?.shared.location.lookup(&aor, self.now.unix);
+        if contact.is_empty() {
+            self.update_location(&Registration::of_removal(aor))?;
+            return Ok(u32::try_from(bindings.len()).unwrap_or(u32::MAX));
+        }
+        if !bindings.iter().any(|binding| binding.uri() == contact.as_bytes()) {
+            return Ok(0);
+        }
+        let registration = Registration::of_contact(aor, contact.as_bytes(), 0, None);
+        let registration = registration.map_err(|_| host_error(ErrorKind::InvalidArgument, "this is no contact"))?;
+        self.update_location(&registration)?;
+        Ok(1)
+    }
+
+    fn verify(&mut self) -> Verification {
+        if let Some(verification) = self.verification {
+            return verification;
+        }
+        let verification = self.verify_once();
+        self.verification = Some(verification);
+        verification
+    }
+
+    fn verified_user(&self) -> Option<&str> {
+        self.context.as_ref()?.verified_user.as_deref()
+    }
+
+    fn auth_required(&self) -> bool {
+        self.is_registration_required()
+    }
+
+    fn realm(&self) -> &str {
+        &self.config.auth.realm
+    }
+
+    fn setting(&self, name: &str) -> Option<&str> {
+        self.config.policy.settings.get(name).map(String::as_str)
+    }
+
+    fn settings(&self) -> Vec<(String, String)> {
+        self.config.policy.settings.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+
+    fn log(&self, level: Level, message: &str) {
+        if !self.log_enabled(level) {
+            return;
+        }
+        if let Some(services) = &self.services {
+            match services.log_budget.take(self.now.unix.0) {
+                Line::Written => {}
+                Line::WrittenAfter(lines) => tracing::warn!(target: LOG_TARGET, lines, "policies wrote too much: lines were left out"),
+                Line::LeftOut => return,
+            }
+        }
+        self.write(level, message);
+    }
+
+    fn log_enabled(&self, level: Level) -> bool {
+        match level {
+            Level::Trace => tracing::enabled!(target: LOG_TARGET, tracing::Level::TRACE),
+            Level::Debug => tracing::enabled!(target: LOG_TARGET, tracing::Level::DEBUG),
+            Level::Info => tracing::enabled!(target: LOG_TARGET, tracing::Level::INFO),
+            Level::Warn => tracing::enabled!(target: LOG_TARGET, tracing::Level::WARN),
+            Level::Error => tracing::enabled!(target: LOG_TARGET, tracing::Level::ERROR),
+        }
+    }
+
+    fn unix_ms(&self) -> u64 {
+        self.services.as_ref().map_or(0, |services| services.clock.unix_ms())
+    }
+
+    fn monotonic_us(&self) -> u64 {
+        self.services.as_ref().map_or(0, |services| services.clock.now().instant.0)
+    }
+
+    fn random_u64(&mut self) -> u64 {
+        self.services.as_ref().map_or_else(rand::random, |services| services.random_u64())
+    }
+
+    fn add_counter(&mut self, name: &str, value: u64) -> Result<(), HostError> {
+        if name.is_empty() || name.len() > MAX_NAME_BYTES {
+            return Err(host_error(ErrorKind::InvalidArgument, "a counter has a name of 1 to 128 bytes"));
+        }
+        let counters = &self.services()?.shared.metrics.policy_counters;
+        let added = counters.add(&self.policy.name, name, value);
+        added.map_err(|error| HostError { kind: ErrorKind::Limit, message: error.to_string() })
+    }
+
+    fn set_timer(&mut self, name: &str, delay_ms: u32) -> Result<(), HostError> {
+        if name.len() > MAX_NAME_BYTES {
+            return Err(host_error(ErrorKind::InvalidArgument, "the name of a timer has at most 128 bytes"));
+        }
+        let services = self.services()?;
+        let set = services.timers().set(name, services.clock.now().instant, Duration::from_millis(delay_ms.into()));
+        set.map_err(|refusal| match refusal {
+            TimerRefusal::TooMany => host_error(ErrorKind::Limit, "a worker may have 1024 timers"),
+            TimerRefusal::TooFar => host_error(ErrorKind::InvalidArgument, "a timer may be set a day ahead"),
+        })
+    }
+
+    fn cancel_timer(&mut self, name: &str) -> bool {
+        self.services.as_ref().is_some_and(|services| services.timers().cancel(name))
+    }
+}
+
+impl HookHost {
+    /// Whether REGISTER needs verified credentials.
+    pub(super) fn is_registration_required(&self) -> bool {
+        self.config.auth.registration == config::Registration::Required
+    }
+
+    fn context_mut(&mut self) -> Result<&mut HookContext, HostError> {
+        self.context.as_deref_mut().ok_or_else(wrong_hook)
+    }
+
+    fn routing(&mut self) -> Result<&mut Routing, HostError> {
+        Ok(&mut self.context_mut()?.routing)
+    }
+
+    fn services(&self) -> Result<&Arc<Services>, HostError> {
+        self.services.as_ref().ok_or_else(wrong_hook)
+    }
+
+    /// The contract: a nonce count serves once, so that credentials are checked once per transaction.
+    fn verify_once(&mut self) -> Verification {
+        let (Some(services), Some(context)) = (&self.services, &mut self.context) else { return Verification::Missing };
+        if context.verified_user.is_some() {
+            return Verification::Verified;
+        }
+        let shared = &services.shared;
+        let users = |user: &str, realm: &str| shared.users.ha1(user, realm);
+        match shared.authenticator.verify(&context.request, self.now.unix, &users) {
+            patchbay_core::auth::Verification::Verified { user, .. } => {
+                context.verified_user = Some(format!("{user}@{}", shared.authenticator.config().realm));
+                Verification::Verified
+            }
+            patchbay_core::auth::Verification::Missing => Verification::Missing,
+            patchbay_core::auth::Verification::Stale => Verification::Stale,
+            patchbay_core::auth::Verification::Failed => Verification::Failed,
+        }
+    }
+
+    /// A listener by `transport:ip:port`, as configured or as bound.
+    fn listener_named(&self, text: &str) -> Result<ListenerId, HostError> {
+        let unknown = || host_error(ErrorKind::InvalidArgument, "there is no such listener; write it as in the configuration: udp:192.0.2.1:5060");
+        let (name, address) = text.split_once(':').ok_or_else(unknown)?;
+        let address = address.parse().map_err(|_| unknown())?;
+        let configured = self.config.listen.iter().map(|listen| (listen.transport, listen.address));
+        let bound = self.services()?.shared.listeners.iter().map(|listener| (listener.transport, listener.address));
+        let is_named = |(transport, known): (CoreTransport, _)| config::transport_name(transport) == name && known == address;
+        let index = bound.map(is_named).zip(configured.map(is_named)).position(|(bound, configured)| bound || configured);
+        let index = index.ok_or_else(unknown)?;
+        u16::try_from(index).map(ListenerId).map_err(|_| unknown())
+    }
+
+    fn granted(&self, aor: &str) -> Result<patchbay_message::AddressOfRecord, HostError> {
+        if !self.config.policy.grants.save_location {
+            return Err(host_error(ErrorKind::Denied, "the operator has not granted save_location"));
+        }
+        address_of_record(aor)
+    }
+
+    fn update_location(&self, registration: &Registration) -> Result<(), HostError> {
+        let now: UnixTime = self.now.unix;
+        self.services()?.shared.location.update(registration, now, |result| {
+            if let Err(reject) = result {
+                tracing::debug!(target: LOG_TARGET, status = reject.status, "a policy's change of a contact was refused");
+            }
+        });
+        Ok(())
+    }
+
+    fn write(&self, level: Level, message: &str) {
+        let call_id = self.context.as_ref().and_then(|context| context.request.header(HeaderName::CallId));
+        let call_id = String::from_utf8_lossy(call_id.unwrap_or_default());
+        let (policy, policy_version) = (&*self.policy.name, &*self.policy.version);
+        macro_rules! line {
+            ($level:ident) => {
+                tracing::$level!(target: LOG_TARGET, policy, policy_version, call_id = %call_id, "{message}")
+            };
+        }
+        match level {
+            Level::Trace => line!(trace),
+            Level::Debug => line!(debug),
+            Level::Info => line!(info),
+            Level::Warn => line!(warn),
+            Level::Error => line!(error),
+        }
+    }
+}
+
+fn wrong_hook() -> HostError {
+    host_error(ErrorKind::WrongHook, "there is no message in this hook")
+}
+
+fn value_of<'a>(list: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    list.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+}
+
+fn transport(transport: CoreTransport) -> Transport {
+    match transport {
+        CoreTransport::Udp => Transport::Udp,
+        CoreTransport::Tcp => Transport::Tcp,
+        CoreTransport::Tls => Transport::Tls,
+        CoreTransport::Ws => Transport::Ws,
+        CoreTransport::Wss => Transport::Wss,
+    }
+}

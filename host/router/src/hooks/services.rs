@@ -1,0 +1,63 @@
+//! What the hooks of one worker share.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use patchbay_core::local::LocalNames;
+use rand::rngs::StdRng;
+use rand::{RngCore, SeedableRng};
+
+use super::log_budget::LogBudget;
+use super::timers::PolicyTimers;
+use crate::config::Config;
+use crate::server::Shared;
+use crate::transport::Connections;
+use crate::worker::Clock;
+
+/// What the hooks of one worker share. The locks in it are taken by that worker's thread only, so that nobody ever waits.
+pub(crate) struct Services {
+    /// What all workers share.
+    pub(crate) shared: Arc<Shared>,
+    /// The worker.
+    pub(crate) worker: u16,
+    /// To know whether a flow lives.
+    pub(crate) connections: Arc<Connections>,
+    /// Which hosts are ours.
+    pub(crate) names: LocalNames,
+    /// The worker's clock.
+    pub(crate) clock: Clock,
+    /// What policies may log.
+    pub(crate) log_budget: LogBudget,
+    random: Mutex<StdRng>,
+    timers: Mutex<PolicyTimers>,
+}
+
+impl Services {
+    /// The services of a worker.
+    pub(crate) fn new(shared: Arc<Shared>, worker: u16, connections: Arc<Connections>, names: LocalNames, clock: Clock) -> Services {
+        Services {
+            shared,
+            worker,
+            connections,
+            names,
+            clock,
+            log_budget: LogBudget::default(),
+            random: Mutex::new(StdRng::from_os_rng()),
+            timers: Mutex::default(),
+        }
+    }
+
+    /// The configuration as it is now.
+    pub(crate) fn config(&self) -> Arc<Config> {
+        self.shared.config.load_full()
+    }
+
+    /// 64 unpredictable bits.
+    pub(crate) fn random_u64(&self) -> u64 {
+        self.random.lock().unwrap_or_else(PoisonError::into_inner).next_u64()
+    }
+
+    /// The timers of policies.
+    pub(crate) fn timers(&self) -> MutexGuard<'_, PolicyTimers> {
+        self.timers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
