@@ -12,7 +12,6 @@ use patchbay_policy::{
 };
 
 use super::HookHost;
-use super::log_budget::Line;
 use super::lookups::{address_of_record, host_error, is_registered_source, target};
 use super::services::Services;
 use super::timers::TimerRefusal;
@@ -260,14 +259,9 @@ impl Host for HookHost {
         if !self.log_enabled(level) {
             return;
         }
-        if let Some(services) = &self.services {
-            match services.log_budget.take(self.now.unix.0) {
-                Line::Written => {}
-                Line::WrittenAfter(lines) => tracing::warn!(target: LOG_TARGET, lines, "policies wrote too much: lines were left out"),
-                Line::LeftOut => return,
-            }
+        if self.services.as_ref().is_none_or(|services| services.may_log(self.now)) {
+            self.write(level, message);
         }
-        self.write(level, message);
     }
 
     fn log_enabled(&self, level: Level) -> bool {
@@ -388,7 +382,8 @@ impl HookHost {
     fn write(&self, level: Level, message: &str) {
         let call_id = self.context.as_ref().and_then(|context| context.request.header(HeaderName::CallId));
         let call_id = String::from_utf8_lossy(call_id.unwrap_or_default());
-        let (policy, policy_version) = (&*self.policy.name, &*self.policy.version);
+        let policy = &*self.policy.name;
+        let policy_version = self.policy.version.as_ref().map_or("init", |digest| digest.short());
         macro_rules! line {
             ($level:ident) => {
                 tracing::$level!(target: LOG_TARGET, policy, policy_version, call_id = %call_id, "{message}")

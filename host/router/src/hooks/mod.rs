@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use patchbay_core::door::HookContext;
 use patchbay_core::time::Now;
-use patchbay_policy::Verification;
+use patchbay_policy::{Digest, Verification, Version};
 
 use crate::config::Config;
 use lookups::Lookups;
@@ -44,7 +44,8 @@ pub struct HookHost {
 #[derive(Clone, Debug)]
 struct PolicyName {
     name: Arc<str>,
-    version: Arc<str>,
+    /// `None` while the version is checked.
+    version: Option<Digest>,
 }
 
 /// What a `reply` verdict carries besides its status.
@@ -57,19 +58,19 @@ struct ReplyParts {
 impl HookHost {
     /// The host of `init`: there are settings, a clock and a log, and nothing else.
     pub fn for_init(config: Arc<Config>, policy: &str) -> HookHost {
-        let policy = PolicyName { name: policy.into(), version: "init".into() };
+        let policy = PolicyName { name: policy.into(), version: None };
         HookHost::new(config, None, policy, Now::default(), None)
     }
 
     /// The host of a hook on a message.
-    pub(crate) fn for_message(services: &Arc<Services>, name: &Arc<str>, version: &Arc<str>, now: Now, context: Box<HookContext>) -> HookHost {
-        let policy = PolicyName { name: Arc::clone(name), version: Arc::clone(version) };
+    pub(crate) fn for_message(services: &Arc<Services>, version: &Version<HookHost>, now: Now, context: Box<HookContext>) -> HookHost {
+        let policy = PolicyName { name: Arc::clone(version.name()), version: Some(version.digest().clone()) };
         HookHost::new(services.config(), Some(Arc::clone(services)), policy, now, Some(context))
     }
 
     /// The host of `event-route`.
-    pub(crate) fn for_event(services: &Arc<Services>, name: &Arc<str>, version: &Arc<str>, now: Now) -> HookHost {
-        let policy = PolicyName { name: Arc::clone(name), version: Arc::clone(version) };
+    pub(crate) fn for_event(services: &Arc<Services>, version: &Version<HookHost>, now: Now) -> HookHost {
+        let policy = PolicyName { name: Arc::clone(version.name()), version: Some(version.digest().clone()) };
         HookHost::new(services.config(), Some(Arc::clone(services)), policy, now, None)
     }
 

@@ -3,10 +3,11 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use patchbay_core::local::LocalNames;
+use patchbay_core::time::Now;
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
 
-use super::log_budget::LogBudget;
+use super::log_budget::{Line, LogBudget};
 use super::timers::PolicyTimers;
 use crate::config::Config;
 use crate::server::Shared;
@@ -25,8 +26,7 @@ pub(crate) struct Services {
     pub(crate) names: LocalNames,
     /// The worker's clock.
     pub(crate) clock: Clock,
-    /// What policies may log.
-    pub(crate) log_budget: LogBudget,
+    log_budget: LogBudget,
     random: Mutex<StdRng>,
     timers: Mutex<PolicyTimers>,
 }
@@ -54,6 +54,18 @@ impl Services {
     /// 64 unpredictable bits.
     pub(crate) fn random_u64(&self) -> u64 {
         self.random.lock().unwrap_or_else(PoisonError::into_inner).next_u64()
+    }
+
+    /// Whether a line about policies may be written now; says how many were left out before.
+    pub(crate) fn may_log(&self, now: Now) -> bool {
+        match self.log_budget.take(now.unix.0) {
+            Line::Written => true,
+            Line::WrittenAfter(lines) => {
+                tracing::warn!(lines, "too many log lines of policies: some were left out");
+                true
+            }
+            Line::LeftOut => false,
+        }
     }
 
     /// The timers of policies.

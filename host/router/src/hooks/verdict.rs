@@ -28,6 +28,11 @@ impl HookHost {
         (self.context, result)
     }
 
+    /// Gives the context back to the core after a fault, which ignores what is in it.
+    pub(crate) fn into_context(self) -> Option<Box<HookContext>> {
+        self.context
+    }
+
     /// RFC 3261 §22.1: one challenge per algorithm, with `stale=true` when the credentials were right but old.
     fn challenge(&self) -> Vec<Vec<u8>> {
         let (Some(services), Some(context)) = (&self.services, &self.context) else { return Vec::new() };

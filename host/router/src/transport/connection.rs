@@ -7,15 +7,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use patchbay_core::door::{Flow, FlowId, ListenerId, Packet, Transport};
-use patchbay_message::{Frame, Framer, Limits};
+use patchbay_core::door::{DropReason, Flow, FlowId, ListenerId, Packet, Transport};
+use patchbay_message::{Draft, Frame, Framer, FramingError, KeepAlive, Limits, Message, Method, ResponseHead, write_response};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::connections::{ConnectionKey, Connections, Outgoing, Sender};
-use crate::metrics::{LimitLabel, Metrics, WorkerMetrics};
+use crate::metrics::{DropLabel, LimitLabel, Metrics, WorkerMetrics};
 
 /// A connection without any traffic is closed after this time. Keep-alives (RFC 5626 §3.5.1) are traffic, and clients that want to be
 /// reached send them every two minutes at most.
@@ -115,7 +115,7 @@ impl ConnectionTasks {
         let activity = Activity::new();
         let key = ConnectionKey { transport: flow.transport, remote: flow.remote, listener: flow.listener };
         let mut writing = Writing { writer, receiver, batch: Vec::new(), recent: VecDeque::new(), activity: &activity };
-        {
+        let end = {
             let reading = async {
                 let end = self.read(reader, &flow, &activity).await;
                 self.connections.retire(flow_id, key);
@@ -125,16 +125,16 @@ impl ConnectionTasks {
                 end
             };
             tokio::select! {
-                end = reading => tracing::debug!(peer = %flow.remote, ?end, "connection ends"),
-                error = writing.run() => tracing::debug!(peer = %flow.remote, %error, "connection ends"),
+                end = reading => end,
+                error = writing.run() => End::Broken(error),
             }
-        }
+        };
+        tracing::debug!(peer = %flow.remote, ?end, "connection ends");
         self.connections.remove(flow_id);
-        writing.batch.drain(..).for_each(|outgoing| self.connections.failed(outgoing.sender));
+        writing.unwritten().for_each(|sender| self.connections.failed(Some(sender)));
         self.fail_waiting(&mut writing.receiver);
         writing.recent.drain(..).for_each(|sender| self.connections.failed(Some(sender)));
-        // What is in the socket's buffer still goes out; an error here has nobody left to hear of it.
-        let _ = timeout(HALF_CLOSED, writing.writer.shutdown()).await;
+        writing.finish(end).await;
     }
 
     /// Reads frames until the connection ends, and says why it does.
@@ -165,7 +165,7 @@ impl ConnectionTasks {
             if let Some(end) = self.frames(&mut framer, flow).await {
                 return end;
             }
-            partial_since = framer.is_partial().then(|| partial_since.unwrap_or_else(Instant::now));
+            partial_since = framer.is_inside_message().then(|| partial_since.unwrap_or_else(Instant::now));
         }
     }
 
@@ -175,18 +175,34 @@ impl ConnectionTasks {
             let bytes = match framer.next() {
                 Ok(None) => return None,
                 Ok(Some(Frame::Message(bytes))) => bytes.to_vec(),
-                Ok(Some(Frame::Ping)) => {
+                Ok(Some(Frame::KeepAlive(KeepAlive::Ping))) => {
                     self.count(|metrics| metrics.keep_alives.increment());
                     self.reply(flow, Arc::clone(&PONG_PACKET));
                     continue;
                 }
-                Ok(Some(Frame::Pong)) => continue,
-                Err(error) => return Some(End::Malformed(error.to_string())),
+                Ok(Some(Frame::KeepAlive(KeepAlive::Pong))) => continue,
+                Err(error) => {
+                    self.count(|metrics| metrics.dropped.increment(DropLabel(DropReason::Malformed)));
+                    return Some(End::Malformed { error, answer: self.refusal(framer, error) });
+                }
             };
             if self.arrivals.send(Arrival { flow: *flow, bytes }).await.is_err() {
                 return Some(End::Stopped);
             }
         }
+    }
+
+    /// RFC 3261 §18.3: a request without a usable Content-Length on a stream is answered 400 before the connection is closed.
+    fn refusal(&self, framer: &Framer, error: FramingError) -> Option<Vec<u8>> {
+        let request = Message::parse(framer.broken_head()?, &self.limits).ok()?;
+        if !request.is_request() || request.method() == Method::Ack {
+            return None;
+        }
+        let tag = format!("{:016x}", rand::random::<u64>());
+        let head = ResponseHead { status: error.status(), reason: "", to_tag: Some(tag.as_bytes()) };
+        let mut response = Vec::new();
+        write_response(&mut response, &Draft::new(Arc::new(request)), head, std::iter::empty(), &[]);
+        Some(response)
     }
 
     /// Sends something that belongs to no transaction.
@@ -212,12 +228,12 @@ impl ConnectionTasks {
 
 /// Why a connection ends.
 #[derive(Debug)]
-#[allow(dead_code, reason = "the fields are for the log")]
+#[allow(dead_code, reason = "some fields are for the log alone")]
 enum End {
     PeerFinished,
     Broken(io::Error),
     Idle,
-    Malformed(String),
+    Malformed { error: FramingError, answer: Option<Vec<u8>> },
     Stopped,
 }
 
@@ -283,6 +299,25 @@ impl<W: AsyncWrite + Unpin> Writing<'_, W> {
             self.activity.mark();
             self.remember();
         }
+    }
+
+    /// Who sent what was taken from the queue and not written.
+    fn unwritten(&self) -> impl Iterator<Item = Sender> {
+        self.batch.iter().filter_map(|outgoing| outgoing.sender)
+    }
+
+    /// Says the last word and closes. An error has nobody left to hear of it.
+    async fn finish(&mut self, end: End) {
+        let closed = async {
+            if let End::Malformed { answer: Some(answer), .. } = end
+                // Otherwise a message was cut in the middle, and nothing can follow it.
+                && self.batch.is_empty()
+            {
+                self.writer.write_all(&answer).await?;
+            }
+            self.writer.shutdown().await
+        };
+        let _ = timeout(HALF_CLOSED, closed).await;
     }
 
     /// RFC 3261 §18.4: the sender of a request hears that its connection broke. A response that was written has done its work.

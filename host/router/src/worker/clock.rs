@@ -1,0 +1,51 @@
+//! The one place of the router that reads the clocks for the core.
+
+use std::time::{Duration, Instant as StdInstant, SystemTime};
+
+use patchbay_core::time::{Instant, Now, UnixTime};
+
+/// Both clocks; all workers share the start of the monotonic one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    start: StdInstant,
+}
+
+impl Clock {
+    /// A clock that starts now.
+    pub(crate) fn start() -> Clock {
+        Clock { start: StdInstant::now() }
+    }
+
+    /// Both clocks.
+    pub(crate) fn now(&self) -> Now {
+        let micros = u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX);
+        Now { instant: Instant(micros), unix: UnixTime(self.since_1970().as_secs()) }
+    }
+
+    /// Milliseconds since 1970.
+    pub(crate) fn unix_ms(&self) -> u64 {
+        u64::try_from(self.since_1970().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The same moment for the runtime's timers.
+    pub(crate) fn runtime_instant(&self, instant: Instant) -> tokio::time::Instant {
+        (self.start + Duration::from_micros(instant.0)).into()
+    }
+
+    fn since_1970(&self) -> Duration {
+        // A clock before 1970 is as good as one that was never set.
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_runtime_sees_the_same_moment() {
+        let clock = Clock::start();
+        let moment = clock.now().instant;
+        assert_eq!(clock.runtime_instant(moment + Duration::from_secs(1)) - clock.runtime_instant(moment), Duration::from_secs(1));
+    }
+}

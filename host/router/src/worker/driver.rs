@@ -1,0 +1,320 @@
+//! Drives the core: hands it what happened and carries out what it asks for.
+
+use std::collections::{HashMap, VecDeque};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use patchbay_core::affinity::Affinity;
+use patchbay_core::core::Core;
+use patchbay_core::door::{
+    Destination, DropReason, Event, Flow, Input, ListenerId, Originate, OriginateId, Output, PolicyVersion, ResolveId,
+};
+use patchbay_core::registrar::Registration;
+use patchbay_core::time::Now;
+use patchbay_message::{Limits, Message, MessagePool, ScanError};
+use tokio::sync::oneshot;
+
+use super::hook_runs::{HookJob, HookRuns};
+use super::sending::Sending;
+use super::{Answer, HandedOver, Mailbox};
+use crate::hooks::Services;
+use crate::metrics::{DropLabel, LimitLabel, MethodLabel, RegistrationResult, StatusClass, WorkerMetrics};
+use crate::resolve::{Resolution, Resolver};
+
+/// Questions to name servers at the same time. One more is answered with "nowhere" and counted.
+const MAX_RESOLUTIONS: usize = 1000;
+/// Requests of our own at the same time; one more fails at once.
+const MAX_ORIGINATED: usize = 1000;
+/// Messages whose memory is used again once the core has let go of them.
+const MAX_LENT: usize = 4096;
+
+/// One worker's core and what it takes to carry out its outputs.
+pub(super) struct Driver {
+    pub(super) core: Core,
+    pub(super) services: Arc<Services>,
+    pub(super) hooks: HookRuns,
+    pub(super) sending: Sending,
+    pub(super) resolver: Resolver,
+    pub(super) affinity: Affinity,
+    pub(super) limits: Limits,
+    pub(super) mailboxes: Vec<Mailbox>,
+    /// For the other workers, by worker; given away once per turn of the loop.
+    pub(super) hand_over: Vec<Vec<HandedOver>>,
+    pub(super) resolving: FuturesUnordered<Resolving>,
+    pub(super) originated: HashMap<OriginateId, oneshot::Sender<Option<Arc<Message>>>>,
+    pub(super) next_originate: u64,
+    pub(super) messages: Messages,
+    /// Read once per turn of the loop.
+    pub(super) now: Now,
+}
+
+/// A question to name servers.
+pub(super) struct Resolving {
+    id: ResolveId,
+    answer: Pin<Box<dyn Future<Output = Vec<Destination>>>>,
+}
+
+impl Future for Resolving {
+    type Output = (ResolveId, Vec<Destination>);
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let destinations = std::task::ready!(self.answer.as_mut().poll(context));
+        Poll::Ready((self.id, destinations))
+    }
+}
+
+impl Driver {
+    /// The numbers of this worker.
+    pub(super) fn metrics(&self) -> &WorkerMetrics {
+        metrics_of(&self.services)
+    }
+
+    /// A message came in on a socket of this worker: it is handled here or handed over to the worker it belongs to.
+    pub(super) fn arrived(&mut self, flow: &Flow, bytes: &[u8], context: &mut Context<'_>) {
+        let metrics = metrics_of(&self.services);
+        metrics.messages_received.increment(flow.transport);
+        metrics.bytes_received.add(flow.transport, bytes.len() as u64);
+        if self.mailboxes.len() > 1 {
+            // A message without a key to tell by stays: the core answers it or drops it.
+            let owner = self.affinity.worker_of(bytes).unwrap_or(self.services.worker);
+            if owner != self.services.worker
+                && let Some(messages) = self.hand_over.get_mut(usize::from(owner))
+            {
+                messages.push(HandedOver { flow: *flow, bytes: bytes.to_vec() });
+                return;
+            }
+        }
+        self.received(flow, bytes, context);
+    }
+
+    /// A message of this worker.
+    pub(super) fn received(&mut self, flow: &Flow, bytes: &[u8], context: &mut Context<'_>) {
+        match self.messages.scan(bytes, &self.limits) {
+            Ok(message) => {
+                if message.is_request() {
+                    metrics_of(&self.services).requests_seen(&message);
+                }
+                self.messages.lend(&message);
+                self.input(Input::Received { flow: *flow, message }, context);
+            }
+            Err(ScanError::KeepAlive) => metrics_of(&self.services).keep_alives.increment(),
+            Err(error) => {
+                tracing::debug!(peer = %flow.remote, %error, "dropped what is no message");
+                metrics_of(&self.services).dropped.increment(DropLabel(DropReason::Malformed));
+            }
+        }
+    }
+
+    /// Something happened: tells the core and carries out all that follows.
+    pub(super) fn input(&mut self, input: Input, context: &mut Context<'_>) {
+        self.core.handle(self.now, input);
+        self.carry_out(context);
+    }
+
+    /// The core's deadline has passed.
+    pub(super) fn timeout(&mut self, context: &mut Context<'_>) {
+        self.core.handle_timeout(self.now);
+        self.carry_out(context);
+    }
+
+    /// An answer from another thread.
+    pub(super) fn answered(&mut self, answer: Answer, context: &mut Context<'_>) {
+        match answer {
+            Answer::SendFailed(id) => {
+                // The transport is that of a connection; only TCP connections exist.
+                self.metrics().send_failures.increment(patchbay_core::door::Transport::Tcp);
+                self.input(Input::SendFailed { id }, context);
+            }
+            Answer::BindingsUpdated { id, result } => {
+                self.metrics().registrations.increment(match &result {
+                    Ok(_) => RegistrationResult::Stored,
+                    Err(reject) if reject.status >= 500 => RegistrationResult::Failed,
+                    Err(_) => RegistrationResult::Refused,
+                });
+                self.input(Input::BindingsUpdated { id, result }, context);
+            }
+        }
+    }
+
+    /// Sends a request of our own.
+    pub(super) fn originate(&mut self, mut request: Originate, answer: oneshot::Sender<Option<Arc<Message>>>, context: &mut Context<'_>) {
+        if self.originated.len() >= MAX_ORIGINATED {
+            // Whoever asked may have gone: then nobody needs the answer.
+            let _ = answer.send(None);
+            return;
+        }
+        self.next_originate += 1;
+        request.id = OriginateId(self.next_originate);
+        self.originated.insert(request.id, answer);
+        self.input(Input::Originate(request), context);
+    }
+
+    /// Takes the answers of hooks and name servers that waited; `true` when there was one.
+    pub(super) fn poll_waiting(&mut self, context: &mut Context<'_>) -> bool {
+        let mut progress = false;
+        while let Poll::Ready(input) = self.hooks.poll_next(&self.services, self.now, context) {
+            progress = true;
+            self.input(input, context);
+        }
+        while let Poll::Ready(Some((id, destinations))) = self.resolving.poll_next_unpin(context) {
+            progress = true;
+            self.resolved(id, destinations, context);
+        }
+        progress
+    }
+
+    /// Performs outputs until there are none. A hook that is done at once is an input right here, and its outputs follow.
+    fn carry_out(&mut self, context: &mut Context<'_>) {
+        while let Some(output) = self.core.poll_output() {
+            match output {
+                Output::Send { id, to, packet } => {
+                    if !self.sending.send(id, to, packet, self.resolver.listeners(), metrics_of(&self.services)) {
+                        self.core.handle(self.now, Input::SendFailed { id });
+                    }
+                }
+                Output::RunHook { id, hook, version, context: seen } => {
+                    let job = HookJob { id, hook, version, context: seen };
+                    metrics_of(&self.services).hook_runs.increment(crate::hooks::policy_hook(hook));
+                    if let Some(input) = self.hooks.run(job, &self.services, self.now, context) {
+                        self.core.handle(self.now, input);
+                    }
+                }
+                Output::Resolve { id, uri, listener } => self.resolve(id, &uri, listener),
+                Output::UpdateBindings { id, registration } => self.update_bindings(id, &registration),
+                Output::Unpin { version: PolicyVersion(number) } => self.services.shared.policies.unpin(number),
+                Output::OriginateResponse { id, response } => self.originate_answered(id, response),
+                Output::Event(event) => count(metrics_of(&self.services), &event),
+            }
+        }
+    }
+
+    fn resolve(&mut self, id: ResolveId, uri: &[u8], listener: Option<ListenerId>) {
+        metrics_of(&self.services).resolutions.increment();
+        let destinations = match self.resolver.resolve(uri, listener) {
+            Resolution::Now(destinations) => destinations,
+            Resolution::Later(answer) if self.resolving.len() < MAX_RESOLUTIONS => {
+                self.resolving.push(Resolving { id, answer });
+                return;
+            }
+            Resolution::Later(_) => {
+                metrics_of(&self.services).limits.increment(LimitLabel::Other);
+                Vec::new()
+            }
+        };
+        self.count_resolution(&destinations);
+        self.core.handle(self.now, Input::Resolved { id, destinations });
+    }
+
+    fn resolved(&mut self, id: ResolveId, destinations: Vec<Destination>, context: &mut Context<'_>) {
+        self.count_resolution(&destinations);
+        self.input(Input::Resolved { id, destinations }, context);
+    }
+
+    fn count_resolution(&self, destinations: &[Destination]) {
+        if destinations.is_empty() {
+            metrics_of(&self.services).resolution_failures.increment();
+        }
+    }
+
+    fn update_bindings(&self, id: patchbay_core::door::UpdateId, registration: &Registration) {
+        let Some(mailbox) = self.mailboxes.get(usize::from(self.services.worker)).cloned() else { return };
+        let location = &self.services.shared.location;
+        location.update(registration, self.now.unix, move |result| mailbox.answer(Answer::BindingsUpdated { id, result }));
+    }
+
+    fn originate_answered(&mut self, id: OriginateId, response: Option<Arc<Message>>) {
+        let is_final = response.as_ref().is_none_or(|response| response.status().is_some_and(|status| status >= 200));
+        if !is_final {
+            return;
+        }
+        if let Some(answer) = self.originated.remove(&id) {
+            // Whoever asked may have gone: then nobody needs the answer.
+            let _ = answer.send(response);
+        }
+    }
+
+    /// Gives the other workers their messages.
+    pub(super) fn flush_hand_over(&mut self) {
+        for (mailbox, messages) in self.mailboxes.iter().zip(&mut self.hand_over) {
+            if messages.is_empty() {
+                continue;
+            }
+            let count = messages.len();
+            let refused = mailbox.hand_over(messages);
+            let metrics = metrics_of(&self.services);
+            metrics.handed_over.add(count.saturating_sub(refused) as u64);
+            metrics.limits.add(LimitLabel::Mailbox, refused as u64);
+            metrics.dropped.add(DropLabel(DropReason::Overload), refused as u64);
+        }
+    }
+}
+
+/// Messages in use and their memory.
+pub(super) struct Messages {
+    pool: MessagePool,
+    /// Handed to the core, oldest first.
+    lent: VecDeque<Arc<Message>>,
+}
+
+impl Messages {
+    /// None yet.
+    pub(super) fn new() -> Messages {
+        Messages { pool: MessagePool::default(), lent: VecDeque::new() }
+    }
+
+    /// Scans into memory that the core has let go of.
+    fn scan(&mut self, bytes: &[u8], limits: &Limits) -> Result<Arc<Message>, ScanError> {
+        self.collect();
+        let mut message = self.pool.take();
+        let Some(target) = Arc::get_mut(&mut message) else { unreachable!("the pool's messages are held by nobody else") };
+        match target.parse_into(bytes, limits) {
+            Ok(()) => Ok(message),
+            Err(error) => {
+                self.pool.put(message);
+                Err(error)
+            }
+        }
+    }
+
+    fn lend(&mut self, message: &Arc<Message>) {
+        if self.lent.len() < MAX_LENT {
+            self.lent.push_back(Arc::clone(message));
+        }
+    }
+
+    /// Looks at the two oldest: twice as many as come in, so that all are looked at in time.
+    fn collect(&mut self) {
+        for _ in 0..2 {
+            let Some(message) = self.lent.pop_front() else { return };
+            if Arc::strong_count(&message) == 1 {
+                self.pool.put(message);
+            } else {
+                self.lent.push_back(message);
+            }
+        }
+    }
+}
+
+pub(super) fn metrics_of(services: &Services) -> &WorkerMetrics {
+    let Some(metrics) = services.shared.metrics.workers.get(usize::from(services.worker)) else {
+        unreachable!("there are metrics for every worker")
+    };
+    metrics
+}
+
+fn count(metrics: &WorkerMetrics, event: &Event) {
+    match event {
+        Event::Request => {}
+        Event::Retransmission => metrics.retransmissions.increment(),
+        Event::Dropped(reason) => metrics.dropped.increment(DropLabel(*reason)),
+        Event::Replied { status } => metrics.replies.increment(StatusClass(*status)),
+        Event::InviteFinal { status } => metrics.invite_finals.increment(StatusClass(*status)),
+        Event::HookFault { fault, .. } => metrics.hook_faults.increment(*fault),
+        Event::TimerC => metrics.timer_c.increment(),
+        Event::Limit(name) => metrics.limits.increment(LimitLabel::from_name(name)),
+    }
+}

@@ -1,0 +1,178 @@
+//! Running hooks: at once when the guest does not wait, beside everything else when it does.
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use patchbay_core::door::{self, HookContext, HookFault, HookId, Input, PolicyVersion};
+use patchbay_core::time::Now;
+use patchbay_policy::{Engine, Event, Hook, HookDone, HookRun, Instances, Version};
+
+use crate::hooks::{HookHost, Services, core_fault, policy_hook};
+
+/// Hooks for events that run at the same time. Further events wait in the mailbox.
+const MAX_EVENT_RUNS: usize = 16;
+
+/// The hooks of one worker.
+pub(super) struct HookRuns {
+    instances: Instances<HookHost>,
+    waiting: FuturesUnordered<Waiting>,
+    event_runs: usize,
+}
+
+/// A hook that did not return at once.
+struct Waiting {
+    /// `None`: an event's.
+    id: Option<HookId>,
+    run: HookRun<HookHost>,
+    /// Whom to blame for a fault.
+    source: Option<IpAddr>,
+}
+
+/// A hook to run.
+pub(super) struct HookJob {
+    /// Names it in the answer.
+    pub(super) id: HookId,
+    /// Which.
+    pub(super) hook: door::Hook,
+    /// In which version; 0: the active one.
+    pub(super) version: PolicyVersion,
+    /// What it sees.
+    pub(super) context: Box<HookContext>,
+}
+
+impl HookRuns {
+    /// No hooks yet.
+    pub(super) fn new(engine: Engine<HookHost>, worker: u16) -> HookRuns {
+        HookRuns { instances: Instances::new(engine, usize::from(worker)), waiting: FuturesUnordered::new(), event_runs: 0 }
+    }
+
+    /// How many run or wait.
+    pub(super) fn count(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Whether an event's hook may begin.
+    pub(super) fn takes_event(&self) -> bool {
+        self.event_runs < MAX_EVENT_RUNS
+    }
+
+    /// Runs a hook; the answer to the core when it is done already.
+    pub(super) fn run(&mut self, job: HookJob, services: &Arc<Services>, now: Now, context: &mut Context<'_>) -> Option<Input> {
+        let policies = &services.shared.policies;
+        let version = match job.version {
+            PolicyVersion(0) => Some(policies.active()),
+            PolicyVersion(number) => policies.by_number(number),
+        };
+        // A version that the core has pinned is kept; only one named by a dialog whose time is over can be gone.
+        let version = version.unwrap_or_else(|| policies.active());
+        let hook = policy_hook(job.hook);
+        if !version.exports(hook) {
+            return Some(absent(job, &version));
+        }
+        if job.hook == door::Hook::RequestRoute {
+            policies.pin(version.number());
+        }
+        let source = job.context.source.remote.ip();
+        let host = HookHost::for_message(services, &version, now, job.context);
+        let mut run = self.instances.run(&version, hook, host, None);
+        match Pin::new(&mut run).poll(context) {
+            Poll::Ready(done) => Some(answer(job.id, &version, done, Some(source), services, now)),
+            Poll::Pending => {
+                self.waiting.push(Waiting { id: Some(job.id), run, source: Some(source) });
+                None
+            }
+        }
+    }
+
+    /// Runs `event-route` of the active version.
+    pub(super) fn run_event(&mut self, event: Event, services: &Arc<Services>, now: Now) {
+        let version = services.shared.policies.active();
+        if !version.exports(Hook::EventRoute) {
+            return;
+        }
+        let host = HookHost::for_event(services, &version, now);
+        let run = self.instances.run(&version, Hook::EventRoute, host, Some(event));
+        self.event_runs += 1;
+        self.waiting.push(Waiting { id: None, run, source: None });
+    }
+
+    /// The next answer of a hook that waited.
+    pub(super) fn poll_next(&mut self, services: &Arc<Services>, now: Now, context: &mut Context<'_>) -> Poll<Input> {
+        loop {
+            let Poll::Ready(Some(ended)) = self.waiting.poll_next_unpin(context) else { return Poll::Pending };
+            match ended.id {
+                Some(id) => return Poll::Ready(answer(id, &ended.version, ended.done, ended.source, services, now)),
+                None => {
+                    self.event_runs = self.event_runs.saturating_sub(1);
+                    blame(&ended.version, &ended.done, None, services, now);
+                }
+            }
+        }
+    }
+}
+
+/// A hook that waited and is done.
+struct Ended {
+    id: Option<HookId>,
+    version: Arc<Version<HookHost>>,
+    source: Option<IpAddr>,
+    done: HookDone<HookHost>,
+}
+
+impl Future for Waiting {
+    type Output = Ended;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Ended> {
+        let waiting = &mut *self;
+        let done = std::task::ready!(Pin::new(&mut waiting.run).poll(context));
+        Poll::Ready(Ended { id: waiting.id, version: Arc::clone(waiting.run.version()), source: waiting.source, done })
+    }
+}
+
+/// The answer for a hook that the version does not have. An armed one lets everything pass; without `request-route` nobody decides.
+fn absent(job: HookJob, version: &Version<HookHost>) -> Input {
+    let result = match job.hook {
+        door::Hook::RequestRoute => Err(HookFault::Verdict),
+        _ => Ok(door::Verdict::Pass),
+    };
+    Input::HookReturned { id: job.id, result, context: Some(job.context), version: PolicyVersion(version.number()) }
+}
+
+/// The answer for a hook that is done.
+fn answer(
+    id: HookId,
+    version: &Arc<Version<HookHost>>,
+    done: HookDone<HookHost>,
+    source: Option<IpAddr>,
+    services: &Arc<Services>,
+    now: Now,
+) -> Input {
+    blame(version, &done, source, services, now);
+    let (context, result) = match (done.host, done.result) {
+        (Some(host), Ok(verdict)) => host.finish(verdict),
+        (Some(host), Err(fault)) => (host.into_context(), Err(core_fault(&fault))),
+        (None, Err(fault)) => (None, Err(core_fault(&fault))),
+        (None, Ok(_)) => unreachable!("a hook that returned has its host"),
+    };
+    Input::HookReturned { id, result, context, version: PolicyVersion(version.number()) }
+}
+
+/// Logs a fault and tells it to the policies, which may go back to the last good version.
+fn blame(version: &Version<HookHost>, done: &HookDone<HookHost>, source: Option<IpAddr>, services: &Services, now: Now) {
+    let Err(fault) = &done.result else { return };
+    let (policy, policy_version) = (&**version.name(), version.digest().short());
+    let elapsed_us = u64::try_from(done.elapsed.as_micros()).unwrap_or(u64::MAX);
+    if services.may_log(now) {
+        tracing::warn!(policy, policy_version, elapsed_us, %fault, "a hook failed");
+    }
+    let Some(source) = source.filter(|_| fault.is_policys()) else { return };
+    if let Some(rollback) = services.shared.policies.report_fault(version.number(), source, now.unix.0) {
+        services.shared.metrics.automatic_rollbacks.add_shared(1);
+        tracing::error!(policy, policy_version, ?rollback, "a version kept failing and was rolled back");
+    }
+}
