@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use patchbay_core::door::{self, HookContext, ListenerId, Routing, Target as CoreTarget, Transport as CoreTransport};
+use patchbay_core::door::{
+    self, HookContext, ListenerId, Routing, Target as CoreTarget, Transport as CoreTransport,
+};
 use patchbay_core::registrar::Registration;
 use patchbay_core::time::UnixTime;
 use patchbay_message::{Draft, HeaderName, Uri};
 use patchbay_policy::{
-    Armed, Binding, ErrorKind, Host, HostError, Level, LookupResult, Source, Target, Transport, Verification,
+    Armed, Binding, ErrorKind, Host, HostError, Level, LookupResult, Source, Target, Transport,
+    Verification,
 };
 
 use super::HookHost;
@@ -54,22 +57,32 @@ impl Host for HookHost {
 
     fn source(&self) -> Option<Source> {
         let source = &self.context.as_ref()?.source;
-        Some(Source { transport: transport(source.transport), remote: source.remote, local: source.local })
+        Some(Source {
+            transport: transport(source.transport),
+            remote: source.remote,
+            local: source.local,
+        })
     }
 
     fn in_dialog(&self) -> bool {
-        self.context.as_ref().is_some_and(|context| context.in_dialog)
+        self.context
+            .as_ref()
+            .is_some_and(|context| context.in_dialog)
     }
 
     fn is_local_uri(&self, uri: &str) -> bool {
-        let (Some(services), Some(context), Ok(uri)) = (&self.services, &self.context, Uri::parse(uri.as_bytes())) else {
+        let (Some(services), Some(context), Ok(uri)) =
+            (&self.services, &self.context, Uri::parse(uri.as_bytes()))
+        else {
             return false;
         };
-        services.names.is_local(&uri, context.source.local.ip())
+        services.is_local(&uri, context.source.local.ip())
     }
 
     fn failure_round(&self) -> u32 {
-        self.context.as_ref().map_or(0, |context| context.failure_round)
+        self.context
+            .as_ref()
+            .map_or(0, |context| context.failure_round)
     }
 
     fn variable(&self, name: &str) -> Option<&str> {
@@ -79,14 +92,20 @@ impl Host for HookHost {
     fn set_variable(&mut self, name: &str, value: &str) -> Result<(), HostError> {
         let variables = &mut self.context_mut()?.variables;
         if value.len() > MAX_VARIABLE_BYTES || name.len() > MAX_NAME_BYTES {
-            return Err(host_error(ErrorKind::Limit, "a variable may have 4096 bytes, its name 128"));
+            return Err(host_error(
+                ErrorKind::Limit,
+                "a variable may have 4096 bytes, its name 128",
+            ));
         }
         if let Some((_, old)) = variables.iter_mut().find(|(known, _)| known == name) {
             value.clone_into(old);
             return Ok(());
         }
         if variables.len() >= MAX_VARIABLES {
-            return Err(host_error(ErrorKind::Limit, "a transaction may have 100 variables"));
+            return Err(host_error(
+                ErrorKind::Limit,
+                "a transaction may have 100 variables",
+            ));
         }
         variables.push((name.to_owned(), value.to_owned()));
         Ok(())
@@ -107,8 +126,14 @@ impl Host for HookHost {
 
     fn add_record_route_parameter(&mut self, name: &str, value: &str) -> Result<(), HostError> {
         let parameters = &mut self.routing()?.record_route_parameters;
-        if value.len() > MAX_NAME_BYTES || name.len() > MAX_NAME_BYTES || parameters.len() >= MAX_RECORD_ROUTE_PARAMETERS {
-            return Err(host_error(ErrorKind::Limit, "Record-Route may have 16 parameters of 128 bytes"));
+        if value.len() > MAX_NAME_BYTES
+            || name.len() > MAX_NAME_BYTES
+            || parameters.len() >= MAX_RECORD_ROUTE_PARAMETERS
+        {
+            return Err(host_error(
+                ErrorKind::Limit,
+                "Record-Route may have 16 parameters of 128 bytes",
+            ));
         }
         parameters.push((name.to_owned(), value.to_owned()));
         Ok(())
@@ -131,7 +156,9 @@ impl Host for HookHost {
             flow: None,
             next_hop: target.next_hop.map(String::into_bytes),
             listener,
-            no_answer: target.no_answer_ms.map(|ms| Duration::from_millis(ms.into())),
+            no_answer: target
+                .no_answer_ms
+                .map(|ms| Duration::from_millis(ms.into())),
         };
         let targets = &mut self.routing()?.targets;
         if targets.len() >= MAX_TARGETS {
@@ -144,11 +171,20 @@ impl Host for HookHost {
     fn add_lookup(&mut self, lookup: u32) -> Result<u32, HostError> {
         let (services, group) = (Arc::clone(self.services()?), self.group);
         let bindings = self.lookups.bindings(lookup)?;
-        let targets = &mut self.context.as_mut().ok_or_else(wrong_hook)?.routing.targets;
+        let targets = &mut self
+            .context
+            .as_mut()
+            .ok_or_else(wrong_hook)?
+            .routing
+            .targets;
         if targets.len().saturating_add(bindings.len()) > MAX_TARGETS {
             return Err(host_error(ErrorKind::Limit, "a hook may add 1000 targets"));
         }
-        targets.extend(bindings.iter().map(|binding| target(&services, binding, group)));
+        targets.extend(
+            bindings
+                .iter()
+                .map(|binding| target(&services, binding, group)),
+        );
         Ok(u32::try_from(bindings.len()).unwrap_or(u32::MAX))
     }
 
@@ -168,7 +204,10 @@ impl Host for HookHost {
     }
 
     fn target_count(&self) -> u32 {
-        let count = self.context.as_ref().map_or(0, |context| context.routing.targets.len());
+        let count = self
+            .context
+            .as_ref()
+            .map_or(0, |context| context.routing.targets.len());
         u32::try_from(count).unwrap_or(u32::MAX)
     }
 
@@ -177,13 +216,16 @@ impl Host for HookHost {
         if self.reply.headers.len() >= MAX_REPLY_HEADERS {
             return Err(host_error(ErrorKind::Limit, "a reply may have 100 headers"));
         }
-        self.reply.headers.push((name.as_bytes().to_vec(), value.as_bytes().to_vec()));
+        self.reply
+            .headers
+            .push((name.as_bytes().to_vec(), value.as_bytes().to_vec()));
         Ok(())
     }
 
     fn set_reply_body(&mut self, content_type: &str, body: &[u8]) -> Result<(), HostError> {
         self.context_mut()?;
-        self.reply.body = (!body.is_empty()).then(|| (content_type.as_bytes().to_vec(), body.to_vec()));
+        self.reply.body =
+            (!body.is_empty()).then(|| (content_type.as_bytes().to_vec(), body.to_vec()));
         Ok(())
     }
 
@@ -197,16 +239,30 @@ impl Host for HookHost {
     }
 
     fn is_registered_source(&self, uri: &str) -> bool {
-        let (Some(services), Some(context), Ok(aor)) = (&self.services, &self.context, address_of_record(uri)) else {
+        let (Some(services), Some(context), Ok(aor)) =
+            (&self.services, &self.context, address_of_record(uri))
+        else {
             return false;
         };
         let bindings = services.shared.location.lookup(&aor, self.now.unix);
-        is_registered_source(services, &bindings, context, self.config.auth.trust_udp_source)
+        is_registered_source(
+            services,
+            &bindings,
+            context,
+            self.config.auth.trust_udp_source,
+        )
     }
 
-    fn save_contact(&mut self, aor: &str, contact: &str, expires_secs: u32) -> Result<(), HostError> {
-        let registration = Registration::of_contact(self.granted(aor)?, contact.as_bytes(), expires_secs, None);
-        let registration = registration.map_err(|_| host_error(ErrorKind::InvalidArgument, "this is no contact"))?;
+    fn save_contact(
+        &mut self,
+        aor: &str,
+        contact: &str,
+        expires_secs: u32,
+    ) -> Result<(), HostError> {
+        let registration =
+            Registration::of_contact(self.granted(aor)?, contact.as_bytes(), expires_secs, None);
+        let registration = registration
+            .map_err(|_| host_error(ErrorKind::InvalidArgument, "this is no contact"))?;
         self.update_location(&registration)
     }
 
@@ -217,11 +273,15 @@ impl Host for HookHost {
             self.update_location(&Registration::of_removal(aor))?;
             return Ok(u32::try_from(bindings.len()).unwrap_or(u32::MAX));
         }
-        if !bindings.iter().any(|binding| binding.uri() == contact.as_bytes()) {
+        if !bindings
+            .iter()
+            .any(|binding| binding.uri() == contact.as_bytes())
+        {
             return Ok(0);
         }
         let registration = Registration::of_contact(aor, contact.as_bytes(), 0, None);
-        let registration = registration.map_err(|_| host_error(ErrorKind::InvalidArgument, "this is no contact"))?;
+        let registration = registration
+            .map_err(|_| host_error(ErrorKind::InvalidArgument, "this is no contact"))?;
         self.update_location(&registration)?;
         Ok(1)
     }
@@ -252,14 +312,23 @@ impl Host for HookHost {
     }
 
     fn settings(&self) -> Vec<(String, String)> {
-        self.config.policy.settings.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+        self.config
+            .policy
+            .settings
+            .iter()
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect()
     }
 
     fn log(&self, level: Level, message: &str) {
         if !self.log_enabled(level) {
             return;
         }
-        if self.services.as_ref().is_none_or(|services| services.may_log(self.now)) {
+        if self
+            .services
+            .as_ref()
+            .is_none_or(|services| services.may_log(self.now))
+        {
             self.write(level, message);
         }
     }
@@ -275,40 +344,63 @@ impl Host for HookHost {
     }
 
     fn unix_ms(&self) -> u64 {
-        self.services.as_ref().map_or(0, |services| services.clock.unix_ms())
+        self.services
+            .as_ref()
+            .map_or(0, |services| services.clock.unix_ms())
     }
 
     fn monotonic_us(&self) -> u64 {
-        self.services.as_ref().map_or(0, |services| services.clock.now().instant.0)
+        self.services
+            .as_ref()
+            .map_or(0, |services| services.clock.now().instant.0)
     }
 
     fn random_u64(&mut self) -> u64 {
-        self.services.as_ref().map_or_else(rand::random, |services| services.random_u64())
+        self.services
+            .as_ref()
+            .map_or_else(rand::random, |services| services.random_u64())
     }
 
     fn add_counter(&mut self, name: &str, value: u64) -> Result<(), HostError> {
         if name.is_empty() || name.len() > MAX_NAME_BYTES {
-            return Err(host_error(ErrorKind::InvalidArgument, "a counter has a name of 1 to 128 bytes"));
+            return Err(host_error(
+                ErrorKind::InvalidArgument,
+                "a counter has a name of 1 to 128 bytes",
+            ));
         }
         let counters = &self.services()?.shared.metrics.policy_counters;
         let added = counters.add(&self.policy.name, name, value);
-        added.map_err(|error| HostError { kind: ErrorKind::Limit, message: error.to_string() })
+        added.map_err(|error| HostError {
+            kind: ErrorKind::Limit,
+            message: error.to_string(),
+        })
     }
 
     fn set_timer(&mut self, name: &str, delay_ms: u32) -> Result<(), HostError> {
         if name.len() > MAX_NAME_BYTES {
-            return Err(host_error(ErrorKind::InvalidArgument, "the name of a timer has at most 128 bytes"));
+            return Err(host_error(
+                ErrorKind::InvalidArgument,
+                "the name of a timer has at most 128 bytes",
+            ));
         }
         let services = self.services()?;
-        let set = services.timers().set(name, services.clock.now().instant, Duration::from_millis(delay_ms.into()));
+        let set = services.timers().set(
+            name,
+            services.clock.now().instant,
+            Duration::from_millis(delay_ms.into()),
+        );
         set.map_err(|refusal| match refusal {
             TimerRefusal::TooMany => host_error(ErrorKind::Limit, "a worker may have 1024 timers"),
-            TimerRefusal::TooFar => host_error(ErrorKind::InvalidArgument, "a timer may be set a day ahead"),
+            TimerRefusal::TooFar => {
+                host_error(ErrorKind::InvalidArgument, "a timer may be set a day ahead")
+            }
         })
     }
 
     fn cancel_timer(&mut self, name: &str) -> bool {
-        self.services.as_ref().is_some_and(|services| services.timers().cancel(name))
+        self.services
+            .as_ref()
+            .is_some_and(|services| services.timers().cancel(name))
     }
 }
 
@@ -332,15 +424,21 @@ impl HookHost {
 
     /// The contract: a nonce count serves once, so that credentials are checked once per transaction.
     fn verify_once(&mut self) -> Verification {
-        let (Some(services), Some(context)) = (&self.services, &mut self.context) else { return Verification::Missing };
+        let (Some(services), Some(context)) = (&self.services, &mut self.context) else {
+            return Verification::Missing;
+        };
         if context.verified_user.is_some() {
             return Verification::Verified;
         }
         let shared = &services.shared;
         let users = |user: &str, realm: &str| shared.users.ha1(user, realm);
-        match shared.authenticator.verify(&context.request, self.now.unix, &users) {
+        match shared
+            .authenticator
+            .verify(&context.request, self.now.unix, &users)
+        {
             patchbay_core::auth::Verification::Verified { user, .. } => {
-                context.verified_user = Some(format!("{user}@{}", shared.authenticator.config().realm));
+                context.verified_user =
+                    Some(format!("{user}@{}", shared.authenticator.config().realm));
                 Verification::Verified
             }
             patchbay_core::auth::Verification::Missing => Verification::Missing,
@@ -351,20 +449,42 @@ impl HookHost {
 
     /// A listener by `transport:ip:port`, as configured or as bound.
     fn listener_named(&self, text: &str) -> Result<ListenerId, HostError> {
-        let unknown = || host_error(ErrorKind::InvalidArgument, "there is no such listener; write it as in the configuration: udp:192.0.2.1:5060");
+        let unknown = || {
+            host_error(
+                ErrorKind::InvalidArgument,
+                "there is no such listener; write it as in the configuration: udp:192.0.2.1:5060",
+            )
+        };
         let (name, address) = text.split_once(':').ok_or_else(unknown)?;
         let address = address.parse().map_err(|_| unknown())?;
-        let configured = self.config.listen.iter().map(|listen| (listen.transport, listen.address));
-        let bound = self.services()?.shared.listeners.iter().map(|listener| (listener.transport, listener.address));
-        let is_named = |(transport, known): (CoreTransport, _)| config::transport_name(transport) == name && known == address;
-        let index = bound.map(is_named).zip(configured.map(is_named)).position(|(bound, configured)| bound || configured);
+        let configured = self
+            .config
+            .listen
+            .iter()
+            .map(|listen| (listen.transport, listen.address));
+        let bound = self
+            .services()?
+            .shared
+            .listeners
+            .iter()
+            .map(|listener| (listener.transport, listener.address));
+        let is_named = |(transport, known): (CoreTransport, _)| {
+            config::transport_name(transport) == name && known == address
+        };
+        let index = bound
+            .map(is_named)
+            .zip(configured.map(is_named))
+            .position(|(bound, configured)| bound || configured);
         let index = index.ok_or_else(unknown)?;
         u16::try_from(index).map(ListenerId).map_err(|_| unknown())
     }
 
     fn granted(&self, aor: &str) -> Result<patchbay_message::AddressOfRecord, HostError> {
         if !self.config.policy.grants.save_location {
-            return Err(host_error(ErrorKind::Denied, "the operator has not granted save_location"));
+            return Err(host_error(
+                ErrorKind::Denied,
+                "the operator has not granted save_location",
+            ));
         }
         address_of_record(aor)
     }
@@ -380,10 +500,17 @@ impl HookHost {
     }
 
     fn write(&self, level: Level, message: &str) {
-        let call_id = self.context.as_ref().and_then(|context| context.request.header(HeaderName::CallId));
+        let call_id = self
+            .context
+            .as_ref()
+            .and_then(|context| context.request.header(HeaderName::CallId));
         let call_id = String::from_utf8_lossy(call_id.unwrap_or_default());
         let policy = &*self.policy.name;
-        let policy_version = self.policy.version.as_ref().map_or("init", |digest| digest.short());
+        let policy_version = self
+            .policy
+            .version
+            .as_ref()
+            .map_or("init", |digest| digest.short());
         macro_rules! line {
             ($level:ident) => {
                 tracing::$level!(target: LOG_TARGET, policy, policy_version, call_id = %call_id, "{message}")
@@ -404,7 +531,9 @@ fn wrong_hook() -> HostError {
 }
 
 fn value_of<'a>(list: &'a [(String, String)], name: &str) -> Option<&'a str> {
-    list.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    list.iter()
+        .find(|(known, _)| known == name)
+        .map(|(_, value)| value.as_str())
 }
 
 fn transport(transport: CoreTransport) -> Transport {

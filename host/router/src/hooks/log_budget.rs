@@ -38,7 +38,11 @@ impl LogBudget {
         if lines < u64::from(u32::MAX) {
             self.0.store(state + 1, Ordering::Relaxed);
         }
-        if lines < LINES_PER_SECOND { Line::Written } else { Line::LeftOut }
+        if lines < LINES_PER_SECOND {
+            Line::Written
+        } else {
+            Line::LeftOut
+        }
     }
 }
 

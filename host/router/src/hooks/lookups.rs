@@ -19,19 +19,33 @@ pub(super) struct Lookups(SmallVec<[SmallVec<[ContactBinding; 2]>; 1]>);
 
 impl Lookups {
     /// Looks up the AOR in a URI.
-    pub(super) fn look_up(&mut self, services: &Services, uri: &str, now: UnixTime) -> Result<LookupResult, HostError> {
+    pub(super) fn look_up(
+        &mut self,
+        services: &Services,
+        uri: &str,
+        now: UnixTime,
+    ) -> Result<LookupResult, HostError> {
         let aor = address_of_record(uri)?;
         if self.0.len() >= MAX_LOOKUPS {
-            return Err(host_error(ErrorKind::Limit, "a hook may look up 100 addresses-of-record"));
+            return Err(host_error(
+                ErrorKind::Limit,
+                "a hook may look up 100 addresses-of-record",
+            ));
         }
         let found = services.shared.location.lookup(&aor, now);
         if found.is_empty() && !is_known(services, &aor) {
-            return Err(host_error(ErrorKind::NotFound, "nobody registered this address-of-record, and it is no user"));
+            return Err(host_error(
+                ErrorKind::NotFound,
+                "nobody registered this address-of-record, and it is no user",
+            ));
         }
         let mut bindings: SmallVec<[ContactBinding; 2]> = found.iter().cloned().collect();
         // Stable: equal ones stay in the order in which they registered.
         bindings.sort_by_key(|binding| std::cmp::Reverse(binding.q()));
-        let result = LookupResult { lookup: number(self.0.len()), count: number(bindings.len()) };
+        let result = LookupResult {
+            lookup: number(self.0.len()),
+            count: number(bindings.len()),
+        };
         self.0.push(bindings);
         Ok(result)
     }
@@ -44,7 +58,10 @@ impl Lookups {
             uri: text(binding.uri()),
             q: binding.q(),
             expires_secs: binding.remaining_secs(now),
-            received: binding.flow().map(|flow| flow.remote.to_string()).unwrap_or_default(),
+            received: binding
+                .flow()
+                .map(|flow| flow.remote.to_string())
+                .unwrap_or_default(),
             user_agent: text(binding.user_agent()),
             instance: binding.instance().map(text),
         })
@@ -52,8 +69,16 @@ impl Lookups {
 
     /// The contacts of a look-up.
     pub(super) fn bindings(&self, lookup: u32) -> Result<&[ContactBinding], HostError> {
-        let unknown = || host_error(ErrorKind::NotFound, "there is no lookup of this number in this hook");
-        self.0.get(lookup as usize).map(SmallVec::as_slice).ok_or_else(unknown)
+        let unknown = || {
+            host_error(
+                ErrorKind::NotFound,
+                "there is no lookup of this number in this hook",
+            )
+        };
+        self.0
+            .get(lookup as usize)
+            .map(SmallVec::as_slice)
+            .ok_or_else(unknown)
     }
 }
 
@@ -82,24 +107,47 @@ fn is_usable(services: &Services, flow: &Flow) -> bool {
 /// Whether the request came over the flow of a live contact of the AOR.
 ///
 /// A connection can't be forged. A UDP source address can, so that it counts only where the operator trusts it.
-pub(super) fn is_registered_source(services: &Services, bindings: &Bindings, context: &HookContext, trust_udp_source: bool) -> bool {
+pub(super) fn is_registered_source(
+    services: &Services,
+    bindings: &Bindings,
+    context: &HookContext,
+    trust_udp_source: bool,
+) -> bool {
     let source = &context.source;
-    bindings.iter().filter_map(ContactBinding::flow).any(|flow| match source.connection {
-        Some(connection) => flow.connection == Some(connection) && services.connections.is_alive(connection),
-        None => trust_udp_source && flow.connection.is_none() && flow.transport == source.transport && flow.remote == source.remote,
-    })
+    bindings
+        .iter()
+        .filter_map(ContactBinding::flow)
+        .any(|flow| match source.connection {
+            Some(connection) => {
+                flow.connection == Some(connection) && services.connections.is_alive(connection)
+            }
+            None => {
+                trust_udp_source
+                    && flow.connection.is_none()
+                    && flow.transport == source.transport
+                    && flow.remote == source.remote
+            }
+        })
 }
 
 /// The AOR in a URI of a policy.
 pub(super) fn address_of_record(uri: &str) -> Result<AddressOfRecord, HostError> {
     let parsed = Uri::parse(uri.as_bytes()).ok();
     let aor = parsed.as_ref().and_then(AddressOfRecord::from_uri);
-    aor.ok_or_else(|| host_error(ErrorKind::InvalidArgument, "this is not the URI of an address-of-record"))
+    aor.ok_or_else(|| {
+        host_error(
+            ErrorKind::InvalidArgument,
+            "this is not the URI of an address-of-record",
+        )
+    })
 }
 
 /// An error for the guest.
 pub(super) fn host_error(kind: ErrorKind, message: &str) -> HostError {
-    HostError { kind, message: message.to_owned() }
+    HostError {
+        kind,
+        message: message.to_owned(),
+    }
 }
 
 fn is_known(services: &Services, aor: &AddressOfRecord) -> bool {

@@ -58,23 +58,59 @@ struct ReplyParts {
 impl HookHost {
     /// The host of `init`: there are settings, a clock and a log, and nothing else.
     pub fn for_init(config: Arc<Config>, policy: &str) -> HookHost {
-        let policy = PolicyName { name: policy.into(), version: None };
+        let policy = PolicyName {
+            name: policy.into(),
+            version: None,
+        };
         HookHost::new(config, None, policy, Now::default(), None)
     }
 
     /// The host of a hook on a message.
-    pub(crate) fn for_message(services: &Arc<Services>, version: &Version<HookHost>, now: Now, context: Box<HookContext>) -> HookHost {
-        let policy = PolicyName { name: Arc::clone(version.name()), version: Some(version.digest().clone()) };
-        HookHost::new(services.config(), Some(Arc::clone(services)), policy, now, Some(context))
+    pub(crate) fn for_message(
+        services: &Arc<Services>,
+        version: &Version<HookHost>,
+        now: Now,
+        context: Box<HookContext>,
+    ) -> HookHost {
+        let policy = PolicyName {
+            name: Arc::clone(version.name()),
+            version: Some(version.digest().clone()),
+        };
+        HookHost::new(
+            services.config(),
+            Some(Arc::clone(services)),
+            policy,
+            now,
+            Some(context),
+        )
     }
 
     /// The host of `event-route`.
-    pub(crate) fn for_event(services: &Arc<Services>, version: &Version<HookHost>, now: Now) -> HookHost {
-        let policy = PolicyName { name: Arc::clone(version.name()), version: Some(version.digest().clone()) };
-        HookHost::new(services.config(), Some(Arc::clone(services)), policy, now, None)
+    pub(crate) fn for_event(
+        services: &Arc<Services>,
+        version: &Version<HookHost>,
+        now: Now,
+    ) -> HookHost {
+        let policy = PolicyName {
+            name: Arc::clone(version.name()),
+            version: Some(version.digest().clone()),
+        };
+        HookHost::new(
+            services.config(),
+            Some(Arc::clone(services)),
+            policy,
+            now,
+            None,
+        )
     }
 
-    fn new(config: Arc<Config>, services: Option<Arc<Services>>, policy: PolicyName, now: Now, context: Option<Box<HookContext>>) -> HookHost {
+    fn new(
+        config: Arc<Config>,
+        services: Option<Arc<Services>>,
+        policy: PolicyName,
+        now: Now,
+        context: Option<Box<HookContext>>,
+    ) -> HookHost {
         HookHost {
             config,
             services,

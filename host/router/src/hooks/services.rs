@@ -1,9 +1,12 @@
 //! What the hooks of one worker share.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use arc_swap::ArcSwap;
 use patchbay_core::local::LocalNames;
 use patchbay_core::time::Now;
+use patchbay_message::Uri;
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
 
@@ -22,8 +25,8 @@ pub(crate) struct Services {
     pub(crate) worker: u16,
     /// To know whether a flow lives.
     pub(crate) connections: Arc<Connections>,
-    /// Which hosts are ours.
-    pub(crate) names: LocalNames,
+    /// Which hosts are ours; replaced on a reload.
+    names: ArcSwap<LocalNames>,
     /// The worker's clock.
     pub(crate) clock: Clock,
     log_budget: LogBudget,
@@ -33,12 +36,18 @@ pub(crate) struct Services {
 
 impl Services {
     /// The services of a worker.
-    pub(crate) fn new(shared: Arc<Shared>, worker: u16, connections: Arc<Connections>, names: LocalNames, clock: Clock) -> Services {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        worker: u16,
+        connections: Arc<Connections>,
+        names: LocalNames,
+        clock: Clock,
+    ) -> Services {
         Services {
             shared,
             worker,
             connections,
-            names,
+            names: ArcSwap::from_pointee(names),
             clock,
             log_budget: LogBudget::default(),
             random: Mutex::new(StdRng::from_os_rng()),
@@ -51,9 +60,22 @@ impl Services {
         self.shared.config.load_full()
     }
 
+    /// Whether a URI is one of ours, for a message that came to this address.
+    pub(crate) fn is_local(&self, uri: &Uri<'_>, local: IpAddr) -> bool {
+        self.names.load().is_local(uri, local)
+    }
+
+    /// Takes over the names of a new configuration.
+    pub(crate) fn set_names(&self, names: LocalNames) {
+        self.names.store(Arc::new(names));
+    }
+
     /// 64 unpredictable bits.
     pub(crate) fn random_u64(&self) -> u64 {
-        self.random.lock().unwrap_or_else(PoisonError::into_inner).next_u64()
+        self.random
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .next_u64()
     }
 
     /// Whether a line about policies may be written now; says how many were left out before.

@@ -28,7 +28,12 @@ pub(crate) enum TimerRefusal {
 
 impl PolicyTimers {
     /// Sets the timer, anew when there is one of that name.
-    pub(crate) fn set(&mut self, name: &str, now: Instant, delay: Duration) -> Result<(), TimerRefusal> {
+    pub(crate) fn set(
+        &mut self,
+        name: &str,
+        now: Instant,
+        delay: Duration,
+    ) -> Result<(), TimerRefusal> {
         if delay > MAX_DELAY {
             return Err(TimerRefusal::TooFar);
         }
@@ -43,7 +48,9 @@ impl PolicyTimers {
 
     /// Cancels the timer; `false` when there is none of that name.
     pub(crate) fn cancel(&mut self, name: &str) -> bool {
-        let Some((name, deadline)) = self.deadlines.remove_entry(name) else { return false };
+        let Some((name, deadline)) = self.deadlines.remove_entry(name) else {
+            return false;
+        };
         self.order.remove(&(deadline, name))
     }
 
@@ -76,9 +83,15 @@ mod tests {
         timers.set("early", start, SECOND).unwrap();
         assert_eq!(timers.next(), Some(start + SECOND));
         assert_eq!(timers.take_due(start), None);
-        assert_eq!(timers.take_due(start + 3 * SECOND).as_deref(), Some("early"));
+        assert_eq!(
+            timers.take_due(start + 3 * SECOND).as_deref(),
+            Some("early")
+        );
         assert_eq!(timers.take_due(start + 3 * SECOND).as_deref(), Some("late"));
-        assert_eq!((timers.take_due(start + 3 * SECOND), timers.next()), (None, None));
+        assert_eq!(
+            (timers.take_due(start + 3 * SECOND), timers.next()),
+            (None, None)
+        );
     }
 
     #[test]
@@ -94,11 +107,17 @@ mod tests {
     #[test]
     fn number_and_delay_are_bounded() {
         let mut timers = PolicyTimers::default();
-        assert_eq!(timers.set("t", Instant(0), MAX_DELAY + SECOND), Err(TimerRefusal::TooFar));
+        assert_eq!(
+            timers.set("t", Instant(0), MAX_DELAY + SECOND),
+            Err(TimerRefusal::TooFar)
+        );
         for n in 0..MAX_TIMERS {
             timers.set(&n.to_string(), Instant(0), SECOND).unwrap();
         }
-        assert_eq!(timers.set("one more", Instant(0), SECOND), Err(TimerRefusal::TooMany));
+        assert_eq!(
+            timers.set("one more", Instant(0), SECOND),
+            Err(TimerRefusal::TooMany)
+        );
         assert_eq!(timers.set("0", Instant(0), SECOND), Ok(()));
     }
 }

@@ -7,12 +7,20 @@ use super::HookHost;
 
 impl HookHost {
     /// Gives the context back to the core, with the verdict in its words.
-    pub(crate) fn finish(mut self, verdict: Verdict) -> (Option<Box<HookContext>>, Result<door::Verdict, HookFault>) {
+    pub(crate) fn finish(
+        mut self,
+        verdict: Verdict,
+    ) -> (Option<Box<HookContext>>, Result<door::Verdict, HookFault>) {
         let result = match verdict {
             Verdict::Relay => Ok(door::Verdict::Relay),
             Verdict::Reply { status, reason } => {
                 let reply = std::mem::take(&mut self.reply);
-                Ok(door::Verdict::Reply(Reply { status, reason, headers: reply.headers, body: reply.body }))
+                Ok(door::Verdict::Reply(Reply {
+                    status,
+                    reason,
+                    headers: reply.headers,
+                    body: reply.body,
+                }))
             }
             Verdict::Challenge => Ok(door::Verdict::Challenge(self.challenge())),
             Verdict::Save => {
@@ -35,16 +43,27 @@ impl HookHost {
 
     /// RFC 3261 §22.1: one challenge per algorithm, with `stale=true` when the credentials were right but old.
     fn challenge(&self) -> Vec<Vec<u8>> {
-        let (Some(services), Some(context)) = (&self.services, &self.context) else { return Vec::new() };
+        let (Some(services), Some(context)) = (&self.services, &self.context) else {
+            return Vec::new();
+        };
         let shared = &services.shared;
         let users = |user: &str, realm: &str| shared.users.ha1(user, realm);
         let stale = self.verification == Some(Verification::Stale);
-        shared.authenticator.challenge_request(&context.request, self.now.unix, services.random_u64(), &users, stale)
+        shared.authenticator.challenge_request(
+            &context.request,
+            self.now.unix,
+            services.random_u64(),
+            &users,
+            stale,
+        )
     }
 
     /// The core answers 401 itself when a policy saves without credentials where they are required.
     fn prepare_challenge(&mut self) {
-        let verified = self.context.as_ref().is_some_and(|context| context.verified_user.is_some());
+        let verified = self
+            .context
+            .as_ref()
+            .is_some_and(|context| context.verified_user.is_some());
         if verified || !self.is_registration_required() {
             return;
         }
@@ -56,7 +75,9 @@ impl HookHost {
 
     /// The default no-answer time is for the targets that have none of their own, whenever it was set.
     fn apply_no_answer(&mut self) {
-        let (Some(context), Some(no_answer)) = (&mut self.context, self.no_answer) else { return };
+        let (Some(context), Some(no_answer)) = (&mut self.context, self.no_answer) else {
+            return;
+        };
         for target in &mut context.routing.targets {
             target.no_answer.get_or_insert(no_answer);
         }

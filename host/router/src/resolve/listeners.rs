@@ -29,11 +29,18 @@ struct Route {
 impl OutgoingListeners {
     /// In the configuration's order.
     pub(crate) fn new(listeners: Vec<Listener>) -> OutgoingListeners {
-        OutgoingListeners { listeners, routes: RefCell::default() }
+        OutgoingListeners {
+            listeners,
+            routes: RefCell::default(),
+        }
     }
 
     /// The transport of a URI that names none: RFC 3263 §4.1 says UDP, or TLS when it has to be secure.
-    pub(crate) fn default_transport(&self, listener: Option<ListenerId>, secure: bool) -> Transport {
+    pub(crate) fn default_transport(
+        &self,
+        listener: Option<ListenerId>,
+        secure: bool,
+    ) -> Transport {
         if secure {
             return Transport::Tls;
         }
@@ -47,8 +54,15 @@ impl OutgoingListeners {
     }
 
     /// The chosen listener when it has the transport, else the first one that fits the peer.
-    pub(crate) fn fitting(&self, transport: Transport, remote: SocketAddr, chosen: Option<ListenerId>) -> Option<ListenerId> {
-        let fits = |listener: &Listener| listener.transport == transport && listener.address.is_ipv4() == remote.is_ipv4();
+    pub(crate) fn fitting(
+        &self,
+        transport: Transport,
+        remote: SocketAddr,
+        chosen: Option<ListenerId>,
+    ) -> Option<ListenerId> {
+        let fits = |listener: &Listener| {
+            listener.transport == transport && listener.address.is_ipv4() == remote.is_ipv4()
+        };
         if let Some(id) = chosen
             && self.listeners.get(usize::from(id.0)).is_some_and(fits)
         {
@@ -59,7 +73,10 @@ impl OutgoingListeners {
             let own = listener.address.ip();
             own.is_unspecified() || own.is_loopback() == remote.ip().is_loopback()
         };
-        let best = self.listeners.iter().position(|listener| fits(listener) && reaches(listener));
+        let best = self
+            .listeners
+            .iter()
+            .position(|listener| fits(listener) && reaches(listener));
         let first = best.or_else(|| self.listeners.iter().position(fits))?;
         u16::try_from(first).ok().map(ListenerId)
     }
@@ -80,7 +97,13 @@ impl OutgoingListeners {
             routes.clear();
         }
         let local = ask_the_system(remote);
-        routes.insert(remote, Route { local, until: now + ROUTE_LIFETIME });
+        routes.insert(
+            remote,
+            Route {
+                local,
+                until: now + ROUTE_LIFETIME,
+            },
+        );
         local
     }
 
@@ -91,7 +114,9 @@ impl OutgoingListeners {
     }
 
     fn has(&self, transport: Transport) -> bool {
-        self.listeners.iter().any(|listener| listener.transport == transport)
+        self.listeners
+            .iter()
+            .any(|listener| listener.transport == transport)
     }
 }
 
@@ -111,17 +136,21 @@ mod tests {
     use super::*;
 
     fn listeners(list: &[(Transport, &str, Option<&str>)]) -> OutgoingListeners {
-        let listener = |(transport, address, advertise): &(Transport, &str, Option<&str>)| Listener {
-            transport: *transport,
-            address: address.parse().unwrap(),
-            advertise: advertise.map(str::to_owned),
-        };
+        let listener =
+            |(transport, address, advertise): &(Transport, &str, Option<&str>)| Listener {
+                transport: *transport,
+                address: address.parse().unwrap(),
+                advertise: advertise.map(str::to_owned),
+            };
         OutgoingListeners::new(list.iter().map(listener).collect())
     }
 
     #[test]
     fn a_loopback_listener_is_for_loopback_peers() {
-        let listeners = listeners(&[(Transport::Udp, "127.0.0.1:5060", None), (Transport::Udp, "192.0.2.1:5060", None)]);
+        let listeners = listeners(&[
+            (Transport::Udp, "127.0.0.1:5060", None),
+            (Transport::Udp, "192.0.2.1:5060", None),
+        ]);
         let fitting = |peer: &str| listeners.fitting(Transport::Udp, peer.parse().unwrap(), None);
         assert_eq!(fitting("127.0.0.1:5070"), Some(ListenerId(0)));
         assert_eq!(fitting("198.51.100.7:5070"), Some(ListenerId(1)));
@@ -130,18 +159,33 @@ mod tests {
 
     #[test]
     fn a_wildcard_listener_leaves_from_the_address_of_the_route() {
-        let listeners = listeners(&[(Transport::Udp, "0.0.0.0:5060", None), (Transport::Udp, "0.0.0.0:5062", Some("sip.example.com"))]);
+        let listeners = listeners(&[
+            (Transport::Udp, "0.0.0.0:5060", None),
+            (Transport::Udp, "0.0.0.0:5062", Some("sip.example.com")),
+        ]);
         let peer: IpAddr = "127.0.0.3".parse().unwrap();
         for _ in 0..2 {
-            assert_eq!(listeners.local_address(ListenerId(0), peer), Some("127.0.0.1".parse().unwrap()));
+            assert_eq!(
+                listeners.local_address(ListenerId(0), peer),
+                Some("127.0.0.1".parse().unwrap())
+            );
         }
         assert_eq!(listeners.local_address(ListenerId(1), peer), None);
     }
 
     #[test]
     fn without_udp_the_default_is_tcp() {
-        assert_eq!(listeners(&[(Transport::Tcp, "127.0.0.1:5060", None)]).default_transport(None, false), Transport::Tcp);
-        assert_eq!(listeners(&[(Transport::Tcp, "127.0.0.1:5060", None)]).default_transport(None, true), Transport::Tls);
-        assert_eq!(listeners(&[]).default_transport(None, false), Transport::Udp);
+        assert_eq!(
+            listeners(&[(Transport::Tcp, "127.0.0.1:5060", None)]).default_transport(None, false),
+            Transport::Tcp
+        );
+        assert_eq!(
+            listeners(&[(Transport::Tcp, "127.0.0.1:5060", None)]).default_transport(None, true),
+            Transport::Tls
+        );
+        assert_eq!(
+            listeners(&[]).default_transport(None, false),
+            Transport::Udp
+        );
     }
 }

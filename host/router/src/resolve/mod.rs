@@ -63,21 +63,33 @@ impl Resolver {
         let names = system_names()
             .inspect_err(|error| tracing::warn!(%error, "the system has no usable resolver: only numeric hosts can be reached"))
             .ok();
-        Resolver { names, listeners: Rc::new(OutgoingListeners::new(listeners)) }
+        Resolver {
+            names,
+            listeners: Rc::new(OutgoingListeners::new(listeners)),
+        }
     }
 
     /// Finds the destinations of a URI.
     pub(crate) fn resolve(&self, uri: &[u8], listener: Option<ListenerId>) -> Resolution {
-        let Some(query) = Query::new(uri, listener, &self.listeners) else { return Resolution::Now(Vec::new()) };
+        let Some(query) = Query::new(uri, listener, &self.listeners) else {
+            return Resolution::Now(Vec::new());
+        };
         let name = match &query.host {
-            Target::Address(address) => return Resolution::Now(query.destinations(&[*address], &self.listeners)),
+            Target::Address(address) => {
+                return Resolution::Now(query.destinations(&[*address], &self.listeners));
+            }
             Target::Localhost => {
-                let addresses = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+                let addresses = [
+                    IpAddr::V4(Ipv4Addr::LOCALHOST),
+                    IpAddr::V6(Ipv6Addr::LOCALHOST),
+                ];
                 return Resolution::Now(query.destinations(&addresses, &self.listeners));
             }
             Target::Name(name) => name.clone(),
         };
-        let Some(names) = self.names.clone() else { return Resolution::Now(Vec::new()) };
+        let Some(names) = self.names.clone() else {
+            return Resolution::Now(Vec::new());
+        };
         let listeners = Rc::clone(&self.listeners);
         Resolution::Later(Box::pin(async move {
             match names.lookup_ip(name.as_str()).await {
@@ -108,7 +120,11 @@ fn system_names() -> io::Result<TokioResolver> {
 
 impl Query {
     /// RFC 3263 §4.1 and §4.2, as far as the URI alone decides.
-    fn new(uri: &[u8], listener: Option<ListenerId>, listeners: &OutgoingListeners) -> Option<Query> {
+    fn new(
+        uri: &[u8],
+        listener: Option<ListenerId>,
+        listeners: &OutgoingListeners,
+    ) -> Option<Query> {
         let uri = Uri::parse(uri).ok()?;
         let secure = match uri.scheme {
             Scheme::Sip => false,
@@ -120,18 +136,32 @@ impl Query {
             Some(name) => named_transport(name, secure)?,
             None => listeners.default_transport(listener, secure),
         };
-        let port = uri.port.unwrap_or(if transport.is_secure() { 5061 } else { 5060 });
+        let port = uri
+            .port
+            .unwrap_or(if transport.is_secure() { 5061 } else { 5060 });
         // RFC 3261 §19.1.1: maddr overrides the address derived from the host.
         let host = match uri.maddr() {
             Some(maddr) => Target::from_text(maddr),
             None => Target::from_host(&uri.host),
         };
-        let name = transport.is_secure().then(|| String::from_utf8_lossy(uri.host_raw).into());
-        Some(Query { host: host?, port, transport, listener, name })
+        let name = transport
+            .is_secure()
+            .then(|| String::from_utf8_lossy(uri.host_raw).into());
+        Some(Query {
+            host: host?,
+            port,
+            transport,
+            listener,
+            name,
+        })
     }
 
     /// One destination per address that a listener can reach.
-    fn destinations(&self, addresses: &[IpAddr], listeners: &OutgoingListeners) -> Vec<Destination> {
+    fn destinations(
+        &self,
+        addresses: &[IpAddr],
+        listeners: &OutgoingListeners,
+    ) -> Vec<Destination> {
         let reachable = addresses.iter().filter_map(|address| {
             let address = SocketAddr::new(*address, self.port);
             let listener = listeners.fitting(self.transport, address, self.listener)?;
@@ -187,7 +217,11 @@ mod tests {
     use super::*;
 
     fn listener(transport: Transport, address: &str) -> Listener {
-        Listener { transport, address: address.parse().unwrap(), advertise: None }
+        Listener {
+            transport,
+            address: address.parse().unwrap(),
+            advertise: None,
+        }
     }
 
     fn resolver() -> Resolver {
@@ -197,45 +231,83 @@ mod tests {
             listener(Transport::Udp, "[::1]:5060"),
             listener(Transport::Udp, "192.0.2.1:5062"),
         ];
-        Resolver { names: None, listeners: Rc::new(OutgoingListeners::new(listeners.to_vec())) }
+        Resolver {
+            names: None,
+            listeners: Rc::new(OutgoingListeners::new(listeners.to_vec())),
+        }
     }
 
     fn resolve(uri: &str, listener: Option<u16>) -> Vec<(Transport, String, u16)> {
-        let Resolution::Now(destinations) = resolver().resolve(uri.as_bytes(), listener.map(ListenerId)) else { panic!("{uri} has to be asked for") };
+        let Resolution::Now(destinations) =
+            resolver().resolve(uri.as_bytes(), listener.map(ListenerId))
+        else {
+            panic!("{uri} has to be asked for")
+        };
         let plain = |destination: Destination| {
-            (destination.transport, destination.address.to_string(), destination.listener.unwrap().0)
+            (
+                destination.transport,
+                destination.address.to_string(),
+                destination.listener.unwrap().0,
+            )
         };
         destinations.into_iter().map(plain).collect()
     }
 
     #[test]
     fn a_numeric_host_is_its_own_answer() {
-        assert_eq!(resolve("sip:bob@127.0.0.1", None), [(Transport::Udp, "127.0.0.1:5060".to_owned(), 0)]);
-        assert_eq!(resolve("sip:bob@127.0.0.1:5070", None), [(Transport::Udp, "127.0.0.1:5070".to_owned(), 0)]);
-        assert_eq!(resolve("sip:[::1]:5070", None), [(Transport::Udp, "[::1]:5070".to_owned(), 2)]);
-        assert_eq!(resolve("sip:192.0.2.9;lr", None), [(Transport::Udp, "192.0.2.9:5060".to_owned(), 3)]);
+        assert_eq!(
+            resolve("sip:bob@127.0.0.1", None),
+            [(Transport::Udp, "127.0.0.1:5060".to_owned(), 0)]
+        );
+        assert_eq!(
+            resolve("sip:bob@127.0.0.1:5070", None),
+            [(Transport::Udp, "127.0.0.1:5070".to_owned(), 0)]
+        );
+        assert_eq!(
+            resolve("sip:[::1]:5070", None),
+            [(Transport::Udp, "[::1]:5070".to_owned(), 2)]
+        );
+        assert_eq!(
+            resolve("sip:192.0.2.9;lr", None),
+            [(Transport::Udp, "192.0.2.9:5060".to_owned(), 3)]
+        );
     }
 
     #[test]
     fn the_transport_parameter_decides() {
-        assert_eq!(resolve("sip:127.0.0.1;transport=TCP", None), [(Transport::Tcp, "127.0.0.1:5060".to_owned(), 1)]);
+        assert_eq!(
+            resolve("sip:127.0.0.1;transport=TCP", None),
+            [(Transport::Tcp, "127.0.0.1:5060".to_owned(), 1)]
+        );
         assert_eq!(resolve("sip:127.0.0.1;transport=sctp", None), []);
     }
 
     #[test]
     fn the_chosen_listener_decides_the_transport() {
-        assert_eq!(resolve("sip:127.0.0.1:5070", Some(1)), [(Transport::Tcp, "127.0.0.1:5070".to_owned(), 1)]);
-        assert_eq!(resolve("sip:127.0.0.1;transport=udp", Some(1)), [(Transport::Udp, "127.0.0.1:5060".to_owned(), 0)]);
+        assert_eq!(
+            resolve("sip:127.0.0.1:5070", Some(1)),
+            [(Transport::Tcp, "127.0.0.1:5070".to_owned(), 1)]
+        );
+        assert_eq!(
+            resolve("sip:127.0.0.1;transport=udp", Some(1)),
+            [(Transport::Udp, "127.0.0.1:5060".to_owned(), 0)]
+        );
     }
 
     #[test]
     fn maddr_overrides_the_host() {
-        assert_eq!(resolve("sip:bob@example.com:5070;maddr=127.0.0.1", None), [(Transport::Udp, "127.0.0.1:5070".to_owned(), 0)]);
+        assert_eq!(
+            resolve("sip:bob@example.com:5070;maddr=127.0.0.1", None),
+            [(Transport::Udp, "127.0.0.1:5070".to_owned(), 0)]
+        );
     }
 
     #[test]
     fn localhost_needs_no_name_server() {
-        let expected = [(Transport::Udp, "127.0.0.1:5070".to_owned(), 0), (Transport::Udp, "[::1]:5070".to_owned(), 2)];
+        let expected = [
+            (Transport::Udp, "127.0.0.1:5070".to_owned(), 0),
+            (Transport::Udp, "[::1]:5070".to_owned(), 2),
+        ];
         assert_eq!(resolve("sip:bob@LocalHost:5070", None), expected);
     }
 

@@ -32,8 +32,20 @@ pub(super) fn ask_for_local_address(socket: &impl AsRawFd, ipv6: bool) -> io::Re
     };
     let length = size_of::<libc::c_int>() as libc::socklen_t;
     // SAFETY: `on` lives over the call and `length` is its size.
-    let result = unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, ptr::from_ref(&on).cast(), length) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            option,
+            ptr::from_ref(&on).cast(),
+            length,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// A datagram in a [`ReceiveBatch`].
@@ -76,7 +88,13 @@ impl ReceiveBatch {
         self.prepare();
         // SAFETY: `prepare` has pointed the first BATCH headers into our own allocations, which live as long as `self`.
         let count = unsafe {
-            libc::recvmmsg(socket, self.headers.as_mut_ptr(), BATCH as libc::c_uint, libc::MSG_DONTWAIT as _, ptr::null_mut())
+            libc::recvmmsg(
+                socket,
+                self.headers.as_mut_ptr(),
+                BATCH as libc::c_uint,
+                libc::MSG_DONTWAIT as _,
+                ptr::null_mut(),
+            )
         };
         let Ok(count) = usize::try_from(count) else {
             self.received = 0;
@@ -88,23 +106,39 @@ impl ReceiveBatch {
 
     /// The datagrams of the last `receive`, in order. One that was cut or has no usable address is left out.
     pub(super) fn datagrams(&self) -> impl Iterator<Item = Datagram<'_>> {
-        let parts = self.bytes.chunks_exact(DATAGRAM_BYTES).zip(&self.addresses).zip(&self.headers);
-        parts.take(self.received).filter_map(|((bytes, address), header)| {
-            if header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0 {
-                return None;
-            }
-            let remote = socket_address(address)?;
-            // SAFETY: the kernel filled this header and its control buffer, which is ours and alive.
-            let local = unsafe { local_address(&header.msg_hdr) };
-            Some(Datagram { bytes: bytes.get(..header.msg_len as usize)?, remote, local })
-        })
+        let parts = self
+            .bytes
+            .chunks_exact(DATAGRAM_BYTES)
+            .zip(&self.addresses)
+            .zip(&self.headers);
+        parts
+            .take(self.received)
+            .filter_map(|((bytes, address), header)| {
+                if header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0 {
+                    return None;
+                }
+                let remote = socket_address(address)?;
+                // SAFETY: the kernel filled this header and its control buffer, which is ours and alive.
+                let local = unsafe { local_address(&header.msg_hdr) };
+                Some(Datagram {
+                    bytes: bytes.get(..header.msg_len as usize)?,
+                    remote,
+                    local,
+                })
+            })
     }
 
     /// Points the headers that the last call used at their buffers again: the kernel overwrites the lengths.
     fn prepare(&mut self) {
-        let buffers = self.bytes.chunks_exact_mut(DATAGRAM_BYTES).zip(&mut self.addresses).zip(&mut self.controls);
+        let buffers = self
+            .bytes
+            .chunks_exact_mut(DATAGRAM_BYTES)
+            .zip(&mut self.addresses)
+            .zip(&mut self.controls);
         let headers = self.vectors.iter_mut().zip(&mut self.headers);
-        for (((bytes, address), control), (vector, header)) in buffers.zip(headers).take(self.received) {
+        for (((bytes, address), control), (vector, header)) in
+            buffers.zip(headers).take(self.received)
+        {
             vector.iov_base = bytes.as_mut_ptr().cast();
             vector.iov_len = bytes.len();
             header.msg_hdr.msg_name = ptr::from_mut(address).cast();
@@ -150,11 +184,17 @@ impl SendBatch {
     }
 
     /// Sends the first datagrams, at most [`BATCH`], and returns how many the kernel took. An error is that of the first one.
-    pub(super) fn send<'a>(&mut self, socket: RawFd, datagrams: impl Iterator<Item = ToSend<'a>>) -> io::Result<usize> {
+    pub(super) fn send<'a>(
+        &mut self,
+        socket: RawFd,
+        datagrams: impl Iterator<Item = ToSend<'a>>,
+    ) -> io::Result<usize> {
         let buffers = self.addresses.iter_mut().zip(&mut self.controls);
         let headers = self.vectors.iter_mut().zip(&mut self.headers);
         let mut count = 0;
-        for (datagram, ((address, control), (vector, header))) in datagrams.zip(buffers.zip(headers)) {
+        for (datagram, ((address, control), (vector, header))) in
+            datagrams.zip(buffers.zip(headers))
+        {
             vector.iov_base = datagram.bytes.as_ptr().cast_mut().cast();
             vector.iov_len = datagram.bytes.len();
             header.msg_hdr.msg_namelen = write_socket_address(address, datagram.remote);
@@ -177,7 +217,14 @@ impl SendBatch {
         }
         // SAFETY: the first `count` headers point into our allocations and into the datagrams' slices, borrowed until here. The kernel
         // only reads through `iov_base`, although C's type is not const.
-        let sent = unsafe { libc::sendmmsg(socket, self.headers.as_mut_ptr(), count, libc::MSG_DONTWAIT as _) };
+        let sent = unsafe {
+            libc::sendmmsg(
+                socket,
+                self.headers.as_mut_ptr(),
+                count,
+                libc::MSG_DONTWAIT as _,
+            )
+        };
         usize::try_from(sent).map_err(|_| io::Error::last_os_error())
     }
 }
@@ -194,11 +241,15 @@ unsafe fn local_address(header: &libc::msghdr) -> Option<IpAddr> {
         while let Some(entry) = control.as_ref() {
             match (entry.cmsg_level, entry.cmsg_type) {
                 (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
-                    let data: libc::in_pktinfo = ptr::read_unaligned(libc::CMSG_DATA(control).cast());
-                    return Some(IpAddr::V4(Ipv4Addr::from(u32::from_be(data.ipi_spec_dst.s_addr))));
+                    let data: libc::in_pktinfo =
+                        ptr::read_unaligned(libc::CMSG_DATA(control).cast());
+                    return Some(IpAddr::V4(Ipv4Addr::from(u32::from_be(
+                        data.ipi_spec_dst.s_addr,
+                    ))));
                 }
                 (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
-                    let data: libc::in6_pktinfo = ptr::read_unaligned(libc::CMSG_DATA(control).cast());
+                    let data: libc::in6_pktinfo =
+                        ptr::read_unaligned(libc::CMSG_DATA(control).cast());
                     return Some(IpAddr::V6(Ipv6Addr::from(data.ipi6_addr.s6_addr)));
                 }
                 _ => control = libc::CMSG_NXTHDR(header, control),
@@ -216,7 +267,9 @@ unsafe fn write_local_address(header: &mut libc::msghdr, local: Option<IpAddr>) 
     // SAFETY: `Control` has room for the larger of the two with its header, so that CMSG_FIRSTHDR is not null and CMSG_DATA is inside.
     unsafe {
         let control = libc::CMSG_FIRSTHDR(header);
-        let Some(entry) = control.as_mut() else { return 0 };
+        let Some(entry) = control.as_mut() else {
+            return 0;
+        };
         match local {
             None => 0,
             Some(IpAddr::V4(address)) => {
@@ -233,7 +286,8 @@ unsafe fn write_local_address(header: &mut libc::msghdr, local: Option<IpAddr>) 
                 data.ipi6_addr.s6_addr = address.octets();
                 entry.cmsg_level = libc::IPPROTO_IPV6;
                 entry.cmsg_type = libc::IPV6_PKTINFO;
-                entry.cmsg_len = libc::CMSG_LEN(size_of::<libc::in6_pktinfo>() as libc::c_uint) as _;
+                entry.cmsg_len =
+                    libc::CMSG_LEN(size_of::<libc::in6_pktinfo>() as libc::c_uint) as _;
                 ptr::write_unaligned(libc::CMSG_DATA(control).cast(), data);
                 libc::CMSG_SPACE(size_of::<libc::in6_pktinfo>() as libc::c_uint) as usize
             }
@@ -254,14 +308,25 @@ fn socket_address(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
             // SAFETY: as above, for `sockaddr_in6`.
             let address: libc::sockaddr_in6 = unsafe { ptr::read(source.cast()) };
             let ip = Ipv6Addr::from(address.sin6_addr.s6_addr);
-            Some(SocketAddrV6::new(ip, u16::from_be(address.sin6_port), 0, address.sin6_scope_id).into())
+            Some(
+                SocketAddrV6::new(
+                    ip,
+                    u16::from_be(address.sin6_port),
+                    0,
+                    address.sin6_scope_id,
+                )
+                .into(),
+            )
         }
         _ => None,
     }
 }
 
 /// Writes the C form of an address and returns its length.
-fn write_socket_address(storage: &mut libc::sockaddr_storage, address: SocketAddr) -> libc::socklen_t {
+fn write_socket_address(
+    storage: &mut libc::sockaddr_storage,
+    address: SocketAddr,
+) -> libc::socklen_t {
     let target = ptr::from_mut(storage);
     match address {
         SocketAddr::V4(address) => {
@@ -295,7 +360,10 @@ mod tests {
     use super::*;
 
     fn pair(address: &str) -> (UdpSocket, UdpSocket) {
-        let (a, b) = (UdpSocket::bind(address).unwrap(), UdpSocket::bind(address).unwrap());
+        let (a, b) = (
+            UdpSocket::bind(address).unwrap(),
+            UdpSocket::bind(address).unwrap(),
+        );
         for socket in [&a, &b] {
             ask_for_local_address(socket, socket.local_addr().unwrap().is_ipv6()).unwrap();
         }
@@ -306,18 +374,40 @@ mod tests {
         let (sender, receiver) = pair(address);
         let remote = receiver.local_addr().unwrap();
         let texts: Vec<String> = (0..BATCH).map(|n| format!("datagram {n}")).collect();
-        let datagrams = texts.iter().map(|text| ToSend { bytes: text.as_bytes(), remote, local: None });
-        assert_eq!(SendBatch::new().send(sender.as_raw_fd(), datagrams).unwrap(), BATCH);
+        let datagrams = texts.iter().map(|text| ToSend {
+            bytes: text.as_bytes(),
+            remote,
+            local: None,
+        });
+        assert_eq!(
+            SendBatch::new()
+                .send(sender.as_raw_fd(), datagrams)
+                .unwrap(),
+            BATCH
+        );
         let mut batch = ReceiveBatch::new();
         for _ in 0..2 {
             assert_eq!(batch.receive(receiver.as_raw_fd()).unwrap(), BATCH);
-            let received: Vec<_> = batch.datagrams().map(|datagram| (datagram.bytes.to_vec(), datagram.remote, datagram.local)).collect();
+            let received: Vec<_> = batch
+                .datagrams()
+                .map(|datagram| (datagram.bytes.to_vec(), datagram.remote, datagram.local))
+                .collect();
             let expected: Vec<_> = texts
                 .iter()
-                .map(|text| (text.clone().into_bytes(), sender.local_addr().unwrap(), Some(remote.ip())))
+                .map(|text| {
+                    (
+                        text.clone().into_bytes(),
+                        sender.local_addr().unwrap(),
+                        Some(remote.ip()),
+                    )
+                })
                 .collect();
             assert_eq!(received, expected);
-            let again = texts.iter().map(|text| ToSend { bytes: text.as_bytes(), remote, local: None });
+            let again = texts.iter().map(|text| ToSend {
+                bytes: text.as_bytes(),
+                remote,
+                local: None,
+            });
             SendBatch::new().send(sender.as_raw_fd(), again).unwrap();
         }
     }
@@ -332,7 +422,10 @@ mod tests {
     fn an_empty_socket_would_block() {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let mut batch = ReceiveBatch::new();
-        assert_eq!(batch.receive(socket.as_raw_fd()).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(
+            batch.receive(socket.as_raw_fd()).unwrap_err().kind(),
+            io::ErrorKind::WouldBlock
+        );
         assert_eq!(batch.datagrams().count(), 0);
     }
 
@@ -341,16 +434,36 @@ mod tests {
         let sender = UdpSocket::bind("0.0.0.0:0").unwrap();
         let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
         let local: IpAddr = "127.0.0.7".parse().unwrap();
-        let datagram = ToSend { bytes: b"x", remote: receiver.local_addr().unwrap(), local: Some(local) };
-        assert_eq!(SendBatch::new().send(sender.as_raw_fd(), std::iter::once(datagram)).unwrap(), 1);
+        let datagram = ToSend {
+            bytes: b"x",
+            remote: receiver.local_addr().unwrap(),
+            local: Some(local),
+        };
+        assert_eq!(
+            SendBatch::new()
+                .send(sender.as_raw_fd(), std::iter::once(datagram))
+                .unwrap(),
+            1
+        );
         let (_, from) = receiver.recv_from(&mut [0; 8]).unwrap();
-        assert_eq!(from, SocketAddr::new(local, sender.local_addr().unwrap().port()));
+        assert_eq!(
+            from,
+            SocketAddr::new(local, sender.local_addr().unwrap().port())
+        );
     }
 
     #[test]
     fn an_unreachable_address_is_the_error_of_the_first() {
         let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let datagram = ToSend { bytes: b"x", remote: "192.0.2.1:9".parse().unwrap(), local: None };
-        assert!(SendBatch::new().send(sender.as_raw_fd(), std::iter::once(datagram)).is_err());
+        let datagram = ToSend {
+            bytes: b"x",
+            remote: "192.0.2.1:9".parse().unwrap(),
+            local: None,
+        };
+        assert!(
+            SendBatch::new()
+                .send(sender.as_raw_fd(), std::iter::once(datagram))
+                .is_err()
+        );
     }
 }

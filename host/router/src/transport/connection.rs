@@ -8,7 +8,10 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use patchbay_core::door::{DropReason, Flow, FlowId, ListenerId, Packet, Transport};
-use patchbay_message::{Draft, Frame, Framer, FramingError, KeepAlive, Limits, Message, Method, ResponseHead, write_response};
+use patchbay_message::{
+    Draft, Frame, Framer, FramingError, KeepAlive, Limits, Message, Method, ResponseHead,
+    write_response,
+};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::mpsc;
@@ -66,7 +69,12 @@ pub(crate) struct ConnectionTasks {
 
 impl ConnectionTasks {
     /// Accepts connections for as long as the runtime lives.
-    pub(crate) async fn accept(self: Arc<Self>, listener: TcpListener, id: ListenerId, transport: Transport) {
+    pub(crate) async fn accept(
+        self: Arc<Self>,
+        listener: TcpListener,
+        id: ListenerId,
+        transport: Transport,
+    ) {
         loop {
             let (stream, remote) = match listener.accept().await {
                 Ok(accepted) => accepted,
@@ -76,26 +84,51 @@ impl ConnectionTasks {
                     continue;
                 }
             };
-            let key = ConnectionKey { transport, remote, listener: id };
-            let (Ok(local), Ok(())) = (stream.local_addr(), stream.set_nodelay(true)) else { continue };
+            let key = ConnectionKey {
+                transport,
+                remote,
+                listener: id,
+            };
+            let (Ok(local), Ok(())) = (stream.local_addr(), stream.set_nodelay(true)) else {
+                continue;
+            };
             let Some((flow_id, receiver)) = self.connections.accepted(self.worker, key) else {
                 // Closed at once: the peer finds out now and not by a timer.
                 self.count(|metrics| metrics.limits.increment(LimitLabel::Connections));
                 continue;
             };
-            let flow = Flow { listener: id, transport, local, remote, connection: Some(flow_id) };
+            let flow = Flow {
+                listener: id,
+                transport,
+                local,
+                remote,
+                connection: Some(flow_id),
+            };
             tokio::spawn(Arc::clone(&self).serve(stream, flow, receiver));
         }
     }
 
     /// Opens a connection that was reserved; what waits in `receiver` is sent or fails.
-    pub(crate) fn open(self: Arc<Self>, flow: FlowId, key: ConnectionKey, local: Option<IpAddr>, mut receiver: mpsc::Receiver<Outgoing>) {
+    pub(crate) fn open(
+        self: Arc<Self>,
+        flow: FlowId,
+        key: ConnectionKey,
+        local: Option<IpAddr>,
+        mut receiver: mpsc::Receiver<Outgoing>,
+    ) {
         tokio::spawn(async move {
-            let connected = timeout(CONNECT, connect(key.remote, local)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+            let connected = timeout(CONNECT, connect(key.remote, local))
+                .await
+                .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
             match connected.and_then(|stream| Ok((stream.local_addr()?, stream))) {
                 Ok((local, stream)) => {
-                    let flow =
-                        Flow { listener: key.listener, transport: key.transport, local, remote: key.remote, connection: Some(flow) };
+                    let flow = Flow {
+                        listener: key.listener,
+                        transport: key.transport,
+                        local,
+                        remote: key.remote,
+                        connection: Some(flow),
+                    };
                     self.serve(stream, flow, receiver).await;
                 }
                 Err(error) => {
@@ -108,13 +141,30 @@ impl ConnectionTasks {
     }
 
     /// Serves a connection until it ends.
-    async fn serve<S: AsyncRead + AsyncWrite>(self: Arc<Self>, stream: S, flow: Flow, receiver: mpsc::Receiver<Outgoing>) {
-        let Some(flow_id) = flow.connection else { return };
+    async fn serve<S: AsyncRead + AsyncWrite>(
+        self: Arc<Self>,
+        stream: S,
+        flow: Flow,
+        receiver: mpsc::Receiver<Outgoing>,
+    ) {
+        let Some(flow_id) = flow.connection else {
+            return;
+        };
         self.count(|metrics| metrics.connections_opened.increment(flow.transport));
         let (reader, writer) = tokio::io::split(stream);
         let activity = Activity::new();
-        let key = ConnectionKey { transport: flow.transport, remote: flow.remote, listener: flow.listener };
-        let mut writing = Writing { writer, receiver, batch: Vec::new(), recent: VecDeque::new(), activity: &activity };
+        let key = ConnectionKey {
+            transport: flow.transport,
+            remote: flow.remote,
+            listener: flow.listener,
+        };
+        let mut writing = Writing {
+            writer,
+            receiver,
+            batch: Vec::new(),
+            recent: VecDeque::new(),
+            activity: &activity,
+        };
         let end = {
             let reading = async {
                 let end = self.read(reader, &flow, &activity).await;
@@ -131,14 +181,24 @@ impl ConnectionTasks {
         };
         tracing::debug!(peer = %flow.remote, ?end, "connection ends");
         self.connections.remove(flow_id);
-        writing.unwritten().for_each(|sender| self.connections.failed(Some(sender)));
+        writing
+            .unwritten()
+            .for_each(|sender| self.connections.failed(Some(sender)));
         self.fail_waiting(&mut writing.receiver);
-        writing.recent.drain(..).for_each(|sender| self.connections.failed(Some(sender)));
+        writing
+            .recent
+            .drain(..)
+            .for_each(|sender| self.connections.failed(Some(sender)));
         writing.finish(end).await;
     }
 
     /// Reads frames until the connection ends, and says why it does.
-    async fn read(&self, mut reader: impl AsyncRead + Unpin, flow: &Flow, activity: &Activity) -> End {
+    async fn read(
+        &self,
+        mut reader: impl AsyncRead + Unpin,
+        flow: &Flow,
+        activity: &Activity,
+    ) -> End {
         let mut framer = Framer::new(self.limits);
         let mut buffer = vec![0; READ_BYTES];
         let mut partial_since = None;
@@ -165,7 +225,9 @@ impl ConnectionTasks {
             if let Some(end) = self.frames(&mut framer, flow).await {
                 return end;
             }
-            partial_since = framer.is_inside_message().then(|| partial_since.unwrap_or_else(Instant::now));
+            partial_since = framer
+                .is_inside_message()
+                .then(|| partial_since.unwrap_or_else(Instant::now));
         }
     }
 
@@ -182,11 +244,21 @@ impl ConnectionTasks {
                 }
                 Ok(Some(Frame::KeepAlive(KeepAlive::Pong))) => continue,
                 Err(error) => {
-                    self.count(|metrics| metrics.dropped.increment(DropLabel(DropReason::Malformed)));
-                    return Some(End::Malformed { error, answer: self.refusal(framer, error) });
+                    self.count(|metrics| {
+                        metrics.dropped.increment(DropLabel(DropReason::Malformed))
+                    });
+                    return Some(End::Malformed {
+                        error,
+                        answer: self.refusal(framer, error),
+                    });
                 }
             };
-            if self.arrivals.send(Arrival { flow: *flow, bytes }).await.is_err() {
+            if self
+                .arrivals
+                .send(Arrival { flow: *flow, bytes })
+                .await
+                .is_err()
+            {
                 return Some(End::Stopped);
             }
         }
@@ -199,9 +271,19 @@ impl ConnectionTasks {
             return None;
         }
         let tag = format!("{:016x}", rand::random::<u64>());
-        let head = ResponseHead { status: error.status(), reason: "", to_tag: Some(tag.as_bytes()) };
+        let head = ResponseHead {
+            status: error.status(),
+            reason: "",
+            to_tag: Some(tag.as_bytes()),
+        };
         let mut response = Vec::new();
-        write_response(&mut response, &Draft::new(Arc::new(request)), head, std::iter::empty(), &[]);
+        write_response(
+            &mut response,
+            &Draft::new(Arc::new(request)),
+            head,
+            std::iter::empty(),
+            &[],
+        );
         Some(response)
     }
 
@@ -209,7 +291,13 @@ impl ConnectionTasks {
     fn reply(&self, flow: &Flow, packet: Packet) {
         let Some(flow) = flow.connection else { return };
         // A peer that does not read gets no pong: there is nobody to tell.
-        let _ = self.connections.send(flow, Outgoing { packet, sender: None });
+        let _ = self.connections.send(
+            flow,
+            Outgoing {
+                packet,
+                sender: None,
+            },
+        );
     }
 
     fn fail_waiting(&self, receiver: &mut mpsc::Receiver<Outgoing>) {
@@ -233,7 +321,10 @@ enum End {
     PeerFinished,
     Broken(io::Error),
     Idle,
-    Malformed { error: FramingError, answer: Option<Vec<u8>> },
+    Malformed {
+        error: FramingError,
+        answer: Option<Vec<u8>>,
+    },
     Stopped,
 }
 
@@ -257,7 +348,10 @@ struct Activity {
 
 impl Activity {
     fn new() -> Activity {
-        Activity { start: Instant::now(), millis: AtomicU64::new(0) }
+        Activity {
+            start: Instant::now(),
+            millis: AtomicU64::new(0),
+        }
     }
 
     fn mark(&self) {
@@ -285,7 +379,12 @@ impl<W: AsyncWrite + Unpin> Writing<'_, W> {
     async fn run(&mut self) -> io::Error {
         let mut buffer = Vec::new();
         loop {
-            if self.receiver.recv_many(&mut self.batch, WRITE_PACKETS).await == 0 {
+            if self
+                .receiver
+                .recv_many(&mut self.batch, WRITE_PACKETS)
+                .await
+                == 0
+            {
                 return io::ErrorKind::NotConnected.into();
             }
             buffer.clear();
@@ -322,8 +421,12 @@ impl<W: AsyncWrite + Unpin> Writing<'_, W> {
 
     /// RFC 3261 §18.4: the sender of a request hears that its connection broke. A response that was written has done its work.
     fn remember(&mut self) {
-        let requests = self.batch.drain(..).filter(|outgoing| !outgoing.packet.starts_with(b"SIP/2.0 "));
-        self.recent.extend(requests.filter_map(|outgoing| outgoing.sender));
+        let requests = self
+            .batch
+            .drain(..)
+            .filter(|outgoing| !outgoing.packet.starts_with(b"SIP/2.0 "));
+        self.recent
+            .extend(requests.filter_map(|outgoing| outgoing.sender));
         let surplus = self.recent.len().saturating_sub(MAX_RECENT);
         self.recent.drain(..surplus);
     }

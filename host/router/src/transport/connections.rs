@@ -89,7 +89,13 @@ struct Connection {
 impl Connections {
     /// Room for `max` connections, owned by the workers of these mailboxes.
     pub(crate) fn new(mailboxes: &[Mailbox], max: usize) -> Connections {
-        let owner = || RwLock::new(Owner { slots: Vec::new(), free: Vec::new(), generation: rand::random() });
+        let owner = || {
+            RwLock::new(Owner {
+                slots: Vec::new(),
+                free: Vec::new(),
+                generation: rand::random(),
+            })
+        };
         Connections {
             owners: mailboxes.iter().map(|_| owner()).collect(),
             by_key: Mutex::default(),
@@ -107,7 +113,11 @@ impl Connections {
     /// Enters a connection that was accepted; `None` when `max_connections` are open.
     ///
     /// RFC 3261 §18.1.1: a request to the very address and port of its peer may use it.
-    pub(crate) fn accepted(&self, owner: u16, key: ConnectionKey) -> Option<(FlowId, mpsc::Receiver<Outgoing>)> {
+    pub(crate) fn accepted(
+        &self,
+        owner: u16,
+        key: ConnectionKey,
+    ) -> Option<(FlowId, mpsc::Receiver<Outgoing>)> {
         let entered = self.enter(owner, key)?;
         self.keys().entry(key).or_insert(entered.0);
         Some(entered)
@@ -119,7 +129,9 @@ impl Connections {
         if let Some(flow) = keys.get(&key).copied().filter(|flow| self.is_alive(*flow)) {
             return Reservation::Existing(flow);
         }
-        let Some((flow, receiver)) = self.enter(owner, key) else { return Reservation::Full };
+        let Some((flow, receiver)) = self.enter(owner, key) else {
+            return Reservation::Full;
+        };
         keys.insert(key, flow);
         Reservation::New(flow, receiver)
     }
@@ -131,7 +143,9 @@ impl Connections {
 
     /// Puts a packet into the connection's queue.
     pub(crate) fn send(&self, flow: FlowId, outgoing: Outgoing) -> Result<(), (Unsent, Outgoing)> {
-        let Some(queue) = self.with(flow, |connection| connection.queue.clone()) else { return Err((Unsent::Gone, outgoing)) };
+        let Some(queue) = self.with(flow, |connection| connection.queue.clone()) else {
+            return Err((Unsent::Gone, outgoing));
+        };
         queue.try_send(outgoing).map_err(|error| match error {
             mpsc::error::TrySendError::Full(outgoing) => (Unsent::Full, outgoing),
             mpsc::error::TrySendError::Closed(outgoing) => (Unsent::Gone, outgoing),
@@ -148,9 +162,13 @@ impl Connections {
 
     /// The connection is over.
     pub(crate) fn remove(&self, flow: FlowId) {
-        let Some(key) = self.with(flow, |connection| connection.key) else { return };
+        let Some(key) = self.with(flow, |connection| connection.key) else {
+            return;
+        };
         self.retire(flow, key);
-        let Some(owner) = self.owners.get(usize::from(flow.owner)) else { return };
+        let Some(owner) = self.owners.get(usize::from(flow.owner)) else {
+            return;
+        };
         let mut owner = owner.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(slot) = owner.slots.get_mut(flow.slot as usize) {
             *slot = None;
@@ -172,7 +190,11 @@ impl Connections {
         self.open.load(Ordering::Relaxed)
     }
 
-    fn enter(&self, owner_index: u16, key: ConnectionKey) -> Option<(FlowId, mpsc::Receiver<Outgoing>)> {
+    fn enter(
+        &self,
+        owner_index: u16,
+        key: ConnectionKey,
+    ) -> Option<(FlowId, mpsc::Receiver<Outgoing>)> {
         let owner = self.owners.get(usize::from(owner_index))?;
         if self.open.fetch_add(1, Ordering::Relaxed) >= self.max.load(Ordering::Relaxed) {
             self.open.fetch_sub(1, Ordering::Relaxed);
@@ -181,14 +203,29 @@ impl Connections {
         let (queue, receiver) = mpsc::channel(MAX_WAITING);
         let mut owner = owner.write().unwrap_or_else(PoisonError::into_inner);
         owner.generation = owner.generation.wrapping_add(1);
-        let connection = Connection { generation: owner.generation, key, queue };
+        let connection = Connection {
+            generation: owner.generation,
+            key,
+            queue,
+        };
         let generation = connection.generation;
         let slot = owner.place(connection);
-        Some((FlowId { owner: owner_index, slot, generation }, receiver))
+        Some((
+            FlowId {
+                owner: owner_index,
+                slot,
+                generation,
+            },
+            receiver,
+        ))
     }
 
     fn with<T>(&self, flow: FlowId, read: impl FnOnce(&Connection) -> T) -> Option<T> {
-        let owner = self.owners.get(usize::from(flow.owner))?.read().unwrap_or_else(PoisonError::into_inner);
+        let owner = self
+            .owners
+            .get(usize::from(flow.owner))?
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
         let connection = owner.slots.get(flow.slot as usize)?.as_ref()?;
         (connection.generation == flow.generation).then(|| read(connection))
     }
@@ -222,18 +259,32 @@ mod tests {
 
     fn key(port: u16) -> ConnectionKey {
         let remote = SocketAddr::from(([127, 0, 0, 1], port));
-        ConnectionKey { transport: Transport::Tcp, remote, listener: ListenerId(0) }
+        ConnectionKey {
+            transport: Transport::Tcp,
+            remote,
+            listener: ListenerId(0),
+        }
     }
 
     fn outgoing(id: u64) -> Outgoing {
-        Outgoing { packet: Arc::new(Vec::new()), sender: Some(Sender { worker: 0, id: SendId(id) }) }
+        Outgoing {
+            packet: Arc::new(Vec::new()),
+            sender: Some(Sender {
+                worker: 0,
+                id: SendId(id),
+            }),
+        }
     }
 
     #[test]
     fn a_destination_has_one_connection_in_the_process() {
         let connections = Connections::new(&[Mailbox::new(), Mailbox::new()], 10);
-        let Reservation::New(flow, _receiver) = connections.reserve(0, key(1)) else { panic!("not new") };
-        let Reservation::Existing(existing) = connections.reserve(1, key(1)) else { panic!("not existing") };
+        let Reservation::New(flow, _receiver) = connections.reserve(0, key(1)) else {
+            panic!("not new")
+        };
+        let Reservation::Existing(existing) = connections.reserve(1, key(1)) else {
+            panic!("not existing")
+        };
         assert_eq!((existing, existing.owner), (flow, 0));
     }
 
@@ -241,7 +292,9 @@ mod tests {
     fn an_accepted_connection_is_reused_for_its_peer() {
         let connections = Connections::new(&[Mailbox::new()], 10);
         let (flow, _receiver) = connections.accepted(0, key(1)).unwrap();
-        assert!(matches!(connections.reserve(0, key(1)), Reservation::Existing(found) if found == flow));
+        assert!(
+            matches!(connections.reserve(0, key(1)), Reservation::Existing(found) if found == flow)
+        );
     }
 
     #[test]
@@ -252,7 +305,10 @@ mod tests {
         let (second, _second_receiver) = connections.accepted(0, key(1)).unwrap();
         assert_eq!(first.slot, second.slot);
         assert!(!connections.is_alive(first) && connections.is_alive(second));
-        assert_eq!(connections.send(first, outgoing(1)).unwrap_err().0, Unsent::Gone);
+        assert_eq!(
+            connections.send(first, outgoing(1)).unwrap_err().0,
+            Unsent::Gone
+        );
     }
 
     #[test]
@@ -261,7 +317,10 @@ mod tests {
         let (flow, _receiver) = connections.accepted(0, key(1)).unwrap();
         connections.retire(flow, key(1));
         assert!(connections.send(flow, outgoing(1)).is_ok());
-        assert!(matches!(connections.reserve(0, key(1)), Reservation::New(..)));
+        assert!(matches!(
+            connections.reserve(0, key(1)),
+            Reservation::New(..)
+        ));
     }
 
     #[test]
@@ -283,16 +342,25 @@ mod tests {
         for id in 0..MAX_WAITING as u64 {
             assert!(connections.send(flow, outgoing(id)).is_ok());
         }
-        assert_eq!(connections.send(flow, outgoing(0)).unwrap_err().0, Unsent::Full);
+        assert_eq!(
+            connections.send(flow, outgoing(0)).unwrap_err().0,
+            Unsent::Full
+        );
     }
 
     #[test]
     fn a_failure_reaches_the_worker_that_sent() {
         let mailboxes = [Mailbox::new(), Mailbox::new()];
         let connections = Connections::new(&mailboxes, 1);
-        connections.failed(Some(Sender { worker: 1, id: SendId(7) }));
+        connections.failed(Some(Sender {
+            worker: 1,
+            id: SendId(7),
+        }));
         let mut mail = Mail::default();
         mailboxes[1].take(&mut mail, Waker::noop());
-        assert!(matches!(mail.answers.pop_front(), Some(Answer::SendFailed(SendId(7)))));
+        assert!(matches!(
+            mail.answers.pop_front(),
+            Some(Answer::SendFailed(SendId(7)))
+        ));
     }
 }

@@ -69,7 +69,9 @@ pub enum BindError {
 ///
 /// With port 0 the first worker's socket takes a free port and the others share it.
 pub fn bind(listens: &[Listen], workers: usize) -> Result<Vec<Vec<BoundListener>>, BindError> {
-    let mut per_worker: Vec<Vec<BoundListener>> = (0..workers).map(|_| Vec::with_capacity(listens.len())).collect();
+    let mut per_worker: Vec<Vec<BoundListener>> = (0..workers)
+        .map(|_| Vec::with_capacity(listens.len()))
+        .collect();
     for (index, listen) in listens.iter().enumerate() {
         let id = ListenerId(u16::try_from(index).map_err(|_| BindError::TooMany)?);
         let mut address = probe(listen)?;
@@ -84,7 +86,11 @@ pub fn bind(listens: &[Listen], workers: usize) -> Result<Vec<Vec<BoundListener>
 
 /// `SO_REUSEPORT` would let a second router take half of the traffic of the first one: a plain bind tells whether the address is in use.
 fn probe(listen: &Listen) -> Result<SocketAddr, BindError> {
-    let refused = |source| BindError::Refused { transport: listen.transport, address: listen.address, source };
+    let refused = |source| BindError::Refused {
+        transport: listen.transport,
+        address: listen.address,
+        source,
+    };
     if listen.address.port() == 0 {
         return Ok(listen.address);
     }
@@ -93,13 +99,21 @@ fn probe(listen: &Listen) -> Result<SocketAddr, BindError> {
     Ok(listen.address)
 }
 
-fn bind_one(id: ListenerId, listen: &Listen, address: SocketAddr) -> Result<BoundListener, BindError> {
+fn bind_one(
+    id: ListenerId,
+    listen: &Listen,
+    address: SocketAddr,
+) -> Result<BoundListener, BindError> {
     let socket = match listen.transport {
         Transport::Udp => bind_udp(listen, address).map(ListenerSocket::Udp),
         Transport::Tcp => bind_stream(listen, address).map(ListenerSocket::Stream),
         transport => return Err(BindError::Unavailable { transport, address }),
     };
-    let refused = |source| BindError::Refused { transport: listen.transport, address, source };
+    let refused = |source| BindError::Refused {
+        transport: listen.transport,
+        address,
+        source,
+    };
     let socket = socket.map_err(refused)?;
     let bound = match &socket {
         ListenerSocket::Udp(socket) => socket.local_addr(),
@@ -154,12 +168,23 @@ mod tests {
     use super::*;
 
     fn listen(transport: Transport, address: &str) -> Listen {
-        Listen { transport, address: address.parse().unwrap(), advertise: None }
+        Listen {
+            transport,
+            address: address.parse().unwrap(),
+            advertise: None,
+        }
     }
 
     #[test]
     fn every_worker_shares_the_free_port_that_the_first_took() {
-        let bound = bind(&[listen(Transport::Udp, "127.0.0.1:0"), listen(Transport::Tcp, "[::1]:0")], 3).unwrap();
+        let bound = bind(
+            &[
+                listen(Transport::Udp, "127.0.0.1:0"),
+                listen(Transport::Tcp, "[::1]:0"),
+            ],
+            3,
+        )
+        .unwrap();
         assert_eq!(bound.len(), 3);
         for index in 0..2 {
             let first = bound[0][index].address;
@@ -172,13 +197,20 @@ mod tests {
     fn an_address_in_use_is_refused() {
         for transport in [Transport::Udp, Transport::Tcp] {
             let first = bind(&[listen(transport, "127.0.0.1:0")], 1).unwrap();
-            let taken = Listen { transport, address: first[0][0].address, advertise: None };
+            let taken = Listen {
+                transport,
+                address: first[0][0].address,
+                advertise: None,
+            };
             assert!(matches!(bind(&[taken], 1), Err(BindError::Refused { .. })));
         }
     }
 
     #[test]
     fn a_transport_that_is_not_built_in_is_refused() {
-        assert!(matches!(bind(&[listen(Transport::Tls, "127.0.0.1:0")], 1), Err(BindError::Unavailable { .. })));
+        assert!(matches!(
+            bind(&[listen(Transport::Tls, "127.0.0.1:0")], 1),
+            Err(BindError::Unavailable { .. })
+        ));
     }
 }

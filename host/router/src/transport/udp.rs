@@ -58,23 +58,50 @@ pub(crate) struct UdpSend {
 }
 
 /// Takes the sockets into the runtime of the current thread.
-pub(crate) fn split(sockets: Vec<(ListenerId, std::net::UdpSocket)>) -> io::Result<(UdpReceivers, UdpSenders)> {
-    let (mut receivers, mut senders) = (Vec::with_capacity(sockets.len()), Vec::with_capacity(sockets.len()));
+pub(crate) fn split(
+    sockets: Vec<(ListenerId, std::net::UdpSocket)>,
+) -> io::Result<(UdpReceivers, UdpSenders)> {
+    let (mut receivers, mut senders) = (
+        Vec::with_capacity(sockets.len()),
+        Vec::with_capacity(sockets.len()),
+    );
     for (listener, socket) in sockets {
         let socket = Rc::new(UdpSocket::from_std(socket)?);
         let address = socket.local_addr()?;
         let wildcard = address.ip().is_unspecified();
-        receivers.push(Receiver { socket: Rc::clone(&socket), listener, address });
-        senders.push(SendQueue { socket, listener, wildcard, waiting: VecDeque::new() });
+        receivers.push(Receiver {
+            socket: Rc::clone(&socket),
+            listener,
+            address,
+        });
+        senders.push(SendQueue {
+            socket,
+            listener,
+            wildcard,
+            waiting: VecDeque::new(),
+        });
     }
-    let receivers = UdpReceivers { sockets: receivers, batch: ReceiveBatch::new() };
-    Ok((receivers, UdpSenders { sockets: senders, batch: SendBatch::new() }))
+    let receivers = UdpReceivers {
+        sockets: receivers,
+        batch: ReceiveBatch::new(),
+    };
+    Ok((
+        receivers,
+        UdpSenders {
+            sockets: senders,
+            batch: SendBatch::new(),
+        },
+    ))
 }
 
 impl UdpReceivers {
     /// Hands over what has arrived, a few batches per socket, and returns how many datagrams that were. When it was nothing, the task is
     /// woken by the next one.
-    pub(crate) fn poll_receive(&mut self, context: &mut Context<'_>, mut deliver: impl FnMut(&Flow, &[u8])) -> usize {
+    pub(crate) fn poll_receive(
+        &mut self,
+        context: &mut Context<'_>,
+        mut deliver: impl FnMut(&Flow, &[u8]),
+    ) -> usize {
         let mut delivered = 0;
         for receiver in &self.sockets {
             for _ in 0..BATCHES_PER_TURN {
@@ -84,7 +111,10 @@ impl UdpReceivers {
                 }
                 delivered += count;
                 for datagram in self.batch.datagrams() {
-                    deliver(&receiver.flow(datagram.remote, datagram.local), datagram.bytes);
+                    deliver(
+                        &receiver.flow(datagram.remote, datagram.local),
+                        datagram.bytes,
+                    );
                 }
             }
         }
@@ -107,7 +137,11 @@ impl Receiver {
                 count = batch.receive(self.socket.as_raw_fd())?;
                 // Fewer than asked for: the socket is empty. Saying so here saves the call that would only find that out; a datagram
                 // that arrives meanwhile raises a new readiness event.
-                if count < BATCH { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+                if count < BATCH {
+                    Err(io::ErrorKind::WouldBlock.into())
+                } else {
+                    Ok(())
+                }
             });
             match received {
                 _ if count > 0 => return count,
@@ -121,17 +155,31 @@ impl Receiver {
 
     fn flow(&self, remote: SocketAddr, local: Option<IpAddr>) -> Flow {
         let local = match local {
-            Some(ip) if self.address.ip().is_unspecified() => SocketAddr::new(ip, self.address.port()),
+            Some(ip) if self.address.ip().is_unspecified() => {
+                SocketAddr::new(ip, self.address.port())
+            }
             _ => self.address,
         };
-        Flow { listener: self.listener, transport: Transport::Udp, local, remote, connection: None }
+        Flow {
+            listener: self.listener,
+            transport: Transport::Udp,
+            local,
+            remote,
+            connection: None,
+        }
     }
 }
 
 impl UdpSenders {
     /// Queues a datagram on a listener's socket; `false` when the queue is full or there is no such listener.
     pub(crate) fn push(&mut self, listener: ListenerId, mut send: UdpSend) -> bool {
-        let Some(queue) = self.sockets.iter_mut().find(|queue| queue.listener == listener) else { return false };
+        let Some(queue) = self
+            .sockets
+            .iter_mut()
+            .find(|queue| queue.listener == listener)
+        else {
+            return false;
+        };
         if queue.waiting.len() >= MAX_WAITING {
             return false;
         }
@@ -144,7 +192,11 @@ impl UdpSenders {
 
     /// Sends what is queued, in order. When a socket takes no more, the task is woken as soon as it does. Returns whether a socket has to
     /// be tried again soon although nothing will wake the task.
-    pub(crate) fn poll_flush(&mut self, context: &mut Context<'_>, mut failed: impl FnMut(SendId, io::Error)) -> bool {
+    pub(crate) fn poll_flush(
+        &mut self,
+        context: &mut Context<'_>,
+        mut failed: impl FnMut(SendId, io::Error),
+    ) -> bool {
         let mut retry = false;
         for queue in &mut self.sockets {
             retry |= queue.poll_flush(&mut self.batch, context, &mut failed);
@@ -154,7 +206,12 @@ impl UdpSenders {
 }
 
 impl SendQueue {
-    fn poll_flush(&mut self, batch: &mut SendBatch, context: &mut Context<'_>, failed: &mut impl FnMut(SendId, io::Error)) -> bool {
+    fn poll_flush(
+        &mut self,
+        batch: &mut SendBatch,
+        context: &mut Context<'_>,
+        failed: &mut impl FnMut(SendId, io::Error),
+    ) -> bool {
         while !self.waiting.is_empty() {
             match self.socket.poll_send_ready(context) {
                 Poll::Pending => return false,
@@ -162,8 +219,14 @@ impl SendQueue {
                 Poll::Ready(Err(_)) => return false,
                 Poll::Ready(Ok(())) => {}
             }
-            let datagrams = self.waiting.iter().map(|send| ToSend { bytes: &send.packet, remote: send.remote, local: send.local });
-            match self.socket.try_io(Interest::WRITABLE, || batch.send(self.socket.as_raw_fd(), datagrams)) {
+            let datagrams = self.waiting.iter().map(|send| ToSend {
+                bytes: &send.packet,
+                remote: send.remote,
+                local: send.local,
+            });
+            match self.socket.try_io(Interest::WRITABLE, || {
+                batch.send(self.socket.as_raw_fd(), datagrams)
+            }) {
                 Ok(sent) => drop(self.waiting.drain(..sent)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 // The device's queue is full, which makes no readiness event when it empties.
@@ -190,21 +253,35 @@ mod tests {
     fn socket(address: &str) -> std::net::UdpSocket {
         let socket = std::net::UdpSocket::bind(address).unwrap();
         socket.set_nonblocking(true).unwrap();
-        super::super::batch::ask_for_local_address(&socket, socket.local_addr().unwrap().is_ipv6()).unwrap();
+        super::super::batch::ask_for_local_address(&socket, socket.local_addr().unwrap().is_ipv6())
+            .unwrap();
         socket
     }
 
     fn send(id: u64, remote: SocketAddr, local: Option<IpAddr>, bytes: Vec<u8>) -> UdpSend {
-        UdpSend { id: SendId(id), remote, local, packet: Arc::new(bytes) }
+        UdpSend {
+            id: SendId(id),
+            remote,
+            local,
+            packet: Arc::new(bytes),
+        }
     }
 
     async fn receive(receivers: &mut UdpReceivers, wanted: usize) -> Vec<(Flow, Vec<u8>)> {
         let mut all = Vec::new();
         let collect = poll_fn(|context| {
-            while receivers.poll_receive(context, |flow, bytes| all.push((*flow, bytes.to_vec()))) > 0 {}
-            if all.len() >= wanted { Poll::Ready(()) } else { Poll::Pending }
+            while receivers.poll_receive(context, |flow, bytes| all.push((*flow, bytes.to_vec())))
+                > 0
+            {}
+            if all.len() >= wanted {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
         });
-        tokio::time::timeout(Duration::from_secs(5), collect).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(5), collect)
+            .await
+            .unwrap();
         all
     }
 
@@ -212,7 +289,11 @@ mod tests {
         let mut failed = Vec::new();
         poll_fn(|context| {
             senders.poll_flush(context, |id, _| failed.push(id));
-            if senders.sockets.iter().all(|queue| queue.waiting.is_empty()) { Poll::Ready(()) } else { Poll::Pending }
+            if senders.sockets.iter().all(|queue| queue.waiting.is_empty()) {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
         })
         .await;
         failed
@@ -225,7 +306,10 @@ mod tests {
         let remote = receivers.sockets[0].address;
         let count = 3 * BATCH + 1;
         for n in 0..count {
-            assert!(senders.push(ListenerId(0), send(n as u64, remote, None, n.to_string().into_bytes())));
+            assert!(senders.push(
+                ListenerId(0),
+                send(n as u64, remote, None, n.to_string().into_bytes())
+            ));
         }
         assert_eq!(flush(&mut senders).await, Vec::new());
         let all = receive(&mut receivers, count).await;
@@ -237,14 +321,18 @@ mod tests {
 
     #[tokio::test]
     async fn a_wildcard_listener_answers_from_the_address_that_was_asked() {
-        let (mut receivers, mut senders) = split(vec![(ListenerId(0), socket("0.0.0.0:0"))]).unwrap();
+        let (mut receivers, mut senders) =
+            split(vec![(ListenerId(0), socket("0.0.0.0:0"))]).unwrap();
         let port = receivers.sockets[0].address.port();
         let peer = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         peer.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         peer.send_to(b"question", ("127.0.0.9", port)).unwrap();
         let (flow, _) = receive(&mut receivers, 1).await.remove(0);
         assert_eq!(flow.local, format!("127.0.0.9:{port}").parse().unwrap());
-        assert!(senders.push(ListenerId(0), send(1, flow.remote, Some(flow.local.ip()), b"answer".to_vec())));
+        assert!(senders.push(
+            ListenerId(0),
+            send(1, flow.remote, Some(flow.local.ip()), b"answer".to_vec())
+        ));
         assert_eq!(flush(&mut senders).await, Vec::new());
         assert_eq!(peer.recv_from(&mut [0; 16]).unwrap().1, flow.local);
     }
@@ -256,11 +344,20 @@ mod tests {
         peer.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         let remote = peer.local_addr().unwrap();
         assert!(senders.push(ListenerId(0), send(1, remote, None, b"one".to_vec())));
-        assert!(senders.push(ListenerId(0), send(2, "192.0.2.1:9".parse().unwrap(), None, b"two".to_vec())));
+        assert!(senders.push(
+            ListenerId(0),
+            send(2, "192.0.2.1:9".parse().unwrap(), None, b"two".to_vec())
+        ));
         assert!(senders.push(ListenerId(0), send(3, remote, None, b"three".to_vec())));
         assert_eq!(flush(&mut senders).await, vec![SendId(2)]);
         let mut buffer = [0; 16];
-        let texts: Vec<Vec<u8>> = (0..2).map(|_| peer.recv(&mut buffer).map(|length| buffer[..length].to_vec()).unwrap()).collect();
+        let texts: Vec<Vec<u8>> = (0..2)
+            .map(|_| {
+                peer.recv(&mut buffer)
+                    .map(|length| buffer[..length].to_vec())
+                    .unwrap()
+            })
+            .collect();
         assert_eq!(texts, [b"one".to_vec(), b"three".to_vec()]);
     }
 

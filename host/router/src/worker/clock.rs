@@ -13,13 +13,18 @@ pub(crate) struct Clock {
 impl Clock {
     /// A clock that starts now.
     pub(crate) fn start() -> Clock {
-        Clock { start: StdInstant::now() }
+        Clock {
+            start: StdInstant::now(),
+        }
     }
 
     /// Both clocks.
     pub(crate) fn now(&self) -> Now {
         let micros = u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX);
-        Now { instant: Instant(micros), unix: UnixTime(self.since_1970().as_secs()) }
+        Now {
+            instant: Instant(micros),
+            unix: UnixTime(self.since_1970().as_secs()),
+        }
     }
 
     /// Milliseconds since 1970.
@@ -34,7 +39,9 @@ impl Clock {
 
     fn since_1970(&self) -> Duration {
         // A clock before 1970 is as good as one that was never set.
-        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+        SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default()
     }
 }
 
@@ -46,6 +53,9 @@ mod tests {
     fn the_runtime_sees_the_same_moment() {
         let clock = Clock::start();
         let moment = clock.now().instant;
-        assert_eq!(clock.runtime_instant(moment + Duration::from_secs(1)) - clock.runtime_instant(moment), Duration::from_secs(1));
+        assert_eq!(
+            clock.runtime_instant(moment + Duration::from_secs(1)) - clock.runtime_instant(moment),
+            Duration::from_secs(1)
+        );
     }
 }

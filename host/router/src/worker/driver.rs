@@ -11,7 +11,8 @@ use futures_util::stream::FuturesUnordered;
 use patchbay_core::affinity::Affinity;
 use patchbay_core::core::Core;
 use patchbay_core::door::{
-    Destination, DropReason, Event, Flow, Input, ListenerId, Originate, OriginateId, Output, PolicyVersion, ResolveId,
+    Destination, DropReason, Event, Flow, Input, ListenerId, Originate, OriginateId, Output,
+    PolicyVersion, ResolveId, SendId, Transport, UpdateId,
 };
 use patchbay_core::registrar::Registration;
 use patchbay_core::time::Now;
@@ -22,7 +23,9 @@ use super::hook_runs::{HookJob, HookRuns};
 use super::sending::Sending;
 use super::{Answer, HandedOver, Mailbox};
 use crate::hooks::Services;
-use crate::metrics::{DropLabel, LimitLabel, MethodLabel, RegistrationResult, StatusClass, WorkerMetrics};
+use crate::metrics::{
+    DropLabel, LimitLabel, MethodLabel, RegistrationResult, StatusClass, WorkerMetrics,
+};
 use crate::resolve::{Resolution, Resolver};
 
 /// Questions to name servers at the same time. One more is answered with "nowhere" and counted.
@@ -48,6 +51,8 @@ pub(super) struct Driver {
     pub(super) originated: HashMap<OriginateId, oneshot::Sender<Option<Arc<Message>>>>,
     pub(super) next_originate: u64,
     pub(super) messages: Messages,
+    /// Of the message that came last, to count it once the core says that it is new.
+    pub(super) method: MethodLabel,
     /// Read once per turn of the loop.
     pub(super) now: Now,
 }
@@ -77,14 +82,22 @@ impl Driver {
     pub(super) fn arrived(&mut self, flow: &Flow, bytes: &[u8], context: &mut Context<'_>) {
         let metrics = metrics_of(&self.services);
         metrics.messages_received.increment(flow.transport);
-        metrics.bytes_received.add(flow.transport, bytes.len() as u64);
+        metrics
+            .bytes_received
+            .add(flow.transport, bytes.len() as u64);
         if self.mailboxes.len() > 1 {
             // A message without a key to tell by stays: the core answers it or drops it.
-            let owner = self.affinity.worker_of(bytes).unwrap_or(self.services.worker);
+            let owner = self
+                .affinity
+                .worker_of(bytes)
+                .unwrap_or(self.services.worker);
             if owner != self.services.worker
                 && let Some(messages) = self.hand_over.get_mut(usize::from(owner))
             {
-                messages.push(HandedOver { flow: *flow, bytes: bytes.to_vec() });
+                messages.push(HandedOver {
+                    flow: *flow,
+                    bytes: bytes.to_vec(),
+                });
                 return;
             }
         }
@@ -95,16 +108,22 @@ impl Driver {
     pub(super) fn received(&mut self, flow: &Flow, bytes: &[u8], context: &mut Context<'_>) {
         match self.messages.scan(bytes, &self.limits) {
             Ok(message) => {
-                if message.is_request() {
-                    metrics_of(&self.services).requests_seen(&message);
-                }
+                self.method = MethodLabel::of(message.method().as_bytes());
                 self.messages.lend(&message);
-                self.input(Input::Received { flow: *flow, message }, context);
+                self.input(
+                    Input::Received {
+                        flow: *flow,
+                        message,
+                    },
+                    context,
+                );
             }
             Err(ScanError::KeepAlive) => metrics_of(&self.services).keep_alives.increment(),
             Err(error) => {
                 tracing::debug!(peer = %flow.remote, %error, "dropped what is no message");
-                metrics_of(&self.services).dropped.increment(DropLabel(DropReason::Malformed));
+                metrics_of(&self.services)
+                    .dropped
+                    .increment(DropLabel(DropReason::Malformed));
             }
         }
     }
@@ -126,7 +145,7 @@ impl Driver {
         match answer {
             Answer::SendFailed(id) => {
                 // The transport is that of a connection; only TCP connections exist.
-                self.metrics().send_failures.increment(patchbay_core::door::Transport::Tcp);
+                self.metrics().send_failures.increment(Transport::Tcp);
                 self.input(Input::SendFailed { id }, context);
             }
             Answer::BindingsUpdated { id, result } => {
@@ -141,7 +160,12 @@ impl Driver {
     }
 
     /// Sends a request of our own.
-    pub(super) fn originate(&mut self, mut request: Originate, answer: oneshot::Sender<Option<Arc<Message>>>, context: &mut Context<'_>) {
+    pub(super) fn originate(
+        &mut self,
+        mut request: Originate,
+        answer: oneshot::Sender<Option<Arc<Message>>>,
+        context: &mut Context<'_>,
+    ) {
         if self.originated.len() >= MAX_ORIGINATED {
             // Whoever asked may have gone: then nobody needs the answer.
             let _ = answer.send(None);
@@ -151,6 +175,17 @@ impl Driver {
         request.id = OriginateId(self.next_originate);
         self.originated.insert(request.id, answer);
         self.input(Input::Originate(request), context);
+    }
+
+    /// A datagram could not be sent.
+    pub(super) fn udp_failed(&mut self, id: SendId, context: &mut Context<'_>) {
+        self.metrics().send_failures.increment(Transport::Udp);
+        self.input(Input::SendFailed { id }, context);
+    }
+
+    /// Runs `event-route`.
+    pub(super) fn run_event(&mut self, event: patchbay_policy::Event) {
+        self.hooks.run_event(event, &self.services, self.now);
     }
 
     /// Takes the answers of hooks and name servers that waited; `true` when there was one.
@@ -172,22 +207,44 @@ impl Driver {
         while let Some(output) = self.core.poll_output() {
             match output {
                 Output::Send { id, to, packet } => {
-                    if !self.sending.send(id, to, packet, self.resolver.listeners(), metrics_of(&self.services)) {
+                    if !self.sending.send(
+                        id,
+                        to,
+                        packet,
+                        self.resolver.listeners(),
+                        metrics_of(&self.services),
+                    ) {
                         self.core.handle(self.now, Input::SendFailed { id });
                     }
                 }
-                Output::RunHook { id, hook, version, context: seen } => {
-                    let job = HookJob { id, hook, version, context: seen };
-                    metrics_of(&self.services).hook_runs.increment(crate::hooks::policy_hook(hook));
+                Output::RunHook {
+                    id,
+                    hook,
+                    version,
+                    context: seen,
+                } => {
+                    let job = HookJob {
+                        id,
+                        hook,
+                        version,
+                        context: seen,
+                    };
+                    metrics_of(&self.services)
+                        .hook_runs
+                        .increment(crate::hooks::policy_hook(hook));
                     if let Some(input) = self.hooks.run(job, &self.services, self.now, context) {
                         self.core.handle(self.now, input);
                     }
                 }
                 Output::Resolve { id, uri, listener } => self.resolve(id, &uri, listener),
-                Output::UpdateBindings { id, registration } => self.update_bindings(id, &registration),
-                Output::Unpin { version: PolicyVersion(number) } => self.services.shared.policies.unpin(number),
+                Output::UpdateBindings { id, registration } => {
+                    self.update_bindings(id, &registration)
+                }
+                Output::Unpin {
+                    version: PolicyVersion(number),
+                } => self.services.shared.policies.unpin(number),
                 Output::OriginateResponse { id, response } => self.originate_answered(id, response),
-                Output::Event(event) => count(metrics_of(&self.services), &event),
+                Output::Event(event) => count(metrics_of(&self.services), &event, self.method),
             }
         }
     }
@@ -201,15 +258,23 @@ impl Driver {
                 return;
             }
             Resolution::Later(_) => {
-                metrics_of(&self.services).limits.increment(LimitLabel::Other);
+                metrics_of(&self.services)
+                    .limits
+                    .increment(LimitLabel::Other);
                 Vec::new()
             }
         };
         self.count_resolution(&destinations);
-        self.core.handle(self.now, Input::Resolved { id, destinations });
+        self.core
+            .handle(self.now, Input::Resolved { id, destinations });
     }
 
-    fn resolved(&mut self, id: ResolveId, destinations: Vec<Destination>, context: &mut Context<'_>) {
+    fn resolved(
+        &mut self,
+        id: ResolveId,
+        destinations: Vec<Destination>,
+        context: &mut Context<'_>,
+    ) {
         self.count_resolution(&destinations);
         self.input(Input::Resolved { id, destinations }, context);
     }
@@ -220,14 +285,24 @@ impl Driver {
         }
     }
 
-    fn update_bindings(&self, id: patchbay_core::door::UpdateId, registration: &Registration) {
-        let Some(mailbox) = self.mailboxes.get(usize::from(self.services.worker)).cloned() else { return };
+    fn update_bindings(&self, id: UpdateId, registration: &Registration) {
+        let Some(mailbox) = self
+            .mailboxes
+            .get(usize::from(self.services.worker))
+            .cloned()
+        else {
+            return;
+        };
         let location = &self.services.shared.location;
-        location.update(registration, self.now.unix, move |result| mailbox.answer(Answer::BindingsUpdated { id, result }));
+        location.update(registration, self.now.unix, move |result| {
+            mailbox.answer(Answer::BindingsUpdated { id, result })
+        });
     }
 
     fn originate_answered(&mut self, id: OriginateId, response: Option<Arc<Message>>) {
-        let is_final = response.as_ref().is_none_or(|response| response.status().is_some_and(|status| status >= 200));
+        let is_final = response
+            .as_ref()
+            .is_none_or(|response| response.status().is_some_and(|status| status >= 200));
         if !is_final {
             return;
         }
@@ -246,9 +321,13 @@ impl Driver {
             let count = messages.len();
             let refused = mailbox.hand_over(messages);
             let metrics = metrics_of(&self.services);
-            metrics.handed_over.add(count.saturating_sub(refused) as u64);
+            metrics
+                .handed_over
+                .add(count.saturating_sub(refused) as u64);
             metrics.limits.add(LimitLabel::Mailbox, refused as u64);
-            metrics.dropped.add(DropLabel(DropReason::Overload), refused as u64);
+            metrics
+                .dropped
+                .add(DropLabel(DropReason::Overload), refused as u64);
         }
     }
 }
@@ -263,14 +342,19 @@ pub(super) struct Messages {
 impl Messages {
     /// None yet.
     pub(super) fn new() -> Messages {
-        Messages { pool: MessagePool::default(), lent: VecDeque::new() }
+        Messages {
+            pool: MessagePool::default(),
+            lent: VecDeque::new(),
+        }
     }
 
     /// Scans into memory that the core has let go of.
     fn scan(&mut self, bytes: &[u8], limits: &Limits) -> Result<Arc<Message>, ScanError> {
         self.collect();
         let mut message = self.pool.take();
-        let Some(target) = Arc::get_mut(&mut message) else { unreachable!("the pool's messages are held by nobody else") };
+        let Some(target) = Arc::get_mut(&mut message) else {
+            unreachable!("the pool's messages are held by nobody else")
+        };
         match target.parse_into(bytes, limits) {
             Ok(()) => Ok(message),
             Err(error) => {
@@ -289,7 +373,9 @@ impl Messages {
     /// Looks at the two oldest: twice as many as come in, so that all are looked at in time.
     fn collect(&mut self) {
         for _ in 0..2 {
-            let Some(message) = self.lent.pop_front() else { return };
+            let Some(message) = self.lent.pop_front() else {
+                return;
+            };
             if Arc::strong_count(&message) == 1 {
                 self.pool.put(message);
             } else {
@@ -300,15 +386,20 @@ impl Messages {
 }
 
 pub(super) fn metrics_of(services: &Services) -> &WorkerMetrics {
-    let Some(metrics) = services.shared.metrics.workers.get(usize::from(services.worker)) else {
+    let Some(metrics) = services
+        .shared
+        .metrics
+        .workers
+        .get(usize::from(services.worker))
+    else {
         unreachable!("there are metrics for every worker")
     };
     metrics
 }
 
-fn count(metrics: &WorkerMetrics, event: &Event) {
+fn count(metrics: &WorkerMetrics, event: &Event, method: MethodLabel) {
     match event {
-        Event::Request => {}
+        Event::Request => metrics.requests.increment(method),
         Event::Retransmission => metrics.retransmissions.increment(),
         Event::Dropped(reason) => metrics.dropped.increment(DropLabel(*reason)),
         Event::Replied { status } => metrics.replies.increment(StatusClass(*status)),

@@ -48,7 +48,11 @@ pub(super) struct HookJob {
 impl HookRuns {
     /// No hooks yet.
     pub(super) fn new(engine: Engine<HookHost>, worker: u16) -> HookRuns {
-        HookRuns { instances: Instances::new(engine, usize::from(worker)), waiting: FuturesUnordered::new(), event_runs: 0 }
+        HookRuns {
+            instances: Instances::new(engine, usize::from(worker)),
+            waiting: FuturesUnordered::new(),
+            event_runs: 0,
+        }
     }
 
     /// How many run or wait.
@@ -62,7 +66,13 @@ impl HookRuns {
     }
 
     /// Runs a hook; the answer to the core when it is done already.
-    pub(super) fn run(&mut self, job: HookJob, services: &Arc<Services>, now: Now, context: &mut Context<'_>) -> Option<Input> {
+    pub(super) fn run(
+        &mut self,
+        job: HookJob,
+        services: &Arc<Services>,
+        now: Now,
+        context: &mut Context<'_>,
+    ) -> Option<Input> {
         let policies = &services.shared.policies;
         let version = match job.version {
             PolicyVersion(0) => Some(policies.active()),
@@ -83,7 +93,11 @@ impl HookRuns {
         match Pin::new(&mut run).poll(context) {
             Poll::Ready(done) => Some(answer(job.id, &version, done, Some(source), services, now)),
             Poll::Pending => {
-                self.waiting.push(Waiting { id: Some(job.id), run, source: Some(source) });
+                self.waiting.push(Waiting {
+                    id: Some(job.id),
+                    run,
+                    source: Some(source),
+                });
                 None
             }
         }
@@ -96,17 +110,39 @@ impl HookRuns {
             return;
         }
         let host = HookHost::for_event(services, &version, now);
-        let run = self.instances.run(&version, Hook::EventRoute, host, Some(event));
+        let run = self
+            .instances
+            .run(&version, Hook::EventRoute, host, Some(event));
         self.event_runs += 1;
-        self.waiting.push(Waiting { id: None, run, source: None });
+        self.waiting.push(Waiting {
+            id: None,
+            run,
+            source: None,
+        });
     }
 
     /// The next answer of a hook that waited.
-    pub(super) fn poll_next(&mut self, services: &Arc<Services>, now: Now, context: &mut Context<'_>) -> Poll<Input> {
+    pub(super) fn poll_next(
+        &mut self,
+        services: &Arc<Services>,
+        now: Now,
+        context: &mut Context<'_>,
+    ) -> Poll<Input> {
         loop {
-            let Poll::Ready(Some(ended)) = self.waiting.poll_next_unpin(context) else { return Poll::Pending };
+            let Poll::Ready(Some(ended)) = self.waiting.poll_next_unpin(context) else {
+                return Poll::Pending;
+            };
             match ended.id {
-                Some(id) => return Poll::Ready(answer(id, &ended.version, ended.done, ended.source, services, now)),
+                Some(id) => {
+                    return Poll::Ready(answer(
+                        id,
+                        &ended.version,
+                        ended.done,
+                        ended.source,
+                        services,
+                        now,
+                    ));
+                }
                 None => {
                     self.event_runs = self.event_runs.saturating_sub(1);
                     blame(&ended.version, &ended.done, None, services, now);
@@ -130,7 +166,12 @@ impl Future for Waiting {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Ended> {
         let waiting = &mut *self;
         let done = std::task::ready!(Pin::new(&mut waiting.run).poll(context));
-        Poll::Ready(Ended { id: waiting.id, version: Arc::clone(waiting.run.version()), source: waiting.source, done })
+        Poll::Ready(Ended {
+            id: waiting.id,
+            version: Arc::clone(waiting.run.version()),
+            source: waiting.source,
+            done,
+        })
     }
 }
 
@@ -140,7 +181,12 @@ fn absent(job: HookJob, version: &Version<HookHost>) -> Input {
         door::Hook::RequestRoute => Err(HookFault::Verdict),
         _ => Ok(door::Verdict::Pass),
     };
-    Input::HookReturned { id: job.id, result, context: Some(job.context), version: PolicyVersion(version.number()) }
+    Input::HookReturned {
+        id: job.id,
+        result,
+        context: Some(job.context),
+        version: PolicyVersion(version.number()),
+    }
 }
 
 /// The answer for a hook that is done.
@@ -159,20 +205,43 @@ fn answer(
         (None, Err(fault)) => (None, Err(core_fault(&fault))),
         (None, Ok(_)) => unreachable!("a hook that returned has its host"),
     };
-    Input::HookReturned { id, result, context, version: PolicyVersion(version.number()) }
+    Input::HookReturned {
+        id,
+        result,
+        context,
+        version: PolicyVersion(version.number()),
+    }
 }
 
 /// Logs a fault and tells it to the policies, which may go back to the last good version.
-fn blame(version: &Version<HookHost>, done: &HookDone<HookHost>, source: Option<IpAddr>, services: &Services, now: Now) {
+fn blame(
+    version: &Version<HookHost>,
+    done: &HookDone<HookHost>,
+    source: Option<IpAddr>,
+    services: &Services,
+    now: Now,
+) {
     let Err(fault) = &done.result else { return };
     let (policy, policy_version) = (&**version.name(), version.digest().short());
     let elapsed_us = u64::try_from(done.elapsed.as_micros()).unwrap_or(u64::MAX);
     if services.may_log(now) {
         tracing::warn!(policy, policy_version, elapsed_us, %fault, "a hook failed");
     }
-    let Some(source) = source.filter(|_| fault.is_policys()) else { return };
-    if let Some(rollback) = services.shared.policies.report_fault(version.number(), source, now.unix.0) {
+    let Some(source) = source.filter(|_| fault.is_policys()) else {
+        return;
+    };
+    if let Some(rollback) =
+        services
+            .shared
+            .policies
+            .report_fault(version.number(), source, now.unix.0)
+    {
         services.shared.metrics.automatic_rollbacks.add_shared(1);
-        tracing::error!(policy, policy_version, ?rollback, "a version kept failing and was rolled back");
+        tracing::error!(
+            policy,
+            policy_version,
+            ?rollback,
+            "a version kept failing and was rolled back"
+        );
     }
 }

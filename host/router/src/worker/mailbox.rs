@@ -37,6 +37,8 @@ pub(crate) struct Mail {
     pub(crate) events: VecDeque<Event>,
     /// From the operator: few.
     pub(crate) orders: VecDeque<Order>,
+    /// The worker has read that it is to end.
+    pub(crate) stop: bool,
 }
 
 /// A message received by another worker.
@@ -119,7 +121,10 @@ impl Mailbox {
     /// Swaps what has come with the (empty) `mail`. The waker is told about everything that comes later.
     pub(crate) fn take(&self, mail: &mut Mail, waker: &Waker) {
         self.0.waker.register(waker);
-        std::mem::swap(&mut *self.lock(), mail);
+        let mut queues = self.lock();
+        if !queues.is_empty() {
+            std::mem::swap(&mut *queues, mail);
+        }
     }
 
     /// Only the one who fills an empty mailbox wakes the worker: it takes everything at once.
@@ -142,7 +147,10 @@ impl Mailbox {
 impl Mail {
     /// Whether there is nothing.
     pub(crate) fn is_empty(&self) -> bool {
-        self.messages.is_empty() && self.answers.is_empty() && self.events.is_empty() && self.orders.is_empty()
+        self.messages.is_empty()
+            && self.answers.is_empty()
+            && self.events.is_empty()
+            && self.orders.is_empty()
     }
 }
 
@@ -167,8 +175,19 @@ mod tests {
 
     fn messages(count: usize) -> Vec<HandedOver> {
         let address: SocketAddr = "127.0.0.1:5060".parse().unwrap();
-        let flow = Flow { listener: ListenerId(0), transport: Transport::Udp, local: address, remote: address, connection: None };
-        (0..count).map(|n| HandedOver { flow, bytes: n.to_string().into_bytes() }).collect()
+        let flow = Flow {
+            listener: ListenerId(0),
+            transport: Transport::Udp,
+            local: address,
+            remote: address,
+            connection: None,
+        };
+        (0..count)
+            .map(|n| HandedOver {
+                flow,
+                bytes: n.to_string().into_bytes(),
+            })
+            .collect()
     }
 
     #[test]
@@ -179,7 +198,11 @@ mod tests {
         assert_eq!(mailbox.hand_over(&mut messages(2)), 0);
         assert_eq!(mailbox.hand_over(&mut messages(1)), 0);
         mailbox.take(&mut mail, &Arc::clone(&count).into());
-        let texts: Vec<_> = mail.messages.iter().map(|message| message.bytes.clone()).collect();
+        let texts: Vec<_> = mail
+            .messages
+            .iter()
+            .map(|message| message.bytes.clone())
+            .collect();
         assert_eq!(texts, [b"0", b"1", b"0"]);
         assert_eq!(count.0.load(Ordering::Relaxed), 1);
     }

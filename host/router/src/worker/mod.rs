@@ -3,9 +3,34 @@
 //! A worker has its own sockets, its own [`patchbay_core::core::Core`], its own timers and its own policy instances. Nothing in it is
 //! locked or shared on the path of a message. Other threads reach it through its mailbox.
 
+mod clock;
+mod driver;
+mod event_loop;
+mod hook_runs;
 mod mailbox;
+mod sending;
+mod setup;
 
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+
+use patchbay_core::door::Originate;
+use patchbay_message::Message;
+use patchbay_policy::{Engine, Event};
+use tokio::sync::oneshot;
+
+use crate::hooks::HookHost;
+use crate::server::Shared;
+use crate::transport::{BoundListener, Connections};
+
+pub(crate) use clock::Clock;
 pub(crate) use mailbox::{Answer, HandedOver, Mail, Mailbox, Order};
+use setup::Setup;
+
+/// Policies run on the worker's stack, under wasmtime's own limit of half a megabyte.
+const STACK_BYTES: usize = 8 * 1024 * 1024;
 
 /// How much is going on, over all workers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,14 +43,139 @@ pub struct Counts {
     pub connections: u64,
 }
 
-// pub fn start(shared: Arc<Shared>, listeners: Vec<Vec<BoundListener>>) -> io::Result<Workers>;
-// impl Workers {
-//     pub fn drain(&self);                       // new dialogs get 503; ends nothing by itself: poll `counts`
-//     pub fn reload(&self);                      // after `Shared::config` was replaced
-//     pub fn stop(&self);                        // at once
-//     pub fn counts(&self) -> Counts;
-//     pub fn originate(&self, request: Originate) -> oneshot::Receiver<Option<Arc<Message>>>;
-//     pub fn post_event(&self, event: patchbay_policy::Event);     // runs event-route on worker 0
-//     pub fn join(self);                         // waits for the threads
-// }
-// transport::bind(&config.listen, config.node.workers) -> Result<Vec<Vec<BoundListener>>, BindError>: one list per worker.
+/// The workers of the router.
+pub struct Workers {
+    workers: Vec<Worker>,
+    connections: Arc<Connections>,
+}
+
+struct Worker {
+    mailbox: Mailbox,
+    status: Arc<Status>,
+    thread: JoinHandle<io::Result<()>>,
+}
+
+/// What a worker says about itself.
+#[derive(Debug, Default)]
+struct Status {
+    transactions: AtomicU64,
+    hooks: AtomicU64,
+}
+
+/// Starts one worker per list of listeners, as [`crate::transport::bind`] makes them.
+pub fn start(
+    shared: &Arc<Shared>,
+    engine: &Engine<HookHost>,
+    listeners: Vec<Vec<BoundListener>>,
+) -> io::Result<Workers> {
+    let mailboxes: Vec<Mailbox> = listeners.iter().map(|_| Mailbox::new()).collect();
+    let max_connections = shared.config.load().limits.max_connections;
+    let connections = Arc::new(Connections::new(&mailboxes, max_connections));
+    let clock = Clock::start();
+    let mut workers = Workers {
+        workers: Vec::with_capacity(listeners.len()),
+        connections: Arc::clone(&connections),
+    };
+    for (index, (listeners, mailbox)) in listeners.into_iter().zip(&mailboxes).enumerate() {
+        let status = Arc::new(Status::default());
+        let setup = Setup {
+            worker: u16::try_from(index)
+                .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?,
+            shared: Arc::clone(shared),
+            engine: engine.clone(),
+            listeners,
+            mailboxes: mailboxes.clone(),
+            connections: Arc::clone(&connections),
+            clock,
+            status: Arc::clone(&status),
+        };
+        let thread = std::thread::Builder::new()
+            .name(format!("worker-{index}"))
+            .stack_size(STACK_BYTES)
+            .spawn(move || {
+                setup::run(setup)
+                    .inspect_err(|error| tracing::error!(%error, "a worker could not start"))
+            })?;
+        workers.workers.push(Worker {
+            mailbox: mailbox.clone(),
+            status,
+            thread,
+        });
+    }
+    Ok(workers)
+}
+
+impl Workers {
+    /// From now on new requests outside of dialogs get 503. Ends nothing by itself: ask [`Workers::counts`] until all is done.
+    pub fn drain(&self) {
+        self.order_all(|| Order::Drain);
+    }
+
+    /// Takes over the configuration that was put into [`Shared::config`].
+    pub fn reload(&self) {
+        self.order_all(|| Order::Reload);
+    }
+
+    /// Ends all workers at once.
+    pub fn stop(&self) {
+        self.order_all(|| Order::Stop);
+    }
+
+    /// How much is going on.
+    pub fn counts(&self) -> Counts {
+        let sum = |read: fn(&Status) -> &AtomicU64| {
+            self.workers
+                .iter()
+                .map(|worker| read(&worker.status).load(Ordering::Relaxed))
+                .sum()
+        };
+        Counts {
+            transactions: sum(|status| &status.transactions),
+            hooks: sum(|status| &status.hooks),
+            connections: self.connections.count() as u64,
+        }
+    }
+
+    /// Sends a request of our own; the answer is its final response, `None` when there was none.
+    pub fn originate(&self, request: Originate) -> oneshot::Receiver<Option<Arc<Message>>> {
+        let (answer, receiver) = oneshot::channel();
+        if let Some(worker) = self.workers.first() {
+            worker.mailbox.order(Order::Originate {
+                request: Box::new(request),
+                answer,
+            });
+        }
+        receiver
+    }
+
+    /// Runs `event-route` for this event. One that finds too many waiting is dropped and counted.
+    pub fn post_event(&self, event: Event) -> bool {
+        self.workers
+            .first()
+            .is_some_and(|worker| worker.mailbox.event(event))
+    }
+
+    /// Whether every worker is at work.
+    pub fn are_alive(&self) -> bool {
+        self.workers
+            .iter()
+            .all(|worker| !worker.thread.is_finished())
+    }
+
+    /// Waits until all workers have ended.
+    pub fn join(self) -> io::Result<()> {
+        for worker in self.workers {
+            worker
+                .thread
+                .join()
+                .map_err(|_| io::Error::other("a worker panicked"))??;
+        }
+        Ok(())
+    }
+
+    fn order_all(&self, order: impl Fn() -> Order) {
+        for worker in &self.workers {
+            worker.mailbox.order(order());
+        }
+    }
+}

@@ -3,11 +3,15 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use patchbay_core::door::{Destination, Flow, FlowId, ListenerId, Packet, SendId, SendTo, Transport};
+use patchbay_core::door::{
+    Destination, Flow, FlowId, ListenerId, Packet, SendId, SendTo, Transport,
+};
 
 use crate::metrics::{LimitLabel, WorkerMetrics};
 use crate::resolve::OutgoingListeners;
-use crate::transport::{ConnectionKey, ConnectionTasks, Outgoing, Reservation, Sender, UdpSend, UdpSenders, Unsent};
+use crate::transport::{
+    ConnectionKey, ConnectionTasks, Outgoing, Reservation, Sender, UdpSend, UdpSenders, Unsent,
+};
 
 /// The sending side of a worker.
 pub(super) struct Sending {
@@ -20,11 +24,22 @@ pub(super) struct Sending {
 impl Sending {
     /// Sends a packet; `false` when it has failed already. A failure that shows later comes through the mailbox.
     #[must_use]
-    pub(super) fn send(&mut self, id: SendId, to: SendTo, packet: Packet, listeners: &OutgoingListeners, metrics: &WorkerMetrics) -> bool {
+    pub(super) fn send(
+        &mut self,
+        id: SendId,
+        to: SendTo,
+        packet: Packet,
+        listeners: &OutgoingListeners,
+        metrics: &WorkerMetrics,
+    ) -> bool {
         let (transport, bytes) = (transport_of(&to), packet.len() as u64);
         let sent = match to {
-            SendTo::Flow { flow, fallback } => self.send_on_flow(id, &flow, fallback, packet, listeners, metrics),
-            SendTo::Destination(destination) => self.send_to(id, &destination, packet, listeners, metrics),
+            SendTo::Flow { flow, fallback } => {
+                self.send_on_flow(id, &flow, fallback, packet, listeners, metrics)
+            }
+            SendTo::Destination(destination) => {
+                self.send_to(id, &destination, packet, listeners, metrics)
+            }
         };
         if sent {
             metrics.messages_sent.increment(transport);
@@ -46,20 +61,55 @@ impl Sending {
     ) -> bool {
         let Some(connection) = flow.connection else {
             // RFC 3581 §4: a response leaves from the address and port that received the request.
-            return self.push_udp(flow.listener, UdpSend { id, remote: flow.remote, local: Some(flow.local.ip()), packet }, metrics);
+            return self.push_udp(
+                flow.listener,
+                UdpSend {
+                    id,
+                    remote: flow.remote,
+                    local: Some(flow.local.ip()),
+                    packet,
+                },
+                metrics,
+            );
         };
         match self.send_on_connection(id, connection, packet, metrics) {
             Ok(sent) => sent,
             // RFC 3261 §18.2.2: when the connection of the request is gone, the response goes to where its Via says.
-            Err(packet) => fallback.is_some_and(|destination| self.send_to(id, &destination, packet, listeners, metrics)),
+            Err(packet) => fallback.is_some_and(|destination| {
+                self.send_to(id, &destination, packet, listeners, metrics)
+            }),
         }
     }
 
-    fn send_to(&mut self, id: SendId, destination: &Destination, packet: Packet, listeners: &OutgoingListeners, metrics: &WorkerMetrics) -> bool {
-        let Some(listener) = listeners.fitting(destination.transport, destination.address, destination.listener) else { return false };
+    fn send_to(
+        &mut self,
+        id: SendId,
+        destination: &Destination,
+        packet: Packet,
+        listeners: &OutgoingListeners,
+        metrics: &WorkerMetrics,
+    ) -> bool {
+        let Some(listener) = listeners.fitting(
+            destination.transport,
+            destination.address,
+            destination.listener,
+        ) else {
+            return false;
+        };
         match destination.transport {
-            Transport::Udp => self.push_udp(listener, UdpSend { id, remote: destination.address, local: destination.local, packet }, metrics),
-            Transport::Tcp => self.send_over_stream(id, destination, listener, packet, listeners, metrics),
+            Transport::Udp => self.push_udp(
+                listener,
+                UdpSend {
+                    id,
+                    remote: destination.address,
+                    local: destination.local,
+                    packet,
+                },
+                metrics,
+            ),
+            Transport::Tcp => {
+                self.send_over_stream(id, destination, listener, packet, listeners, metrics)
+            }
             // Listeners of these transports are refused at the start, so that `fitting` finds none.
             Transport::Tls | Transport::Ws | Transport::Wss => false,
         }
@@ -74,8 +124,20 @@ impl Sending {
     }
 
     /// Whether the queue took the packet, or the packet when the connection is gone.
-    fn send_on_connection(&self, id: SendId, connection: FlowId, packet: Packet, metrics: &WorkerMetrics) -> Result<bool, Packet> {
-        let outgoing = Outgoing { packet, sender: Some(Sender { worker: self.tasks.worker, id }) };
+    fn send_on_connection(
+        &self,
+        id: SendId,
+        connection: FlowId,
+        packet: Packet,
+        metrics: &WorkerMetrics,
+    ) -> Result<bool, Packet> {
+        let outgoing = Outgoing {
+            packet,
+            sender: Some(Sender {
+                worker: self.tasks.worker,
+                id,
+            }),
+        };
         match self.tasks.connections.send(connection, outgoing) {
             Ok(()) => Ok(true),
             Err((Unsent::Full, _)) => {
@@ -96,11 +158,17 @@ impl Sending {
         listeners: &OutgoingListeners,
         metrics: &WorkerMetrics,
     ) -> bool {
-        let key = ConnectionKey { transport: destination.transport, remote: destination.address, listener };
+        let key = ConnectionKey {
+            transport: destination.transport,
+            remote: destination.address,
+            listener,
+        };
         let connection = match self.tasks.connections.reserve(self.tasks.worker, key) {
             Reservation::Existing(connection) => connection,
             Reservation::New(connection, receiver) => {
-                let local: Option<IpAddr> = destination.local.or_else(|| listeners.bind_address(listener));
+                let local: Option<IpAddr> = destination
+                    .local
+                    .or_else(|| listeners.bind_address(listener));
                 Arc::clone(&self.tasks).open(connection, key, local, receiver);
                 connection
             }
@@ -110,7 +178,8 @@ impl Sending {
             }
         };
         // A connection that ended in this very moment fails the send; the next one opens another.
-        self.send_on_connection(id, connection, packet, metrics).unwrap_or(false)
+        self.send_on_connection(id, connection, packet, metrics)
+            .unwrap_or(false)
     }
 }
 

@@ -1,0 +1,200 @@
+//! The loop of a worker: takes what has happened, in turns, until it is told to stop.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use patchbay_core::door::Input;
+use patchbay_core::time::Instant;
+use patchbay_policy::Event;
+use tokio::sync::mpsc;
+use tokio::time::Sleep;
+
+use super::driver::Driver;
+use super::setup;
+use super::{Mail, Mailbox, Order, Status};
+use crate::transport::{Arrival, UdpReceivers};
+
+/// Turns before the runtime may look for new events of the system.
+const TURNS: usize = 8;
+/// Messages taken from connections in one turn.
+const ARRIVALS_PER_TURN: usize = 64;
+/// A socket whose device is full is tried again after this time.
+const RETRY: Duration = Duration::from_millis(1);
+
+/// A worker at work. It is a future that ends when the worker is told to stop.
+pub(super) struct EventLoop {
+    pub(super) driver: Driver,
+    pub(super) receivers: UdpReceivers,
+    pub(super) arrivals: mpsc::Receiver<Arrival>,
+    pub(super) mailbox: Mailbox,
+    pub(super) mail: Mail,
+    /// Events for `event-route` that wait for their turn.
+    pub(super) events: VecDeque<Event>,
+    pub(super) status: std::sync::Arc<Status>,
+    pub(super) sleep: Pin<Box<Sleep>>,
+    /// What `sleep` waits for.
+    pub(super) sleeps_until: Option<Instant>,
+}
+
+impl EventLoop {
+    /// One visit of the runtime.
+    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        for _ in 0..TURNS {
+            self.driver.now = self.driver.services.clock.now();
+            let mut progress = self.take_mail(context);
+            if self.mail.stop {
+                return Poll::Ready(());
+            }
+            progress |= self.take_datagrams(context);
+            progress |= self.take_arrivals(context);
+            progress |= self.driver.poll_waiting(context);
+            progress |= self.take_timers(context);
+            self.start_events();
+            self.driver.flush_hand_over();
+            let retry = self.flush(context);
+            if !progress && self.is_asleep(retry, context) {
+                self.report();
+                return Poll::Pending;
+            }
+        }
+        self.report();
+        // There is more to do: the runtime looks at the sockets and comes back.
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn take_datagrams(&mut self, context: &mut Context<'_>) -> bool {
+        let driver = &mut self.driver;
+        let waker = context.waker().clone();
+        let received = self.receivers.poll_receive(context, |flow, bytes| {
+            driver.arrived(flow, bytes, &mut Context::from_waker(&waker));
+        });
+        received > 0
+    }
+
+    fn take_arrivals(&mut self, context: &mut Context<'_>) -> bool {
+        for taken in 0..ARRIVALS_PER_TURN {
+            let Poll::Ready(Some(arrival)) = self.arrivals.poll_recv(context) else {
+                return taken > 0;
+            };
+            self.driver.arrived(&arrival.flow, &arrival.bytes, context);
+        }
+        true
+    }
+
+    fn take_mail(&mut self, context: &mut Context<'_>) -> bool {
+        self.mailbox.take(&mut self.mail, context.waker());
+        if self.mail.is_empty() {
+            return false;
+        }
+        while let Some(order) = self.mail.orders.pop_front() {
+            self.obey(order, context);
+        }
+        while let Some(answer) = self.mail.answers.pop_front() {
+            self.driver.answered(answer, context);
+        }
+        while let Some(message) = self.mail.messages.pop_front() {
+            self.driver.received(&message.flow, &message.bytes, context);
+        }
+        self.events.append(&mut self.mail.events);
+        true
+    }
+
+    fn obey(&mut self, order: Order, context: &mut Context<'_>) {
+        match order {
+            Order::Drain => self.driver.input(Input::Drain, context),
+            Order::Stop => self.mail.stop = true,
+            Order::Reload => setup::reload(&mut self.driver),
+            Order::Originate { request, answer } => {
+                self.driver.originate(*request, answer, context)
+            }
+        }
+    }
+
+    /// Timers of the core and of policies that have ended.
+    fn take_timers(&mut self, context: &mut Context<'_>) -> bool {
+        let now = self.driver.now.instant;
+        let mut progress = false;
+        if self
+            .driver
+            .core
+            .poll_timeout()
+            .is_some_and(|deadline| deadline <= now)
+        {
+            self.driver.timeout(context);
+            progress = true;
+        }
+        let mut timers = self.driver.services.timers();
+        while let Some(name) = timers.take_due(now) {
+            self.events.push_back(Event::Timer(name));
+            progress = true;
+        }
+        progress
+    }
+
+    fn start_events(&mut self) {
+        while self.driver.hooks.takes_event() {
+            let Some(event) = self.events.pop_front() else {
+                return;
+            };
+            self.driver.run_event(event);
+        }
+    }
+
+    /// Sends the datagrams of this turn; whether they have to be tried again soon.
+    fn flush(&mut self, context: &mut Context<'_>) -> bool {
+        let mut failed = Vec::new();
+        let retry = self.driver.sending.udp.poll_flush(context, |id, error| {
+            tracing::debug!(%error, "sending failed");
+            failed.push(id);
+        });
+        for id in failed {
+            self.driver.udp_failed(id, context);
+        }
+        retry
+    }
+
+    /// Whether there is nothing to do until something wakes the task.
+    fn is_asleep(&mut self, retry: bool, context: &mut Context<'_>) -> bool {
+        let Some(deadline) = self.deadline(retry) else {
+            return true;
+        };
+        if self.sleeps_until != Some(deadline) {
+            self.sleeps_until = Some(deadline);
+            self.sleep
+                .as_mut()
+                .reset(self.driver.services.clock.runtime_instant(deadline));
+        }
+        let ended = self.sleep.as_mut().poll_unpin(context).is_ready();
+        if ended {
+            self.sleeps_until = None;
+        }
+        !ended
+    }
+
+    fn deadline(&self, retry: bool) -> Option<Instant> {
+        let timers = self.driver.services.timers().next();
+        let retry = retry.then_some(self.driver.now.instant + RETRY);
+        [self.driver.core.poll_timeout(), timers, retry]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn report(&self) {
+        let (transactions, hooks) = (
+            self.driver.core.transactions() as u64,
+            self.driver.hooks.count() as u64,
+        );
+        self.status
+            .transactions
+            .store(transactions, Ordering::Relaxed);
+        self.status.hooks.store(hooks, Ordering::Relaxed);
+        self.driver.metrics().transactions.set(transactions);
+        self.driver.metrics().hooks.set(hooks);
+    }
+}

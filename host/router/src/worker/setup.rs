@@ -1,0 +1,180 @@
+//! Starting a worker, and taking over a new configuration.
+
+use std::collections::{HashMap, VecDeque};
+use std::future::poll_fn;
+use std::io;
+use std::sync::Arc;
+
+use futures_util::stream::FuturesUnordered;
+use patchbay_core::affinity::Affinity;
+use patchbay_core::core::Core;
+use patchbay_core::door::CoreConfig;
+use patchbay_core::local::LocalNames;
+use patchbay_message::Limits;
+use patchbay_policy::Engine;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+use super::driver::{Driver, Messages};
+use super::event_loop::EventLoop;
+use super::hook_runs::HookRuns;
+use super::sending::Sending;
+use super::{Clock, Mail, Mailbox, Status};
+use crate::config::{self, Config};
+use crate::hooks::{HookHost, Services};
+use crate::metrics::MethodLabel;
+use crate::resolve::Resolver;
+use crate::server::Shared;
+use crate::transport::{BoundListener, ConnectionTasks, Connections, ListenerSocket, split_udp};
+
+/// RFC 5393 §5.3.3: the recommended value.
+const MAX_BREADTH: u32 = 60;
+/// Long enough for a peer to find another router, short enough to come back soon.
+const RETRY_AFTER_SECS: u32 = 10;
+/// Messages that connections have read and the worker has not taken.
+const MAX_ARRIVALS: usize = 1024;
+
+/// What a worker begins with.
+pub(super) struct Setup {
+    pub(super) worker: u16,
+    pub(super) shared: Arc<Shared>,
+    pub(super) engine: Engine<HookHost>,
+    pub(super) listeners: Vec<BoundListener>,
+    pub(super) mailboxes: Vec<Mailbox>,
+    pub(super) connections: Arc<Connections>,
+    pub(super) clock: Clock,
+    pub(super) status: Arc<Status>,
+}
+
+/// Runs a worker on this thread until it is told to stop.
+pub(super) fn run(setup: Setup) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let mut event_loop = event_loop(setup)?;
+        poll_fn(|context| event_loop.poll(context)).await;
+        Ok(())
+    })
+}
+
+fn event_loop(setup: Setup) -> io::Result<EventLoop> {
+    let config = setup.shared.config.load_full();
+    let core_config = core_config(&setup.shared, &config, setup.worker);
+    let limits = message_limits(&config);
+    let (arrivals_sender, arrivals) = mpsc::channel(MAX_ARRIVALS);
+    let tasks = Arc::new(ConnectionTasks {
+        worker: setup.worker,
+        connections: Arc::clone(&setup.connections),
+        arrivals: arrivals_sender,
+        limits,
+        metrics: Arc::clone(&setup.shared.metrics),
+    });
+    let mut datagrams = Vec::new();
+    for listener in setup.listeners {
+        match listener.socket {
+            ListenerSocket::Udp(socket) => datagrams.push((listener.id, socket)),
+            ListenerSocket::Stream(socket) => {
+                let socket = TcpListener::from_std(socket)?;
+                tokio::spawn(Arc::clone(&tasks).accept(socket, listener.id, listener.transport));
+            }
+        }
+    }
+    let (receivers, senders) = split_udp(datagrams)?;
+    let Some(mailbox) = setup.mailboxes.get(usize::from(setup.worker)).cloned() else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    let names = LocalNames::new(&core_config);
+    let services = Services::new(
+        Arc::clone(&setup.shared),
+        setup.worker,
+        setup.connections,
+        names,
+        setup.clock,
+    );
+    let workers = u16::try_from(setup.mailboxes.len()).unwrap_or(u16::MAX);
+    let driver = Driver {
+        affinity: Affinity::new(&core_config, workers),
+        core: Core::new(core_config, rand::random()),
+        services: Arc::new(services),
+        hooks: HookRuns::new(setup.engine, setup.worker),
+        sending: Sending {
+            udp: senders,
+            tasks,
+        },
+        resolver: Resolver::new(setup.shared.listeners.clone()),
+        limits,
+        hand_over: setup.mailboxes.iter().map(|_| Vec::new()).collect(),
+        mailboxes: setup.mailboxes,
+        resolving: FuturesUnordered::new(),
+        originated: HashMap::new(),
+        next_originate: 0,
+        messages: Messages::new(),
+        method: MethodLabel::Other,
+        now: setup.clock.now(),
+    };
+    Ok(EventLoop {
+        driver,
+        receivers,
+        arrivals,
+        mailbox,
+        mail: Mail::default(),
+        events: VecDeque::new(),
+        status: setup.status,
+        sleep: Box::pin(tokio::time::sleep(std::time::Duration::ZERO)),
+        sleeps_until: None,
+    })
+}
+
+/// Takes over the configuration in `Shared`. The listeners stay as they are.
+pub(super) fn reload(driver: &mut Driver) {
+    let shared = Arc::clone(&driver.services.shared);
+    let config = shared.config.load_full();
+    let core_config = core_config(&shared, &config, driver.services.worker);
+    driver.limits = message_limits(&config);
+    driver
+        .services
+        .connections
+        .set_max(config.limits.max_connections);
+    driver.services.set_names(LocalNames::new(&core_config));
+    driver.core.set_config(core_config);
+}
+
+fn message_limits(config: &Config) -> Limits {
+    Limits {
+        max_message_bytes: config.limits.max_message_bytes,
+        ..Limits::default()
+    }
+}
+
+/// The configuration as a core sees it.
+fn core_config(shared: &Shared, config: &Config, worker: u16) -> CoreConfig {
+    CoreConfig {
+        node: config.node.name.clone(),
+        worker,
+        domains: config
+            .node
+            .domains
+            .iter()
+            .map(|domain| domain.to_ascii_lowercase())
+            .collect(),
+        listeners: shared.listeners.clone(),
+        token_key: shared.secrets.token_key,
+        registration_required: config.auth.registration == config::Registration::Required,
+        realm: config.auth.realm.clone(),
+        pin_dialog: config.policy.pin == config::Pin::Dialog,
+        t1: config.timers.t1,
+        t2: config.timers.t2,
+        t4: config.timers.t4,
+        timer_c: config.timers.timer_c,
+        // Calls spread evenly, so that each worker has its part of the limit.
+        max_transactions: config
+            .limits
+            .max_transactions
+            .div_ceil(config.node.workers.max(1)),
+        max_branches: config.limits.max_branches,
+        max_failure_rounds: config.limits.max_failure_rounds,
+        max_breadth: MAX_BREADTH,
+        retry_after_secs: RETRY_AFTER_SECS,
+    }
+}
