@@ -100,7 +100,7 @@ impl UdpReceivers {
     pub(crate) fn poll_receive(
         &mut self,
         context: &mut Context<'_>,
-        mut deliver: impl FnMut(&Flow, &[u8]),
+        mut deliver: impl FnMut(&Flow, &[u8], &mut Context<'_>),
     ) -> usize {
         let mut delivered = 0;
         for receiver in &self.sockets {
@@ -111,10 +111,10 @@ impl UdpReceivers {
                 }
                 delivered += count;
                 for datagram in self.batch.datagrams() {
-                    deliver(
-                        &receiver.flow(datagram.remote, datagram.local),
-                        datagram.bytes,
-                    );
+                    {
+                        let flow = receiver.flow(datagram.remote, datagram.local);
+                        deliver(&flow, datagram.bytes, context)
+                    };
                 }
             }
         }
@@ -270,7 +270,8 @@ mod tests {
     async fn receive(receivers: &mut UdpReceivers, wanted: usize) -> Vec<(Flow, Vec<u8>)> {
         let mut all = Vec::new();
         let collect = poll_fn(|context| {
-            while receivers.poll_receive(context, |flow, bytes| all.push((*flow, bytes.to_vec())))
+            while receivers
+                .poll_receive(context, |flow, bytes, _| all.push((*flow, bytes.to_vec())))
                 > 0
             {}
             if all.len() >= wanted {

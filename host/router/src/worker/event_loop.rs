@@ -55,7 +55,8 @@ impl EventLoop {
             progress |= self.take_timers(context);
             self.start_events();
             self.driver.flush_hand_over();
-            let retry = self.flush(context);
+            let (retry, failed) = self.flush(context);
+            progress |= failed;
             if !progress && self.is_asleep(retry, context) {
                 self.report();
                 return Poll::Pending;
@@ -69,10 +70,11 @@ impl EventLoop {
 
     fn take_datagrams(&mut self, context: &mut Context<'_>) -> bool {
         let driver = &mut self.driver;
-        let waker = context.waker().clone();
-        let received = self.receivers.poll_receive(context, |flow, bytes| {
-            driver.arrived(flow, bytes, &mut Context::from_waker(&waker));
-        });
+        let received = self
+            .receivers
+            .poll_receive(context, |flow, bytes, context| {
+                driver.arrived(flow, bytes, context)
+            });
         received > 0
     }
 
@@ -145,17 +147,18 @@ impl EventLoop {
         }
     }
 
-    /// Sends the datagrams of this turn; whether they have to be tried again soon.
-    fn flush(&mut self, context: &mut Context<'_>) -> bool {
+    /// Sends the datagrams of this turn; whether they have to be tried again soon, and whether any failed.
+    fn flush(&mut self, context: &mut Context<'_>) -> (bool, bool) {
         let mut failed = Vec::new();
         let retry = self.driver.sending.udp.poll_flush(context, |id, error| {
             tracing::debug!(%error, "sending failed");
             failed.push(id);
         });
+        let any_failed = !failed.is_empty();
         for id in failed {
             self.driver.udp_failed(id, context);
         }
-        retry
+        (retry, any_failed)
     }
 
     /// Whether there is nothing to do until something wakes the task.
