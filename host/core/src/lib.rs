@@ -7,4 +7,5 @@ pub mod auth;
 pub mod door;
 pub mod registrar;
 pub mod time;
+pub mod timer;
 pub mod transaction;
