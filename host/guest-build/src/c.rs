@@ -15,6 +15,20 @@ use crate::{BuildError, cache, command, component, folder};
 /// The compiler's version in the Python package index.
 const ZIGLANG: &str = "0.16.0";
 
+/// A library without a main function for WebAssembly, small, with a stack of 64 KiB as for Rust. Of the C library only what does
+/// not need WASI may be used; anything else is refused when the component is made.
+const FLAGS: [&str; 9] = [
+    "cc",
+    "-target",
+    "wasm32-wasi",
+    "-mexec-model=reactor",
+    "-O2",
+    "-s",
+    "-Wall",
+    "-Wextra",
+    "-Wl,-z,stack-size=65536",
+];
+
 /// What `policy.toml` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Manifest {
@@ -82,9 +96,9 @@ fn strings(table: &toml::Table, key: &str) -> Result<Vec<String>, String> {
 pub(crate) fn compile(
     policy: &Path,
     name: &str,
-    manifest: &Manifest,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Vec<u8>, BuildError> {
+    let manifest = Manifest::read(policy)?;
     let compiler = Compiler::find(progress)?;
     let work = folder::workspace(policy)
         .join("target")
@@ -95,37 +109,22 @@ pub(crate) fn compile(
     let glue = write_bindings(&work, &manifest.hooks)?;
     progress(&format!("compiling {}", policy.display()));
     let module = work.join("policy.wasm");
-    let mut zig = compiler.command();
-    zig.args([
-        "cc",
-        "-target",
-        "wasm32-wasi",
-        "-mexec-model=reactor",
-        "-O2",
-        "-s",
-        "-Wall",
-        "-Wextra",
-        "-Wl,-z,stack-size=65536",
-    ]);
-    zig.arg("-I")
-        .arg(&work)
-        .arg("-o")
-        .arg(&module)
-        .args(manifest.sources.iter().map(|source| policy.join(source)))
+    let mut zig = compiler.command()?;
+    zig.args(FLAGS).arg("-I").arg(&work).arg("-o").arg(&module);
+    zig.args(manifest.sources.iter().map(|source| policy.join(source)))
         .args(glue);
     command::run(&mut zig)?;
     fs::read(&module).map_err(|error| BuildError::io("read", &module, error))
 }
 
-/// Writes `policy.h` and its C file, and returns what has to be compiled besides the policy.
+/// Writes `policy.h` and the glue behind it, and returns what has to be linked with the policy.
 fn write_bindings(work: &Path, hooks: &[String]) -> Result<Vec<PathBuf>, BuildError> {
     let (mut resolve, world) = component::world(hooks)?;
-    let options = wit_bindgen_c::Opts {
-        no_object_file: true,
-        ..wit_bindgen_c::Opts::default()
-    };
     let mut files = Files::default();
-    let generated = options.build().generate(&mut resolve, world, &mut files);
+    let generated =
+        wit_bindgen_c::Opts::default()
+            .build()
+            .generate(&mut resolve, world, &mut files);
     generated.map_err(|error| BuildError::Component {
         problem: format!("{error:#}"),
     })?;
@@ -133,7 +132,7 @@ fn write_bindings(work: &Path, hooks: &[String]) -> Result<Vec<PathBuf>, BuildEr
     for (name, bytes) in files.iter() {
         let path = work.join(name);
         fs::write(&path, bytes).map_err(|error| BuildError::io("write", &path, error))?;
-        if name.ends_with(".c") {
+        if !name.ends_with(".h") {
             sources.push(path);
         }
     }
@@ -166,10 +165,12 @@ impl Compiler {
         })
     }
 
-    fn command(&self) -> Command {
+    fn command(&self) -> Result<Command, BuildError> {
         let mut command = Command::new(&self.program);
-        command.args(&self.arguments);
         command
+            .args(&self.arguments)
+            .env("ZIG_GLOBAL_CACHE_DIR", cache::folder()?.join("zig"));
+        Ok(command)
     }
 }
 
@@ -238,9 +239,8 @@ mod tests {
     #[test]
     fn the_bindings_declare_the_hooks_of_the_manifest() {
         let work = tempfile::tempdir().unwrap();
-        let sources = write_bindings(work.path(), &["request-route".to_owned()]).unwrap();
+        write_bindings(work.path(), &["request-route".to_owned()]).unwrap();
         let header = fs::read_to_string(work.path().join("policy.h")).unwrap();
-        assert_eq!(sources, [work.path().join("policy.c")]);
         assert!(
             header.contains("request_route") && !header.contains("failure_route_failure_route"),
             "{header}"

@@ -1,6 +1,6 @@
 //! From a core module to a component of `patchbay:policy@0.1.0`.
 
-use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_component::ComponentEncoder;
 use wit_parser::{Resolve, SourceMap, WorldId};
 
 use crate::BuildError;
@@ -18,23 +18,14 @@ const WIT: [(&str, &str); 6] = [
     ("world.wit", include_str!("../../../wit/world.wit")),
 ];
 
-/// The SDK's modules carry the description of their world.
-pub(crate) fn from_rust(module: &[u8]) -> Result<Vec<u8>, BuildError> {
+/// The bindings of all languages put the description of the module's world into it.
+pub(crate) fn encode(module: &[u8]) -> Result<Vec<u8>, BuildError> {
     let mut encoder = ComponentEncoder::default();
-    encoder
+    let encoder = encoder
         .validate(true)
         .module(module)
         .map_err(|error| problem(&error))?;
     encoder.encode().map_err(|error| problem(&error))
-}
-
-/// Other modules get the description of the world that exports these hooks.
-pub(crate) fn from_c(module: &[u8], hooks: &[String]) -> Result<Vec<u8>, BuildError> {
-    let (resolve, world) = world(hooks)?;
-    let mut module = module.to_vec();
-    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
-        .map_err(|error| problem(&error))?;
-    from_rust(&module)
 }
 
 /// The world with everything the host provides and these hooks.

@@ -53,17 +53,14 @@ pub fn build_policy(
         .canonicalize()
         .map_err(|error| BuildError::io("read", folder, error))?;
     let name = folder::policy_name(&folder)?;
-    let component = if folder.join("Cargo.toml").is_file() {
-        component::from_rust(&rust::compile(&folder, progress)?)?
+    let module = if folder.join("Cargo.toml").is_file() {
+        rust::compile(&folder, progress)?
     } else if folder.join("policy.toml").is_file() {
-        let manifest = c::Manifest::read(&folder)?;
-        component::from_c(
-            &c::compile(&folder, &name, &manifest, progress)?,
-            &manifest.hooks,
-        )?
+        c::compile(&folder, &name, progress)?
     } else {
         return Err(BuildError::NotAPolicy { folder });
     };
+    let component = component::encode(&module)?;
     let path = output.join(format!("{name}.wasm"));
     write_atomically(&path, &component)?;
     progress(&format!(
