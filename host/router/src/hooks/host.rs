@@ -19,6 +19,7 @@ use super::lookups::{address_of_record, host_error, is_registered_source, target
 use super::services::Services;
 use super::timers::TimerRefusal;
 use crate::config;
+use crate::worker::unpredictable;
 
 /// Where the lines of policies go in the log's filter.
 const LOG_TARGET: &str = "patchbay::policy";
@@ -358,7 +359,7 @@ impl Host for HookHost {
     fn random_u64(&mut self) -> u64 {
         self.services
             .as_ref()
-            .map_or_else(rand::random, |services| services.random_u64())
+            .map_or_else(unpredictable, |services| services.random_u64())
     }
 
     fn add_counter(&mut self, name: &str, value: u64) -> Result<(), HostError> {

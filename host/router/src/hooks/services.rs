@@ -7,15 +7,15 @@ use arc_swap::ArcSwap;
 use patchbay_core::local::LocalNames;
 use patchbay_core::time::Now;
 use patchbay_message::Uri;
+use rand::RngCore;
 use rand::rngs::StdRng;
-use rand::{RngCore, SeedableRng};
 
 use super::log_budget::{Line, LogBudget};
 use super::timers::PolicyTimers;
 use crate::config::Config;
 use crate::server::Shared;
 use crate::transport::Connections;
-use crate::worker::Clock;
+use crate::worker::{Clock, generator};
 
 /// What the hooks of one worker share. The locks in it are taken by that worker's thread only, so that nobody ever waits.
 pub(crate) struct Services {
@@ -50,7 +50,7 @@ impl Services {
             names: ArcSwap::from_pointee(names),
             clock,
             log_budget: LogBudget::default(),
-            random: Mutex::new(StdRng::from_os_rng()),
+            random: Mutex::new(generator()),
             timers: Mutex::default(),
         }
     }

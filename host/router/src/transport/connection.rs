@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::connections::{ConnectionKey, Connections, Outgoing, Sender};
 use crate::metrics::{DropLabel, LimitLabel, Metrics, WorkerMetrics};
+use crate::worker::unpredictable;
 
 /// A connection without any traffic is closed after this time. Keep-alives (RFC 5626 §3.5.1) are traffic, and clients that want to be
 /// reached send them every two minutes at most.
@@ -270,7 +271,7 @@ impl ConnectionTasks {
         if !request.is_request() || request.method() == Method::Ack {
             return None;
         }
-        let tag = format!("{:016x}", rand::random::<u64>());
+        let tag = format!("{:016x}", unpredictable::<u64>());
         let head = ResponseHead {
             status: error.status(),
             reason: "",
@@ -429,5 +430,247 @@ impl<W: AsyncWrite + Unpin> Writing<'_, W> {
             .extend(requests.filter_map(|outgoing| outgoing.sender));
         let surplus = self.recent.len().saturating_sub(MAX_RECENT);
         self.recent.drain(..surplus);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use patchbay_core::door::SendId;
+    use tokio::net::TcpStream;
+
+    use super::*;
+    use crate::transport::Reservation;
+    use crate::worker::{Answer, Mail, Mailbox};
+
+    const REQUEST: &str = "OPTIONS sip:a@b SIP/2.0\r\nContent-Length: 4\r\n\r\nbody";
+    const SOON: Duration = Duration::from_secs(5);
+
+    struct Bench {
+        tasks: Arc<ConnectionTasks>,
+        arrivals: mpsc::Receiver<Arrival>,
+        address: SocketAddr,
+        mailbox: Mailbox,
+    }
+
+    async fn bench(max: usize) -> Bench {
+        let (mailbox, (sender, arrivals)) = (Mailbox::new(), mpsc::channel(10));
+        let tasks = Arc::new(ConnectionTasks {
+            worker: 0,
+            connections: Arc::new(Connections::new(std::slice::from_ref(&mailbox), max)),
+            arrivals: sender,
+            limits: Limits::default(),
+            metrics: Arc::new(Metrics::new(1)),
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(Arc::clone(&tasks).accept(listener, ListenerId(0), Transport::Tcp));
+        Bench {
+            tasks,
+            arrivals,
+            address,
+            mailbox,
+        }
+    }
+
+    impl Bench {
+        async fn arrival(&mut self) -> Arrival {
+            timeout(SOON, self.arrivals.recv()).await.unwrap().unwrap()
+        }
+
+        fn send(&self, flow: FlowId, id: u64, text: &str) {
+            let outgoing = Outgoing {
+                packet: Arc::new(text.as_bytes().to_vec()),
+                sender: Some(Sender {
+                    worker: 0,
+                    id: SendId(id),
+                }),
+            };
+            self.tasks.connections.send(flow, outgoing).unwrap();
+        }
+
+        fn open(&self, remote: SocketAddr) -> FlowId {
+            let key = ConnectionKey {
+                transport: Transport::Tcp,
+                remote,
+                listener: ListenerId(0),
+            };
+            match self.tasks.connections.reserve(0, key) {
+                Reservation::New(flow, receiver) => {
+                    Arc::clone(&self.tasks).open(flow, key, None, receiver);
+                    flow
+                }
+                Reservation::Existing(flow) => flow,
+                Reservation::Full => panic!("full"),
+            }
+        }
+
+        /// The ids that failed, once there are as many.
+        async fn failed(&self, count: usize) -> Vec<SendId> {
+            let mut failed = Vec::new();
+            let collect = async {
+                while failed.len() < count {
+                    let mut mail = Mail::default();
+                    std::future::poll_fn(|context| {
+                        self.mailbox.take(&mut mail, context.waker());
+                        if mail.is_empty() {
+                            std::task::Poll::Pending
+                        } else {
+                            std::task::Poll::Ready(())
+                        }
+                    })
+                    .await;
+                    failed.extend(mail.answers.drain(..).filter_map(|answer| match answer {
+                        Answer::SendFailed(id) => Some(id),
+                        Answer::BindingsUpdated { .. } => None,
+                    }));
+                }
+            };
+            timeout(SOON, collect).await.unwrap();
+            failed
+        }
+    }
+
+    async fn read_text(stream: &mut TcpStream, length: usize) -> String {
+        let mut bytes = vec![0; length];
+        timeout(SOON, stream.read_exact(&mut bytes))
+            .await
+            .unwrap()
+            .unwrap();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[tokio::test]
+    async fn messages_are_cut_wherever_the_segments_end() {
+        let mut bench = bench(10).await;
+        let mut client = TcpStream::connect(bench.address).await.unwrap();
+        client.set_nodelay(true).unwrap();
+        let stream = [REQUEST, REQUEST].concat();
+        for piece in stream.as_bytes().chunks(7) {
+            client.write_all(piece).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..2 {
+            let arrival = bench.arrival().await;
+            assert_eq!(arrival.bytes, REQUEST.as_bytes());
+            assert_eq!(
+                (arrival.flow.remote, arrival.flow.local),
+                (client.local_addr().unwrap(), bench.address)
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_packet_goes_back_over_the_flow_of_the_message() {
+        let mut bench = bench(10).await;
+        let mut client = TcpStream::connect(bench.address).await.unwrap();
+        client.write_all(REQUEST.as_bytes()).await.unwrap();
+        let flow = bench.arrival().await.flow.connection.unwrap();
+        bench.send(flow, 1, "one");
+        bench.send(flow, 2, "two");
+        assert_eq!(read_text(&mut client, 6).await, "onetwo");
+    }
+
+    #[tokio::test]
+    async fn a_double_crlf_is_answered_with_one() {
+        let bench = bench(10).await;
+        let mut client = TcpStream::connect(bench.address).await.unwrap();
+        client.write_all(b"\r\n\r\n").await.unwrap();
+        assert_eq!(read_text(&mut client, 2).await, "\r\n");
+    }
+
+    #[tokio::test]
+    async fn a_request_without_content_length_is_refused_and_the_connection_closed() {
+        let bench = bench(10).await;
+        let mut client = TcpStream::connect(bench.address).await.unwrap();
+        let request = "OPTIONS sip:a@b SIP/2.0\r\nVia: SIP/2.0/TCP c;branch=z9hG4bK1\r\nFrom: <sip:c@d>;tag=1\r\nTo: <sip:a@b>\r\nCall-ID: x\r\nCSeq: 1 OPTIONS\r\n\r\n";
+        client.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        timeout(SOON, client.read_to_string(&mut answer))
+            .await
+            .unwrap()
+            .unwrap();
+        assert!(answer.starts_with("SIP/2.0 400 "), "{answer}");
+        assert!(answer.contains("branch=z9hG4bK1"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn a_connection_beyond_the_limit_is_closed() {
+        let mut bench = bench(1).await;
+        let mut first = TcpStream::connect(bench.address).await.unwrap();
+        first.write_all(REQUEST.as_bytes()).await.unwrap();
+        bench.arrival().await;
+        let mut second = TcpStream::connect(bench.address).await.unwrap();
+        assert_eq!(
+            timeout(SOON, second.read(&mut [0; 8]))
+                .await
+                .unwrap()
+                .unwrap_or(0),
+            0
+        );
+        assert_eq!(
+            bench.tasks.metrics.workers[0]
+                .limits
+                .value(LimitLabel::Connections),
+            1
+        );
+    }
+
+    #[tokio::test]
+    async fn one_outgoing_connection_serves_a_destination_both_ways() {
+        let mut bench = bench(10).await;
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let flow = bench.open(server.local_addr().unwrap());
+        bench.send(flow, 1, "one");
+        assert_eq!(bench.open(server.local_addr().unwrap()), flow);
+        bench.send(flow, 2, "two");
+        let (mut accepted, _) = timeout(SOON, server.accept()).await.unwrap().unwrap();
+        assert_eq!(read_text(&mut accepted, 6).await, "onetwo");
+        accepted.write_all(REQUEST.as_bytes()).await.unwrap();
+        assert_eq!(bench.arrival().await.flow.connection, Some(flow));
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_a_connection_that_fails_has_failed() {
+        let bench = bench(10).await;
+        let nobody = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let flow = bench.open(nobody);
+        bench.send(flow, 1, "one");
+        bench.send(flow, 2, "two");
+        assert_eq!(bench.failed(2).await, [SendId(1), SendId(2)]);
+        assert!(!bench.tasks.connections.is_alive(flow));
+    }
+
+    #[tokio::test]
+    async fn requests_on_a_connection_that_breaks_have_failed_but_responses_have_not() {
+        let bench = bench(10).await;
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let flow = bench.open(server.local_addr().unwrap());
+        bench.send(flow, 1, "SIP/2.0 200 OK\r\n");
+        bench.send(flow, 2, "INVITE sip:a SIP/2.0\r\n");
+        let (mut accepted, _) = timeout(SOON, server.accept()).await.unwrap().unwrap();
+        read_text(&mut accepted, 38).await;
+        accepted.set_zero_linger().unwrap();
+        drop(accepted);
+        assert_eq!(bench.failed(1).await, [SendId(2)]);
+        let mut mail = Mail::default();
+        bench.mailbox.take(&mut mail, Waker::noop());
+        assert!(mail.answers.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_has_finished_sending_still_gets_its_response() {
+        let mut bench = bench(10).await;
+        let mut client = TcpStream::connect(bench.address).await.unwrap();
+        client.write_all(REQUEST.as_bytes()).await.unwrap();
+        client.shutdown().await.unwrap();
+        let flow = bench.arrival().await.flow.connection.unwrap();
+        tokio::task::yield_now().await;
+        bench.send(flow, 1, "answer");
+        assert_eq!(read_text(&mut client, 6).await, "answer");
     }
 }

@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use patchbay_core::door::{Flow, FlowId, ListenerId, Packet, SendId, Transport};
 use tokio::sync::mpsc;
 
-use crate::worker::{Answer, Mailbox};
+use crate::worker::{Answer, Mailbox, unpredictable};
 
 /// Packets that wait in one connection. A send that finds the queue full fails.
 const MAX_WAITING: usize = 1024;
@@ -93,7 +93,7 @@ impl Connections {
             RwLock::new(Owner {
                 slots: Vec::new(),
                 free: Vec::new(),
-                generation: rand::random(),
+                generation: unpredictable(),
             })
         };
         Connections {

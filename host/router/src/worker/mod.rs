@@ -8,6 +8,7 @@ mod driver;
 mod event_loop;
 mod hook_runs;
 mod mailbox;
+mod random;
 mod sending;
 mod setup;
 
@@ -27,6 +28,7 @@ use crate::transport::{BoundListener, Connections};
 
 pub(crate) use clock::Clock;
 pub(crate) use mailbox::{Answer, HandedOver, Mail, Mailbox, Order};
+pub(crate) use random::{generator, unpredictable};
 use setup::Setup;
 
 /// Policies run on the worker's stack, under wasmtime's own limit of half a megabyte.

@@ -19,7 +19,7 @@ use super::driver::{Driver, Messages};
 use super::event_loop::EventLoop;
 use super::hook_runs::HookRuns;
 use super::sending::Sending;
-use super::{Clock, Mail, Mailbox, Status};
+use super::{Clock, Mail, Mailbox, Status, unpredictable};
 use crate::config::{self, Config};
 use crate::hooks::{HookHost, Services};
 use crate::metrics::MethodLabel;
@@ -95,7 +95,7 @@ fn event_loop(setup: Setup) -> io::Result<EventLoop> {
     let workers = u16::try_from(setup.mailboxes.len()).unwrap_or(u16::MAX);
     let driver = Driver {
         affinity: Affinity::new(&core_config, workers),
-        core: Core::new(core_config, rand::random()),
+        core: Core::new(core_config, unpredictable()),
         services: Arc::new(services),
         hooks: HookRuns::new(setup.engine, setup.worker),
         sending: Sending {
