@@ -239,7 +239,7 @@ fn credentials_of<'a>(request: &'a Draft, realm: &'a str) -> impl Iterator<Item 
         .filter_map(|value| Credentials::parse(value).ok())
         .filter(|credentials| {
             credentials.scheme().eq_ignore_ascii_case(b"Digest")
-                && credentials.get("realm").as_deref() == Some(realm.as_bytes())
+                && credentials.get(b"realm").as_deref() == Some(realm.as_bytes())
         })
 }
 
@@ -260,7 +260,7 @@ fn is_same_resource(given: &[u8], requested: &[u8]) -> bool {
 
 fn claimed_user(request: &Draft, realm: &str) -> Option<String> {
     if let Some(credentials) = credentials_of(request, realm).next() {
-        return String::from_utf8(credentials.get("username")?.into_owned()).ok();
+        return String::from_utf8(credentials.get(b"username")?.into_owned()).ok();
     }
     let address = if request.method() == Method::Register {
         request.to()

@@ -34,9 +34,9 @@ pub(super) struct DigestCredentials<'a> {
 impl<'a> DigestCredentials<'a> {
     /// Reads what a response needs; `None` when something is missing, malformed or unknown.
     pub(super) fn read(credentials: &Credentials<'a>) -> Option<DigestCredentials<'a>> {
-        let protection = protection(credentials.get("qop").as_deref())?;
-        let cnonce = credentials.get("cnonce").unwrap_or_default();
-        let nc = credentials.get("nc").unwrap_or_default();
+        let protection = protection(credentials.get(b"qop").as_deref())?;
+        let cnonce = credentials.get(b"cnonce").unwrap_or_default();
+        let nc = credentials.get(b"nc").unwrap_or_default();
         let usage = match protection {
             Protection::None => NonceUse::Once,
             // RFC 7616 §3.4: with qop both are a must.
@@ -44,11 +44,11 @@ impl<'a> DigestCredentials<'a> {
             _ => NonceUse::Count(nonce_count(&nc)?),
         };
         Some(DigestCredentials {
-            username: credentials.get("username")?,
-            nonce: credentials.get("nonce")?,
-            uri: credentials.get("uri")?,
-            response: credentials.get("response")?,
-            algorithm: algorithm(credentials.get("algorithm").as_deref())?,
+            username: credentials.get(b"username")?,
+            nonce: credentials.get(b"nonce")?,
+            uri: credentials.get(b"uri")?,
+            response: credentials.get(b"response")?,
+            algorithm: algorithm(credentials.get(b"algorithm").as_deref())?,
             protection,
             cnonce,
             nc,
@@ -119,7 +119,7 @@ mod tests {
     fn response(credentials: &str, password: &str, method: &str, body: &[u8]) -> (String, String) {
         let parsed = Credentials::parse(credentials.as_bytes()).unwrap();
         let digest = DigestCredentials::read(&parsed).unwrap();
-        let realm = parsed.get("realm").unwrap();
+        let realm = parsed.get(b"realm").unwrap();
         let user = String::from_utf8(digest.username.to_vec()).unwrap();
         let set = super::super::Ha1Set::from_password(
             &user,

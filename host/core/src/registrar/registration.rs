@@ -299,7 +299,7 @@ fn outbound_support(
 
 fn has_ob(value: &[u8]) -> bool {
     NameAddr::parse(value)
-        .is_ok_and(|address| address.uri().is_ok_and(|uri| uri.param("ob").is_some()))
+        .is_ok_and(|address| address.uri().is_ok_and(|uri| uri.param(b"ob").is_some()))
 }
 
 fn without_quotes(value: &[u8]) -> &[u8] {

@@ -1,1 +1,25 @@
 //! The location service: who is registered where.
+//!
+//! An index in memory answers lookups; a thread writes changes to a [`LocationStore`], many in one commit. A registration is
+//! applied at once to the newest state of its address-of-record (RFC 3261 §10.3, atomic per address-of-record), so lookups
+//! see it before it is durable, and is answered when [`Durability`] says so. A commit that fails takes its registrations back.
+//!
+//! One service holds one namespace (tenant). Every key of the store starts with it.
+
+mod commit;
+mod expiry;
+mod index;
+mod record;
+mod service;
+mod sled_store;
+mod store;
+
+pub use index::{Bindings, Counts};
+pub use service::{
+    Done, LocationConfig, LocationEvent, LocationService, LocationStatistics, Registered,
+};
+pub use sled_store::SledStore;
+pub use store::{LocationStore, MemoryStore, StoreError, Write};
+
+/// The namespace of a router without tenants.
+pub const DEFAULT_NAMESPACE: &str = "default";

@@ -1,0 +1,194 @@
+//! The thread that writes: many changes in one commit.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use patchbay_core::door::Reject;
+use patchbay_core::registrar::Change;
+use patchbay_message::AddressOfRecord;
+
+use super::index::{Bindings, Index};
+use super::record;
+use super::service::{Done, Reports};
+use super::store::{LocationStore, StoreError, Write};
+
+/// Changes in one commit.
+const MAX_BATCH: usize = 500;
+/// Under load a commit begins this long after the one before; the first change after a pause is written at once.
+const BATCH_INTERVAL: Duration = Duration::from_millis(10);
+/// Numbers are given out under the locks of shards, so changes of different shards may arrive a little out of order; no
+/// further than the queue is long.
+const NUMBER_SLACK: u64 = 1_000_000;
+
+/// One applied registration on its way to the store.
+pub(super) struct Job {
+    /// In the order of the changes of one address-of-record.
+    pub number: u64,
+    /// Whose bindings changed.
+    pub aor: AddressOfRecord,
+    /// What they were.
+    pub before: Bindings,
+    /// What they are now.
+    pub after: Bindings,
+    /// What changed.
+    pub changes: Vec<Change>,
+    /// A failed commit takes it back.
+    pub revert: bool,
+    /// Whom to tell when it is durable.
+    pub done: Option<Done>,
+}
+
+/// The handle of the thread. Dropping it writes what is queued and waits.
+pub(super) struct Committer {
+    jobs: Option<SyncSender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Committer {
+    /// Starts the thread.
+    pub(super) fn start(
+        store: Box<dyn LocationStore>,
+        prefix: Vec<u8>,
+        queue: usize,
+        index: Arc<Index>,
+        reports: Arc<Reports>,
+        next_number: Arc<AtomicU64>,
+    ) -> Result<Committer, StoreError> {
+        let (jobs, queued) = sync_channel(queue);
+        let mut writer = Writer { store, prefix, index, reports, next_number, void_until: HashMap::new() };
+        let thread = std::thread::Builder::new().name("location-store".to_owned()).spawn(move || writer.run(&queued))?;
+        Ok(Committer { jobs: Some(jobs), thread: Some(thread) })
+    }
+
+    /// Where changes are handed in.
+    pub(super) fn jobs(&self) -> SyncSender<Job> {
+        self.jobs.clone().unwrap_or_else(|| sync_channel(0).0)
+    }
+}
+
+impl Drop for Committer {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread of the location store panicked");
+        }
+    }
+}
+
+/// The thread's side.
+struct Writer {
+    store: Box<dyn LocationStore>,
+    prefix: Vec<u8>,
+    index: Arc<Index>,
+    reports: Arc<Reports>,
+    next_number: Arc<AtomicU64>,
+    /// Changes of these addresses-of-record with a lower number were made on top of one that was taken back.
+    void_until: HashMap<AddressOfRecord, u64>,
+}
+
+impl Writer {
+    fn run(&mut self, queued: &Receiver<Job>) {
+        let mut batch = Vec::with_capacity(MAX_BATCH);
+        let mut earliest = Instant::now();
+        while let Ok(first) = queued.recv() {
+            batch.push(first);
+            fill(&mut batch, queued, earliest);
+            earliest = Instant::now() + BATCH_INTERVAL;
+            self.commit(&mut batch);
+        }
+    }
+
+    fn commit(&mut self, batch: &mut Vec<Job>) {
+        self.refuse_void(batch);
+        let writes = self.writes(batch);
+        match self.store.commit(&writes) {
+            Ok(()) => {
+                self.reports.commits.fetch_add(1, Ordering::Relaxed);
+                self.reports.records.fetch_add(writes.len() as u64, Ordering::Relaxed);
+                batch.drain(..).for_each(|job| self.confirm(job));
+            }
+            Err(error) => {
+                tracing::error!(%error, registrations = batch.len(), "the location store refused a commit");
+                self.reports.failed_commits.fetch_add(1, Ordering::Relaxed);
+                self.take_back(batch);
+            }
+        }
+    }
+
+    /// What was made on top of a change that was taken back fails like it.
+    fn refuse_void(&mut self, batch: &mut Vec<Job>) {
+        if self.void_until.is_empty() {
+            return;
+        }
+        let newest = batch.iter().map(|job| job.number).max().unwrap_or_default();
+        for job in batch.extract_if(.., |job| self.void_until.get(&job.aor).is_some_and(|until| job.number < *until)) {
+            refuse(job);
+        }
+        self.void_until.retain(|_, until| until.saturating_add(NUMBER_SLACK) > newest);
+    }
+
+    /// The newest state of each address-of-record.
+    fn writes(&self, batch: &[Job]) -> Vec<Write> {
+        let mut places = HashMap::with_capacity(batch.len());
+        let mut writes: Vec<Write> = Vec::with_capacity(batch.len());
+        for job in batch {
+            let value = record::encode(&job.after);
+            match places.get(&job.aor).and_then(|&at: &usize| writes.get_mut(at)) {
+                Some(write) => write.value = value,
+                None => {
+                    places.insert(&job.aor, writes.len());
+                    writes.push(Write { key: record::key(&self.prefix, job.aor.as_str()), value });
+                }
+            }
+        }
+        writes
+    }
+
+    fn confirm(&self, job: Job) {
+        if let Some(done) = job.done {
+            done(Ok(job.after.to_vec()));
+        }
+        self.reports.changed(&job.aor, job.changes);
+    }
+
+    /// RFC 3261 §10.3 step 7: a commit that failed leaves the bindings as they were before.
+    fn take_back(&mut self, batch: &mut Vec<Job>) {
+        for job in batch.drain(..) {
+            if !job.revert {
+                // Answered already: it holds in memory, and the next change of this address-of-record writes it.
+                self.confirm(job);
+                continue;
+            }
+            if self.void_until.get(&job.aor).is_none_or(|until| job.number >= *until)
+                && let Some(mut locked) = self.index.lock(&job.aor)
+            {
+                locked.replace(job.before.clone());
+                // Nobody makes a change of this address-of-record while it is locked.
+                self.void_until.insert(job.aor.clone(), self.next_number.load(Ordering::Relaxed));
+            }
+            refuse(job);
+        }
+    }
+}
+
+fn refuse(job: Job) {
+    if let Some(done) = job.done {
+        done(Err(Reject::new(500, "Registration Not Stored")));
+    }
+}
+
+/// Adds what is queued, and what comes until `earliest`.
+fn fill(batch: &mut Vec<Job>, queued: &Receiver<Job>, earliest: Instant) {
+    while batch.len() < MAX_BATCH {
+        match queued.recv_timeout(earliest.saturating_duration_since(Instant::now())) {
+            Ok(job) => batch.push(job),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! The bindings in memory, in shards that are locked one at a time.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::BuildHasher;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
+
+use foldhash::fast::RandomState;
+use patchbay_core::registrar::ContactBinding;
+use patchbay_core::time::UnixTime;
+use patchbay_message::AddressOfRecord;
+
+/// Many more than there are cores, so that workers hardly ever meet.
+const SHARDS: usize = 256;
+
+/// The bindings of an address-of-record at one moment. A clone shares them.
+#[derive(Clone, Debug, Default)]
+pub struct Bindings(Option<Arc<[ContactBinding]>>);
+
+impl Bindings {
+    /// These bindings.
+    pub(super) fn new(bindings: Vec<ContactBinding>) -> Bindings {
+        Bindings((!bindings.is_empty()).then(|| bindings.into()))
+    }
+
+    fn live(self, now: UnixTime) -> Bindings {
+        if self.iter().all(|binding| binding.is_live(now)) {
+            return self;
+        }
+        Bindings::new(self.iter().filter(|binding| binding.is_live(now)).cloned().collect())
+    }
+}
+
+impl Deref for Bindings {
+    type Target = [ContactBinding];
+
+    fn deref(&self) -> &[ContactBinding] {
+        self.0.as_deref().unwrap_or_default()
+    }
+}
+
+/// How much there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Addresses-of-record with a binding.
+    pub aors: usize,
+    /// Bindings.
+    pub contacts: usize,
+}
+
+/// All bindings of a namespace.
+pub(super) struct Index {
+    shards: Box<[RwLock<Shard>]>,
+    /// Seeded at random: nobody can choose names that share a shard.
+    hasher: RandomState,
+    aors: AtomicUsize,
+    contacts: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Shard {
+    entries: HashMap<AddressOfRecord, Entry, RandomState>,
+    /// By second: what may expire then.
+    due: BTreeMap<u64, Vec<AddressOfRecord>>,
+}
+
+/// An entry without bindings stays until its time in `due`, so that each address-of-record is there about once.
+#[derive(Default)]
+struct Entry {
+    bindings: Bindings,
+    /// When it stands in `due`; 0: not at all.
+    due_secs: u64,
+}
+
+/// One address-of-record while its shard is locked.
+pub(super) struct Locked<'a> {
+    index: &'a Index,
+    shard: RwLockWriteGuard<'a, Shard>,
+    aor: &'a AddressOfRecord,
+}
+
+impl Index {
+    /// An empty index.
+    pub(super) fn new() -> Index {
+        Index {
+            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            hasher: RandomState::default(),
+            aors: AtomicUsize::new(0),
+            contacts: AtomicUsize::new(0),
+        }
+    }
+
+    /// The live bindings.
+    pub(super) fn lookup(&self, aor: &AddressOfRecord, now: UnixTime) -> Bindings {
+        let Some(shard) = self.shard(aor) else { return Bindings::default() };
+        let bindings = {
+            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
+            shard.entries.get(aor).map(|entry| entry.bindings.clone())
+        };
+        bindings.unwrap_or_default().live(now)
+    }
+
+    /// Locks one address-of-record for a change.
+    pub(super) fn lock<'a>(&'a self, aor: &'a AddressOfRecord) -> Option<Locked<'a>> {
+        let shard = self.shard(aor)?.write().unwrap_or_else(PoisonError::into_inner);
+        Some(Locked { index: self, shard, aor })
+    }
+
+    /// Takes out what may have expired by now.
+    pub(super) fn take_due(&self, now: UnixTime) -> Vec<AddressOfRecord> {
+        let mut due = Vec::new();
+        for shard in &self.shards {
+            let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
+            while let Some(first) = shard.due.first_entry().filter(|first| *first.key() <= now.0) {
+                let aors = first.remove();
+                for aor in &aors {
+                    shard.forget_due(aor, now);
+                }
+                due.extend(aors);
+            }
+        }
+        due
+    }
+
+    /// Hands every address-of-record with its live bindings to `each`, in no order.
+    pub(super) fn for_each(&self, now: UnixTime, mut each: impl FnMut(&AddressOfRecord, Bindings)) {
+        for shard in &self.shards {
+            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
+            for (aor, entry) in &shard.entries {
+                let bindings = entry.bindings.clone().live(now);
+                if !bindings.is_empty() {
+                    each(aor, bindings);
+                }
+            }
+        }
+    }
+
+    /// How much there is, expired bindings that were not swept yet included.
+    pub(super) fn counts(&self) -> Counts {
+        Counts { aors: self.aors.load(Ordering::Relaxed), contacts: self.contacts.load(Ordering::Relaxed) }
+    }
+
+    fn shard(&self, aor: &AddressOfRecord) -> Option<&RwLock<Shard>> {
+        // The high bits: the maps inside use the low ones of another seed.
+        let at = (self.hasher.hash_one(aor) >> 32) as usize % self.shards.len();
+        self.shards.get(at)
+    }
+
+    fn recount(&self, before: usize, after: usize) {
+        self.contacts.fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
+        let aors = usize::from(after > 0).wrapping_sub(usize::from(before > 0));
+        self.aors.fetch_add(aors, Ordering::Relaxed);
+    }
+}
+
+impl Shard {
+    /// The entry of `aor` no longer stands in `due`; an empty one goes.
+    fn forget_due(&mut self, aor: &AddressOfRecord, now: UnixTime) {
+        let Some(entry) = self.entries.get_mut(aor) else { return };
+        if entry.due_secs <= now.0 {
+            entry.due_secs = 0;
+        }
+        if entry.due_secs == 0 && entry.bindings.is_empty() {
+            self.entries.remove(aor);
+        }
+    }
+}
+
+impl Locked<'_> {
+    /// The bindings as they are, expired ones included.
+    pub(super) fn bindings(&self) -> Bindings {
+        self.shard.entries.get(self.aor).map(|entry| entry.bindings.clone()).unwrap_or_default()
+    }
+
+    /// Puts others in their place.
+    pub(super) fn replace(&mut self, bindings: Bindings) {
+        let Shard { entries, due } = &mut *self.shard;
+        if bindings.is_empty() && !entries.contains_key(self.aor) {
+            return;
+        }
+        let entry = entries.entry(self.aor.clone()).or_default();
+        self.index.recount(entry.bindings.len(), bindings.len());
+        entry.bindings = bindings;
+        let earliest = entry.bindings.iter().map(|binding| binding.expires().0).min();
+        match earliest {
+            Some(earliest) if entry.due_secs == 0 || earliest < entry.due_secs => {
+                entry.due_secs = earliest.max(1);
+                due.entry(entry.due_secs).or_default().push(self.aor.clone());
+            }
+            None if entry.due_secs == 0 => {
+                entries.remove(self.aor);
+            }
+            _ => {}
+        }
+    }
+
+    /// Looks at it again at that second.
+    pub(super) fn look_again(&mut self, at: UnixTime) {
+        let Shard { entries, due } = &mut *self.shard;
+        if let Some(entry) = entries.get_mut(self.aor).filter(|entry| entry.due_secs == 0 || at.0 < entry.due_secs) {
+            entry.due_secs = at.0.max(1);
+            due.entry(entry.due_secs).or_default().push(self.aor.clone());
+        }
+    }
+}

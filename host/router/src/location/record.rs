@@ -1,0 +1,83 @@
+//! How an address-of-record is stored.
+//!
+//! The key is `namespace`, a zero byte, and the canonical text of the address-of-record. The value is the format version and
+//! then each binding as its length (u32, little-endian) and its bytes.
+
+use patchbay_core::registrar::ContactBinding;
+
+const VERSION: u8 = 1;
+
+/// What every key of a namespace starts with.
+pub(super) fn prefix(namespace: &str) -> Vec<u8> {
+    let mut key = namespace.as_bytes().to_vec();
+    key.push(0);
+    key
+}
+
+/// The key of an address-of-record.
+pub(super) fn key(prefix: &[u8], aor: &str) -> Vec<u8> {
+    [prefix, aor.as_bytes()].concat()
+}
+
+/// The text of the address-of-record in a key.
+pub(super) fn aor_text<'a>(prefix: &[u8], key: &'a [u8]) -> Option<&'a str> {
+    std::str::from_utf8(key.strip_prefix(prefix)?).ok()
+}
+
+/// The value for these bindings; `None`: there are none, the record goes.
+pub(super) fn encode(bindings: &[ContactBinding]) -> Option<Vec<u8>> {
+    if bindings.is_empty() {
+        return None;
+    }
+    let mut value = Vec::with_capacity(1 + bindings.iter().map(|binding| 4 + binding.as_bytes().len()).sum::<usize>());
+    value.push(VERSION);
+    for binding in bindings {
+        let bytes = binding.as_bytes();
+        // A binding is smaller than 64 KiB.
+        value.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or_default().to_le_bytes());
+        value.extend_from_slice(bytes);
+    }
+    Some(value)
+}
+
+/// The bindings in a value; `None` when it is of another version or damaged.
+pub(super) fn decode(value: &[u8]) -> Option<Vec<ContactBinding>> {
+    let (&VERSION, mut rest) = value.split_first()? else { return None };
+    let mut bindings = Vec::with_capacity(1);
+    while let Some((length, after)) = rest.split_first_chunk::<4>() {
+        let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+        let (bytes, after) = after.split_at_checked(length)?;
+        bindings.push(ContactBinding::from_bytes(bytes)?);
+        rest = after;
+    }
+    rest.is_empty().then_some(bindings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::service::tests::binding;
+    use super::*;
+
+    #[test]
+    fn bindings_come_back() {
+        let bindings = vec![binding("sip:a@192.0.2.1", 100), binding("sip:b@192.0.2.2", 200)];
+        assert_eq!(decode(&encode(&bindings).unwrap()), Some(bindings));
+        assert_eq!(encode(&[]), None);
+    }
+
+    #[test]
+    fn damaged_or_newer_records_are_refused() {
+        let value = encode(&[binding("sip:a@192.0.2.1", 100)]).unwrap();
+        assert_eq!(decode(&value[..value.len() - 1]), None);
+        assert_eq!(decode(&[&value[..], &[0]].concat()), None);
+        assert_eq!(decode(&[&[9], &value[1..]].concat()), None);
+        assert_eq!(decode(&[]), None);
+    }
+
+    #[test]
+    fn keys_of_namespaces_do_not_mix() {
+        let key = key(&prefix("default"), "sip:a@example.com");
+        assert_eq!(aor_text(&prefix("default"), &key), Some("sip:a@example.com"));
+        assert_eq!(aor_text(&prefix("def"), &key), None);
+    }
+}

@@ -1,0 +1,403 @@
+//! Lookups, updates and what they report.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
+use patchbay_core::door::{Flow, Listener, ListenerId, Reject, Transport};
+use patchbay_core::registrar::{
+    Applied, Change, ChangeKind, ContactBinding, Contacts, RegistrarConfig, Registration, apply,
+};
+use patchbay_core::time::UnixTime;
+use patchbay_message::AddressOfRecord;
+
+use super::commit::{Committer, Job};
+use super::expiry::ExpiryThread;
+use super::index::{Bindings, Counts, Index, Locked};
+use super::record;
+use super::store::{LocationStore, StoreError, Write};
+use crate::config::Durability;
+
+/// RFC 3261 §21.5.4: when a full queue may have room again.
+const RETRY_AFTER_SECS: u32 = 2;
+/// Expired records that are removed in one commit at the start.
+const SWEEP_RECORDS: usize = 10_000;
+
+/// Called once with all live bindings, or with why the update was refused.
+pub type Done = Box<dyn FnOnce(Result<Vec<ContactBinding>, Reject>) + Send>;
+
+/// The configuration of a [`LocationService`].
+#[derive(Clone, Debug)]
+pub struct LocationConfig {
+    /// The tenant.
+    pub namespace: String,
+    /// The registrar's limits.
+    pub registrar: RegistrarConfig,
+    /// When an update is answered.
+    pub durability: Durability,
+    /// Changes that may wait for the store; beyond that an update gets 503.
+    pub queue: usize,
+    /// The bound listeners: a stored UDP flow is taken up by the one with its local address.
+    pub listeners: Vec<Listener>,
+    /// Where additions, refreshes, removals and expiries are reported; when it is full they are counted and lost.
+    pub events: Option<SyncSender<LocationEvent>>,
+}
+
+impl Default for LocationConfig {
+    fn default() -> LocationConfig {
+        LocationConfig {
+            namespace: super::DEFAULT_NAMESPACE.to_owned(),
+            registrar: RegistrarConfig::default(),
+            durability: Durability::Batched,
+            queue: 65_536,
+            listeners: Vec::new(),
+            events: None,
+        }
+    }
+}
+
+/// Something that happened to a binding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocationEvent {
+    /// What happened.
+    pub kind: ChangeKind,
+    /// Whose binding it is.
+    pub aor: AddressOfRecord,
+    /// The binding as it is now; of one that is gone, as it was.
+    pub binding: ContactBinding,
+}
+
+/// An address-of-record in a listing.
+#[derive(Clone, Debug)]
+pub struct Registered {
+    /// The address-of-record.
+    pub aor: AddressOfRecord,
+    /// Its live bindings.
+    pub bindings: Bindings,
+}
+
+/// What the service did since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LocationStatistics {
+    /// Commits that succeeded.
+    pub commits: u64,
+    /// Address-of-records written by them.
+    pub records: u64,
+    /// Commits that failed.
+    pub failed_commits: u64,
+    /// Updates that got 503 because the queue was full.
+    pub refused: u64,
+    /// Events that nobody took in time.
+    pub lost_events: u64,
+    /// Stored records that could not be read at the start.
+    pub damaged_records: u64,
+}
+
+/// The counters behind [`LocationStatistics`], and the way out for events.
+#[derive(Default)]
+pub(super) struct Reports {
+    pub commits: AtomicU64,
+    pub records: AtomicU64,
+    pub failed_commits: AtomicU64,
+    refused: AtomicU64,
+    lost_events: AtomicU64,
+    damaged_records: AtomicU64,
+    events: Option<SyncSender<LocationEvent>>,
+}
+
+impl Reports {
+    /// Reports what changed.
+    pub(super) fn changed(&self, aor: &AddressOfRecord, changes: Vec<Change>) {
+        let Some(events) = &self.events else { return };
+        for Change { kind, binding } in changes {
+            if events.try_send(LocationEvent { kind, aor: aor.clone(), binding }).is_err() {
+                self.lost_events.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// The bindings of one namespace, in memory and in a store. Shared by all workers.
+pub struct LocationService {
+    inner: Arc<Inner>,
+    // Dropped in this order: no more expiries, then the store is written to the end.
+    _expiry: ExpiryThread,
+    _committer: Option<Committer>,
+}
+
+/// What the service and its threads share.
+pub(super) struct Inner {
+    index: Arc<Index>,
+    reports: Arc<Reports>,
+    registrar: ArcSwap<RegistrarConfig>,
+    durability: Durability,
+    jobs: Option<SyncSender<Job>>,
+    next_number: Arc<AtomicU64>,
+}
+
+impl LocationService {
+    /// Opens the service and reads what the store holds; bindings that expired meanwhile are removed from it.
+    ///
+    /// Without a store, or with [`Durability::Memory`], nothing is kept.
+    pub fn open(store: Option<Box<dyn LocationStore>>, config: LocationConfig) -> Result<LocationService, StoreError> {
+        let index = Arc::new(Index::new());
+        let reports = Arc::new(Reports { events: config.events.clone(), ..Reports::default() });
+        let next_number = Arc::new(AtomicU64::new(1));
+        let mut store = store.filter(|_| config.durability != Durability::Memory);
+        if let Some(store) = &mut store {
+            recover(store.as_mut(), &config, &index, &reports, unix_now())?;
+        }
+        let prefix = record::prefix(&config.namespace);
+        let committer = store.map(|store| {
+            let shared = (Arc::clone(&index), Arc::clone(&reports), Arc::clone(&next_number));
+            Committer::start(store, prefix, config.queue, shared.0, shared.1, shared.2)
+        });
+        let committer = committer.transpose()?;
+        let inner = Arc::new(Inner {
+            index,
+            reports,
+            registrar: ArcSwap::from_pointee(config.registrar),
+            durability: config.durability,
+            jobs: committer.as_ref().map(Committer::jobs),
+            next_number,
+        });
+        let expiry = ExpiryThread::start(Arc::downgrade(&inner))?;
+        Ok(LocationService { inner, _expiry: expiry, _committer: committer })
+    }
+
+    /// The live bindings of an address-of-record; the result shares them.
+    pub fn lookup(&self, aor: &AddressOfRecord, now: UnixTime) -> Bindings {
+        self.inner.index.lookup(aor, now)
+    }
+
+    /// Applies a registration and calls `done` when [`Durability`] allows the answer, from this or another thread.
+    ///
+    /// Refusals: those of [`apply`]; 503 when too many changes wait for the store; 500 when the commit failed, after which
+    /// the bindings are as before.
+    pub fn update(
+        &self,
+        registration: &Registration,
+        now: UnixTime,
+        done: impl FnOnce(Result<Vec<ContactBinding>, Reject>) + Send + 'static,
+    ) {
+        self.inner.update(registration, now, Box::new(done));
+    }
+
+    /// Every address-of-record whose text contains `filter`, in order, `limit` at most.
+    pub fn list(&self, filter: Option<&str>, limit: usize, now: UnixTime) -> Vec<Registered> {
+        let mut listed = Vec::new();
+        self.inner.index.for_each(now, |aor, bindings| {
+            if filter.is_none_or(|filter| aor.as_str().contains(filter)) {
+                listed.push(Registered { aor: aor.clone(), bindings });
+            }
+        });
+        listed.sort_by(|a, b| a.aor.as_str().cmp(b.aor.as_str()));
+        listed.truncate(limit);
+        listed
+    }
+
+    /// How many addresses-of-record and contacts there are.
+    pub fn counts(&self) -> Counts {
+        self.inner.index.counts()
+    }
+
+    /// What was done so far.
+    pub fn statistics(&self) -> LocationStatistics {
+        let reports = &self.inner.reports;
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        LocationStatistics {
+            commits: of(&reports.commits),
+            records: of(&reports.records),
+            failed_commits: of(&reports.failed_commits),
+            refused: of(&reports.refused),
+            lost_events: of(&reports.lost_events),
+            damaged_records: of(&reports.damaged_records),
+        }
+    }
+
+    /// Other limits for registrations from now on.
+    pub fn set_registrar_config(&self, config: RegistrarConfig) {
+        self.inner.registrar.store(Arc::new(config));
+    }
+
+    /// Removes what has expired by `now`. A thread does this every second.
+    pub fn expire(&self, now: UnixTime) {
+        self.inner.expire(now);
+    }
+}
+
+impl Inner {
+    /// Removes what has expired by `now`.
+    pub(super) fn expire(&self, now: UnixTime) {
+        for aor in self.index.take_due(now) {
+            self.expire_one(aor, now);
+        }
+    }
+
+    fn expire_one(&self, aor: AddressOfRecord, now: UnixTime) {
+        let registration = Registration { contacts: Contacts::Fetch, ..Registration::of_removal(aor) };
+        let Some(mut locked) = self.index.lock(&registration.aor) else { return };
+        let before = locked.bindings();
+        let Ok(applied) = apply(&before, &registration, &self.registrar.load(), now) else { return };
+        if applied.changes.is_empty() {
+            if let Some(earliest) = before.iter().map(ContactBinding::expires).min() {
+                locked.look_again(earliest);
+            }
+            return;
+        }
+        match self.hand_over(&mut locked, &registration.aor, before, applied, None) {
+            Ok(Settled::Later) => {}
+            Ok(Settled::Now(_, changes)) => {
+                drop(locked);
+                self.reports.changed(&registration.aor, changes);
+            }
+            // The store's queue is full; lookups leave out what has expired, the record can wait.
+            Err(_) => locked.look_again(UnixTime(now.0 + 1)),
+        }
+    }
+
+    fn update(&self, registration: &Registration, now: UnixTime, done: Done) {
+        let Some(mut locked) = self.index.lock(&registration.aor) else {
+            return done(Err(Reject::new(500, "")));
+        };
+        let before = locked.bindings();
+        let applied = match apply(&before, registration, &self.registrar.load(), now) {
+            Ok(applied) => applied,
+            Err(reject) => {
+                drop(locked);
+                return done(Err(reject));
+            }
+        };
+        if applied.changes.is_empty() {
+            drop(locked);
+            return done(Ok(applied.bindings));
+        }
+        let settled = self.hand_over(&mut locked, &registration.aor, before, applied, Some(done));
+        drop(locked);
+        match settled {
+            Ok(Settled::Later) => {}
+            Ok(Settled::Now(answer, changes)) => {
+                if let Some((done, bindings)) = answer {
+                    done(Ok(bindings));
+                }
+                self.reports.changed(&registration.aor, changes);
+            }
+            Err(done) => {
+                self.reports.refused.fetch_add(1, Ordering::Relaxed);
+                if let Some(done) = done {
+                    done(Err(retry_later()));
+                }
+            }
+        }
+    }
+
+    /// Puts the new bindings in place and hands them to the store's thread. The address-of-record stays locked meanwhile, so
+    /// that the store sees its changes in their order. `Err`: the queue is full, and nothing has changed.
+    fn hand_over(
+        &self,
+        locked: &mut Locked<'_>,
+        aor: &AddressOfRecord,
+        before: Bindings,
+        applied: Applied,
+        done: Option<Done>,
+    ) -> Result<Settled, Option<Done>> {
+        let after = Bindings::new(applied.bindings);
+        let Some(jobs) = &self.jobs else {
+            locked.replace(after.clone());
+            return Ok(Settled::Now(done.map(|done| (done, after.to_vec())), applied.changes));
+        };
+        let waits = self.durability == Durability::Batched;
+        let (waiting, at_once) = if waits { (done, None) } else { (None, done) };
+        let number = self.next_number.fetch_add(1, Ordering::Relaxed);
+        let job = Job {
+            number,
+            aor: aor.clone(),
+            before,
+            after: after.clone(),
+            changes: applied.changes,
+            revert: waits,
+            done: waiting,
+        };
+        match jobs.try_send(job) {
+            Ok(()) => {
+                locked.replace(after.clone());
+                Ok(match at_once {
+                    Some(done) => Settled::Now(Some((done, after.to_vec())), Vec::new()),
+                    None => Settled::Later,
+                })
+            }
+            Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => Err(job.done.or(at_once)),
+        }
+    }
+}
+
+/// When an update is answered and reported.
+enum Settled {
+    /// By the store's thread.
+    Later,
+    /// Now, with these bindings and changes.
+    Now(Option<(Done, Vec<ContactBinding>)>, Vec<Change>),
+}
+
+fn retry_later() -> Reject {
+    Reject { headers: vec![("Retry-After", RETRY_AFTER_SECS.to_string())], ..Reject::new(503, "") }
+}
+
+/// Reads the store into the index.
+fn recover(
+    store: &mut dyn LocationStore,
+    config: &LocationConfig,
+    index: &Index,
+    reports: &Reports,
+    now: UnixTime,
+) -> Result<(), StoreError> {
+    let prefix = record::prefix(&config.namespace);
+    let mut swept = Vec::new();
+    store.load(&prefix, &mut |key, value| {
+        let Some((aor, bindings)) = recovered(&prefix, key, value, config) else {
+            reports.damaged_records.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        let live: Vec<_> = bindings.into_iter().filter(|binding| binding.is_live(now)).collect();
+        if live.is_empty() {
+            swept.push(Write { key: key.to_vec(), value: None });
+        } else if let Some(mut locked) = index.lock(&aor) {
+            locked.replace(Bindings::new(live));
+        }
+    })?;
+    swept.chunks(SWEEP_RECORDS).try_for_each(|writes| store.commit(writes))
+}
+
+fn recovered(
+    prefix: &[u8],
+    key: &[u8],
+    value: &[u8],
+    config: &LocationConfig,
+) -> Option<(AddressOfRecord, Vec<ContactBinding>)> {
+    let aor = AddressOfRecord::from_canonical(record::aor_text(prefix, key)?);
+    let bindings = record::decode(value)?;
+    let bindings = bindings.iter().map(|binding| binding.with_listener(listener_of(binding.flow(), config))).collect();
+    Some((aor, bindings))
+}
+
+/// A connection ended with its process; over UDP any socket on the same address is the same flow.
+fn listener_of(flow: Option<Flow>, config: &LocationConfig) -> Option<ListenerId> {
+    let flow = flow.filter(|flow| flow.transport == Transport::Udp)?;
+    let at = config.listeners.iter().position(|listener| {
+        let (bound, ours) = (listener.address, flow.local);
+        let same_address = bound.ip() == ours.ip() || (bound.ip().is_unspecified() && bound.is_ipv4() == ours.is_ipv4());
+        listener.transport == Transport::Udp && same_address && bound.port() == ours.port()
+    });
+    Some(ListenerId(u16::try_from(at?).ok()?))
+}
+
+/// The wall clock, for what expires without a message.
+pub(super) fn unix_now() -> UnixTime {
+    // A clock before 1970 makes every binding live; it is corrected or it is not.
+    UnixTime(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
+}
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -1,0 +1,142 @@
+//! The users in memory: a copy of the file that is replaced whole.
+
+use std::collections::HashMap;
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
+use std::sync::{Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use foldhash::fast::RandomState;
+use patchbay_core::auth::Ha1Set;
+
+use super::file::{Entries, UserFile, UserFileError};
+
+/// By realm, then by user: so that a lookup builds no key.
+type Realms = HashMap<Box<str>, HashMap<Box<str>, Ha1Set, RandomState>, RandomState>;
+
+/// The users as the running router knows them. Shared by all workers.
+pub struct Users {
+    file: UserFile,
+    realms: ArcSwap<Realms>,
+    /// Which file `realms` was read from.
+    read: Mutex<Option<FileState>>,
+}
+
+/// Tells a file from the one that was there before.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct FileState {
+    inode: u64,
+    bytes: u64,
+    modified: (i64, i64),
+}
+
+impl Users {
+    /// Reads the file.
+    pub fn open(file: UserFile) -> Result<Users, UserFileError> {
+        let users = Users { file, realms: ArcSwap::default(), read: Mutex::new(None) };
+        users.reload()?;
+        Ok(users)
+    }
+
+    /// No users, and no file: for tests and for a router that never asks.
+    pub fn none() -> Users {
+        Users { file: UserFile::in_directory("/nonexistent".as_ref()), realms: ArcSwap::default(), read: Mutex::new(None) }
+    }
+
+    /// The hashes of a user. Takes no lock and allocates nothing.
+    pub fn lookup(&self, user: &str, realm: &str) -> Option<Ha1Set> {
+        self.realms.load().get(realm)?.get(user).copied()
+    }
+
+    /// How many users there are.
+    pub fn count(&self) -> usize {
+        self.realms.load().values().map(HashMap::len).sum()
+    }
+
+    /// Where they are read from.
+    pub fn file(&self) -> &UserFile {
+        &self.file
+    }
+
+    /// Reads the file if it is another one than before, and says whether it was. After an error the users are as before.
+    pub fn reload(&self) -> Result<bool, UserFileError> {
+        // Held while reading, so that an older file never replaces a newer one.
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = std::fs::metadata(self.file.path()).ok().map(|metadata| FileState::of(&metadata));
+        if *read == state {
+            return Ok(false);
+        }
+        self.realms.store(realms(self.file.read()?).into());
+        *read = state;
+        Ok(true)
+    }
+}
+
+impl FileState {
+    fn of(metadata: &Metadata) -> FileState {
+        FileState {
+            inode: metadata.ino(),
+            bytes: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+        }
+    }
+}
+
+fn realms(entries: Entries) -> Realms {
+    let mut realms = Realms::default();
+    for ((realm, user), hashes) in entries {
+        realms.entry(realm.into()).or_default().insert(user.into(), hashes);
+    }
+    realms
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn users() -> (tempfile::TempDir, Users) {
+        let folder = tempfile::tempdir().unwrap();
+        let users = Users::open(UserFile::in_directory(folder.path())).unwrap();
+        (folder, users)
+    }
+
+    #[test]
+    fn users_are_found_by_name_and_realm() {
+        let (_folder, users) = users();
+        users.file().add("alice", "example.com", "a").unwrap();
+        assert!(users.reload().unwrap());
+        assert_eq!(users.lookup("alice", "example.com"), Some(Ha1Set::from_password("alice", "example.com", "a")));
+        assert_eq!(users.lookup("alice", "other"), None);
+        assert_eq!(users.lookup("Alice", "example.com"), None);
+        assert_eq!(users.count(), 1);
+    }
+
+    #[test]
+    fn unchanged_file_is_not_read_again() {
+        let (_folder, users) = users();
+        assert!(!users.reload().unwrap());
+        users.file().add("alice", "example.com", "a").unwrap();
+        assert!(users.reload().unwrap());
+        assert!(!users.reload().unwrap());
+    }
+
+    #[test]
+    fn damaged_file_leaves_the_users_as_they_are() {
+        let (_folder, users) = users();
+        users.file().add("alice", "example.com", "a").unwrap();
+        users.reload().unwrap();
+        std::fs::write(users.file().path(), "alice,example.com,xx\n").unwrap();
+        assert!(users.reload().is_err());
+        assert!(users.lookup("alice", "example.com").is_some());
+    }
+
+    #[test]
+    fn removed_file_means_no_users() {
+        let (_folder, users) = users();
+        users.file().add("alice", "example.com", "a").unwrap();
+        users.reload().unwrap();
+        std::fs::remove_file(users.file().path()).unwrap();
+        assert!(users.reload().unwrap());
+        assert_eq!(users.count(), 0);
+    }
+}
