@@ -28,6 +28,12 @@ impl AddressOfRecord {
         Some(AddressOfRecord(text.into()))
     }
 
+    /// Takes text that [`AddressOfRecord::as_str`] gave, as it is: for stores. The canonical form is no URI any more, since
+    /// escapes are resolved in it.
+    pub fn from_canonical(text: &str) -> AddressOfRecord {
+        AddressOfRecord(text.into())
+    }
+
     /// The canonical text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -99,6 +105,12 @@ mod tests {
         let aor = canonical("sip:%61lice%20b:secret@ExAmple.COM:5070;transport=tcp;user=phone?a=b");
         assert_eq!(aor.as_str(), "sip:alice b@example.com:5070");
         assert_eq!((aor.user(), aor.host()), ("alice b", "example.com"));
+    }
+
+    #[test]
+    fn canonical_text_comes_back() {
+        let aor = canonical("sip:a%40b%20c@example.com");
+        assert_eq!(AddressOfRecord::from_canonical(aor.as_str()), aor);
     }
 
     #[test]

@@ -111,11 +111,6 @@ impl Hash {
             length: self.length * 2,
         }
     }
-
-    #[cfg(test)]
-    pub(super) fn as_bytes(&self) -> &[u8] {
-        self.bytes.get(..self.length).unwrap_or_default()
-    }
 }
 
 fn hex_digit(nibble: u8) -> u8 {

@@ -34,3 +34,6 @@ impl Default for RegistrarConfig {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -95,14 +95,19 @@ impl Registration {
 
     /// Adds or refreshes one contact without a REGISTER; zero seconds remove it.
     ///
-    /// `contact` is a URI or a Contact value with parameters; `expires_secs` wins over its `expires`.
+    /// `contact` is a URI, or a Contact value with `<>`; `expires_secs` wins over its `expires`.
     pub fn of_contact(
         aor: AddressOfRecord,
         contact: &[u8],
         expires_secs: u32,
         flow: Option<Flow>,
     ) -> Result<Registration, Reject> {
-        let mut change = contact_change(contact, None)?;
+        // The parameters of a bare URI are the URI's, unlike in a Contact header (RFC 3261 §20).
+        let mut change = if contact.contains(&b'<') {
+            contact_change(contact, None)?
+        } else {
+            contact_change(&[b"<", contact, b">"].concat(), None)?
+        };
         change.expires_secs = Some(expires_secs);
         Ok(Registration {
             flow,

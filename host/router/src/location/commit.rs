@@ -59,9 +59,21 @@ impl Committer {
         next_number: Arc<AtomicU64>,
     ) -> Result<Committer, StoreError> {
         let (jobs, queued) = sync_channel(queue);
-        let mut writer = Writer { store, prefix, index, reports, next_number, void_until: HashMap::new() };
-        let thread = std::thread::Builder::new().name("location-store".to_owned()).spawn(move || writer.run(&queued))?;
-        Ok(Committer { jobs: Some(jobs), thread: Some(thread) })
+        let mut writer = Writer {
+            store,
+            prefix,
+            index,
+            reports,
+            next_number,
+            void_until: HashMap::new(),
+        };
+        let thread = std::thread::Builder::new()
+            .name("location-store".to_owned())
+            .spawn(move || writer.run(&queued))?;
+        Ok(Committer {
+            jobs: Some(jobs),
+            thread: Some(thread),
+        })
     }
 
     /// Where changes are handed in.
@@ -110,7 +122,9 @@ impl Writer {
         match self.store.commit(&writes) {
             Ok(()) => {
                 self.reports.commits.fetch_add(1, Ordering::Relaxed);
-                self.reports.records.fetch_add(writes.len() as u64, Ordering::Relaxed);
+                self.reports
+                    .records
+                    .fetch_add(writes.len() as u64, Ordering::Relaxed);
                 batch.drain(..).for_each(|job| self.confirm(job));
             }
             Err(error) => {
@@ -127,10 +141,15 @@ impl Writer {
             return;
         }
         let newest = batch.iter().map(|job| job.number).max().unwrap_or_default();
-        for job in batch.extract_if(.., |job| self.void_until.get(&job.aor).is_some_and(|until| job.number < *until)) {
+        for job in batch.extract_if(.., |job| {
+            self.void_until
+                .get(&job.aor)
+                .is_some_and(|until| job.number < *until)
+        }) {
             refuse(job);
         }
-        self.void_until.retain(|_, until| until.saturating_add(NUMBER_SLACK) > newest);
+        self.void_until
+            .retain(|_, until| until.saturating_add(NUMBER_SLACK) > newest);
     }
 
     /// The newest state of each address-of-record.
@@ -139,11 +158,17 @@ impl Writer {
         let mut writes: Vec<Write> = Vec::with_capacity(batch.len());
         for job in batch {
             let value = record::encode(&job.after);
-            match places.get(&job.aor).and_then(|&at: &usize| writes.get_mut(at)) {
+            match places
+                .get(&job.aor)
+                .and_then(|&at: &usize| writes.get_mut(at))
+            {
                 Some(write) => write.value = value,
                 None => {
                     places.insert(&job.aor, writes.len());
-                    writes.push(Write { key: record::key(&self.prefix, job.aor.as_str()), value });
+                    writes.push(Write {
+                        key: record::key(&self.prefix, job.aor.as_str()),
+                        value,
+                    });
                 }
             }
         }
@@ -165,12 +190,16 @@ impl Writer {
                 self.confirm(job);
                 continue;
             }
-            if self.void_until.get(&job.aor).is_none_or(|until| job.number >= *until)
+            if self
+                .void_until
+                .get(&job.aor)
+                .is_none_or(|until| job.number >= *until)
                 && let Some(mut locked) = self.index.lock(&job.aor)
             {
                 locked.replace(job.before.clone());
                 // Nobody makes a change of this address-of-record while it is locked.
-                self.void_until.insert(job.aor.clone(), self.next_number.load(Ordering::Relaxed));
+                self.void_until
+                    .insert(job.aor.clone(), self.next_number.load(Ordering::Relaxed));
             }
             refuse(job);
         }

@@ -20,13 +20,20 @@ impl ExpiryThread {
     /// Starts the thread.
     pub(super) fn start(service: Weak<Inner>) -> Result<ExpiryThread, StoreError> {
         let (stop, stopped) = sync_channel::<()>(0);
-        let thread = std::thread::Builder::new().name("location-expiry".to_owned()).spawn(move || {
-            while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
-                let Some(service) = service.upgrade() else { return };
-                service.expire(unix_now());
-            }
-        })?;
-        Ok(ExpiryThread { stop: Some(stop), thread: Some(thread) })
+        let thread = std::thread::Builder::new()
+            .name("location-expiry".to_owned())
+            .spawn(move || {
+                while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+                    let Some(service) = service.upgrade() else {
+                        return;
+                    };
+                    service.expire(unix_now());
+                }
+            })?;
+        Ok(ExpiryThread {
+            stop: Some(stop),
+            thread: Some(thread),
+        })
     }
 }
 

@@ -28,7 +28,12 @@ impl Bindings {
         if self.iter().all(|binding| binding.is_live(now)) {
             return self;
         }
-        Bindings::new(self.iter().filter(|binding| binding.is_live(now)).cloned().collect())
+        Bindings::new(
+            self.iter()
+                .filter(|binding| binding.is_live(now))
+                .cloned()
+                .collect(),
+        )
     }
 }
 
@@ -93,7 +98,9 @@ impl Index {
 
     /// The live bindings.
     pub(super) fn lookup(&self, aor: &AddressOfRecord, now: UnixTime) -> Bindings {
-        let Some(shard) = self.shard(aor) else { return Bindings::default() };
+        let Some(shard) = self.shard(aor) else {
+            return Bindings::default();
+        };
         let bindings = {
             let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
             shard.entries.get(aor).map(|entry| entry.bindings.clone())
@@ -103,8 +110,15 @@ impl Index {
 
     /// Locks one address-of-record for a change.
     pub(super) fn lock<'a>(&'a self, aor: &'a AddressOfRecord) -> Option<Locked<'a>> {
-        let shard = self.shard(aor)?.write().unwrap_or_else(PoisonError::into_inner);
-        Some(Locked { index: self, shard, aor })
+        let shard = self
+            .shard(aor)?
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        Some(Locked {
+            index: self,
+            shard,
+            aor,
+        })
     }
 
     /// Takes out what may have expired by now.
@@ -112,7 +126,11 @@ impl Index {
         let mut due = Vec::new();
         for shard in &self.shards {
             let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
-            while let Some(first) = shard.due.first_entry().filter(|first| *first.key() <= now.0) {
+            while let Some(first) = shard
+                .due
+                .first_entry()
+                .filter(|first| *first.key() <= now.0)
+            {
                 let aors = first.remove();
                 for aor in &aors {
                     shard.forget_due(aor, now);
@@ -138,7 +156,10 @@ impl Index {
 
     /// How much there is, expired bindings that were not swept yet included.
     pub(super) fn counts(&self) -> Counts {
-        Counts { aors: self.aors.load(Ordering::Relaxed), contacts: self.contacts.load(Ordering::Relaxed) }
+        Counts {
+            aors: self.aors.load(Ordering::Relaxed),
+            contacts: self.contacts.load(Ordering::Relaxed),
+        }
     }
 
     fn shard(&self, aor: &AddressOfRecord) -> Option<&RwLock<Shard>> {
@@ -148,7 +169,8 @@ impl Index {
     }
 
     fn recount(&self, before: usize, after: usize) {
-        self.contacts.fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
+        self.contacts
+            .fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
         let aors = usize::from(after > 0).wrapping_sub(usize::from(before > 0));
         self.aors.fetch_add(aors, Ordering::Relaxed);
     }
@@ -157,7 +179,9 @@ impl Index {
 impl Shard {
     /// The entry of `aor` no longer stands in `due`; an empty one goes.
     fn forget_due(&mut self, aor: &AddressOfRecord, now: UnixTime) {
-        let Some(entry) = self.entries.get_mut(aor) else { return };
+        let Some(entry) = self.entries.get_mut(aor) else {
+            return;
+        };
         if entry.due_secs <= now.0 {
             entry.due_secs = 0;
         }
@@ -170,7 +194,11 @@ impl Shard {
 impl Locked<'_> {
     /// The bindings as they are, expired ones included.
     pub(super) fn bindings(&self) -> Bindings {
-        self.shard.entries.get(self.aor).map(|entry| entry.bindings.clone()).unwrap_or_default()
+        self.shard
+            .entries
+            .get(self.aor)
+            .map(|entry| entry.bindings.clone())
+            .unwrap_or_default()
     }
 
     /// Puts others in their place.
@@ -182,11 +210,17 @@ impl Locked<'_> {
         let entry = entries.entry(self.aor.clone()).or_default();
         self.index.recount(entry.bindings.len(), bindings.len());
         entry.bindings = bindings;
-        let earliest = entry.bindings.iter().map(|binding| binding.expires().0).min();
+        let earliest = entry
+            .bindings
+            .iter()
+            .map(|binding| binding.expires().0)
+            .min();
         match earliest {
             Some(earliest) if entry.due_secs == 0 || earliest < entry.due_secs => {
                 entry.due_secs = earliest.max(1);
-                due.entry(entry.due_secs).or_default().push(self.aor.clone());
+                due.entry(entry.due_secs)
+                    .or_default()
+                    .push(self.aor.clone());
             }
             None if entry.due_secs == 0 => {
                 entries.remove(self.aor);
@@ -198,9 +232,14 @@ impl Locked<'_> {
     /// Looks at it again at that second.
     pub(super) fn look_again(&mut self, at: UnixTime) {
         let Shard { entries, due } = &mut *self.shard;
-        if let Some(entry) = entries.get_mut(self.aor).filter(|entry| entry.due_secs == 0 || at.0 < entry.due_secs) {
+        if let Some(entry) = entries
+            .get_mut(self.aor)
+            .filter(|entry| entry.due_secs == 0 || at.0 < entry.due_secs)
+        {
             entry.due_secs = at.0.max(1);
-            due.entry(entry.due_secs).or_default().push(self.aor.clone());
+            due.entry(entry.due_secs)
+                .or_default()
+                .push(self.aor.clone());
         }
     }
 }

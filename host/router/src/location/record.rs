@@ -29,7 +29,12 @@ pub(super) fn encode(bindings: &[ContactBinding]) -> Option<Vec<u8>> {
     if bindings.is_empty() {
         return None;
     }
-    let mut value = Vec::with_capacity(1 + bindings.iter().map(|binding| 4 + binding.as_bytes().len()).sum::<usize>());
+    let mut value = Vec::with_capacity(
+        1 + bindings
+            .iter()
+            .map(|binding| 4 + binding.as_bytes().len())
+            .sum::<usize>(),
+    );
     value.push(VERSION);
     for binding in bindings {
         let bytes = binding.as_bytes();
@@ -42,7 +47,9 @@ pub(super) fn encode(bindings: &[ContactBinding]) -> Option<Vec<u8>> {
 
 /// The bindings in a value; `None` when it is of another version or damaged.
 pub(super) fn decode(value: &[u8]) -> Option<Vec<ContactBinding>> {
-    let (&VERSION, mut rest) = value.split_first()? else { return None };
+    let (&VERSION, mut rest) = value.split_first()? else {
+        return None;
+    };
     let mut bindings = Vec::with_capacity(1);
     while let Some((length, after)) = rest.split_first_chunk::<4>() {
         let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
@@ -60,7 +67,10 @@ mod tests {
 
     #[test]
     fn bindings_come_back() {
-        let bindings = vec![binding("sip:a@192.0.2.1", 100), binding("sip:b@192.0.2.2", 200)];
+        let bindings = vec![
+            binding("sip:a@192.0.2.1", 100),
+            binding("sip:b@192.0.2.2", 200),
+        ];
         assert_eq!(decode(&encode(&bindings).unwrap()), Some(bindings));
         assert_eq!(encode(&[]), None);
     }
@@ -77,7 +87,10 @@ mod tests {
     #[test]
     fn keys_of_namespaces_do_not_mix() {
         let key = key(&prefix("default"), "sip:a@example.com");
-        assert_eq!(aor_text(&prefix("default"), &key), Some("sip:a@example.com"));
+        assert_eq!(
+            aor_text(&prefix("default"), &key),
+            Some("sip:a@example.com")
+        );
         assert_eq!(aor_text(&prefix("def"), &key), None);
     }
 }

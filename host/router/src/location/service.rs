@@ -112,7 +112,14 @@ impl Reports {
     pub(super) fn changed(&self, aor: &AddressOfRecord, changes: Vec<Change>) {
         let Some(events) = &self.events else { return };
         for Change { kind, binding } in changes {
-            if events.try_send(LocationEvent { kind, aor: aor.clone(), binding }).is_err() {
+            if events
+                .try_send(LocationEvent {
+                    kind,
+                    aor: aor.clone(),
+                    binding,
+                })
+                .is_err()
+            {
                 self.lost_events.fetch_add(1, Ordering::Relaxed);
             }
         }
@@ -141,9 +148,15 @@ impl LocationService {
     /// Opens the service and reads what the store holds; bindings that expired meanwhile are removed from it.
     ///
     /// Without a store, or with [`Durability::Memory`], nothing is kept.
-    pub fn open(store: Option<Box<dyn LocationStore>>, config: LocationConfig) -> Result<LocationService, StoreError> {
+    pub fn open(
+        store: Option<Box<dyn LocationStore>>,
+        config: LocationConfig,
+    ) -> Result<LocationService, StoreError> {
         let index = Arc::new(Index::new());
-        let reports = Arc::new(Reports { events: config.events.clone(), ..Reports::default() });
+        let reports = Arc::new(Reports {
+            events: config.events.clone(),
+            ..Reports::default()
+        });
         let next_number = Arc::new(AtomicU64::new(1));
         let mut store = store.filter(|_| config.durability != Durability::Memory);
         if let Some(store) = &mut store {
@@ -151,7 +164,11 @@ impl LocationService {
         }
         let prefix = record::prefix(&config.namespace);
         let committer = store.map(|store| {
-            let shared = (Arc::clone(&index), Arc::clone(&reports), Arc::clone(&next_number));
+            let shared = (
+                Arc::clone(&index),
+                Arc::clone(&reports),
+                Arc::clone(&next_number),
+            );
             Committer::start(store, prefix, config.queue, shared.0, shared.1, shared.2)
         });
         let committer = committer.transpose()?;
@@ -164,7 +181,11 @@ impl LocationService {
             next_number,
         });
         let expiry = ExpiryThread::start(Arc::downgrade(&inner))?;
-        Ok(LocationService { inner, _expiry: expiry, _committer: committer })
+        Ok(LocationService {
+            inner,
+            _expiry: expiry,
+            _committer: committer,
+        })
     }
 
     /// The live bindings of an address-of-record; the result shares them.
@@ -190,7 +211,10 @@ impl LocationService {
         let mut listed = Vec::new();
         self.inner.index.for_each(now, |aor, bindings| {
             if filter.is_none_or(|filter| aor.as_str().contains(filter)) {
-                listed.push(Registered { aor: aor.clone(), bindings });
+                listed.push(Registered {
+                    aor: aor.clone(),
+                    bindings,
+                });
             }
         });
         listed.sort_by(|a, b| a.aor.as_str().cmp(b.aor.as_str()));
@@ -237,10 +261,17 @@ impl Inner {
     }
 
     fn expire_one(&self, aor: AddressOfRecord, now: UnixTime) {
-        let registration = Registration { contacts: Contacts::Fetch, ..Registration::of_removal(aor) };
-        let Some(mut locked) = self.index.lock(&registration.aor) else { return };
+        let registration = Registration {
+            contacts: Contacts::Fetch,
+            ..Registration::of_removal(aor)
+        };
+        let Some(mut locked) = self.index.lock(&registration.aor) else {
+            return;
+        };
         let before = locked.bindings();
-        let Ok(applied) = apply(&before, &registration, &self.registrar.load(), now) else { return };
+        let Ok(applied) = apply(&before, &registration, &self.registrar.load(), now) else {
+            return;
+        };
         if applied.changes.is_empty() {
             if let Some(earliest) = before.iter().map(ContactBinding::expires).min() {
                 locked.look_again(earliest);
@@ -306,7 +337,10 @@ impl Inner {
         let after = Bindings::new(applied.bindings);
         let Some(jobs) = &self.jobs else {
             locked.replace(after.clone());
-            return Ok(Settled::Now(done.map(|done| (done, after.to_vec())), applied.changes));
+            return Ok(Settled::Now(
+                done.map(|done| (done, after.to_vec())),
+                applied.changes,
+            ));
         };
         let waits = self.durability == Durability::Batched;
         let (waiting, at_once) = if waits { (done, None) } else { (None, done) };
@@ -328,7 +362,9 @@ impl Inner {
                     None => Settled::Later,
                 })
             }
-            Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => Err(job.done.or(at_once)),
+            Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => {
+                Err(job.done.or(at_once))
+            }
         }
     }
 }
@@ -342,7 +378,10 @@ enum Settled {
 }
 
 fn retry_later() -> Reject {
-    Reject { headers: vec![("Retry-After", RETRY_AFTER_SECS.to_string())], ..Reject::new(503, "") }
+    Reject {
+        headers: vec![("Retry-After", RETRY_AFTER_SECS.to_string())],
+        ..Reject::new(503, "")
+    }
 }
 
 /// Reads the store into the index.
@@ -360,14 +399,22 @@ fn recover(
             reports.damaged_records.fetch_add(1, Ordering::Relaxed);
             return;
         };
-        let live: Vec<_> = bindings.into_iter().filter(|binding| binding.is_live(now)).collect();
+        let live: Vec<_> = bindings
+            .into_iter()
+            .filter(|binding| binding.is_live(now))
+            .collect();
         if live.is_empty() {
-            swept.push(Write { key: key.to_vec(), value: None });
+            swept.push(Write {
+                key: key.to_vec(),
+                value: None,
+            });
         } else if let Some(mut locked) = index.lock(&aor) {
             locked.replace(Bindings::new(live));
         }
     })?;
-    swept.chunks(SWEEP_RECORDS).try_for_each(|writes| store.commit(writes))
+    swept
+        .chunks(SWEEP_RECORDS)
+        .try_for_each(|writes| store.commit(writes))
 }
 
 fn recovered(
@@ -378,7 +425,10 @@ fn recovered(
 ) -> Option<(AddressOfRecord, Vec<ContactBinding>)> {
     let aor = AddressOfRecord::from_canonical(record::aor_text(prefix, key)?);
     let bindings = record::decode(value)?;
-    let bindings = bindings.iter().map(|binding| binding.with_listener(listener_of(binding.flow(), config))).collect();
+    let bindings = bindings
+        .iter()
+        .map(|binding| binding.with_listener(listener_of(binding.flow(), config)))
+        .collect();
     Some((aor, bindings))
 }
 
@@ -387,7 +437,8 @@ fn listener_of(flow: Option<Flow>, config: &LocationConfig) -> Option<ListenerId
     let flow = flow.filter(|flow| flow.transport == Transport::Udp)?;
     let at = config.listeners.iter().position(|listener| {
         let (bound, ours) = (listener.address, flow.local);
-        let same_address = bound.ip() == ours.ip() || (bound.ip().is_unspecified() && bound.is_ipv4() == ours.is_ipv4());
+        let same_address = bound.ip() == ours.ip()
+            || (bound.ip().is_unspecified() && bound.is_ipv4() == ours.is_ipv4());
         listener.transport == Transport::Udp && same_address && bound.port() == ours.port()
     });
     Some(ListenerId(u16::try_from(at?).ok()?))
@@ -396,7 +447,11 @@ fn listener_of(flow: Option<Flow>, config: &LocationConfig) -> Option<ListenerId
 /// The wall clock, for what expires without a message.
 pub(super) fn unix_now() -> UnixTime {
     // A clock before 1970 makes every binding live; it is corrected or it is not.
-    UnixTime(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
+    UnixTime(
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs()),
+    )
 }
 
 #[cfg(test)]

@@ -28,12 +28,18 @@ impl SledStore {
 
     /// Uses a database that is open.
     pub fn new(database: &sled::Db) -> Result<SledStore, StoreError> {
-        Ok(SledStore { tree: database.open_tree(TREE)? })
+        Ok(SledStore {
+            tree: database.open_tree(TREE)?,
+        })
     }
 }
 
 impl LocationStore for SledStore {
-    fn load(&mut self, prefix: &[u8], each: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), StoreError> {
+    fn load(
+        &mut self,
+        prefix: &[u8],
+        each: &mut dyn FnMut(&[u8], &[u8]),
+    ) -> Result<(), StoreError> {
         for record in self.tree.scan_prefix(prefix) {
             let (key, value) = record?;
             each(&key, &value);

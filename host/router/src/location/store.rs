@@ -29,7 +29,8 @@ pub struct Write {
 /// A key-value store for records of the location service, used by one thread at a time.
 pub trait LocationStore: Send + 'static {
     /// Hands every record whose key starts with `prefix` to `each`, as key and value.
-    fn load(&mut self, prefix: &[u8], each: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), StoreError>;
+    fn load(&mut self, prefix: &[u8], each: &mut dyn FnMut(&[u8], &[u8]))
+    -> Result<(), StoreError>;
 
     /// Writes all of these, or none; they survive the death of the process from the moment this returns.
     fn commit(&mut self, writes: &[Write]) -> Result<(), StoreError>;
@@ -44,7 +45,10 @@ pub struct MemoryStore {
 impl MemoryStore {
     /// How many records there are.
     pub fn len(&self) -> usize {
-        self.records.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.records
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
     }
 
     /// Whether there are none.
@@ -54,9 +58,16 @@ impl MemoryStore {
 }
 
 impl LocationStore for MemoryStore {
-    fn load(&mut self, prefix: &[u8], each: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), StoreError> {
+    fn load(
+        &mut self,
+        prefix: &[u8],
+        each: &mut dyn FnMut(&[u8], &[u8]),
+    ) -> Result<(), StoreError> {
         let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
-        records.iter().filter(|(key, _)| key.starts_with(prefix)).for_each(|(key, value)| each(key, value));
+        records
+            .iter()
+            .filter(|(key, _)| key.starts_with(prefix))
+            .for_each(|(key, value)| each(key, value));
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! Users from a CSV file: `user,realm,password` or `user,realm,,ha1-md5,ha1-sha256,ha1-sha512-256`.
 
 use std::fmt;
-use std::io::Read;
+use std::io::{self, Read};
 
 use patchbay_core::auth::Ha1Set;
 
@@ -21,6 +21,9 @@ pub enum ImportError {
     /// Lines that can't be taken; all of them are told.
     #[error("{}", lines(.0))]
     Lines(Vec<LineError>),
+    /// The text can't be read, or is not UTF-8.
+    #[error("the import can't be read: {0}")]
+    Read(io::Error),
     /// The file of the users can't be changed.
     #[error(transparent)]
     File(#[from] UserFileError),
@@ -42,7 +45,11 @@ impl fmt::Display for LineError {
 }
 
 fn lines(errors: &[LineError]) -> String {
-    errors.iter().map(LineError::to_string).collect::<Vec<_>>().join("\n")
+    errors
+        .iter()
+        .map(LineError::to_string)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 impl UserFile {
@@ -56,22 +63,26 @@ impl UserFile {
     }
 }
 
-fn read(from: impl Read) -> Result<Vec<UserEntry>, ImportError> {
-    let mut reader =
-        csv::ReaderBuilder::new().has_headers(false).flexible(true).comment(Some(b'#')).from_reader(from);
+fn read(mut from: impl Read) -> Result<Vec<UserEntry>, ImportError> {
+    let mut text = String::new();
+    from.read_to_string(&mut text).map_err(ImportError::Read)?;
     let (mut users, mut errors) = (Vec::new(), Vec::new());
-    for (index, record) in reader.records().enumerate() {
-        let (position, entry) = match record {
+    for (index, (line, record)) in line::records(&text).enumerate() {
+        let entry = match record {
             Ok(record) if index == 0 && is_heading(&record) => continue,
-            Ok(record) => (record.position().cloned(), entry(&record)),
-            Err(error) => (error.position().cloned(), Err(error.to_string())),
+            Ok(record) => entry(&record),
+            Err(error) => Err(error.to_string()),
         };
         match entry {
             Ok(entry) => users.push(entry),
-            Err(problem) => errors.push(LineError { line: position.map_or(0, |position| position.line()), problem }),
+            Err(problem) => errors.push(LineError { line, problem }),
         }
     }
-    if errors.is_empty() { Ok(users) } else { Err(ImportError::Lines(errors)) }
+    if errors.is_empty() {
+        Ok(users)
+    } else {
+        Err(ImportError::Lines(errors))
+    }
 }
 
 fn is_heading(record: &csv::StringRecord) -> bool {
@@ -81,19 +92,27 @@ fn is_heading(record: &csv::StringRecord) -> bool {
 fn entry(record: &csv::StringRecord) -> Result<UserEntry, String> {
     let fields: Vec<&str> = record.iter().collect();
     let (user, realm, hashes) = match fields.as_slice() {
-        [user, realm, password] | [user, realm, password, "", "", ""] if !password.is_empty() => {
-            (user.trim(), realm.trim(), Ok(Ha1Set::from_password(user.trim(), realm.trim(), password)))
-        }
+        [user, realm, password] | [user, realm, password, "", "", ""] if !password.is_empty() => (
+            user.trim(),
+            realm.trim(),
+            Ok(Ha1Set::from_password(user.trim(), realm.trim(), password)),
+        ),
         [user, realm, ""] => (user.trim(), realm.trim(), line::read_hashes("", "", "")),
-        [user, realm, "", md5, sha256, sha512_256] => {
-            (user.trim(), realm.trim(), line::read_hashes(md5, sha256, sha512_256))
-        }
+        [user, realm, "", md5, sha256, sha512_256] => (
+            user.trim(),
+            realm.trim(),
+            line::read_hashes(md5, sha256, sha512_256),
+        ),
         [_, _, _, _, _, _] => return Err("there is a password and a hash".to_owned()),
         fields => return Err(format!("{} fields where 3 or 6 are expected", fields.len())),
     };
     file::check_names(user, realm).map_err(|error| error.to_string())?;
     let hashes = hashes.map_err(|error| error.to_string())?;
-    Ok(UserEntry { user: user.to_owned(), realm: realm.to_owned(), hashes })
+    Ok(UserEntry {
+        user: user.to_owned(),
+        realm: realm.to_owned(),
+        hashes,
+    })
 }
 
 #[cfg(test)]
@@ -108,11 +127,20 @@ mod tests {
 
     #[test]
     fn both_forms_are_taken() {
-        let hashes = Ha1Set { md5: Some([0xab; 16]), ..Ha1Set::default() };
-        let text = format!("# users\nalice,example.com,\"se,cret\"\n\nbob,example.com,,{},,\n", "AB".repeat(16));
+        let hashes = Ha1Set {
+            md5: Some([0xab; 16]),
+            ..Ha1Set::default()
+        };
+        let text = format!(
+            "# users\nalice,example.com,\"se,cret\"\n\nbob,example.com,,{},,\n",
+            "AB".repeat(16)
+        );
         let (report, users) = import(&text);
         assert_eq!(report.unwrap(), ImportReport { users: 2 });
-        assert_eq!(users[0].hashes, Ha1Set::from_password("alice", "example.com", "se,cret"));
+        assert_eq!(
+            users[0].hashes,
+            Ha1Set::from_password("alice", "example.com", "se,cret")
+        );
         assert_eq!((users[1].user.as_str(), users[1].hashes), ("bob", hashes));
     }
 
@@ -124,7 +152,9 @@ mod tests {
 
     #[test]
     fn every_wrong_line_is_told_and_nothing_is_imported() {
-        let (report, users) = import("alice,example.com,x\nbob,example.com\n\ncarol,,x\ndave,example.com,,zz,,\neve,r,\nf,r,p,aa,,\n");
+        let (report, users) = import(
+            "alice,example.com,x\nbob,example.com\n\ncarol,,x\ndave,example.com,,zz,,\neve,r,\nf,r,p,aa,,\n",
+        );
         let expected = "line 2: 2 fields where 3 or 6 are expected\n\
                         line 4: the realm is empty or contains a control character, a quote or a backslash\n\
                         line 5: ha1-md5 is not 32 hexadecimal digits\n\
@@ -140,6 +170,9 @@ mod tests {
         let file = UserFile::in_directory(folder.path());
         file.add("alice", "r", "old").unwrap();
         file.import("alice,r,new\n".as_bytes()).unwrap();
-        assert_eq!(file.list().unwrap()[0].hashes, Ha1Set::from_password("alice", "r", "new"));
+        assert_eq!(
+            file.list().unwrap()[0].hashes,
+            Ha1Set::from_password("alice", "r", "new")
+        );
     }
 }

@@ -33,14 +33,22 @@ struct FileState {
 impl Users {
     /// Reads the file.
     pub fn open(file: UserFile) -> Result<Users, UserFileError> {
-        let users = Users { file, realms: ArcSwap::default(), read: Mutex::new(None) };
+        let users = Users {
+            file,
+            realms: ArcSwap::default(),
+            read: Mutex::new(None),
+        };
         users.reload()?;
         Ok(users)
     }
 
     /// No users, and no file: for tests and for a router that never asks.
     pub fn none() -> Users {
-        Users { file: UserFile::in_directory("/nonexistent".as_ref()), realms: ArcSwap::default(), read: Mutex::new(None) }
+        Users {
+            file: UserFile::in_directory("/nonexistent".as_ref()),
+            realms: ArcSwap::default(),
+            read: Mutex::new(None),
+        }
     }
 
     /// The hashes of a user. Takes no lock and allocates nothing.
@@ -62,7 +70,9 @@ impl Users {
     pub fn reload(&self) -> Result<bool, UserFileError> {
         // Held while reading, so that an older file never replaces a newer one.
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        let state = std::fs::metadata(self.file.path()).ok().map(|metadata| FileState::of(&metadata));
+        let state = std::fs::metadata(self.file.path())
+            .ok()
+            .map(|metadata| FileState::of(&metadata));
         if *read == state {
             return Ok(false);
         }
@@ -85,7 +95,10 @@ impl FileState {
 fn realms(entries: Entries) -> Realms {
     let mut realms = Realms::default();
     for ((realm, user), hashes) in entries {
-        realms.entry(realm.into()).or_default().insert(user.into(), hashes);
+        realms
+            .entry(realm.into())
+            .or_default()
+            .insert(user.into(), hashes);
     }
     realms
 }
@@ -105,7 +118,10 @@ mod tests {
         let (_folder, users) = users();
         users.file().add("alice", "example.com", "a").unwrap();
         assert!(users.reload().unwrap());
-        assert_eq!(users.lookup("alice", "example.com"), Some(Ha1Set::from_password("alice", "example.com", "a")));
+        assert_eq!(
+            users.lookup("alice", "example.com"),
+            Some(Ha1Set::from_password("alice", "example.com", "a"))
+        );
         assert_eq!(users.lookup("alice", "other"), None);
         assert_eq!(users.lookup("Alice", "example.com"), None);
         assert_eq!(users.count(), 1);

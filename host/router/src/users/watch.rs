@@ -31,15 +31,21 @@ impl UserWatch {
         // One wake-up that waits is enough: the file is read after it is taken.
         let (wake, woken) = sync_channel(1);
         let watcher = watcher(&users, wake.clone());
-        let thread = std::thread::Builder::new().name("users-watch".to_owned()).spawn(move || {
-            loop {
-                match woken.recv_timeout(POLL) {
-                    Ok(Wake::Changed) | Err(RecvTimeoutError::Timeout) => reload(&users),
-                    Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+        let thread = std::thread::Builder::new()
+            .name("users-watch".to_owned())
+            .spawn(move || {
+                loop {
+                    match woken.recv_timeout(POLL) {
+                        Ok(Wake::Changed) | Err(RecvTimeoutError::Timeout) => reload(&users),
+                        Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                    }
                 }
-            }
-        })?;
-        Ok(UserWatch { watcher, stop: Some(wake), thread: Some(thread) })
+            })?;
+        Ok(UserWatch {
+            watcher,
+            stop: Some(wake),
+            thread: Some(thread),
+        })
     }
 }
 
@@ -64,7 +70,12 @@ fn watcher(users: &Users, wake: SyncSender<Wake>) -> Option<RecommendedWatcher> 
     let folder = path.parent()?.to_owned();
     let name = path.file_name()?.to_owned();
     let on_event = move |event: notify::Result<notify::Event>| {
-        let concerns_us = event.is_ok_and(|event| event.paths.iter().any(|path| path.file_name() == Some(&name)));
+        let concerns_us = event.is_ok_and(|event| {
+            event
+                .paths
+                .iter()
+                .any(|path| path.file_name() == Some(&name))
+        });
         if concerns_us && let Err(TrySendError::Disconnected(_)) = wake.try_send(Wake::Changed) {
             tracing::debug!("the users are no longer watched");
         }
@@ -86,7 +97,9 @@ fn reload(users: &Users) {
     match users.reload() {
         Ok(true) => tracing::info!(users = users.count(), "users read"),
         Ok(false) => {}
-        Err(error) => tracing::warn!(%error, "the file of the users can't be read, the users stay as they are"),
+        Err(error) => {
+            tracing::warn!(%error, "the file of the users can't be read, the users stay as they are")
+        }
     }
 }
 
