@@ -11,3 +11,6 @@ mod replay;
 
 pub use algorithm::{Algorithm, Ha1Set};
 pub use authenticator::{AuthConfig, Authenticator, Users, Verification};
+
+#[cfg(test)]
+mod tests;

@@ -228,7 +228,7 @@ mod tests {
                 .sum()
         });
         assert!(
-            accepted <= 1000 && accepted >= 64,
+            (64..=1000).contains(&accepted),
             "each count serves at most once: {accepted}"
         );
     }
