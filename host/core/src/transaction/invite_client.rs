@@ -210,3 +210,197 @@ impl InviteClientTransaction {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::transaction::ClientAction::*;
+    use crate::transaction::table::{at, packet};
+
+    const UNRELIABLE: bool = false;
+    const RELIABLE: bool = true;
+
+    fn start(reliable: bool) -> InviteClientTransaction {
+        let mut out = Vec::new();
+        let machine = InviteClientTransaction::start(
+            at(0),
+            Timing::default(),
+            reliable,
+            packet("INVITE"),
+            &mut out,
+        );
+        assert_eq!(out, [Send(packet("INVITE"))]);
+        machine
+    }
+
+    fn respond(
+        machine: &mut InviteClientTransaction,
+        millis: u64,
+        status: u16,
+    ) -> Vec<ClientAction> {
+        let mut out = Vec::new();
+        let make_ack = |request: &[u8]| {
+            assert_eq!(request, b"INVITE");
+            packet("ACK")
+        };
+        machine.on_response(at(millis), status, make_ack, &mut out);
+        out
+    }
+
+    fn timeout(machine: &mut InviteClientTransaction, millis: u64) -> Vec<ClientAction> {
+        let mut out = Vec::new();
+        machine.on_timeout(at(millis), &mut out);
+        out
+    }
+
+    fn transport_error(machine: &mut InviteClientTransaction) -> Vec<ClientAction> {
+        let mut out = Vec::new();
+        machine.on_transport_error(&mut out);
+        out
+    }
+
+    /// A machine that has got a response of this status at time 0.
+    fn after(status: u16) -> InviteClientTransaction {
+        let mut machine = start(UNRELIABLE);
+        respond(&mut machine, 0, status);
+        machine
+    }
+
+    #[test]
+    fn calling_sends_again_at_doubling_intervals_until_timer_b() {
+        let mut machine = start(UNRELIABLE);
+        for millis in [500, 1_500, 3_500, 7_500, 15_500, 31_500] {
+            assert_eq!(machine.deadline(), Some(at(millis)));
+            assert_eq!(timeout(&mut machine, millis - 1), []);
+            assert_eq!(timeout(&mut machine, millis), [Send(packet("INVITE"))]);
+        }
+        assert_eq!(machine.deadline(), Some(at(32_000)));
+        assert_eq!(timeout(&mut machine, 32_000), [TimedOut, Terminated]);
+        assert!(machine.is_terminated());
+    }
+
+    #[test]
+    fn calling_on_a_reliable_transport_sends_once_and_waits_for_timer_b() {
+        let mut machine = start(RELIABLE);
+        assert_eq!(machine.deadline(), Some(at(32_000)));
+        assert_eq!(timeout(&mut machine, 31_999), []);
+        assert_eq!(timeout(&mut machine, 32_000), [TimedOut, Terminated]);
+    }
+
+    #[test]
+    fn calling_goes_to_proceeding_with_a_1xx_and_stops_all_timers() {
+        let mut machine = start(UNRELIABLE);
+        assert_eq!(respond(&mut machine, 100, 180), [Response]);
+        assert!(machine.is_proceeding());
+        assert_eq!(machine.deadline(), None);
+        assert_eq!(timeout(&mut machine, 100_000), []);
+    }
+
+    #[test]
+    fn calling_and_proceeding_go_to_accepted_with_a_2xx_for_timer_m() {
+        for mut machine in [start(UNRELIABLE), after(180), start(RELIABLE)] {
+            assert_eq!(respond(&mut machine, 1_000, 200), [Response]);
+            assert!(!machine.is_pending());
+            assert_eq!(machine.deadline(), Some(at(33_000)));
+            assert_eq!(timeout(&mut machine, 32_999), []);
+            assert_eq!(timeout(&mut machine, 33_000), [Terminated]);
+        }
+    }
+
+    #[test]
+    fn calling_and_proceeding_ack_a_failure_and_go_to_completed_for_timer_d() {
+        for (mut machine, status) in [
+            (start(UNRELIABLE), 300),
+            (after(180), 486),
+            (after(100), 699),
+        ] {
+            assert_eq!(
+                respond(&mut machine, 1_000, status),
+                [Send(packet("ACK")), Response]
+            );
+            assert_eq!(machine.deadline(), Some(at(33_000)));
+            assert_eq!(timeout(&mut machine, 32_999), []);
+            assert_eq!(timeout(&mut machine, 33_000), [Terminated]);
+        }
+    }
+
+    #[test]
+    fn failure_over_a_reliable_transport_is_acked_and_ends_at_once() {
+        let mut machine = start(RELIABLE);
+        assert_eq!(
+            respond(&mut machine, 1_000, 486),
+            [Send(packet("ACK")), Response, Terminated]
+        );
+        assert_eq!(machine.deadline(), None);
+    }
+
+    #[test]
+    fn calling_proceeding_and_completed_end_with_a_transport_error() {
+        for mut machine in [start(UNRELIABLE), after(180), after(486)] {
+            assert_eq!(transport_error(&mut machine), [TransportFailed, Terminated]);
+            assert!(machine.is_terminated());
+        }
+    }
+
+    #[test]
+    fn proceeding_passes_on_every_1xx() {
+        let mut machine = after(100);
+        assert_eq!(respond(&mut machine, 1, 180), [Response]);
+        assert_eq!(respond(&mut machine, 2, 199), [Response]);
+    }
+
+    #[test]
+    fn completed_acks_retransmissions_and_keeps_them_from_the_user() {
+        let mut machine = after(486);
+        assert_eq!(respond(&mut machine, 500, 486), [Send(packet("ACK"))]);
+        assert_eq!(respond(&mut machine, 600, 180), []);
+        assert_eq!(respond(&mut machine, 700, 200), []);
+        assert_eq!(machine.deadline(), Some(at(32_000)));
+    }
+
+    #[test]
+    fn accepted_passes_on_every_2xx_and_nothing_else() {
+        let mut machine = after(200);
+        assert_eq!(respond(&mut machine, 500, 200), [Response]);
+        assert_eq!(respond(&mut machine, 600, 202), [Response]);
+        assert_eq!(respond(&mut machine, 700, 180), []);
+        assert_eq!(respond(&mut machine, 800, 486), []);
+        assert_eq!(transport_error(&mut machine), []);
+        assert_eq!(machine.deadline(), Some(at(32_000)));
+    }
+
+    #[test]
+    fn terminated_does_nothing_more() {
+        let mut machine = start(RELIABLE);
+        respond(&mut machine, 0, 486);
+        for status in [180, 200, 486] {
+            assert_eq!(respond(&mut machine, 1, status), []);
+        }
+        assert_eq!(transport_error(&mut machine), []);
+        assert_eq!(timeout(&mut machine, 100_000), []);
+    }
+
+    #[test]
+    fn timer_a_starts_at_t1() {
+        let timing = Timing {
+            t1: Duration::from_millis(100),
+            ..Timing::default()
+        };
+        let machine = InviteClientTransaction::start(
+            at(0),
+            timing,
+            UNRELIABLE,
+            packet("INVITE"),
+            &mut Vec::new(),
+        );
+        assert_eq!(machine.deadline(), Some(at(100)));
+    }
+
+    #[test]
+    fn request_is_kept_until_the_final_response() {
+        assert_eq!(after(180).request(), Some(&packet("INVITE")));
+        assert_eq!(after(200).request(), None);
+    }
+}

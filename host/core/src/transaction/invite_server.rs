@@ -275,3 +275,226 @@ impl Answer {
         matches!(self, Answer::None { trying } if *trying <= now)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transaction::ServerAction::*;
+    use crate::transaction::table::{at, packet};
+
+    const UNRELIABLE: bool = false;
+    const RELIABLE: bool = true;
+
+    fn new(reliable: bool) -> InviteServerTransaction {
+        InviteServerTransaction::new(at(0), Timing::default(), reliable)
+    }
+
+    fn outputs(act: impl FnOnce(&mut Vec<ServerAction>)) -> Vec<ServerAction> {
+        let mut out = Vec::new();
+        act(&mut out);
+        out
+    }
+
+    fn provisional(machine: &mut InviteServerTransaction, text: &str) -> Vec<ServerAction> {
+        outputs(|out| machine.send_provisional(packet(text), out))
+    }
+
+    fn finally(
+        machine: &mut InviteServerTransaction,
+        millis: u64,
+        status: u16,
+    ) -> Vec<ServerAction> {
+        outputs(|out| machine.send_final(at(millis), status, packet("final"), out))
+    }
+
+    fn request(machine: &mut InviteServerTransaction) -> Vec<ServerAction> {
+        outputs(|out| machine.on_request_retransmission(out))
+    }
+
+    fn ack(machine: &mut InviteServerTransaction, millis: u64) -> Vec<ServerAction> {
+        outputs(|out| machine.on_ack(at(millis), out))
+    }
+
+    fn transport_error(machine: &mut InviteServerTransaction) -> Vec<ServerAction> {
+        outputs(|out| machine.on_transport_error(out))
+    }
+
+    fn timeout(machine: &mut InviteServerTransaction, millis: u64) -> Vec<ServerAction> {
+        outputs(|out| machine.on_timeout(at(millis), out))
+    }
+
+    /// A machine that has sent a final response of this status at time 0.
+    fn after(status: u16) -> InviteServerTransaction {
+        let mut machine = new(UNRELIABLE);
+        assert_eq!(finally(&mut machine, 0, status), [Send(packet("final"))]);
+        machine
+    }
+
+    fn confirmed() -> InviteServerTransaction {
+        let mut machine = after(486);
+        assert_eq!(ack(&mut machine, 0), []);
+        machine
+    }
+
+    #[test]
+    fn proceeding_asks_for_a_100_after_200_milliseconds_once() {
+        for reliable in [UNRELIABLE, RELIABLE] {
+            let mut machine = new(reliable);
+            assert_eq!(machine.deadline(), Some(at(200)));
+            assert_eq!(timeout(&mut machine, 199), []);
+            assert_eq!(timeout(&mut machine, 200), [MakeTrying]);
+            assert_eq!(timeout(&mut machine, 300), []);
+            assert_eq!(request(&mut machine), []);
+            assert_eq!(provisional(&mut machine, "100"), [Send(packet("100"))]);
+        }
+    }
+
+    #[test]
+    fn proceeding_needs_no_100_after_another_provisional() {
+        let mut machine = new(UNRELIABLE);
+        assert_eq!(provisional(&mut machine, "180"), [Send(packet("180"))]);
+        assert_eq!(machine.deadline(), None);
+        assert_eq!(timeout(&mut machine, 200), []);
+    }
+
+    #[test]
+    fn proceeding_repeats_the_last_provisional_for_a_retransmission() {
+        let mut machine = new(UNRELIABLE);
+        provisional(&mut machine, "180");
+        provisional(&mut machine, "183");
+        assert_eq!(request(&mut machine), [Send(packet("183"))]);
+    }
+
+    #[test]
+    fn proceeding_answers_an_early_retransmission_with_a_100() {
+        let mut machine = new(UNRELIABLE);
+        assert_eq!(request(&mut machine), [MakeTrying]);
+        assert_eq!(machine.deadline(), None);
+    }
+
+    #[test]
+    fn proceeding_goes_to_accepted_with_a_2xx_for_timer_l() {
+        for reliable in [UNRELIABLE, RELIABLE] {
+            let mut machine = new(reliable);
+            assert_eq!(finally(&mut machine, 1_000, 200), [Send(packet("final"))]);
+            assert!(machine.is_accepted());
+            assert_eq!(machine.deadline(), Some(at(33_000)));
+            assert_eq!(timeout(&mut machine, 32_999), []);
+            assert_eq!(timeout(&mut machine, 33_000), [Terminated]);
+        }
+    }
+
+    #[test]
+    fn proceeding_survives_transport_errors_and_ignores_acks() {
+        let mut machine = new(UNRELIABLE);
+        assert_eq!(transport_error(&mut machine), [TransportFailed]);
+        assert_eq!(ack(&mut machine, 1), []);
+        assert!(machine.is_proceeding());
+    }
+
+    #[test]
+    fn completed_sends_again_at_intervals_up_to_t2_until_timer_h() {
+        let mut machine = after(486);
+        for millis in [
+            500, 1_500, 3_500, 7_500, 11_500, 15_500, 19_500, 23_500, 27_500, 31_500,
+        ] {
+            assert_eq!(machine.deadline(), Some(at(millis)));
+            assert_eq!(timeout(&mut machine, millis - 1), []);
+            assert_eq!(timeout(&mut machine, millis), [Send(packet("final"))]);
+        }
+        assert_eq!(machine.deadline(), Some(at(32_000)));
+        assert_eq!(timeout(&mut machine, 32_000), [NoAck, Terminated]);
+    }
+
+    #[test]
+    fn completed_on_a_reliable_transport_waits_for_the_ack_until_timer_h() {
+        let mut machine = new(RELIABLE);
+        assert_eq!(finally(&mut machine, 0, 300), [Send(packet("final"))]);
+        assert_eq!(machine.deadline(), Some(at(32_000)));
+        assert_eq!(timeout(&mut machine, 32_000), [NoAck, Terminated]);
+    }
+
+    #[test]
+    fn completed_answers_retransmissions_and_ignores_the_user() {
+        let mut machine = after(699);
+        assert_eq!(request(&mut machine), [Send(packet("final"))]);
+        assert_eq!(provisional(&mut machine, "180"), []);
+        assert_eq!(finally(&mut machine, 1, 200), []);
+        assert_eq!(finally(&mut machine, 1, 500), []);
+        assert_eq!(transport_error(&mut machine), [TransportFailed]);
+        assert_eq!(machine.deadline(), Some(at(500)));
+    }
+
+    #[test]
+    fn completed_goes_to_confirmed_with_an_ack_for_timer_i() {
+        let mut machine = after(486);
+        assert_eq!(ack(&mut machine, 1_000), []);
+        assert_eq!(machine.deadline(), Some(at(6_000)));
+        assert_eq!(timeout(&mut machine, 5_999), []);
+        assert_eq!(timeout(&mut machine, 6_000), [Terminated]);
+    }
+
+    #[test]
+    fn ack_over_a_reliable_transport_ends_at_once() {
+        let mut machine = new(RELIABLE);
+        finally(&mut machine, 0, 486);
+        assert_eq!(ack(&mut machine, 1), [Terminated]);
+    }
+
+    #[test]
+    fn confirmed_absorbs_everything() {
+        let mut machine = confirmed();
+        assert_eq!(ack(&mut machine, 1), []);
+        assert_eq!(request(&mut machine), []);
+        assert_eq!(provisional(&mut machine, "180"), []);
+        assert_eq!(finally(&mut machine, 1, 200), []);
+        assert_eq!(transport_error(&mut machine), []);
+        assert_eq!(machine.deadline(), Some(at(5_000)));
+    }
+
+    #[test]
+    fn accepted_absorbs_the_invite_and_passes_acks_and_2xx() {
+        let mut machine = after(200);
+        assert_eq!(request(&mut machine), []);
+        assert_eq!(ack(&mut machine, 1), [AckToUser]);
+        assert_eq!(ack(&mut machine, 2), [AckToUser]);
+        assert_eq!(finally(&mut machine, 3, 200), [Send(packet("final"))]);
+        assert_eq!(finally(&mut machine, 3, 486), []);
+        assert_eq!(provisional(&mut machine, "180"), []);
+        assert_eq!(transport_error(&mut machine), [TransportFailed]);
+        assert_eq!(machine.deadline(), Some(at(32_000)));
+    }
+
+    #[test]
+    fn abandoned_invite_absorbs_retransmissions_as_long_as_the_client_may_send_them() {
+        let mut machine = new(UNRELIABLE);
+        assert_eq!(outputs(|out| machine.abandon(at(0), out)), []);
+        assert_eq!(request(&mut machine), []);
+        assert_eq!(machine.deadline(), Some(at(32_000)));
+        assert_eq!(timeout(&mut machine, 32_000), [Terminated]);
+        let mut reliable = new(RELIABLE);
+        assert_eq!(outputs(|out| reliable.abandon(at(0), out)), [Terminated]);
+    }
+
+    #[test]
+    fn answered_invite_is_not_abandoned() {
+        for mut machine in [after(200), after(486), confirmed()] {
+            let deadline = machine.deadline();
+            assert_eq!(outputs(|out| machine.abandon(at(1), out)), []);
+            assert_eq!(machine.deadline(), deadline);
+        }
+    }
+
+    #[test]
+    fn terminated_does_nothing_more() {
+        let mut machine = new(RELIABLE);
+        outputs(|out| machine.abandon(at(0), out));
+        assert_eq!(request(&mut machine), []);
+        assert_eq!(ack(&mut machine, 1), []);
+        assert_eq!(provisional(&mut machine, "180"), []);
+        assert_eq!(finally(&mut machine, 1, 200), []);
+        assert_eq!(transport_error(&mut machine), []);
+        assert_eq!(timeout(&mut machine, 100_000), []);
+        assert_eq!(machine.deadline(), None);
+    }
+}

@@ -53,3 +53,21 @@ pub enum ServerAction {
     /// Destroy the transaction now. Always the last action.
     Terminated,
 }
+
+/// What the walks through the machines' tables share.
+#[cfg(test)]
+mod table {
+    use std::sync::Arc;
+
+    use crate::door::Packet;
+    use crate::time::Instant;
+
+    /// So many milliseconds after the start of the machine.
+    pub(super) fn at(millis: u64) -> Instant {
+        Instant(millis * 1_000)
+    }
+
+    pub(super) fn packet(text: &str) -> Packet {
+        Arc::new(text.as_bytes().to_vec())
+    }
+}

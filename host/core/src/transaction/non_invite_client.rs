@@ -185,3 +185,137 @@ impl NonInviteClientTransaction {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transaction::ClientAction::*;
+    use crate::transaction::table::{at, packet};
+
+    const UNRELIABLE: bool = false;
+    const RELIABLE: bool = true;
+
+    fn start(reliable: bool) -> NonInviteClientTransaction {
+        let mut out = Vec::new();
+        let machine = NonInviteClientTransaction::start(
+            at(0),
+            Timing::default(),
+            reliable,
+            packet("OPTIONS"),
+            &mut out,
+        );
+        assert_eq!(out, [Send(packet("OPTIONS"))]);
+        machine
+    }
+
+    fn respond(
+        machine: &mut NonInviteClientTransaction,
+        millis: u64,
+        status: u16,
+    ) -> Vec<ClientAction> {
+        let mut out = Vec::new();
+        machine.on_response(at(millis), status, &mut out);
+        out
+    }
+
+    fn timeout(machine: &mut NonInviteClientTransaction, millis: u64) -> Vec<ClientAction> {
+        let mut out = Vec::new();
+        machine.on_timeout(at(millis), &mut out);
+        out
+    }
+
+    fn transport_error(machine: &mut NonInviteClientTransaction) -> Vec<ClientAction> {
+        let mut out = Vec::new();
+        machine.on_transport_error(&mut out);
+        out
+    }
+
+    /// A machine that has got a response of this status at time 0.
+    fn after(status: u16) -> NonInviteClientTransaction {
+        let mut machine = start(UNRELIABLE);
+        respond(&mut machine, 0, status);
+        machine
+    }
+
+    #[test]
+    fn trying_sends_again_at_intervals_up_to_t2_until_timer_f() {
+        let mut machine = start(UNRELIABLE);
+        for millis in [
+            500, 1_500, 3_500, 7_500, 11_500, 15_500, 19_500, 23_500, 27_500, 31_500,
+        ] {
+            assert_eq!(machine.deadline(), Some(at(millis)));
+            assert_eq!(timeout(&mut machine, millis - 1), []);
+            assert_eq!(timeout(&mut machine, millis), [Send(packet("OPTIONS"))]);
+        }
+        assert_eq!(machine.deadline(), Some(at(32_000)));
+        assert_eq!(timeout(&mut machine, 32_000), [TimedOut, Terminated]);
+    }
+
+    #[test]
+    fn reliable_transport_sends_once_and_waits_for_timer_f() {
+        let mut machine = start(RELIABLE);
+        assert_eq!(machine.deadline(), Some(at(32_000)));
+        assert_eq!(respond(&mut machine, 10, 100), [Response]);
+        assert_eq!(machine.deadline(), Some(at(32_000)));
+        assert_eq!(timeout(&mut machine, 32_000), [TimedOut, Terminated]);
+    }
+
+    #[test]
+    fn proceeding_sends_again_each_t2_until_timer_f() {
+        let mut machine = start(UNRELIABLE);
+        assert_eq!(respond(&mut machine, 100, 100), [Response]);
+        assert_eq!(respond(&mut machine, 200, 183), [Response]);
+        for millis in [500, 4_500, 8_500, 12_500, 16_500, 20_500, 24_500, 28_500] {
+            assert_eq!(machine.deadline(), Some(at(millis)));
+            assert_eq!(timeout(&mut machine, millis), [Send(packet("OPTIONS"))]);
+        }
+        assert_eq!(timeout(&mut machine, 32_000), [TimedOut, Terminated]);
+    }
+
+    #[test]
+    fn trying_and_proceeding_pass_on_the_final_response_and_wait_for_timer_k() {
+        for status in [200, 302, 404, 503, 603] {
+            for mut machine in [start(UNRELIABLE), after(100)] {
+                assert_eq!(respond(&mut machine, 1_000, status), [Response]);
+                assert!(!machine.is_pending());
+                assert_eq!(machine.deadline(), Some(at(6_000)));
+                assert_eq!(timeout(&mut machine, 5_999), []);
+                assert_eq!(timeout(&mut machine, 6_000), [Terminated]);
+            }
+        }
+    }
+
+    #[test]
+    fn final_response_over_a_reliable_transport_ends_at_once() {
+        let mut machine = start(RELIABLE);
+        assert_eq!(respond(&mut machine, 1_000, 200), [Response, Terminated]);
+    }
+
+    #[test]
+    fn trying_and_proceeding_end_with_a_transport_error() {
+        for mut machine in [start(UNRELIABLE), after(100)] {
+            assert_eq!(transport_error(&mut machine), [TransportFailed, Terminated]);
+            assert!(machine.is_terminated());
+        }
+    }
+
+    #[test]
+    fn completed_absorbs_everything() {
+        let mut machine = after(200);
+        for status in [100, 200, 486] {
+            assert_eq!(respond(&mut machine, 1, status), []);
+        }
+        assert_eq!(transport_error(&mut machine), []);
+        assert_eq!(machine.deadline(), Some(at(5_000)));
+    }
+
+    #[test]
+    fn terminated_does_nothing_more() {
+        let mut machine = start(RELIABLE);
+        respond(&mut machine, 0, 200);
+        assert_eq!(respond(&mut machine, 1, 200), []);
+        assert_eq!(transport_error(&mut machine), []);
+        assert_eq!(timeout(&mut machine, 100_000), []);
+        assert_eq!(machine.deadline(), None);
+    }
+}

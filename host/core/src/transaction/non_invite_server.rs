@@ -204,3 +204,187 @@ impl Trying {
         matches!(self, Trying::Due(at) if now < at)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transaction::ServerAction::*;
+    use crate::transaction::table::{at, packet};
+
+    const UNRELIABLE: bool = false;
+    const RELIABLE: bool = true;
+
+    fn new(reliable: bool) -> NonInviteServerTransaction {
+        NonInviteServerTransaction::new(at(0), Timing::default(), reliable)
+    }
+
+    fn outputs(act: impl FnOnce(&mut Vec<ServerAction>)) -> Vec<ServerAction> {
+        let mut out = Vec::new();
+        act(&mut out);
+        out
+    }
+
+    fn provisional(
+        machine: &mut NonInviteServerTransaction,
+        millis: u64,
+        status: u16,
+    ) -> Vec<ServerAction> {
+        outputs(|out| machine.send_provisional(at(millis), status, packet("1xx"), out))
+    }
+
+    fn finally(
+        machine: &mut NonInviteServerTransaction,
+        millis: u64,
+        status: u16,
+    ) -> Vec<ServerAction> {
+        outputs(|out| machine.send_final(at(millis), status, packet("final"), out))
+    }
+
+    fn abandon(machine: &mut NonInviteServerTransaction, millis: u64) -> Vec<ServerAction> {
+        outputs(|out| machine.abandon(at(millis), out))
+    }
+
+    fn request(machine: &mut NonInviteServerTransaction) -> Vec<ServerAction> {
+        outputs(|out| machine.on_request_retransmission(out))
+    }
+
+    fn transport_error(machine: &mut NonInviteServerTransaction) -> Vec<ServerAction> {
+        outputs(|out| machine.on_transport_error(out))
+    }
+
+    fn timeout(machine: &mut NonInviteServerTransaction, millis: u64) -> Vec<ServerAction> {
+        outputs(|out| machine.on_timeout(at(millis), out))
+    }
+
+    fn proceeding() -> NonInviteServerTransaction {
+        let mut machine = new(UNRELIABLE);
+        assert_eq!(timeout(&mut machine, 3_500), [MakeTrying]);
+        assert_eq!(provisional(&mut machine, 3_500, 100), [Send(packet("1xx"))]);
+        machine
+    }
+
+    #[test]
+    fn trying_absorbs_retransmissions_and_errors() {
+        let mut machine = new(UNRELIABLE);
+        assert_eq!(request(&mut machine), []);
+        assert_eq!(transport_error(&mut machine), []);
+        assert!(machine.is_pending());
+    }
+
+    #[test]
+    fn trying_asks_for_a_100_when_timer_e_has_grown_to_t2() {
+        for reliable in [UNRELIABLE, RELIABLE] {
+            let mut machine = new(reliable);
+            assert_eq!(machine.deadline(), Some(at(3_500)));
+            assert_eq!(timeout(&mut machine, 3_499), []);
+            assert_eq!(timeout(&mut machine, 3_500), [MakeTrying]);
+            assert_eq!(machine.deadline(), None);
+            assert_eq!(timeout(&mut machine, 3_600), []);
+        }
+    }
+
+    #[test]
+    fn early_100_is_sent_over_reliable_transports_only() {
+        assert_eq!(provisional(&mut new(UNRELIABLE), 3_499, 100), []);
+        assert_eq!(
+            provisional(&mut new(UNRELIABLE), 3_500, 100),
+            [Send(packet("1xx"))]
+        );
+        assert_eq!(
+            provisional(&mut new(RELIABLE), 0, 100),
+            [Send(packet("1xx"))]
+        );
+    }
+
+    #[test]
+    fn provisionals_but_100_are_never_sent() {
+        for mut machine in [new(UNRELIABLE), new(RELIABLE), proceeding()] {
+            assert_eq!(provisional(&mut machine, 10_000, 180), []);
+        }
+    }
+
+    #[test]
+    fn proceeding_repeats_the_100() {
+        let mut machine = proceeding();
+        assert_eq!(request(&mut machine), [Send(packet("1xx"))]);
+        assert_eq!(provisional(&mut machine, 4_000, 100), [Send(packet("1xx"))]);
+        assert_eq!(machine.deadline(), None);
+    }
+
+    #[test]
+    fn trying_and_proceeding_send_the_final_response_and_wait_for_timer_j() {
+        for status in [200, 302, 404, 503, 603] {
+            for mut machine in [new(UNRELIABLE), proceeding()] {
+                assert_eq!(
+                    finally(&mut machine, 4_000, status),
+                    [Send(packet("final"))]
+                );
+                assert_eq!(machine.deadline(), Some(at(36_000)));
+                assert_eq!(request(&mut machine), [Send(packet("final"))]);
+                assert_eq!(timeout(&mut machine, 35_999), []);
+                assert_eq!(timeout(&mut machine, 36_000), [Terminated]);
+            }
+        }
+    }
+
+    #[test]
+    fn final_response_over_a_reliable_transport_ends_at_once() {
+        assert_eq!(
+            finally(&mut new(RELIABLE), 0, 200),
+            [Send(packet("final")), Terminated]
+        );
+    }
+
+    #[test]
+    fn request_timeout_is_not_sent_and_retransmissions_get_nothing() {
+        for mut machine in [new(UNRELIABLE), proceeding()] {
+            assert_eq!(finally(&mut machine, 4_000, 408), []);
+            assert_eq!(request(&mut machine), []);
+            assert_eq!(timeout(&mut machine, 36_000), [Terminated]);
+        }
+    }
+
+    #[test]
+    fn abandoned_request_absorbs_retransmissions_until_timer_j() {
+        for mut machine in [new(UNRELIABLE), proceeding()] {
+            assert_eq!(abandon(&mut machine, 4_000), []);
+            assert_eq!(request(&mut machine), []);
+            assert_eq!(timeout(&mut machine, 36_000), [Terminated]);
+        }
+        assert_eq!(abandon(&mut new(RELIABLE), 0), [Terminated]);
+    }
+
+    #[test]
+    fn proceeding_and_completed_end_with_a_transport_error() {
+        let mut completed = new(UNRELIABLE);
+        finally(&mut completed, 0, 200);
+        for mut machine in [proceeding(), completed] {
+            assert_eq!(transport_error(&mut machine), [TransportFailed, Terminated]);
+            assert!(machine.is_terminated());
+        }
+    }
+
+    #[test]
+    fn completed_discards_what_the_user_sends() {
+        let mut machine = new(UNRELIABLE);
+        finally(&mut machine, 0, 200);
+        assert_eq!(finally(&mut machine, 1, 500), []);
+        assert_eq!(provisional(&mut machine, 4_000, 100), []);
+        assert_eq!(abandon(&mut machine, 1), []);
+        assert_eq!(request(&mut machine), [Send(packet("final"))]);
+        assert_eq!(machine.deadline(), Some(at(32_000)));
+    }
+
+    #[test]
+    fn terminated_does_nothing_more() {
+        let mut machine = new(RELIABLE);
+        finally(&mut machine, 0, 200);
+        assert_eq!(request(&mut machine), []);
+        assert_eq!(finally(&mut machine, 1, 200), []);
+        assert_eq!(provisional(&mut machine, 1, 100), []);
+        assert_eq!(abandon(&mut machine, 1), []);
+        assert_eq!(transport_error(&mut machine), []);
+        assert_eq!(timeout(&mut machine, 100_000), []);
+        assert_eq!(machine.deadline(), None);
+    }
+}
