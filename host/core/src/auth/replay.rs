@@ -210,6 +210,10 @@ mod tests {
     }
 
     #[test]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the table is shared between the workers' threads"
+    )]
     fn workers_see_each_others_counts() {
         let table = ReplayTable::new(1024);
         let accepted: usize = std::thread::scope(|scope| {
