@@ -3,9 +3,22 @@
 //! [`door`] is all that a driver sees: it hands one [`door::Input`] at a time to the core and carries out each
 //! [`door::Output`]. Time is an argument and randomness a seed, so that every decision can be replayed.
 
+mod alarm;
+mod base32;
+mod core;
+mod date;
+mod environment;
+mod keyed;
+mod proxy;
+mod table;
+
+pub mod affinity;
 pub mod auth;
 pub mod door;
+pub mod local;
 pub mod registrar;
 pub mod time;
 pub mod timer;
 pub mod transaction;
+
+pub use crate::core::{Core, Counts, TransactionSnapshot};

@@ -1,0 +1,172 @@
+//! Which worker a message belongs to, decided from its raw bytes.
+//!
+//! In this order: the worker in our own Via branch (responses), in the token of our Route (requests inside a dialog), else a keyed hash of
+//! the Call-ID. So an INVITE, its CANCEL, its ACK, their retransmissions and the rest of the dialog meet in one worker.
+
+use crate::base32;
+use crate::door::CoreConfig;
+use crate::keyed::{Keyed, Purpose};
+use crate::proxy::branch::Branch;
+use crate::proxy::record_route;
+
+/// What a Call-ID that we made begins with; four characters of the worker follow.
+const CALL_ID_PREFIX: &[u8] = b"pb-";
+
+/// The rule that spreads messages over workers.
+#[derive(Clone)]
+pub struct Affinity {
+    keyed: Keyed,
+    workers: u16,
+}
+
+impl Affinity {
+    /// The rule for that many workers of the configured node.
+    pub fn new(config: &CoreConfig, workers: u16) -> Affinity {
+        Affinity {
+            keyed: Keyed::new(config),
+            workers: workers.max(1),
+        }
+    }
+
+    /// The worker for these bytes; `None`: drop them (a response that is not for us, or nothing to tell by).
+    pub fn worker_of(&self, bytes: &[u8]) -> Option<u16> {
+        let bytes = skip_empty_lines(bytes);
+        if bytes.starts_with(b"SIP/") {
+            return self.worker_of_response(bytes);
+        }
+        if self.workers == 1 {
+            return Some(0);
+        }
+        self.worker_of_request(bytes)
+    }
+
+    fn worker_of_response(&self, bytes: &[u8]) -> Option<u16> {
+        let via = Lines { rest: bytes }.find_map(|line| value_of(line, b"via", b'v'))?;
+        let branch = parameter(via, b"branch")?;
+        let worker = Branch::parse(branch)?.worker;
+        (worker < self.workers).then_some(worker)
+    }
+
+    fn worker_of_request(&self, bytes: &[u8]) -> Option<u16> {
+        let mut call_id = None;
+        let mut route = strict_route_user(bytes);
+        for line in (Lines { rest: bytes }) {
+            if call_id.is_none() {
+                call_id = value_of(line, b"call-id", b'i');
+            }
+            if route.is_none() {
+                route = value_of(line, b"route", 0).and_then(uri_user);
+            }
+        }
+        let told = route
+            .and_then(record_route::read_token)
+            .map(|token| token.worker);
+        let told = told.or_else(|| call_id.and_then(worker_of_own_call_id));
+        match told.filter(|worker| *worker < self.workers) {
+            Some(worker) => Some(worker),
+            None => call_id.map(|call_id| self.hashed(call_id)),
+        }
+    }
+
+    fn hashed(&self, call_id: &[u8]) -> u16 {
+        let hash = self.keyed.hash64(Purpose::Worker, &[call_id]);
+        ((u128::from(hash) * u128::from(self.workers)) >> 64) as u16
+    }
+}
+
+/// Appends a Call-ID that tells its worker.
+pub(crate) fn write_call_id(out: &mut Vec<u8>, worker: u16, random: u128) {
+    out.extend_from_slice(CALL_ID_PREFIX);
+    base32::encode(&worker.to_be_bytes(), out);
+    base32::encode(&random.to_be_bytes(), out);
+}
+
+fn worker_of_own_call_id(call_id: &[u8]) -> Option<u16> {
+    let text = call_id.strip_prefix(CALL_ID_PREFIX)?;
+    if text.len() != base32::text_len(2) + base32::text_len(16) {
+        return None;
+    }
+    let mut worker = [0; 2];
+    base32::decode(text.get(..base32::text_len(2))?, &mut worker)
+        .then(|| u16::from_be_bytes(worker))
+}
+
+fn skip_empty_lines(mut bytes: &[u8]) -> &[u8] {
+    while let [b'\r' | b'\n', rest @ ..] = bytes {
+        bytes = rest;
+    }
+    bytes
+}
+
+/// The lines of the head, without their ends, up to the empty one.
+struct Lines<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let end = self
+            .rest
+            .iter()
+            .position(|byte| *byte == b'\n')
+            .unwrap_or(self.rest.len());
+        let (line, rest) = self.rest.split_at_checked(end)?;
+        self.rest = rest.get(1..).unwrap_or(&[]);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        (!line.is_empty()).then_some(line)
+    }
+}
+
+/// The trimmed value when the line is a header of that name (`compact` 0: there is no compact form).
+fn value_of<'a>(line: &'a [u8], name: &[u8], compact: u8) -> Option<&'a [u8]> {
+    let first = line.first()?.to_ascii_lowercase();
+    if Some(&first) != name.first() && first != compact {
+        return None;
+    }
+    let colon = line.iter().position(|byte| *byte == b':')?;
+    let (found, value) = line.split_at_checked(colon)?;
+    let found = found.trim_ascii();
+    let is_compact =
+        compact != 0 && matches!(found, [letter] if letter.eq_ignore_ascii_case(&compact));
+    (is_compact || found.eq_ignore_ascii_case(name))
+        .then(|| value.get(1..).unwrap_or(&[]).trim_ascii())
+}
+
+/// The value of a parameter in the first of the comma-joined values.
+fn parameter<'a>(value: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let first = value.split(|byte| *byte == b',').next()?;
+    first
+        .split(|byte| *byte == b';')
+        .skip(1)
+        .find_map(|parameter| {
+            let equals = parameter.iter().position(|byte| *byte == b'=')?;
+            let (found, value) = parameter.split_at_checked(equals)?;
+            found
+                .trim_ascii()
+                .eq_ignore_ascii_case(name)
+                .then(|| value.get(1..).unwrap_or(&[]).trim_ascii())
+        })
+}
+
+/// The user part of the first URI in a Route value.
+fn uri_user(value: &[u8]) -> Option<&[u8]> {
+    let start = value
+        .iter()
+        .position(|byte| *byte == b'<')
+        .map_or(0, |at| at + 1);
+    let uri = value.get(start..)?;
+    let uri = uri.split(|byte| *byte == b'>').next()?;
+    let scheme = uri.iter().position(|byte| *byte == b':')?;
+    let rest = uri.get(scheme + 1..)?;
+    let at = rest.iter().position(|byte| *byte == b'@')?;
+    rest.get(..at)
+}
+
+/// RFC 3261 §16.4: a strict router puts our Record-Route value into the Request-URI.
+fn strict_route_user(bytes: &[u8]) -> Option<&[u8]> {
+    let line = Lines { rest: bytes }.next()?;
+    uri_user(line.split(|byte| *byte == b' ').nth(1)?)
+        .filter(|user| record_route::read_token(user).is_some())
+}

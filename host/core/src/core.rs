@@ -1,0 +1,485 @@
+//! The core: everything behind the door.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use patchbay_message::{Draft, Message};
+use rand::RngCore;
+
+use crate::alarm::Alarms;
+use crate::door::{
+    CoreConfig, HookContext, HookFault, HookId, Input, Output, PolicyVersion, SendId, Verdict,
+};
+use crate::environment::Environment;
+use crate::proxy::context::{BranchState, Cancel, Kind, ResponseContext, Stage};
+use crate::table::{Handle, Table};
+use crate::time::{Instant, Now};
+use crate::transaction::{
+    ClientAction, KeyBuildHasher, KeyMaker, ServerAction, Timing, TransactionKey,
+};
+
+/// Marks the ids that belong to a branch.
+const BRANCH: u64 = 1 << 63;
+
+/// How many live things there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Server transactions.
+    pub server_transactions: usize,
+    /// Client transactions, those of CANCELs and of our own requests included.
+    pub client_transactions: usize,
+    /// Response contexts; each ACK to a 2xx on its way is one, too.
+    pub response_contexts: usize,
+    /// Hooks that were asked for and have not returned.
+    pub pending_hooks: usize,
+}
+
+impl Counts {
+    /// Whether nothing is alive.
+    pub fn is_empty(&self) -> bool {
+        *self == Counts::default()
+    }
+}
+
+/// One live transaction, for people to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransactionSnapshot {
+    /// The method.
+    pub method: String,
+    /// The Request-URI as received.
+    pub request_uri: String,
+    /// The Call-ID.
+    pub call_id: String,
+    /// How far it is: `deciding`, `forwarding`, `failing`, `saving`, `finished`.
+    pub state: &'static str,
+    /// Branches, the finished ones that still absorb retransmissions included.
+    pub branches: usize,
+    /// The address that the request came from.
+    pub peer: std::net::SocketAddr,
+    /// The policy version it is pinned to.
+    pub version: PolicyVersion,
+}
+
+/// Every decision of one worker: hand an [`Input`] in, carry each [`Output`] out, and call back at [`Core::poll_timeout`].
+pub struct Core {
+    pub(crate) env: Environment,
+    pub(crate) timing: Timing,
+    pub(crate) maker: KeyMaker,
+    pub(crate) contexts: Table<ResponseContext>,
+    pub(crate) branches: Table<BranchState>,
+    pub(crate) keys: HashMap<TransactionKey, Handle, KeyBuildHasher>,
+    pub(crate) alarms: Alarms,
+    pub(crate) draining: bool,
+    pub(crate) pending_hooks: usize,
+    /// Boxes for hooks, to use again.
+    pub(crate) hook_contexts: Vec<Box<HookContext>>,
+    /// What an unused box holds.
+    pub(crate) nothing: Arc<Message>,
+    pub(crate) server_actions: Vec<Vec<ServerAction>>,
+    pub(crate) client_actions: Vec<Vec<ClientAction>>,
+}
+
+impl Core {
+    /// A core without transactions. The seed feeds all its random numbers.
+    pub fn new(config: Arc<CoreConfig>, seed: [u8; 32]) -> Core {
+        let timing = timing(&config);
+        let mut env = Environment::new(config, seed);
+        let maker = KeyMaker::new([env.random.next_u64(), env.random.next_u64()]);
+        Core {
+            env,
+            timing,
+            maker,
+            contexts: Table::new(),
+            branches: Table::new(),
+            keys: HashMap::default(),
+            alarms: Alarms::new(),
+            draining: false,
+            pending_hooks: 0,
+            hook_contexts: Vec::new(),
+            nothing: Arc::new(Message::default()),
+            server_actions: Vec::new(),
+            client_actions: Vec::new(),
+        }
+    }
+
+    /// Takes a new configuration; transactions under way keep their timers.
+    pub fn reconfigure(&mut self, config: Arc<CoreConfig>) {
+        self.timing = timing(&config);
+        self.env.reconfigure(config);
+    }
+
+    /// Exactly one thing happened.
+    pub fn handle(&mut self, now: Now, input: Input) {
+        match input {
+            Input::Received { flow, message } if message.is_request() => {
+                self.on_request(now, flow, message)
+            }
+            Input::Received { flow, message } => self.on_response(now, flow, message),
+            Input::SendFailed { id } => self.on_send_failed(now, id),
+            Input::HookReturned {
+                id,
+                result,
+                context,
+                version,
+            } => self.on_hook(now, id, result, context, version),
+            Input::Resolved { id, destinations } => self.on_resolved(now, id, destinations),
+            Input::BindingsUpdated { id, result } => self.on_bindings_updated(now, id, result),
+            Input::Originate(_) => {}
+            Input::Drain => self.draining = true,
+        }
+    }
+
+    /// A deadline has passed.
+    pub fn handle_timeout(&mut self, now: Now) {
+        while let Some((at, id)) = self.alarms.next_due(now.instant) {
+            if id & BRANCH == 0 {
+                self.on_context_alarm(now, at, Handle::from_u64(id));
+            } else {
+                self.on_branch_alarm(now, at, (id & !BRANCH) as u32);
+            }
+        }
+    }
+
+    /// The next thing to do; call it until `None` after each `handle` and `handle_timeout`.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.env.outputs.pop_front()
+    }
+
+    /// When to call `handle_timeout`.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.alarms.next()
+    }
+
+    /// What is alive.
+    pub fn counts(&self) -> Counts {
+        let live = |branch: &BranchState| {
+            usize::from(branch.client.is_some())
+                + usize::from(matches!(branch.cancel, Cancel::Sent(_)))
+        };
+        Counts {
+            server_transactions: self.keys.len(),
+            client_transactions: self.branches.iter().map(|(_, branch)| live(branch)).sum(),
+            response_contexts: self.contexts.len(),
+            pending_hooks: self.pending_hooks,
+        }
+    }
+
+    /// At most `limit` of the live transactions.
+    pub fn snapshot(&self, limit: usize) -> Vec<TransactionSnapshot> {
+        self.contexts
+            .iter()
+            .take(limit)
+            .map(|(_, context)| snapshot(context))
+            .collect()
+    }
+
+    fn on_hook(
+        &mut self,
+        now: Now,
+        id: HookId,
+        result: Result<Verdict, HookFault>,
+        context: Option<Box<HookContext>>,
+        version: PolicyVersion,
+    ) {
+        self.pending_hooks = self.pending_hooks.saturating_sub(1);
+        let handle = Handle::from_u64(id.0 & !BRANCH);
+        if id.0 & BRANCH == 0 {
+            self.on_context_hook(
+                now,
+                handle.slot,
+                handle.generation,
+                result,
+                context,
+                version,
+            );
+        } else {
+            self.on_branch_hook(now, handle.slot, handle.generation, result, context);
+        }
+    }
+
+    fn on_send_failed(&mut self, now: Now, id: SendId) {
+        let handle = Handle::from_u64(id.0 & !BRANCH);
+        if id.0 & BRANCH != 0 {
+            return self.on_branch_send_failed(now, handle);
+        }
+        let Some(server) = self
+            .contexts
+            .get_mut(handle)
+            .and_then(|context| context.server.as_mut())
+        else {
+            return;
+        };
+        let mut actions = self.server_actions.pop().unwrap_or_default();
+        server.on_transport_error(&mut actions);
+        self.perform_server(now, handle, actions);
+    }
+
+    /// Does what a server transaction wants done.
+    pub(crate) fn perform_server(
+        &mut self,
+        now: Now,
+        handle: Handle,
+        mut actions: Vec<ServerAction>,
+    ) {
+        for action in actions.drain(..) {
+            match action {
+                ServerAction::Send(packet) => {
+                    if let Some(context) = self.contexts.get(handle) {
+                        self.env
+                            .send(server_send_id(handle), &context.reply_to, &packet);
+                        self.env.recycle(packet);
+                    }
+                }
+                ServerAction::MakeTrying => self.respond_status(now, handle, 100),
+                ServerAction::AckToUser
+                | ServerAction::NoAck
+                | ServerAction::TransportFailed
+                | ServerAction::Terminated => {}
+            }
+        }
+        self.server_actions.push(actions);
+        self.arm_context(handle);
+        self.free_context(handle);
+    }
+
+    fn on_context_alarm(&mut self, now: Now, at: Instant, handle: Handle) {
+        let Some(context) = self.contexts.get_mut(handle) else {
+            return;
+        };
+        if context.alarm != Some(at) {
+            return;
+        }
+        context.alarm = None;
+        let Some(server) = context.server.as_mut() else {
+            return;
+        };
+        let mut actions = self.server_actions.pop().unwrap_or_default();
+        server.on_timeout(now.instant, &mut actions);
+        self.perform_server(now, handle, actions);
+    }
+
+    /// Sets the alarm of a context for its machine's deadline. A later deadline waits for the alarm that is set.
+    pub(crate) fn arm_context(&mut self, handle: Handle) {
+        let Some(context) = self.contexts.get_mut(handle) else {
+            return;
+        };
+        let Some(at) = context.server.as_ref().and_then(|server| server.deadline()) else {
+            return;
+        };
+        if context.alarm.is_none_or(|set| at < set) {
+            context.alarm = Some(at);
+            self.alarms.set(at, handle.to_u64());
+        }
+    }
+
+    /// Sets the alarm of a branch for the first of its deadlines.
+    pub(crate) fn arm_branch(&mut self, slot: u32) {
+        let Some(branch) = self.branches.at_mut(slot) else {
+            return;
+        };
+        let Some(at) = branch.deadline() else { return };
+        if branch.alarm.is_none_or(|set| at < set) {
+            branch.alarm = Some(at);
+            self.alarms.set(at, BRANCH | u64::from(slot));
+        }
+    }
+
+    /// Removes a branch that nothing waits for any more, and its context with it.
+    pub(crate) fn free_branch(&mut self, slot: u32) {
+        let Some(branch) = self.branches.at(slot) else {
+            return;
+        };
+        if !branch.is_over() {
+            return;
+        }
+        let Some(branch) = self.branches.remove_at(slot) else {
+            return;
+        };
+        if let Some(context) = self.contexts.get_mut(branch.context) {
+            context.branches.retain(|other| *other != slot);
+        }
+        self.free_context(branch.context);
+    }
+
+    /// Removes a context whose server transaction, branches and hook are over.
+    pub(crate) fn free_context(&mut self, handle: Handle) {
+        let Some(context) = self.contexts.get(handle) else {
+            return;
+        };
+        let served = context
+            .server
+            .as_ref()
+            .is_none_or(|server| server.is_terminated());
+        if !served
+            || context.hook.is_some()
+            || !context.branches.is_empty()
+            || context.stage != Stage::Finished
+        {
+            return;
+        }
+        let Some(context) = self.contexts.remove_at(handle.slot) else {
+            return;
+        };
+        if let Some(key) = context.key {
+            self.keys.remove(&key);
+        }
+        if context.version.0 != 0 {
+            self.env.outputs.push_back(Output::Unpin {
+                version: context.version,
+            });
+        }
+    }
+}
+
+impl BranchState {
+    fn deadline(&self) -> Option<Instant> {
+        let cancel = match &self.cancel {
+            Cancel::Sent(machine) => machine.deadline(),
+            _ => None,
+        };
+        let client = self.client.as_ref().and_then(|client| client.deadline());
+        [
+            client,
+            cancel,
+            self.timer_c,
+            self.no_answer,
+            self.cancel_end,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    fn is_over(&self) -> bool {
+        let is_finished = self.stage == crate::proxy::context::BranchStage::Finished;
+        is_finished && self.client.is_none() && !matches!(self.cancel, Cancel::Sent(_))
+    }
+}
+
+fn timing(config: &CoreConfig) -> Timing {
+    Timing {
+        t1: config.t1,
+        t2: config.t2,
+        t4: config.t4,
+    }
+}
+
+/// The id of what a server transaction sends.
+pub(crate) fn server_send_id(handle: Handle) -> SendId {
+    SendId(handle.to_u64())
+}
+
+/// The id of what a branch sends.
+pub(crate) fn branch_send_id(handle: Handle) -> SendId {
+    SendId(BRANCH | handle.to_u64())
+}
+
+/// The id of a hook of a context.
+pub(crate) fn context_hook_id(handle: Handle, number: u32) -> HookId {
+    HookId(
+        Handle {
+            slot: handle.slot,
+            generation: number,
+        }
+        .to_u64(),
+    )
+}
+
+/// The id of a hook of a branch.
+pub(crate) fn branch_hook_id(slot: u32, number: u32) -> HookId {
+    HookId(
+        BRANCH
+            | Handle {
+                slot,
+                generation: number,
+            }
+            .to_u64(),
+    )
+}
+
+fn snapshot(context: &ResponseContext) -> TransactionSnapshot {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let received: &Draft = &context.received;
+    TransactionSnapshot {
+        method: text(received.method().as_bytes()),
+        request_uri: text(received.request_uri()),
+        call_id: text(received.call_id()),
+        state: match context.stage {
+            Stage::Deciding => "deciding",
+            Stage::Forwarding => "forwarding",
+            Stage::Failing => "failing",
+            Stage::Saving => "saving",
+            Stage::Finished => "finished",
+        },
+        branches: context.branches.len(),
+        peer: context.flow.remote,
+        version: context.version,
+    }
+}
+
+impl Core {
+    /// Checks what must hold between any two inputs; for tests.
+    ///
+    /// # Panics
+    /// When something does not hold.
+    pub fn check_invariants(&self) {
+        for (handle, branch) in self.branches.iter() {
+            let Some(context) = self.contexts.get(branch.context) else {
+                unreachable!("branch {handle:?} has no context");
+            };
+            assert!(
+                context.branches.contains(&handle.slot),
+                "context does not know branch {handle:?}"
+            );
+            assert!(!branch.is_over(), "finished branch {handle:?} was kept");
+            assert!(
+                branch.deadline().is_none() || branch.alarm.is_some(),
+                "branch {handle:?} has no alarm"
+            );
+        }
+        for (handle, context) in self.contexts.iter() {
+            self.check_context(handle, context);
+        }
+        for (key, handle) in &self.keys {
+            assert_eq!(
+                self.contexts.get(*handle).and_then(|context| context.key),
+                Some(*key),
+                "key without context"
+            );
+        }
+    }
+
+    fn check_context(&self, handle: Handle, context: &ResponseContext) {
+        let is_open = |slot: &&u32| {
+            self.branches
+                .at(**slot)
+                .is_some_and(|branch| branch.stage != crate::proxy::context::BranchStage::Finished)
+        };
+        let open = context.branches.iter().filter(is_open).count();
+        assert_eq!(open, context.open, "open branches of {handle:?}");
+        assert_eq!(
+            context.kind == Kind::Ack,
+            context.server.is_none(),
+            "only an ACK has no server transaction"
+        );
+        let waits = context.hook.is_some() || context.open > 0 || context.stage == Stage::Saving;
+        let machine_runs = context
+            .server
+            .as_ref()
+            .is_some_and(|server| server.deadline().is_some());
+        let absorbs = !context.branches.is_empty();
+        assert!(
+            waits || machine_runs || absorbs,
+            "nothing will ever end context {handle:?}: {:?}",
+            context.stage
+        );
+        let needs_alarm = context
+            .server
+            .as_ref()
+            .is_some_and(|server| server.deadline().is_some());
+        assert!(
+            !needs_alarm || context.alarm.is_some(),
+            "context {handle:?} has no alarm"
+        );
+    }
+}

@@ -1,0 +1,254 @@
+//! Which hosts and ports are this router: its domains, its listeners, the names they advertise.
+
+use std::net::{IpAddr, SocketAddr};
+
+use patchbay_message::{Host, Scheme, Uri};
+
+use crate::door::{CoreConfig, Listener, ListenerId, Transport};
+
+/// The hosts and ports of this router.
+#[derive(Clone, Debug)]
+pub struct LocalNames {
+    domains: Vec<String>,
+    advertised: Vec<String>,
+    addresses: Vec<IpAddr>,
+    ports: Vec<u16>,
+    wildcard: bool,
+}
+
+impl LocalNames {
+    /// The names in a configuration.
+    pub fn new(config: &CoreConfig) -> LocalNames {
+        let mut names = LocalNames {
+            domains: config
+                .domains
+                .iter()
+                .map(|domain| domain.to_ascii_lowercase())
+                .collect(),
+            advertised: Vec::new(),
+            addresses: Vec::new(),
+            ports: Vec::new(),
+            wildcard: false,
+        };
+        for listener in &config.listeners {
+            names.add(listener);
+        }
+        names.ports.sort_unstable();
+        names.ports.dedup();
+        names
+    }
+
+    fn add(&mut self, listener: &Listener) {
+        self.wildcard |= listener.address.ip().is_unspecified();
+        self.addresses.push(listener.address.ip());
+        self.ports.push(listener.address.port());
+        if let Some(advertise) = &listener.advertise {
+            let (host, port) = split_port(advertise);
+            self.ports
+                .push(port.unwrap_or(default_port(listener.transport)));
+            match host.trim_matches(['[', ']']).parse() {
+                Ok(address) => self.addresses.push(address),
+                Err(_) => self.advertised.push(host.to_ascii_lowercase()),
+            }
+        }
+    }
+
+    /// Whether the URI is one of ours: its host is a domain, a listen address or an advertised name, and its port, if it has one, is
+    /// a port that we listen on. `local`: the address that the message came to, which stands for wildcard listeners.
+    ///
+    /// The port counts because a phone on the router's own address is not the router.
+    pub fn is_local(&self, uri: &Uri<'_>, local: IpAddr) -> bool {
+        matches!(uri.scheme, Scheme::Sip | Scheme::Sips)
+            && self.is_local_host(&uri.host, uri.port, local)
+    }
+
+    /// The same for a host and a port.
+    pub fn is_local_host(&self, host: &Host<'_>, port: Option<u16>, local: IpAddr) -> bool {
+        port.is_none_or(|port| self.ports.binary_search(&port).is_ok())
+            && self.is_own_name(host, local)
+    }
+
+    fn is_own_name(&self, host: &Host<'_>, local: IpAddr) -> bool {
+        match host {
+            Host::Name(name) => {
+                let mut names = self.domains.iter().chain(&self.advertised);
+                names.any(|own| own.as_bytes().eq_ignore_ascii_case(name))
+            }
+            Host::V4(address) => self.is_own_address(IpAddr::V4(*address), local),
+            Host::V6(address) => self.is_own_address(IpAddr::V6(*address), local),
+        }
+    }
+
+    fn is_own_address(&self, address: IpAddr, local: IpAddr) -> bool {
+        self.addresses.contains(&address)
+            || (self.wildcard && address == local)
+            || self
+                .domains
+                .iter()
+                .any(|domain| domain.trim_matches(['[', ']']).parse() == Ok(address))
+    }
+}
+
+/// `host` and `port` of `host[:port]`, with the brackets of an IPv6 address kept.
+fn split_port(text: &str) -> (&str, Option<u16>) {
+    let after_host = text.rfind(']').map_or(0, |end| end + 1);
+    match text
+        .get(after_host..)
+        .and_then(|rest| rest.rsplit_once(':'))
+    {
+        Some((_, port)) => match port.parse() {
+            Ok(number) => (
+                text.get(..text.len() - port.len() - 1).unwrap_or(text),
+                Some(number),
+            ),
+            Err(_) => (text, None),
+        },
+        None => (text, None),
+    }
+}
+
+/// RFC 3261 §19.1.2: the port of a URI without one.
+pub(crate) fn default_port(transport: Transport) -> u16 {
+    if transport.is_secure() { 5061 } else { 5060 }
+}
+
+/// The name of the transport in a URI.
+pub(crate) fn transport_parameter(transport: Transport) -> &'static [u8] {
+    match transport {
+        Transport::Udp => b"udp",
+        Transport::Tcp => b"tcp",
+        Transport::Tls => b"tls",
+        Transport::Ws => b"ws",
+        Transport::Wss => b"wss",
+    }
+}
+
+/// The name of the transport in a Via.
+pub(crate) fn transport_token(transport: Transport) -> &'static [u8] {
+    match transport {
+        Transport::Udp => b"UDP",
+        Transport::Tcp => b"TCP",
+        Transport::Tls => b"TLS",
+        Transport::Ws => b"WS",
+        Transport::Wss => b"WSS",
+    }
+}
+
+/// The transport that a URI parameter or a Via names.
+pub(crate) fn transport_named(name: &[u8]) -> Option<Transport> {
+    [
+        Transport::Udp,
+        Transport::Tcp,
+        Transport::Tls,
+        Transport::Ws,
+        Transport::Wss,
+    ]
+    .into_iter()
+    .find(|transport| transport_parameter(*transport).eq_ignore_ascii_case(name))
+}
+
+/// The first listener of a transport that can reach the address.
+pub(crate) fn listener_for(
+    config: &CoreConfig,
+    transport: Transport,
+    remote: SocketAddr,
+) -> Option<ListenerId> {
+    let fits = |listener: &Listener| {
+        listener.transport == transport && listener.address.is_ipv4() == remote.is_ipv4()
+    };
+    config
+        .listeners
+        .iter()
+        .position(fits)
+        .map(|index| ListenerId(index as u16))
+}
+
+/// Appends the `host[:port]` that stands for a listener in Via and Record-Route: what it advertises, else `local`.
+pub(crate) fn write_sent_by(
+    out: &mut Vec<u8>,
+    config: &CoreConfig,
+    listener: ListenerId,
+    local: SocketAddr,
+) {
+    match config
+        .listeners
+        .get(usize::from(listener.0))
+        .and_then(|listener| listener.advertise.as_ref())
+    {
+        Some(advertise) => out.extend_from_slice(advertise.as_bytes()),
+        None => write_address(out, local),
+    }
+}
+
+/// Appends an address and port, an IPv6 address in brackets.
+pub(crate) fn write_address(out: &mut Vec<u8>, address: SocketAddr) {
+    write_ip(out, address.ip(), true);
+    out.push(b':');
+    write_number(out, u64::from(address.port()));
+}
+
+/// Appends an IP address.
+pub(crate) fn write_ip(out: &mut Vec<u8>, address: IpAddr, brackets: bool) {
+    match address {
+        IpAddr::V4(address) => {
+            for (index, octet) in address.octets().into_iter().enumerate() {
+                if index > 0 {
+                    out.push(b'.');
+                }
+                write_number(out, u64::from(octet));
+            }
+        }
+        IpAddr::V6(address) => {
+            // Writing to a vector can't fail.
+            let _ = if brackets {
+                std::io::Write::write_fmt(out, format_args!("[{address}]"))
+            } else {
+                std::io::Write::write_fmt(out, format_args!("{address}"))
+            };
+        }
+    }
+}
+
+/// Appends a number in decimal.
+pub(crate) fn write_number(out: &mut Vec<u8>, number: u64) {
+    let mut digits = [0u8; 20];
+    let mut rest = number;
+    let mut used = 0;
+    for place in digits.iter_mut().rev() {
+        *place = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        used += 1;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(digits.get(digits.len() - used..).unwrap_or(&[]));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_split_off() {
+        assert_eq!(
+            split_port("sip.example.com:5070"),
+            ("sip.example.com", Some(5070))
+        );
+        assert_eq!(split_port("sip.example.com"), ("sip.example.com", None));
+        assert_eq!(
+            split_port("[2001:db8::1]:5070"),
+            ("[2001:db8::1]", Some(5070))
+        );
+        assert_eq!(split_port("[2001:db8::1]"), ("[2001:db8::1]", None));
+    }
+
+    #[test]
+    fn numbers_are_decimal() {
+        for number in [0, 9, 10, 5060, u64::MAX] {
+            let mut out = Vec::new();
+            write_number(&mut out, number);
+            assert_eq!(out, number.to_string().into_bytes());
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! RFC 3261 §16: what a stateful proxy keeps for one server transaction.
+
+use std::collections::VecDeque;
+
+use patchbay_message::Draft;
+use smallvec::SmallVec;
+
+use crate::door::{Armed, Destination, Flow, Hook, Packet, PolicyVersion, SendTo, Target};
+use crate::proxy::branch::BranchText;
+use crate::proxy::machine::{ClientMachine, ServerMachine};
+use crate::proxy::route::Dialog;
+use crate::proxy::target::TargetSet;
+use crate::proxy::validate::Facts;
+use crate::registrar::OutboundSupport;
+use crate::table::Handle;
+use crate::time::Instant;
+use crate::transaction::TransactionKey;
+
+/// What decides how a request is treated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// INVITE.
+    Invite,
+    /// An ACK to a 2xx: no transaction, no answer.
+    Ack,
+    /// Everything else but CANCEL.
+    NonInvite,
+}
+
+/// How far a response context is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// `request_route` runs.
+    Deciding,
+    /// Branches are under way.
+    Forwarding,
+    /// `failure_route` runs.
+    Failing,
+    /// The location service is asked.
+    Saving,
+    /// The server transaction has its final response, or will never have one.
+    Finished,
+}
+
+/// A final response that is kept.
+#[derive(Clone, Debug)]
+pub(crate) struct Final {
+    /// Its status.
+    pub(crate) status: u16,
+    /// The response; `None`: we act as if one came.
+    pub(crate) response: Option<(Draft, Flow)>,
+    /// The response was made here, for `failure_route` to read.
+    pub(crate) is_ours: bool,
+}
+
+impl Final {
+    /// As if that status had come.
+    pub(crate) fn of_status(status: u16) -> Final {
+        Final {
+            status,
+            response: None,
+            is_ours: false,
+        }
+    }
+}
+
+/// A response that waits for its turn with `onreply_route`.
+#[derive(Debug)]
+pub(crate) struct WaitingReply {
+    /// The slot of the branch it came on.
+    pub(crate) branch: u32,
+    /// The response without our Via.
+    pub(crate) response: Draft,
+    /// Its status.
+    pub(crate) status: u16,
+    /// The way it came.
+    pub(crate) flow: Flow,
+}
+
+/// A server transaction with its target set and branches.
+#[derive(Debug)]
+pub(crate) struct ResponseContext {
+    pub(crate) kind: Kind,
+    pub(crate) stage: Stage,
+    /// `None` for an ACK.
+    pub(crate) server: Option<ServerMachine>,
+    pub(crate) key: Option<TransactionKey>,
+    /// The way the request came.
+    pub(crate) flow: Flow,
+    /// Where responses go.
+    pub(crate) reply_to: SendTo,
+    /// As received, with `received` and `rport` in its top Via: what responses are made from.
+    pub(crate) received: Draft,
+    /// After route preprocessing and the edits of `request_route`: what branches are made from.
+    pub(crate) request: Draft,
+    pub(crate) facts: Facts,
+    /// The dialog whose token is valid.
+    pub(crate) dialog: Option<Dialog>,
+    pub(crate) variables: Vec<(String, String)>,
+    pub(crate) verified_user: Option<String>,
+    /// The version to run and to unpin; 0: none yet.
+    pub(crate) version: PolicyVersion,
+    pub(crate) armed: Armed,
+    pub(crate) record_route: bool,
+    pub(crate) record_route_parameters: Vec<(String, String)>,
+    /// The hook of the context that runs, and what it is called.
+    pub(crate) hook: Option<(Hook, u32)>,
+    /// The response that `onreply_route` has in hand.
+    pub(crate) reply_in_hook: Option<ReplyInHook>,
+    pub(crate) replies: VecDeque<WaitingReply>,
+    pub(crate) targets: TargetSet,
+    /// Slots of its branches, the finished ones included while they absorb retransmissions.
+    pub(crate) branches: SmallVec<[u32; 4]>,
+    /// Branches without final response.
+    pub(crate) open: usize,
+    /// Branches so far.
+    pub(crate) started: usize,
+    pub(crate) failure_round: u32,
+    pub(crate) best: Option<Final>,
+    /// RFC 3261 §16.7 step 7: the other 401 and 407 responses.
+    pub(crate) challenges: Vec<Draft>,
+    /// The To tag of our final response to a client that knows no magic cookie.
+    pub(crate) sent_tag: Option<Vec<u8>>,
+    /// What a 200 to a REGISTER says of RFC 5626.
+    pub(crate) outbound: OutboundSupport,
+    /// A CANCEL came; its Reason.
+    pub(crate) cancelled: Option<Vec<u8>>,
+    /// RFC 3261 §16.7 step 5: a 6xx came.
+    pub(crate) declined: bool,
+    /// The deadline in the wheel.
+    pub(crate) alarm: Option<Instant>,
+}
+
+/// What is needed to go on when `onreply_route` returns.
+#[derive(Debug)]
+pub(crate) struct ReplyInHook {
+    /// The slot of the branch.
+    pub(crate) branch: u32,
+    /// The unedited response, for a fault.
+    pub(crate) response: Draft,
+    /// Its status.
+    pub(crate) status: u16,
+    /// The way it came.
+    pub(crate) flow: Flow,
+}
+
+/// How far a branch is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BranchStage {
+    /// `branch_route` runs.
+    Deciding,
+    /// The resolver is asked.
+    Resolving,
+    /// Sent, nothing came.
+    Calling,
+    /// A provisional response came.
+    Proceeding,
+    /// It has a final response, or counts as having one.
+    Finished,
+}
+
+/// RFC 3261 §9.1: what is known of the CANCEL of a branch.
+#[derive(Debug)]
+pub(crate) enum Cancel {
+    /// Nobody wants it.
+    None,
+    /// It waits for the first provisional response, with its Reason.
+    Wanted(Vec<u8>),
+    /// It is sent, in a transaction of its own.
+    Sent(ClientMachine),
+    /// It is sent and its transaction is over.
+    Over,
+}
+
+/// One branch of a response context: a target, and the client transaction to one of its destinations.
+#[derive(Debug)]
+pub(crate) struct BranchState {
+    pub(crate) context: Handle,
+    pub(crate) stage: BranchStage,
+    pub(crate) target: Target,
+    /// The branch's request, without our Via.
+    pub(crate) request: Draft,
+    /// The hook that runs.
+    pub(crate) hook: u32,
+    /// Destinations that are left, the next one last.
+    pub(crate) destinations: Vec<Destination>,
+    /// The flow of the registered contact was tried.
+    pub(crate) flow_tried: bool,
+    /// The branch parameter of the attempt under way.
+    pub(crate) text: Option<BranchText>,
+    /// Where the attempt under way was sent to.
+    pub(crate) sent_to: Option<SendTo>,
+    /// The Via that we added.
+    pub(crate) via: Vec<u8>,
+    /// `None` before sending, and for an ACK.
+    pub(crate) client: Option<ClientMachine>,
+    /// Whether the transport of the attempt is reliable.
+    pub(crate) reliable: bool,
+    pub(crate) cancel: Cancel,
+    /// RFC 3261 §16.6 step 11.
+    pub(crate) timer_c: Option<Instant>,
+    pub(crate) no_answer: Option<Instant>,
+    /// RFC 3261 §9.1: without final response by then the cancelled branch is over.
+    pub(crate) cancel_end: Option<Instant>,
+    /// Its part of the Max-Breadth.
+    pub(crate) breadth: u32,
+    /// 2xx by To tag, as `onreply_route` edited them.
+    pub(crate) accepted: Vec<(Vec<u8>, Packet)>,
+    /// The deadline in the wheel.
+    pub(crate) alarm: Option<Instant>,
+}

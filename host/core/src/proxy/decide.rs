@@ -1,0 +1,379 @@
+//! Hooks of a response context: `request_route` and `failure_route`, what they return, and what a fault does.
+
+use patchbay_message::{Method, Uri};
+
+use crate::core::{Core, context_hook_id};
+use crate::door::{
+    Armed, DropReason, Event, Hook, HookContext, HookFault, HookId, Output, PolicyVersion, Reject,
+    Routing, Target, Verdict,
+};
+use crate::proxy::context::{Kind, Stage};
+use crate::proxy::target::TargetSet;
+use crate::table::Handle;
+use crate::time::Now;
+
+/// How many boxes wait for reuse at most.
+const POOLED_CONTEXTS: usize = 256;
+
+impl Core {
+    /// Asks for a hook of the whole context.
+    pub(crate) fn run_hook(&mut self, handle: Handle, hook: Hook) {
+        let number = self.env.next_hook();
+        let Some(context) = self.contexts.get_mut(handle) else {
+            return;
+        };
+        context.hook = Some((hook, number));
+        let response = match hook {
+            Hook::FailureRoute => context
+                .best
+                .as_ref()
+                .and_then(|best| best.response.as_ref())
+                .map(|(draft, _)| draft.clone()),
+            Hook::OnreplyRoute => context
+                .reply_in_hook
+                .as_ref()
+                .map(|reply| reply.response.clone()),
+            _ => None,
+        };
+        let source = match (&context.reply_in_hook, hook) {
+            (Some(reply), Hook::OnreplyRoute) => reply.flow,
+            _ => context.flow,
+        };
+        let request = context.request.clone();
+        let version = match &context.dialog {
+            Some(dialog) if context.version.0 == 0 && self.env.config.pin_dialog => dialog.version,
+            _ => context.version,
+        };
+        let fresh = HookContext {
+            hook,
+            request,
+            response,
+            source,
+            in_dialog: context.dialog.is_some(),
+            record_route_parameters: context
+                .dialog
+                .as_ref()
+                .map_or_else(Vec::new, |dialog| dialog.parameters.clone()),
+            failure_round: context.failure_round,
+            variables: context.variables.clone(),
+            verified_user: context.verified_user.clone(),
+            challenge: Vec::new(),
+            routing: Routing::default(),
+        };
+        let boxed = self.boxed_hook_context(fresh);
+        self.put_hook(context_hook_id(handle, number), hook, version, boxed);
+    }
+
+    /// A context for a hook, in a box that was another's where possible.
+    pub(crate) fn boxed_hook_context(&mut self, context: HookContext) -> Box<HookContext> {
+        match self.hook_contexts.pop() {
+            Some(mut boxed) => {
+                *boxed = context;
+                boxed
+            }
+            None => Box::new(context),
+        }
+    }
+
+    pub(crate) fn put_hook(
+        &mut self,
+        id: HookId,
+        hook: Hook,
+        version: PolicyVersion,
+        context: Box<HookContext>,
+    ) {
+        self.pending_hooks += 1;
+        self.env.outputs.push_back(Output::RunHook {
+            id,
+            hook,
+            version,
+            context,
+        });
+    }
+
+    /// The hook of a context returned.
+    pub(crate) fn on_context_hook(
+        &mut self,
+        now: Now,
+        slot: u32,
+        number: u32,
+        result: Result<Verdict, HookFault>,
+        hook_context: Option<Box<HookContext>>,
+        version: PolicyVersion,
+    ) {
+        let Some(handle) = self.contexts.handle_at(slot) else {
+            return;
+        };
+        let Some(context) = self.contexts.get_mut(handle) else {
+            return;
+        };
+        let Some((hook, expected)) = context.hook else {
+            return;
+        };
+        if expected != number {
+            return;
+        }
+        context.hook = None;
+        if context.version.0 == 0 && hook == Hook::RequestRoute {
+            context.version = version;
+        }
+        let result = result.and_then(|verdict| {
+            if fits(hook, context.kind, &verdict) {
+                Ok(verdict)
+            } else {
+                Err(HookFault::Verdict)
+            }
+        });
+        if let Err(fault) = result {
+            self.env.event(Event::HookFault { hook, fault });
+        }
+        match hook {
+            Hook::RequestRoute => self.on_request_route(now, handle, result, hook_context),
+            Hook::FailureRoute => self.on_failure_route(now, handle, result, hook_context),
+            Hook::OnreplyRoute => self.on_onreply_route(now, handle, result, hook_context),
+            Hook::BranchRoute => {}
+        }
+        self.free_context(handle);
+    }
+
+    fn on_request_route(
+        &mut self,
+        now: Now,
+        handle: Handle,
+        result: Result<Verdict, HookFault>,
+        hook_context: Option<Box<HookContext>>,
+    ) {
+        let Some(context) = self.contexts.get_mut(handle) else {
+            return;
+        };
+        if context.stage != Stage::Deciding {
+            return self.keep_box(hook_context);
+        }
+        let verdict = match (result, hook_context) {
+            (Ok(verdict), Some(mut returned)) => {
+                std::mem::swap(&mut context.request, &mut returned.request);
+                context.variables = std::mem::take(&mut returned.variables);
+                context.verified_user = returned.verified_user.take();
+                let routing = std::mem::take(&mut returned.routing);
+                let challenge = std::mem::take(&mut returned.challenge);
+                context.record_route = routing.record_route.unwrap_or(context.record_route);
+                context.record_route_parameters = routing.record_route_parameters;
+                self.keep_box(Some(returned));
+                (verdict, routing.targets, routing.armed, challenge)
+            }
+            (Err(fault), returned) => {
+                self.keep_box(returned);
+                return self.after_fault(now, handle, fault);
+            }
+            (Ok(_), None) => return self.after_fault(now, handle, HookFault::Trap),
+        };
+        self.carry_out(now, handle, verdict);
+    }
+
+    /// A fault costs the request a 500; in a dialog it is routed by its route set, so that no call hangs because of a policy.
+    pub(crate) fn after_fault(&mut self, now: Now, handle: Handle, fault: HookFault) {
+        let Some(context) = self.contexts.get(handle) else {
+            return;
+        };
+        match (context.dialog.is_some(), context.kind, fault) {
+            (true, ..) => self.relay(now, handle, Vec::new(), Armed::default()),
+            (false, Kind::Ack, _) => {
+                self.env.dropped(DropReason::StrayAck);
+                self.finish_silently(now, handle);
+            }
+            (false, _, HookFault::Unavailable) => {
+                let reject = self.unavailable();
+                self.reject(now, handle, &reject);
+            }
+            (false, ..) => self.respond_status(now, handle, 500),
+        }
+    }
+
+    fn carry_out(
+        &mut self,
+        now: Now,
+        handle: Handle,
+        decided: (Verdict, Vec<Target>, Armed, Vec<Vec<u8>>),
+    ) {
+        let (verdict, targets, armed, challenge) = decided;
+        match verdict {
+            Verdict::Relay => self.relay(now, handle, targets, armed),
+            Verdict::Reply(reply) => self.respond_reply(now, handle, &reply),
+            Verdict::Challenge(values) => self.challenge(now, handle, &values),
+            Verdict::Save => self.save(now, handle, &challenge),
+            Verdict::Drop | Verdict::Pass => self.stay_silent(now, handle),
+        }
+    }
+
+    /// RFC 3261 §22.2 and §22.3: 401 as a registrar, 407 as a proxy.
+    pub(crate) fn challenge(&mut self, now: Now, handle: Handle, values: &[Vec<u8>]) {
+        let Some(context) = self.contexts.get(handle) else {
+            return;
+        };
+        let (status, name): (u16, &[u8]) = if context.received.method() == Method::Register {
+            (401, b"WWW-Authenticate")
+        } else {
+            (407, b"Proxy-Authenticate")
+        };
+        let headers: Vec<(&[u8], &[u8])> = values
+            .iter()
+            .map(|value| (name, value.as_slice()))
+            .collect();
+        self.respond(now, handle, status, "", &headers, b"");
+    }
+
+    fn stay_silent(&mut self, now: Now, handle: Handle) {
+        self.env.dropped(DropReason::Policy);
+        self.finish_silently(now, handle);
+    }
+
+    /// Never answers; retransmissions stay absorbed.
+    pub(crate) fn finish_silently(&mut self, now: Now, handle: Handle) {
+        let Some(context) = self.contexts.get_mut(handle) else {
+            return;
+        };
+        context.stage = Stage::Finished;
+        let mut actions = self.server_actions.pop().unwrap_or_default();
+        if let Some(server) = context.server.as_mut() {
+            server.abandon(now.instant, &mut actions);
+        }
+        self.perform_server(now, handle, actions);
+    }
+
+    /// RFC 3261 §16.5: forwards to the targets, or without any to where the request says.
+    fn relay(&mut self, now: Now, handle: Handle, mut targets: Vec<Target>, armed: Armed) {
+        let Some(context) = self.contexts.get_mut(handle) else {
+            return;
+        };
+        context.armed = armed;
+        if context.facts.max_forwards == 0 {
+            return self.reject(now, handle, &Reject::new(483, ""));
+        }
+        if targets.is_empty() {
+            match default_target(context, &self.env) {
+                Some(target) => targets.push(target),
+                None if context.kind == Kind::Ack => {
+                    self.env.dropped(DropReason::StrayAck);
+                    return self.finish_silently(now, handle);
+                }
+                None => return self.respond_status(now, handle, 404),
+            }
+        }
+        if context.kind == Kind::Ack {
+            targets.truncate(1);
+        }
+        context.targets = TargetSet::new(targets);
+        context.stage = Stage::Forwarding;
+        self.next_group(now, handle);
+    }
+
+    fn on_failure_route(
+        &mut self,
+        now: Now,
+        handle: Handle,
+        result: Result<Verdict, HookFault>,
+        hook_context: Option<Box<HookContext>>,
+    ) {
+        let Some(context) = self.contexts.get_mut(handle) else {
+            return;
+        };
+        if context.stage != Stage::Failing {
+            return self.keep_box(hook_context);
+        }
+        let (verdict, routing) = match (result, hook_context) {
+            (Ok(verdict), Some(mut returned)) => {
+                if verdict == Verdict::Relay {
+                    std::mem::swap(&mut context.request, &mut returned.request);
+                }
+                context.variables = std::mem::take(&mut returned.variables);
+                let routing = std::mem::take(&mut returned.routing);
+                self.keep_box(Some(returned));
+                (verdict, routing)
+            }
+            (_, returned) => {
+                self.keep_box(returned);
+                (Verdict::Pass, Routing::default())
+            }
+        };
+        match verdict {
+            Verdict::Relay if self.may_retarget(handle) && !routing.targets.is_empty() => {
+                self.retarget(now, handle, routing)
+            }
+            Verdict::Reply(reply) => self.respond_reply(now, handle, &reply),
+            _ => self.send_best(now, handle),
+        }
+    }
+
+    fn may_retarget(&mut self, handle: Handle) -> bool {
+        let Some(context) = self.contexts.get(handle) else {
+            return false;
+        };
+        if context.cancelled.is_some() {
+            return false;
+        }
+        let limited = context.failure_round >= self.env.config.max_failure_rounds;
+        if limited {
+            self.env.event(Event::Limit("max_failure_rounds"));
+        }
+        !limited
+    }
+
+    /// New targets in the same transaction. The responses of the rounds before are forgotten: the policy has seen the best of them, and
+    /// what the caller gets is the result of its last decision. This deviates from RFC 3261 §16.7 step 6 after a 6xx.
+    fn retarget(&mut self, now: Now, handle: Handle, routing: Routing) {
+        let Some(context) = self.contexts.get_mut(handle) else {
+            return;
+        };
+        context.failure_round += 1;
+        context.armed = routing.armed;
+        context.record_route = routing.record_route.unwrap_or(context.record_route);
+        context
+            .record_route_parameters
+            .extend(routing.record_route_parameters);
+        context.best = None;
+        context.challenges.clear();
+        context.declined = false;
+        context.targets = TargetSet::new(routing.targets);
+        context.stage = Stage::Forwarding;
+        self.next_group(now, handle);
+    }
+
+    pub(crate) fn keep_box(&mut self, returned: Option<Box<HookContext>>) {
+        let Some(mut returned) = returned else { return };
+        if self.hook_contexts.len() < POOLED_CONTEXTS {
+            returned.request.reset(self.nothing.clone());
+            returned.response = None;
+            self.hook_contexts.push(returned);
+        }
+    }
+}
+
+/// RFC 3261 §16.5: the Request-URI, unless it is us and no route leads on.
+fn default_target(
+    context: &crate::proxy::context::ResponseContext,
+    env: &crate::environment::Environment,
+) -> Option<Target> {
+    let uri = Uri::parse(context.request.request_uri()).ok()?;
+    let leads_on = context
+        .request
+        .header(patchbay_message::HeaderName::Route)
+        .is_some();
+    let is_ours = env.local.is_local(&uri, context.flow.local.ip());
+    let mut target = Target::of_uri(context.request.request_uri().to_vec());
+    target.listener = context.dialog.as_ref().map(|dialog| dialog.listener);
+    (leads_on || !is_ours).then_some(target)
+}
+
+/// Whether a verdict is possible in a hook.
+fn fits(hook: Hook, kind: Kind, verdict: &Verdict) -> bool {
+    match (hook, verdict) {
+        (Hook::RequestRoute, Verdict::Relay | Verdict::Drop) => true,
+        (Hook::RequestRoute, _) if kind == Kind::Ack => false,
+        (Hook::RequestRoute, Verdict::Reply(reply))
+        | (Hook::FailureRoute, Verdict::Reply(reply)) => (200..700).contains(&reply.status),
+        (Hook::RequestRoute, Verdict::Challenge(_) | Verdict::Save) => true,
+        (Hook::FailureRoute, Verdict::Relay | Verdict::Pass) => true,
+        (Hook::BranchRoute | Hook::OnreplyRoute, Verdict::Pass | Verdict::Drop) => true,
+        _ => false,
+    }
+}

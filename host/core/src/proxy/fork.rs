@@ -1,0 +1,482 @@
+//! RFC 3261 §16.6: branches are started, group by group, and find their destinations.
+
+use patchbay_message::{Draft, HeaderName, Host, NameAddr, Scheme, Uri};
+
+use crate::core::{Core, branch_hook_id, branch_send_id};
+use crate::door::{
+    Destination, DropReason, Event, Flow, Hook, HookContext, HookFault, ListenerId, Output,
+    ResolveId, Routing, SendTo, Target, Transport, Verdict,
+};
+use crate::environment::Environment;
+use crate::local;
+use crate::proxy::context::{BranchStage, BranchState, Cancel, Final, Kind, Stage};
+use crate::proxy::forward;
+use crate::proxy::machine::ClientMachine;
+use crate::table::Handle;
+use crate::time::Now;
+
+impl Core {
+    /// Starts the next targets when no branch is open, or ends the context.
+    pub(crate) fn next_group(&mut self, now: Now, handle: Handle) {
+        loop {
+            let Some(context) = self.contexts.get_mut(handle) else {
+                return;
+            };
+            if context.stage != Stage::Forwarding
+                || context.open > 0
+                || !context.replies.is_empty()
+                || context.reply_in_hook.is_some()
+            {
+                return;
+            }
+            if context.cancelled.is_some() || context.declined {
+                context.targets.clear();
+            }
+            if context.targets.is_empty() {
+                return self.all_failed(now, handle);
+            }
+            self.start_group(now, handle);
+        }
+    }
+
+    /// Starts as many of the next group as RFC 5393 §5.3.3 and `max_branches` allow; the rest of it follows when these have failed.
+    fn start_group(&mut self, now: Now, handle: Handle) {
+        let Some(context) = self.contexts.get_mut(handle) else {
+            return;
+        };
+        let breadth = context.facts.max_breadth;
+        let left = self.env.config.max_branches.saturating_sub(context.started);
+        let count = context.targets.parallel().min(breadth as usize).min(left);
+        if count == 0 {
+            context.targets.clear();
+            let status = if breadth == 0 { 440 } else { 500 };
+            self.env.event(Event::Limit(if breadth == 0 {
+                "max_breadth"
+            } else {
+                "max_branches"
+            }));
+            return self.store(handle, Final::of_status(status));
+        }
+        let share = breadth / count as u32;
+        let targets: smallvec::SmallVec<[Target; 4]> =
+            (0..count).filter_map(|_| context.targets.take()).collect();
+        context.started += count;
+        context.open += count;
+        for (index, target) in targets.into_iter().enumerate() {
+            let extra = if index == 0 {
+                breadth % count as u32
+            } else {
+                0
+            };
+            self.start_branch(now, handle, target, share + extra);
+        }
+    }
+
+    fn start_branch(&mut self, now: Now, handle: Handle, target: Target, breadth: u32) {
+        let Some(context) = self.contexts.get_mut(handle) else {
+            return;
+        };
+        let mut request = context.request.clone();
+        let is_fit = apply_target(&mut request, &target);
+        let armed = context.armed.branch_route && context.kind != Kind::Ack;
+        let branch = self.branches.insert(BranchState {
+            context: handle,
+            stage: BranchStage::Deciding,
+            target,
+            request,
+            hook: 0,
+            destinations: Vec::new(),
+            flow_tried: false,
+            text: None,
+            sent_to: None,
+            via: Vec::new(),
+            client: None,
+            reliable: false,
+            cancel: Cancel::None,
+            timer_c: None,
+            no_answer: None,
+            cancel_end: None,
+            breadth,
+            accepted: Vec::new(),
+            alarm: None,
+        });
+        context.branches.push(branch.slot);
+        if !is_fit {
+            return self.end_branch(now, branch.slot, 500);
+        }
+        if armed {
+            self.run_branch_hook(handle, branch)
+        } else {
+            self.find_destination(now, branch.slot)
+        }
+    }
+
+    fn run_branch_hook(&mut self, handle: Handle, branch: Handle) {
+        let number = self.env.next_hook();
+        let (Some(context), Some(state)) =
+            (self.contexts.get(handle), self.branches.get_mut(branch))
+        else {
+            return;
+        };
+        state.hook = number;
+        let version = context.version;
+        let fresh = HookContext {
+            hook: Hook::BranchRoute,
+            request: state.request.clone(),
+            response: None,
+            source: context.flow,
+            in_dialog: context.dialog.is_some(),
+            record_route_parameters: context
+                .dialog
+                .as_ref()
+                .map_or_else(Vec::new, |dialog| dialog.parameters.clone()),
+            failure_round: context.failure_round,
+            variables: context.variables.clone(),
+            verified_user: context.verified_user.clone(),
+            challenge: Vec::new(),
+            routing: Routing::default(),
+        };
+        let boxed = self.boxed_hook_context(fresh);
+        self.put_hook(
+            branch_hook_id(branch.slot, number),
+            Hook::BranchRoute,
+            version,
+            boxed,
+        );
+    }
+
+    /// `branch_route` returned. After a fault the branch is sent as it was.
+    pub(crate) fn on_branch_hook(
+        &mut self,
+        now: Now,
+        slot: u32,
+        number: u32,
+        result: Result<Verdict, HookFault>,
+        mut returned: Option<Box<HookContext>>,
+    ) {
+        let Some(branch) = self.branches.at_mut(slot) else {
+            return;
+        };
+        if branch.hook != number || branch.stage != BranchStage::Deciding {
+            return self.keep_box(returned);
+        }
+        branch.hook = 0;
+        let handle = branch.context;
+        let result = match result {
+            Ok(Verdict::Pass | Verdict::Drop) | Err(_) => result,
+            Ok(_) => Err(HookFault::Verdict),
+        };
+        if let Err(fault) = result {
+            self.env.event(Event::HookFault {
+                hook: Hook::BranchRoute,
+                fault,
+            });
+        }
+        if let (Ok(_), Some(returned), Some(context)) =
+            (&result, &mut returned, self.contexts.get_mut(handle))
+        {
+            std::mem::swap(&mut branch.request, &mut returned.request);
+            context.variables = std::mem::take(&mut returned.variables);
+        }
+        self.keep_box(returned);
+        match result {
+            Ok(Verdict::Drop) => self.drop_branch(now, slot),
+            _ => self.find_destination(now, slot),
+        }
+    }
+
+    /// A dropped branch leaves nothing in the response context; with no other one the caller gets 480.
+    fn drop_branch(&mut self, now: Now, slot: u32) {
+        self.env.dropped(DropReason::Policy);
+        self.end_branch(now, slot, 480);
+    }
+
+    /// RFC 3261 §16.6 steps 6 and 7: the next hop of a branch.
+    pub(crate) fn find_destination(&mut self, now: Now, slot: u32) {
+        let Some(branch) = self.branches.at_mut(slot) else {
+            return;
+        };
+        branch.stage = BranchStage::Resolving;
+        if let Some(flow) = usable_flow(branch) {
+            branch.flow_tried = true;
+            return self.send_branch(
+                now,
+                slot,
+                SendTo::Flow {
+                    flow,
+                    fallback: None,
+                },
+            );
+        }
+        let Some(uri) = next_hop(branch) else {
+            return self.end_branch(now, slot, 500);
+        };
+        let listener = branch.target.listener;
+        match numeric_destination(&uri, listener) {
+            Numeric::Destination(destination) => {
+                branch.destinations.push(destination);
+                self.next_destination(now, slot);
+            }
+            Numeric::Impossible => self.end_branch(now, slot, 416),
+            Numeric::Name => self.ask_resolver(slot, uri),
+        }
+    }
+
+    fn ask_resolver(&mut self, slot: u32, uri: Vec<u8>) {
+        let Some(branch) = self.branches.renew(slot) else {
+            return;
+        };
+        let Some(state) = self.branches.get(branch) else {
+            return;
+        };
+        let listener = state.target.listener;
+        self.env.outputs.push_back(Output::Resolve {
+            id: ResolveId(branch.to_u64()),
+            uri,
+            listener,
+        });
+    }
+
+    /// The resolver's answer.
+    pub(crate) fn on_resolved(
+        &mut self,
+        now: Now,
+        id: ResolveId,
+        mut destinations: Vec<Destination>,
+    ) {
+        let handle = Handle::from_u64(id.0);
+        let Some(branch) = self.branches.get_mut(handle) else {
+            return;
+        };
+        if branch.stage != BranchStage::Resolving {
+            return;
+        }
+        destinations.reverse();
+        branch.destinations = destinations;
+        self.next_destination(now, handle.slot);
+    }
+
+    /// RFC 3263 §4.3: the next destination of a target, with a client transaction of its own; without any, as if it answered 503.
+    pub(crate) fn next_destination(&mut self, now: Now, slot: u32) {
+        let Some(branch) = self.branches.at_mut(slot) else {
+            return;
+        };
+        match branch.destinations.pop() {
+            Some(destination) => self.send_branch(now, slot, SendTo::Destination(destination)),
+            None => self.end_branch(now, slot, 503),
+        }
+    }
+
+    /// RFC 3261 §16.6 steps 8 to 11: adds the Via, sends, and starts the client transaction and Timer C.
+    fn send_branch(&mut self, now: Now, slot: u32, to: SendTo) {
+        let Some(handle) = self.branches.renew(slot) else {
+            return;
+        };
+        let Some(branch) = self.branches.get_mut(handle) else {
+            return;
+        };
+        let Some(context) = self.contexts.get(branch.context) else {
+            return;
+        };
+        let Some(way) = way_out(&self.env, branch.target.listener, &to, &context.flow) else {
+            return self.next_destination(now, slot);
+        };
+        let to = with_listener(to, way.listener);
+        let text = forward::branch_text(&mut self.env, context, handle);
+        let written = forward::write_request(&mut self.env, context, branch, &way, &text);
+        branch.via = written.via;
+        let is_invite = context.kind == Kind::Invite;
+        if context.kind == Kind::Ack {
+            self.env.send(branch_send_id(handle), &to, &written.packet);
+            self.env.recycle(written.packet);
+            return self.end_stateless(slot);
+        }
+        branch.stage = BranchStage::Calling;
+        branch.text = Some(text);
+        branch.sent_to = Some(to);
+        let reliable = way.transport.is_reliable();
+        branch.reliable = reliable;
+        let mut actions = self.client_actions.pop().unwrap_or_default();
+        let machine = ClientMachine::start(
+            now.instant,
+            self.timing,
+            is_invite,
+            reliable,
+            written.packet,
+            &mut actions,
+        );
+        branch.client = Some(machine);
+        if is_invite {
+            branch.timer_c = Some(now.instant + self.env.config.timer_c);
+        }
+        if branch.no_answer.is_none() {
+            branch.no_answer = branch.target.no_answer.map(|time| now.instant + time);
+        }
+        self.perform_client(now, slot, actions, None);
+        self.arm_branch(slot);
+    }
+
+    /// Whether the branch has another destination, or the URI of a flow that is gone, to try.
+    pub(crate) fn try_elsewhere(&mut self, now: Now, slot: u32) -> bool {
+        let Some(branch) = self.branches.at_mut(slot) else {
+            return false;
+        };
+        let by_uri =
+            branch.flow_tried && branch.destinations.is_empty() && branch.target.next_hop.is_none();
+        if !matches!(branch.cancel, Cancel::None) || branch.destinations.is_empty() && !by_uri {
+            return false;
+        }
+        branch.timer_c = None;
+        branch.client = None;
+        branch.text = None;
+        if by_uri {
+            branch.target.flow = None;
+            branch.flow_tried = false;
+            self.find_destination(now, slot);
+        } else {
+            self.next_destination(now, slot);
+        }
+        true
+    }
+}
+
+/// RFC 3261 §16.6 steps 2 and 6, RFC 3327 §5.3: the target's URI and Path go into the copy.
+fn apply_target(request: &mut Draft, target: &Target) -> bool {
+    if request.request_uri() != target.uri.as_slice()
+        && request.set_request_uri(&target.uri).is_err()
+    {
+        return false;
+    }
+    target
+        .path
+        .iter()
+        .rev()
+        .all(|value| request.prepend(HeaderName::Route, value).is_ok())
+}
+
+/// RFC 5626 §5.3: the flow of the registered contact, unless the request has another way to go.
+fn usable_flow(branch: &BranchState) -> Option<Flow> {
+    if branch.flow_tried || branch.target.next_hop.is_some() {
+        return None;
+    }
+    let flow = branch.target.flow?;
+    let routes = branch.request.values(HeaderName::Route).count();
+    (routes == branch.target.path.len()).then_some(flow)
+}
+
+/// The URI to resolve. A first Route without `lr` is a strict router: RFC 3261 §16.6 step 6 swaps it with the Request-URI.
+fn next_hop(branch: &mut BranchState) -> Option<Vec<u8>> {
+    if let Some(uri) = &branch.target.next_hop {
+        return Some(uri.clone());
+    }
+    let Some(value) = branch.request.values(HeaderName::Route).next() else {
+        return Some(branch.request.request_uri().to_vec());
+    };
+    let route = NameAddr::parse(value).ok()?;
+    let uri = route.uri_raw.to_vec();
+    if route.uri().ok()?.is_lr() {
+        return Some(uri);
+    }
+    let last = [b"<", branch.request.request_uri(), b">"].concat();
+    branch.request.remove_first_value(HeaderName::Route).ok()?;
+    branch.request.append(HeaderName::Route, &last).ok()?;
+    branch.request.set_request_uri(&uri).ok()?;
+    Some(uri)
+}
+
+/// What can be told of a URI without asking anybody.
+enum Numeric {
+    Destination(Destination),
+    Name,
+    Impossible,
+}
+
+/// RFC 3263 §4.1 and §4.2 for numeric addresses: nothing needs to be looked up.
+fn numeric_destination(uri: &[u8], listener: Option<ListenerId>) -> Numeric {
+    let Ok(uri) = Uri::parse(uri) else {
+        return Numeric::Impossible;
+    };
+    let secure = match uri.scheme {
+        Scheme::Sip => false,
+        Scheme::Sips => true,
+        _ => return Numeric::Impossible,
+    };
+    let maddr = uri.maddr().and_then(|maddr| Host::parse(maddr));
+    let address = match maddr.unwrap_or(uri.host) {
+        Host::V4(address) => std::net::IpAddr::V4(address),
+        Host::V6(address) => std::net::IpAddr::V6(address),
+        Host::Name(_) => return Numeric::Name,
+    };
+    let named = match uri.transport().map(local::transport_named) {
+        None if secure => Transport::Tls,
+        None => Transport::Udp,
+        Some(Some(Transport::Tcp | Transport::Udp)) if secure => Transport::Tls,
+        Some(Some(Transport::Ws)) if secure => Transport::Wss,
+        Some(Some(transport)) => transport,
+        Some(None) => return Numeric::Impossible,
+    };
+    let port = uri.port.unwrap_or(local::default_port(named));
+    Numeric::Destination(Destination {
+        transport: named,
+        address: std::net::SocketAddr::new(address, port),
+        host: None,
+        listener,
+        local: None,
+    })
+}
+
+/// How a branch leaves.
+pub(crate) struct WayOut {
+    pub(crate) listener: ListenerId,
+    pub(crate) transport: Transport,
+    pub(crate) local: std::net::SocketAddr,
+}
+
+fn way_out(
+    env: &Environment,
+    chosen: Option<ListenerId>,
+    to: &SendTo,
+    source: &Flow,
+) -> Option<WayOut> {
+    let (listener, transport, hint) = match to {
+        SendTo::Flow { flow, .. } => (flow.listener, flow.transport, Some(flow.local.ip())),
+        SendTo::Destination(destination) => {
+            let fits = |id: &ListenerId| {
+                env.config
+                    .listeners
+                    .get(usize::from(id.0))
+                    .is_some_and(|found| {
+                        found.transport == destination.transport
+                            && found.address.is_ipv4() == destination.address.is_ipv4()
+                    })
+            };
+            // Without another wish a request leaves from where it came to: one Record-Route is enough then.
+            let wished = [destination.listener, chosen, Some(source.listener)]
+                .into_iter()
+                .flatten()
+                .find(fits);
+            let listener = wished.or_else(|| {
+                local::listener_for(&env.config, destination.transport, destination.address)
+            })?;
+            (listener, destination.transport, destination.local)
+        }
+    };
+    let same_family =
+        source.local.is_ipv4() == hint.map_or(source.local.is_ipv4(), |hint| hint.is_ipv4());
+    let hint = hint.or(same_family.then(|| source.local.ip()));
+    Some(WayOut {
+        listener,
+        transport,
+        local: env.listener_address(listener, hint, source),
+    })
+}
+
+fn with_listener(to: SendTo, listener: ListenerId) -> SendTo {
+    match to {
+        SendTo::Destination(destination) => SendTo::Destination(Destination {
+            listener: Some(listener),
+            ..destination
+        }),
+        flow => flow,
+    }
+}

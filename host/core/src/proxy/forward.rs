@@ -1,0 +1,287 @@
+//! RFC 3261 §16.6: what a forwarded request looks like.
+
+use patchbay_message::{Draft, HeaderName, Method};
+
+use crate::door::{Packet, PolicyVersion};
+use crate::environment::Environment;
+use crate::keyed::Purpose;
+use crate::local;
+use crate::proxy::branch::{Branch, BranchText, STATELESS_SLOT};
+use crate::proxy::context::{BranchState, Kind, ResponseContext};
+use crate::proxy::fork::WayOut;
+use crate::proxy::record_route::{self, DialogIdentity, TokenFacts};
+use crate::proxy::route::Initiator;
+use crate::table::Handle;
+
+/// A request ready to send.
+pub(crate) struct Written {
+    pub(crate) packet: Packet,
+    /// The Via that was added, for CANCEL and ACK.
+    pub(crate) via: Vec<u8>,
+}
+
+/// RFC 3261 §16.6 step 8: the branch parameter of an attempt; for an ACK that of §16.11, the same for each of its copies.
+pub(crate) fn branch_text(
+    env: &mut Environment,
+    context: &ResponseContext,
+    handle: Handle,
+) -> BranchText {
+    let worker = env.config.worker;
+    let loop_hash = context.facts.loop_hash;
+    if context.kind != Kind::Ack {
+        let random = env.random64();
+        return Branch {
+            worker,
+            slot: handle.slot,
+            generation: handle.generation,
+            random,
+            loop_hash,
+        }
+        .text();
+    }
+    let via = context.received.top_via().ok();
+    let received = via
+        .as_ref()
+        .and_then(|via| via.branch())
+        .unwrap_or_default();
+    let sent_by = via.as_ref().map_or(&b""[..], |via| via.host_raw);
+    let random = env.keyed.hash64(
+        Purpose::StatelessBranch,
+        &[received, sent_by, context.received.call_id()],
+    );
+    Branch {
+        worker,
+        slot: STATELESS_SLOT,
+        generation: 0,
+        random,
+        loop_hash,
+    }
+    .text()
+}
+
+/// RFC 3261 §16.6 steps 3, 4 and 8: Max-Forwards, Max-Breadth, Record-Route and Via, and the bytes of it all.
+pub(crate) fn write_request(
+    env: &mut Environment,
+    context: &ResponseContext,
+    branch: &BranchState,
+    way: &WayOut,
+    text: &BranchText,
+) -> Written {
+    let mut request = branch.request.clone();
+    let mut scratch = Vec::with_capacity(256);
+    let mut put = |request: &mut Draft,
+                   name: HeaderName,
+                   write: &mut dyn FnMut(&mut Vec<u8>),
+                   before: bool| {
+        scratch.clear();
+        write(&mut scratch);
+        let edited = if before {
+            request.prepend(name, &scratch)
+        } else {
+            request.set(name, &scratch)
+        };
+        debug_assert!(
+            edited.is_ok(),
+            "we write no line ends: {:?}",
+            String::from_utf8_lossy(&scratch)
+        );
+    };
+    let hops = u64::from(context.facts.max_forwards.saturating_sub(1));
+    put(
+        &mut request,
+        HeaderName::MaxForwards,
+        &mut |out| local::write_number(out, hops),
+        false,
+    );
+    if context.kind != Kind::Ack {
+        put(
+            &mut request,
+            HeaderName::MaxBreadth,
+            &mut |out| local::write_number(out, u64::from(branch.breadth)),
+            false,
+        );
+    }
+    if context.record_route && context.kind != Kind::Ack {
+        let incoming = env.listener_address(
+            context.flow.listener,
+            Some(context.flow.local.ip()),
+            &context.flow,
+        );
+        let is_one = way.listener == context.flow.listener && way.local == incoming;
+        // RFC 5658 §3: the way in and the way out differ, so each side gets its own value; the top one faces the callee.
+        if !is_one {
+            let received = WayOut {
+                listener: context.flow.listener,
+                transport: context.flow.transport,
+                local: incoming,
+            };
+            put(
+                &mut request,
+                HeaderName::RecordRoute,
+                &mut |out| write_record_route(out, env, context, &received),
+                true,
+            );
+        }
+        put(
+            &mut request,
+            HeaderName::RecordRoute,
+            &mut |out| write_record_route(out, env, context, way),
+            true,
+        );
+    }
+    let mut via = Vec::with_capacity(128);
+    write_via(&mut via, env, way, text);
+    put(
+        &mut request,
+        HeaderName::Via,
+        &mut |out| out.extend_from_slice(&via),
+        true,
+    );
+    Written {
+        packet: env.packet(|out| request.write_to(out)),
+        via,
+    }
+}
+
+fn write_via(out: &mut Vec<u8>, env: &Environment, way: &WayOut, text: &BranchText) {
+    out.extend_from_slice(b"SIP/2.0/");
+    out.extend_from_slice(local::transport_token(way.transport));
+    out.push(b' ');
+    local::write_sent_by(out, &env.config, way.listener, way.local);
+    out.extend_from_slice(b";branch=");
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// RFC 3261 §16.6 step 4: a URI that leads back here, with the token of the dialog.
+fn write_record_route(
+    out: &mut Vec<u8>,
+    env: &Environment,
+    context: &ResponseContext,
+    way: &WayOut,
+) {
+    let request = &context.received;
+    let initiator = context
+        .dialog
+        .as_ref()
+        .map_or(Initiator::From, |dialog| dialog.initiator);
+    let address = if initiator == Initiator::From {
+        request.from()
+    } else {
+        request.to()
+    };
+    let tag = address
+        .ok()
+        .and_then(|address| address.tag())
+        .unwrap_or_default();
+    let facts = TokenFacts {
+        worker: env.config.worker,
+        listener: way.listener,
+        version: pinned_version(env, context),
+    };
+    let written = written_parameters(context);
+    let is_sips = context
+        .request
+        .request_uri()
+        .get(..5)
+        .is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"sips:"));
+    out.extend_from_slice(if is_sips { b"<sips:" } else { b"<sip:" });
+    let dialog = DialogIdentity {
+        call_id: request.call_id(),
+        tag,
+    };
+    let sealed = written
+        .iter()
+        .map(|(name, value)| (name.as_slice(), value.as_slice()));
+    record_route::write_token(out, &env.keyed, facts, dialog, sealed);
+    out.push(b'@');
+    local::write_sent_by(out, &env.config, way.listener, way.local);
+    if way.transport != crate::door::Transport::Udp && !(is_sips && way.transport.is_secure()) {
+        out.extend_from_slice(b";transport=");
+        out.extend_from_slice(local::transport_parameter(way.transport));
+    }
+    out.extend_from_slice(b";lr");
+    for (name, value) in &written {
+        out.push(b';');
+        out.extend_from_slice(name);
+        if !value.is_empty() {
+            out.push(b'=');
+            out.extend_from_slice(value);
+        }
+    }
+    out.push(b'>');
+}
+
+fn pinned_version(env: &Environment, context: &ResponseContext) -> PolicyVersion {
+    if env.config.pin_dialog {
+        context.version
+    } else {
+        PolicyVersion(0)
+    }
+}
+
+/// The policy's parameters as they stand in the URI; in a dialog those that came back stay.
+fn written_parameters(context: &ResponseContext) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let kept = context
+        .dialog
+        .as_ref()
+        .map_or(&[][..], |dialog| &dialog.parameters);
+    let added = &context.record_route_parameters;
+    let kept = kept.iter().filter(|(name, _)| {
+        !added
+            .iter()
+            .any(|(other, _)| other.eq_ignore_ascii_case(name))
+    });
+    kept.chain(added)
+        .map(|(name, value)| (escaped(name), escaped(value)))
+        .collect()
+}
+
+fn escaped(text: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    record_route::write_parameter_text(&mut out, text.as_bytes());
+    out
+}
+
+/// RFC 3261 §9.1 and §17.1.1.3: a CANCEL or the ACK to a non-2xx for a request that was sent: its Request-URI, Via, Route, From, Call-ID and
+/// CSeq number; `to` is that of the request or of the response.
+pub(crate) fn write_hop_request(
+    out: &mut Vec<u8>,
+    method: Method<'_>,
+    request: &Draft,
+    via: &[u8],
+    to: &[u8],
+    reason: &[u8],
+) {
+    out.extend_from_slice(method.as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(request.request_uri());
+    out.extend_from_slice(b" SIP/2.0\r\n");
+    line(out, b"Via", via);
+    for route in request.headers(HeaderName::Route) {
+        line(out, b"Route", route);
+    }
+    line(out, b"Max-Forwards", b"70");
+    line(
+        out,
+        b"From",
+        request.header(HeaderName::From).unwrap_or_default(),
+    );
+    line(out, b"To", to);
+    line(out, b"Call-ID", request.call_id());
+    out.extend_from_slice(b"CSeq: ");
+    local::write_number(out, u64::from(request.cseq().map_or(0, |cseq| cseq.number)));
+    out.push(b' ');
+    out.extend_from_slice(method.as_bytes());
+    out.extend_from_slice(b"\r\n");
+    if !reason.is_empty() {
+        line(out, b"Reason", reason);
+    }
+    out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
+}
+
+fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}

@@ -1,0 +1,295 @@
+//! A request comes: to the transaction it belongs to, or to a new response context.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use patchbay_message::{Draft, HeaderName, Message, Method, Uri};
+use smallvec::SmallVec;
+
+use crate::core::Core;
+use crate::door::{
+    Armed, Destination, DropReason, Event, Flow, Hook, PolicyVersion, Reject, SendTo,
+};
+use crate::local;
+use crate::proxy::context::{Kind, ResponseContext, Stage};
+use crate::proxy::machine::ServerMachine;
+use crate::proxy::route::{self, Dialog};
+use crate::proxy::target::TargetSet;
+use crate::proxy::validate::{self, Facts};
+use crate::registrar::OutboundSupport;
+use crate::table::Handle;
+use crate::time::Now;
+use crate::transaction::{
+    InviteServerTransaction, NonInviteServerTransaction, RequestKeys, ServerAction, TransactionKey,
+};
+
+impl Core {
+    /// RFC 3261 §17.2.3: finds the server transaction of a request, or makes one.
+    pub(crate) fn on_request(&mut self, now: Now, flow: Flow, message: Arc<Message>) {
+        let method = message.method();
+        let keys = self.maker.request(&message);
+        if let Some(handle) = keys.and_then(|keys| self.matching(&message, keys)) {
+            if method != Method::Ack {
+                return self.on_retransmission(now, handle);
+            }
+            if self.on_ack(now, handle) {
+                return;
+            }
+        }
+        let mut received = Draft::new(message.clone());
+        add_received(&mut received, &flow);
+        if let Err(invalid) = message.validate() {
+            return self.refuse(
+                &received,
+                &flow,
+                &Reject::new(invalid.status(), invalid.reason()),
+            );
+        }
+        match method {
+            Method::Cancel => self.on_cancel(now, &received, &flow),
+            Method::Ack => self.on_stray_ack(now, received, flow),
+            _ => self.on_new_request(now, keys.map(|keys| keys.key), received, flow),
+        }
+    }
+
+    /// The transaction with one of these keys. A transaction found by the second key must have answered with the ACK's To tag.
+    fn matching(&self, message: &Message, keys: RequestKeys) -> Option<Handle> {
+        if let Some(handle) = self.keys.get(&keys.key) {
+            return Some(*handle);
+        }
+        let handle = *self.keys.get(&keys.untagged?)?;
+        let sent = self.contexts.get(handle)?.sent_tag.as_deref()?;
+        (message.to().ok()?.tag() == Some(sent)).then_some(handle)
+    }
+
+    fn on_new_request(
+        &mut self,
+        now: Now,
+        key: Option<TransactionKey>,
+        received: Draft,
+        flow: Flow,
+    ) {
+        self.env.event(Event::Request);
+        let kind = if received.method() == Method::Invite {
+            Kind::Invite
+        } else {
+            Kind::NonInvite
+        };
+        match self.prepare(&received, &flow) {
+            Ok(prepared) => self.admit(now, kind, key, received, flow, prepared),
+            Err(reject) => self.refuse(&received, &flow, &reject),
+        }
+    }
+
+    /// RFC 3261 §16.3 and §16.4, and the limits.
+    fn prepare(&mut self, received: &Draft, flow: &Flow) -> Result<Prepared, Reject> {
+        let is_local = Uri::parse(received.request_uri())
+            .is_ok_and(|uri| self.env.local.is_local(&uri, flow.local.ip()));
+        let facts = validate::check(received, &self.env, is_local)?;
+        let mut request = received.clone();
+        let dialog = route::preprocess(&mut request, flow, &self.env);
+        if self.draining && dialog.is_none() {
+            return Err(self.unavailable());
+        }
+        if self.contexts.len() >= self.env.config.max_transactions {
+            self.env.event(Event::Limit("max_transactions"));
+            return Err(self.unavailable());
+        }
+        Ok(Prepared {
+            request,
+            dialog,
+            facts,
+        })
+    }
+
+    /// 503 with Retry-After.
+    pub(crate) fn unavailable(&self) -> Reject {
+        let seconds = self.env.config.retry_after_secs.to_string();
+        Reject {
+            status: 503,
+            reason: "",
+            headers: vec![("Retry-After", seconds)],
+        }
+    }
+
+    fn admit(
+        &mut self,
+        now: Now,
+        kind: Kind,
+        key: Option<TransactionKey>,
+        received: Draft,
+        flow: Flow,
+        prepared: Prepared,
+    ) {
+        let reply_to = response_destination(&received, &flow);
+        let is_reliable = flow.transport.is_reliable();
+        let server = match kind {
+            Kind::Ack => None,
+            Kind::Invite => Some(ServerMachine::Invite(InviteServerTransaction::new(
+                now.instant,
+                self.timing,
+                is_reliable,
+            ))),
+            Kind::NonInvite => Some(ServerMachine::NonInvite(NonInviteServerTransaction::new(
+                now.instant,
+                self.timing,
+                is_reliable,
+            ))),
+        };
+        let makes_dialog = received.method().makes_dialog() || received.method() == Method::Update;
+        let handle = self.contexts.insert(ResponseContext {
+            kind,
+            stage: Stage::Deciding,
+            server,
+            key,
+            flow,
+            reply_to,
+            received,
+            request: prepared.request,
+            facts: prepared.facts,
+            version: PolicyVersion(0),
+            dialog: prepared.dialog,
+            variables: Vec::new(),
+            verified_user: None,
+            armed: Armed::default(),
+            record_route: makes_dialog,
+            record_route_parameters: Vec::new(),
+            hook: None,
+            reply_in_hook: None,
+            replies: VecDeque::new(),
+            targets: TargetSet::default(),
+            branches: SmallVec::new(),
+            open: 0,
+            started: 0,
+            failure_round: 0,
+            best: None,
+            challenges: Vec::new(),
+            outbound: OutboundSupport::None,
+            sent_tag: None,
+            cancelled: None,
+            declined: false,
+            alarm: None,
+        });
+        if let Some(key) = key {
+            self.keys.insert(key, handle);
+        }
+        self.run_hook(handle, Hook::RequestRoute);
+        self.arm_context(handle);
+    }
+
+    fn on_retransmission(&mut self, now: Now, handle: Handle) {
+        self.env.event(Event::Retransmission);
+        let Some(context) = self.contexts.get_mut(handle) else {
+            return;
+        };
+        let Some(server) = context.server.as_mut() else {
+            return;
+        };
+        let mut actions = self.server_actions.pop().unwrap_or_default();
+        server.on_retransmission(&mut actions);
+        self.perform_server(now, handle, actions);
+    }
+
+    /// An ACK with the key of an INVITE; false: its INVITE was answered with a 2xx, so it is the ACK of a broken client to that.
+    fn on_ack(&mut self, now: Now, handle: Handle) -> bool {
+        let Some(context) = self.contexts.get_mut(handle) else {
+            return false;
+        };
+        let Some(server) = context.server.as_mut() else {
+            return false;
+        };
+        let mut actions = self.server_actions.pop().unwrap_or_default();
+        server.on_ack(now.instant, &mut actions);
+        let is_users = actions.contains(&ServerAction::AckToUser);
+        self.perform_server(now, handle, actions);
+        !is_users
+    }
+
+    /// An ACK that matches no transaction: to a 2xx, to a response we made without state, or a stray.
+    fn on_stray_ack(&mut self, now: Now, received: Draft, flow: Flow) {
+        if self.is_ack_to_stateless_reply(&received) {
+            return;
+        }
+        match self.prepare(&received, &flow) {
+            Ok(prepared) => {
+                // RFC 6026 §8.10 leaves it to us; without a dialog the policy may still relay it.
+                self.admit(now, Kind::Ack, None, received, flow, prepared);
+            }
+            Err(_) => self.env.dropped(DropReason::StrayAck),
+        }
+    }
+}
+
+/// A request that passed.
+struct Prepared {
+    request: Draft,
+    dialog: Option<Dialog>,
+    facts: Facts,
+}
+
+/// RFC 3261 §18.2.1 and RFC 3581 §4: notes in the top Via where the request really came from.
+fn add_received(request: &mut Draft, flow: &Flow) {
+    let Some(value) = with_received(request, flow) else {
+        return;
+    };
+    // It is a part of a Via that was parsed, and an address.
+    let _ = request.replace_first_value(HeaderName::Via, &value);
+}
+
+fn with_received(request: &Draft, flow: &Flow) -> Option<SmallVec<[u8; 256]>> {
+    let via = request.top_via().ok()?;
+    let wants_port = via.rport().is_some();
+    let mut value: Vec<u8> = Vec::with_capacity(via.raw.len() + 48);
+    let params_start = via.raw.len() - via.params.raw().len().min(via.raw.len());
+    value.extend_from_slice(via.raw.get(..params_start)?.trim_ascii_end());
+    for (name, text) in via.params.iter() {
+        if name.eq_ignore_ascii_case(b"received") || name.eq_ignore_ascii_case(b"rport") {
+            continue;
+        }
+        value.push(b';');
+        value.extend_from_slice(name);
+        if let Some(text) = text {
+            value.push(b'=');
+            value.extend_from_slice(text);
+        }
+    }
+    value.extend_from_slice(b";received=");
+    local::write_ip(&mut value, flow.remote.ip(), false);
+    if wants_port {
+        value.extend_from_slice(b";rport=");
+        local::write_number(&mut value, u64::from(flow.remote.port()));
+    }
+    Some(SmallVec::from_vec(value))
+}
+
+/// RFC 3261 §18.2.2 and RFC 3581 §4: back over the flow; over UDP without `rport` to the port of the Via.
+///
+/// A `maddr` in the Via is not followed: it would send our answers to whatever address a stranger names.
+pub(crate) fn response_destination(request: &Draft, flow: &Flow) -> SendTo {
+    let via = request.top_via().ok();
+    let sent_by_port = via
+        .as_ref()
+        .and_then(|via| via.port)
+        .unwrap_or(local::default_port(flow.transport));
+    let address = SocketAddr::new(flow.remote.ip(), sent_by_port);
+    if flow.transport == crate::door::Transport::Udp {
+        let has_rport = via.is_some_and(|via| via.rport().is_some());
+        let remote = if has_rport { flow.remote } else { address };
+        return SendTo::Flow {
+            flow: Flow { remote, ..*flow },
+            fallback: None,
+        };
+    }
+    let fallback = Destination {
+        transport: flow.transport,
+        address,
+        host: None,
+        listener: Some(flow.listener),
+        local: Some(flow.local.ip()),
+    };
+    SendTo::Flow {
+        flow: *flow,
+        fallback: Some(fallback),
+    }
+}

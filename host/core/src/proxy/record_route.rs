@@ -1,0 +1,174 @@
+//! RFC 3261 §16.6 step 4: our Record-Route, and the keyed token in it.
+//!
+//! The token is the user part of the URI: worker, listener, policy version, and 128 bits of a keyed hash over these, the Call-ID, the
+//! tag of the side that began the dialog, and the parameters that the policy added. In a later request that tag is in From or in
+//! To, by direction; the other side's tag is not known when the token is made. Whoever has not seen a request or response of the
+//! dialog can't make one, and a token of another dialog does not fit.
+
+use smallvec::SmallVec;
+
+use crate::base32;
+use crate::door::{ListenerId, PolicyVersion};
+use crate::keyed::{Hash, Keyed, Purpose};
+
+/// What every token begins with.
+const PREFIX: &[u8] = b"pb";
+const FACT_BYTES: usize = 12;
+const TOKEN_BYTES: usize = FACT_BYTES + 16;
+const TOKEN_LEN: usize = PREFIX.len() + base32::text_len(TOKEN_BYTES);
+
+/// What the token tells besides that it is ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TokenFacts {
+    /// The worker that has the dialog.
+    pub(crate) worker: u16,
+    /// The listener that this Record-Route value stands for.
+    pub(crate) listener: ListenerId,
+    /// The version that the dialog's first request ran in; 0: not pinned.
+    pub(crate) version: PolicyVersion,
+}
+
+impl TokenFacts {
+    fn bytes(&self) -> [u8; FACT_BYTES] {
+        let facts = u128::from(self.worker) << 80
+            | u128::from(self.listener.0) << 64
+            | u128::from(self.version.0);
+        let mut out = [0; FACT_BYTES];
+        for (to, from) in out
+            .iter_mut()
+            .zip(facts.to_be_bytes().iter().skip(16 - FACT_BYTES))
+        {
+            *to = *from;
+        }
+        out
+    }
+
+    fn read(bytes: &[u8]) -> TokenFacts {
+        let facts = bytes
+            .iter()
+            .take(FACT_BYTES)
+            .fold(0u128, |facts, byte| facts << 8 | u128::from(*byte));
+        TokenFacts {
+            worker: (facts >> 80) as u16,
+            listener: ListenerId((facts >> 64) as u16),
+            version: PolicyVersion(facts as u64),
+        }
+    }
+}
+
+/// The dialog that a token is for, and what the policy put beside it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DialogIdentity<'a> {
+    /// The Call-ID.
+    pub(crate) call_id: &'a [u8],
+    /// The From tag of the request that began the dialog.
+    pub(crate) tag: &'a [u8],
+}
+
+fn seal<'p>(
+    keyed: &Keyed,
+    facts: &[u8],
+    dialog: DialogIdentity<'_>,
+    parameters: impl Iterator<Item = (&'p [u8], &'p [u8])>,
+) -> [u8; 16] {
+    let mut hash = Hash::new(keyed, Purpose::RecordRoute);
+    hash.part(facts);
+    hash.part(dialog.call_id);
+    hash.part(dialog.tag);
+    for (name, value) in parameters {
+        hash.part(name);
+        hash.part(value);
+    }
+    hash.finish()
+}
+
+/// Appends the token for a new Record-Route.
+pub(crate) fn write_token<'p>(
+    out: &mut Vec<u8>,
+    keyed: &Keyed,
+    facts: TokenFacts,
+    dialog: DialogIdentity<'_>,
+    parameters: impl Iterator<Item = (&'p [u8], &'p [u8])>,
+) {
+    let facts = facts.bytes();
+    let proof = seal(keyed, &facts, dialog, parameters);
+    let mut token = [0; TOKEN_BYTES];
+    for (to, from) in token.iter_mut().zip(facts.iter().chain(&proof)) {
+        *to = *from;
+    }
+    out.extend_from_slice(PREFIX);
+    base32::encode(&token, out);
+}
+
+/// Reads what the token says, unproved: for choosing a worker.
+pub(crate) fn read_token(user: &[u8]) -> Option<TokenFacts> {
+    decode(user).map(|token| TokenFacts::read(&token))
+}
+
+fn decode(user: &[u8]) -> Option<[u8; TOKEN_BYTES]> {
+    if user.len() != TOKEN_LEN {
+        return None;
+    }
+    let mut token = [0; TOKEN_BYTES];
+    base32::decode(user.strip_prefix(PREFIX)?, &mut token).then_some(token)
+}
+
+/// Whether the token in `user` was made by this node for this dialog and these parameters.
+pub(crate) fn check_token<'p>(
+    user: &[u8],
+    keyed: &Keyed,
+    dialog: DialogIdentity<'_>,
+    parameters: impl Iterator<Item = (&'p [u8], &'p [u8])>,
+) -> Option<TokenFacts> {
+    let token = decode(user)?;
+    let (facts, proof) = token.split_at_checked(FACT_BYTES)?;
+    let expected = seal(keyed, facts, dialog, parameters);
+    let equal: bool = subtle::ConstantTimeEq::ct_eq(&expected[..], proof).into();
+    equal.then(|| TokenFacts::read(facts))
+}
+
+/// Appends `value` as a URI parameter's name or value, with what the grammar does not allow escaped.
+pub(crate) fn write_parameter_text(out: &mut Vec<u8>, value: &[u8]) {
+    for &byte in value {
+        if byte.is_ascii_alphanumeric() || b"-_.!~*'()[]/:&+$".contains(&byte) {
+            out.push(byte);
+        } else {
+            out.push(b'%');
+            out.extend([byte >> 4, byte & 15].map(|digit| {
+                if digit < 10 {
+                    b'0' + digit
+                } else {
+                    b'A' + digit - 10
+                }
+            }));
+        }
+    }
+}
+
+/// The text that `write_parameter_text` wrote; what is no escape stays.
+pub(crate) fn read_parameter_text(text: &[u8]) -> String {
+    let mut out: SmallVec<[u8; 64]> = SmallVec::new();
+    let mut rest = text;
+    while let Some((&byte, tail)) = rest.split_first() {
+        rest = tail;
+        match (byte, tail) {
+            (b'%', [high, low, after @ ..])
+                if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
+            {
+                out.push(digit(*high) << 4 | digit(*low));
+                rest = after;
+            }
+            _ => out.push(byte),
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+fn digit(letter: u8) -> u8 {
+    match letter {
+        b'0'..=b'9' => letter - b'0',
+        b'a'..=b'f' => letter - b'a' + 10,
+        b'A'..=b'F' => letter - b'A' + 10,
+        _ => 0,
+    }
+}

@@ -1,0 +1,163 @@
+//! Responses that we make ourselves.
+
+use patchbay_message::{Draft, Method, ResponseHead};
+
+use crate::base32;
+use crate::core::Core;
+use crate::door::{DropReason, Event, Flow, Packet, Reject, Reply, SendId};
+use crate::keyed::{Keyed, Purpose};
+use crate::proxy::context::{Kind, Stage};
+use crate::proxy::receive::response_destination;
+use crate::table::Handle;
+use crate::time::Now;
+
+/// Bytes of a To tag of ours, as text.
+const TAG_LEN: usize = base32::text_len(8);
+
+impl Core {
+    /// Answers without keeping anything. An ACK gets no answer.
+    pub(crate) fn refuse(&mut self, received: &Draft, flow: &Flow, reject: &Reject) {
+        if received.method() == Method::Ack
+            || received.top_via().is_err() && received.call_id().is_empty()
+        {
+            return self.env.dropped(DropReason::Malformed);
+        }
+        let tag = own_tag(received, &self.env.keyed);
+        let packet = self.env.packet(|out| {
+            let head = ResponseHead {
+                status: reject.status,
+                reason: reject.reason,
+                to_tag: Some(&tag),
+            };
+            let headers = reject
+                .headers
+                .iter()
+                .map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+            patchbay_message::write_response(out, received, head, headers, b"");
+        });
+        let to = response_destination(received, flow);
+        self.env.send(SendId(0), &to, &packet);
+        self.env.recycle(packet);
+        self.env.event(Event::Replied {
+            status: reject.status,
+        });
+    }
+
+    /// Answers 200 or 481 to a CANCEL.
+    pub(crate) fn answer_cancel(&mut self, received: &Draft, flow: &Flow, status: u16) {
+        self.refuse(received, flow, &Reject::new(status, ""));
+    }
+
+    /// RFC 3261 §17.1.1.3 without a transaction: whether the ACK is for a final response of `refuse`.
+    pub(crate) fn is_ack_to_stateless_reply(&self, ack: &Draft) -> bool {
+        let Some(tag) = ack.to().ok().and_then(|to| to.tag()) else {
+            return false;
+        };
+        tag == own_tag(ack, &self.env.keyed).as_slice()
+    }
+
+    /// Answers a server transaction with a rule of ours.
+    pub(crate) fn reject(&mut self, now: Now, handle: Handle, reject: &Reject) {
+        let headers: Vec<_> = reject
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_bytes(), value.as_bytes()))
+            .collect();
+        self.respond(now, handle, reject.status, reject.reason, &headers, b"");
+    }
+
+    /// Answers a server transaction with nothing but a status.
+    pub(crate) fn respond_status(&mut self, now: Now, handle: Handle, status: u16) {
+        self.respond(now, handle, status, "", &[], b"");
+    }
+
+    /// Answers a server transaction with what the policy said.
+    pub(crate) fn respond_reply(&mut self, now: Now, handle: Handle, reply: &Reply) {
+        let mut headers: Vec<(&[u8], &[u8])> = reply
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_slice(), value.as_slice()))
+            .collect();
+        let body = reply.body.as_ref().map_or(&b""[..], |(kind, body)| {
+            headers.push((b"Content-Type", kind));
+            body
+        });
+        self.respond(now, handle, reply.status, &reply.reason, &headers, body);
+    }
+
+    /// Makes a response and gives it to the server transaction.
+    pub(crate) fn respond(
+        &mut self,
+        now: Now,
+        handle: Handle,
+        status: u16,
+        reason: &str,
+        headers: &[(&[u8], &[u8])],
+        body: &[u8],
+    ) {
+        let Some(context) = self.contexts.get(handle) else {
+            return;
+        };
+        if context.kind == Kind::Ack {
+            return;
+        }
+        let tag = own_tag(&context.received, &self.env.keyed);
+        let to_tag = (status != 100).then_some(&tag[..]);
+        let received = &context.received;
+        let packet = self.env.packet(|out| {
+            let head = ResponseHead {
+                status,
+                reason,
+                to_tag,
+            };
+            patchbay_message::write_response(out, received, head, headers.iter().copied(), body);
+        });
+        if status >= 200 {
+            self.env.event(Event::Replied { status });
+        }
+        self.give_response(now, handle, status, packet);
+    }
+
+    /// Gives a response to the server transaction: sends it when the machine lets it.
+    pub(crate) fn give_response(&mut self, now: Now, handle: Handle, status: u16, packet: Packet) {
+        let Some(context) = self.contexts.get_mut(handle) else {
+            return;
+        };
+        let Some(server) = context.server.as_mut() else {
+            return;
+        };
+        let mut actions = self.server_actions.pop().unwrap_or_default();
+        server.respond(now.instant, status, packet, &mut actions);
+        if status >= 200 {
+            context.stage = Stage::Finished;
+        }
+        self.perform_server(now, handle, actions);
+    }
+}
+
+/// The To tag of our responses to a request: the same for its copies, so that a stateless answer stays the same (RFC 3261 §8.2.7),
+/// and for its CANCEL and ACK.
+fn own_tag(request: &Draft, keyed: &Keyed) -> [u8; TAG_LEN] {
+    let via = request.top_via().ok();
+    let branch = via
+        .as_ref()
+        .and_then(|via| via.branch())
+        .unwrap_or_default();
+    let number = request.cseq().map_or(0, |cseq| cseq.number).to_le_bytes();
+    let from = request.from().ok();
+    let from_tag = from
+        .as_ref()
+        .and_then(|from| from.tag())
+        .unwrap_or_default();
+    let hash = keyed.hash64(
+        Purpose::ToTag,
+        &[request.call_id(), from_tag, branch, &number],
+    );
+    let mut tag = [b'0'; TAG_LEN];
+    let mut text = smallvec::SmallVec::<[u8; TAG_LEN]>::new();
+    base32::encode(&hash.to_be_bytes(), &mut text);
+    for (to, from) in tag.iter_mut().zip(text) {
+        *to = from;
+    }
+    tag
+}

@@ -1,0 +1,592 @@
+//! RFC 3261 §16.7: response processing.
+
+use std::sync::Arc;
+
+use patchbay_message::{Draft, HeaderName, Message, Method};
+
+use crate::core::Core;
+use crate::door::{DropReason, Event, Flow, Hook, HookContext, HookFault, Packet, Verdict};
+use crate::proxy::branch::Branch;
+use crate::proxy::context::{BranchStage, Cancel, Final, Kind, ReplyInHook, Stage, WaitingReply};
+use crate::proxy::forward;
+use crate::table::Handle;
+use crate::time::Now;
+
+impl Core {
+    /// RFC 3261 §16.7 steps 1 to 3: finds the branch of a response; what matches nothing is dropped (RFC 6026 §8.9).
+    pub(crate) fn on_response(&mut self, now: Now, flow: Flow, message: Arc<Message>) {
+        let Some(branch) = message
+            .top_via()
+            .ok()
+            .and_then(|via| via.branch())
+            .and_then(Branch::parse)
+        else {
+            return self.env.dropped(DropReason::ForeignVia);
+        };
+        if message.validate().is_err() {
+            return self.env.dropped(DropReason::Malformed);
+        }
+        let handle = Handle {
+            slot: branch.slot,
+            generation: branch.generation,
+        };
+        let sent = branch.text();
+        let is_known = |state: &crate::proxy::context::BranchState| {
+            state
+                .text
+                .as_ref()
+                .is_some_and(|text| text.as_bytes() == sent.as_bytes())
+        };
+        if branch.worker != self.env.config.worker
+            || !self.branches.get(handle).is_some_and(is_known)
+        {
+            return self.env.dropped(DropReason::UnmatchedResponse);
+        }
+        match message.method() {
+            Method::Cancel => self.on_cancel_response(now, handle.slot, &message),
+            _ => self.on_branch_response(now, handle, flow, message),
+        }
+    }
+
+    fn on_branch_response(&mut self, now: Now, handle: Handle, flow: Flow, message: Arc<Message>) {
+        let status = message.status().unwrap_or_default();
+        let Some(branch) = self.branches.get_mut(handle) else {
+            return;
+        };
+        if branch.request.method() != message.method() {
+            return self.env.dropped(DropReason::UnmatchedResponse);
+        }
+        let Some(client) = branch.client.as_mut() else {
+            return;
+        };
+        let mut actions = self.client_actions.pop().unwrap_or_default();
+        let (env, request, via) = (&mut self.env, &branch.request, &branch.via);
+        let to = message.header(HeaderName::To).unwrap_or_default();
+        // RFC 3261 §17.1.1.3.
+        let make_ack = || {
+            env.packet(|out| forward::write_hop_request(out, Method::Ack, request, via, to, b""))
+        };
+        client.on_response(now.instant, status, make_ack, &mut actions);
+        self.perform_client(now, handle.slot, actions, Some((flow, message)));
+        self.arm_branch(handle.slot);
+    }
+
+    /// A response that its client transaction lets through.
+    pub(crate) fn on_passed_response(
+        &mut self,
+        now: Now,
+        slot: u32,
+        flow: Flow,
+        message: Arc<Message>,
+    ) {
+        let status = message.status().unwrap_or_default();
+        let Some(branch) = self.branches.at_mut(slot) else {
+            return;
+        };
+        let handle = branch.context;
+        let is_counted = branch.stage == BranchStage::Finished;
+        if status < 200 {
+            self.on_provisional(now, slot);
+        }
+        // A branch that was given up says only that it was answered after all.
+        if is_counted && !(200..300).contains(&status) {
+            return;
+        }
+        if status >= 200 {
+            // RFC 3263 §4.3: a 503 of one server is no answer of the target while another can be tried.
+            if status == 503 && self.try_elsewhere(now, slot) {
+                return;
+            }
+            self.close_branch(slot);
+        }
+        if status == 100 {
+            return;
+        }
+        let mut response = Draft::new(message);
+        if !response
+            .remove_first_value(HeaderName::Via)
+            .unwrap_or(false)
+            || response.header(HeaderName::Via).is_none()
+        {
+            return self.env.dropped(DropReason::Malformed);
+        }
+        self.queue_response(
+            now,
+            handle,
+            WaitingReply {
+                branch: slot,
+                response,
+                status,
+                flow,
+            },
+        );
+    }
+
+    /// RFC 3261 §16.7 step 2 resets Timer C; §9.1 lets a CANCEL that waited go out.
+    fn on_provisional(&mut self, now: Now, slot: u32) {
+        let timer_c = now.instant + self.env.config.timer_c;
+        let Some(branch) = self.branches.at_mut(slot) else {
+            return;
+        };
+        if branch.stage == BranchStage::Calling {
+            branch.stage = BranchStage::Proceeding;
+        }
+        if branch.timer_c.is_some() {
+            branch.timer_c = Some(timer_c);
+        }
+        if matches!(branch.cancel, Cancel::Wanted(_)) {
+            self.send_cancel(now, slot);
+        }
+    }
+
+    /// Notes that a branch has its final response.
+    fn close_branch(&mut self, slot: u32) {
+        let Some(branch) = self.branches.at_mut(slot) else {
+            return;
+        };
+        if branch.stage == BranchStage::Finished {
+            return;
+        }
+        branch.stage = BranchStage::Finished;
+        branch.timer_c = None;
+        branch.no_answer = None;
+        branch.cancel_end = None;
+        if let Some(context) = self.contexts.get_mut(branch.context) {
+            context.open = context.open.saturating_sub(1);
+        }
+    }
+
+    /// Ends a branch as if that status had come (RFC 3261 §16.7, §16.8 and §16.9).
+    pub(crate) fn end_branch(&mut self, now: Now, slot: u32, status: u16) {
+        let Some(branch) = self.branches.at_mut(slot) else {
+            return;
+        };
+        let handle = branch.context;
+        if branch.stage == BranchStage::Finished {
+            return;
+        }
+        self.close_branch(slot);
+        self.store(handle, Final::of_status(status));
+        self.free_branch(slot);
+        self.next_group(now, handle);
+    }
+
+    /// An ACK is on its way: nothing is left to do.
+    pub(crate) fn end_stateless(&mut self, slot: u32) {
+        let Some(handle) = self.branches.at(slot).map(|branch| branch.context) else {
+            return;
+        };
+        self.close_branch(slot);
+        if let Some(context) = self.contexts.get_mut(handle) {
+            context.stage = Stage::Finished;
+        }
+        self.free_branch(slot);
+    }
+
+    /// Ends a branch whose client transaction is still listened to: its CANCEL may cross a 2xx, which is forwarded all the same.
+    pub(crate) fn end_branch_but_listen(&mut self, now: Now, slot: u32, status: u16) {
+        let Some(branch) = self.branches.at_mut(slot) else {
+            return;
+        };
+        if branch.stage == BranchStage::Finished {
+            return;
+        }
+        let handle = branch.context;
+        self.close_branch(slot);
+        if let Some(branch) = self.branches.at_mut(slot) {
+            branch.cancel_end = Some(now.instant + self.timing.timer_b());
+        }
+        self.store(handle, Final::of_status(status));
+        self.arm_branch(slot);
+        self.free_branch(slot);
+        self.next_group(now, handle);
+    }
+
+    /// Lets `onreply_route` see the response when it is armed, in the order of arrival.
+    fn queue_response(&mut self, now: Now, handle: Handle, reply: WaitingReply) {
+        let Some(context) = self.contexts.get_mut(handle) else {
+            return;
+        };
+        if !context.armed.onreply_route {
+            return self.take_response(now, handle, reply);
+        }
+        if let Some(packet) = self.edited_copy(&reply) {
+            return self.give_accepted(now, handle, reply.status, packet);
+        }
+        let Some(context) = self.contexts.get_mut(handle) else {
+            return;
+        };
+        if reply.status >= 200 {
+            context.replies.retain(|waiting| waiting.status >= 200);
+        }
+        context.replies.push_back(reply);
+        self.next_reply(now, handle);
+    }
+
+    /// A 2xx that was seen before, as `onreply_route` edited it.
+    fn edited_copy(&self, reply: &WaitingReply) -> Option<Packet> {
+        let tag = reply.response.to().ok()?.tag()?;
+        let branch = self.branches.at(reply.branch)?;
+        let known = branch.accepted.iter().find(|(known, _)| known == tag)?;
+        (200..300).contains(&reply.status).then(|| known.1.clone())
+    }
+
+    fn next_reply(&mut self, now: Now, handle: Handle) {
+        let Some(context) = self.contexts.get_mut(handle) else {
+            return;
+        };
+        if context.hook.is_some() {
+            return;
+        }
+        let Some(waiting) = context.replies.pop_front() else {
+            return;
+        };
+        // A copy of a 2xx can have waited behind its original.
+        if let Some(packet) = self.edited_copy(&waiting) {
+            self.give_accepted(now, handle, waiting.status, packet);
+            return self.next_reply(now, handle);
+        }
+        let Some(context) = self.contexts.get_mut(handle) else {
+            return;
+        };
+        let WaitingReply {
+            branch,
+            response,
+            status,
+            flow,
+        } = waiting;
+        context.reply_in_hook = Some(ReplyInHook {
+            branch,
+            response,
+            status,
+            flow,
+        });
+        self.run_hook(handle, Hook::OnreplyRoute);
+    }
+
+    /// `onreply_route` returned. A fault forwards the response as it came; only a provisional one that is not reliable can be dropped.
+    pub(crate) fn on_onreply_route(
+        &mut self,
+        now: Now,
+        handle: Handle,
+        result: Result<Verdict, HookFault>,
+        mut returned: Option<Box<HookContext>>,
+    ) {
+        let Some(context) = self.contexts.get_mut(handle) else {
+            return;
+        };
+        let Some(ReplyInHook {
+            branch,
+            mut response,
+            status,
+            flow,
+        }) = context.reply_in_hook.take()
+        else {
+            return;
+        };
+        if let (Ok(_), Some(returned)) = (&result, &mut returned) {
+            context.variables = std::mem::take(&mut returned.variables);
+            if let Some(edited) = returned.response.take() {
+                response = edited;
+            }
+        }
+        self.keep_box(returned);
+        let is_dropped = result == Ok(Verdict::Drop) && status < 200 && !is_reliable(&response);
+        if is_dropped {
+            self.env.dropped(DropReason::Policy);
+        } else {
+            self.take_response(
+                now,
+                handle,
+                WaitingReply {
+                    branch,
+                    response,
+                    status,
+                    flow,
+                },
+            );
+        }
+        self.next_reply(now, handle);
+        self.next_group(now, handle);
+    }
+
+    /// RFC 3261 §16.7 steps 4 and 5.
+    fn take_response(&mut self, now: Now, handle: Handle, reply: WaitingReply) {
+        match reply.status {
+            0..200 => self.forward_provisional(now, handle, &reply),
+            200..300 => self.forward_success(now, handle, &reply),
+            status => {
+                self.store(
+                    handle,
+                    Final {
+                        status,
+                        response: Some((reply.response, reply.flow)),
+                        is_ours: false,
+                    },
+                );
+                if status >= 600 {
+                    self.decline(now, handle);
+                }
+                self.next_group(now, handle);
+            }
+        }
+    }
+
+    /// RFC 3261 §16.7 step 5: at once. RFC 4320 §4.1 keeps those to non-INVITE requests back.
+    fn forward_provisional(&mut self, now: Now, handle: Handle, reply: &WaitingReply) {
+        let Some(context) = self.contexts.get(handle) else {
+            return;
+        };
+        if context.kind != Kind::Invite || context.stage == Stage::Finished {
+            return;
+        }
+        let packet = self.env.packet(|out| reply.response.write_to(out));
+        self.give_response(now, handle, reply.status, packet);
+    }
+
+    /// RFC 3261 §16.7 steps 5 and 10: every 2xx to an INVITE goes on, and the other branches are cancelled.
+    fn forward_success(&mut self, now: Now, handle: Handle, reply: &WaitingReply) {
+        let Some(context) = self.contexts.get_mut(handle) else {
+            return;
+        };
+        let is_late = context.stage == Stage::Finished;
+        if context.kind != Kind::Invite && is_late {
+            return self.env.dropped(DropReason::UnmatchedResponse);
+        }
+        context.targets.clear();
+        let packet = self.env.packet(|out| reply.response.write_to(out));
+        if context.armed.onreply_route && context.kind == Kind::Invite {
+            self.remember_accepted(reply, &packet);
+        }
+        if !is_late
+            && self
+                .contexts
+                .get(handle)
+                .is_some_and(|context| context.kind == Kind::Invite)
+        {
+            self.env.event(Event::InviteFinal {
+                status: reply.status,
+            });
+        }
+        self.give_accepted(now, handle, reply.status, packet);
+        if !is_late {
+            self.cancel_branches(now, handle, None);
+        }
+    }
+
+    fn remember_accepted(&mut self, reply: &WaitingReply, packet: &Packet) {
+        let tag = reply
+            .response
+            .to()
+            .ok()
+            .and_then(|to| to.tag())
+            .unwrap_or_default()
+            .to_vec();
+        if let Some(branch) = self.branches.at_mut(reply.branch) {
+            branch.accepted.push((tag, packet.clone()));
+        }
+    }
+
+    /// RFC 6026 §7.1: the server transaction passes 2xx on while it is Accepted.
+    fn give_accepted(&mut self, now: Now, handle: Handle, status: u16, packet: Packet) {
+        let Some(context) = self.contexts.get_mut(handle) else {
+            return;
+        };
+        if context.server.is_none() {
+            return self.env.dropped(DropReason::UnmatchedResponse);
+        }
+        self.give_response(now, handle, status, packet);
+    }
+
+    /// RFC 3261 §16.7 step 5: a 6xx ends the search, but is not forwarded before every branch is done.
+    fn decline(&mut self, now: Now, handle: Handle) {
+        if let Some(context) = self.contexts.get_mut(handle) {
+            context.declined = true;
+            context.targets.clear();
+        }
+        self.cancel_branches(now, handle, None);
+    }
+
+    /// RFC 3261 §16.7 step 4: keeps a final response when it is better than the one that is kept.
+    pub(crate) fn store(&mut self, handle: Handle, candidate: Final) {
+        let Some(context) = self.contexts.get_mut(handle) else {
+            return;
+        };
+        let candidate = match (&context.cancelled, &candidate.response) {
+            (Some(_), None) => Final::of_status(487),
+            _ => candidate,
+        };
+        let is_better = context
+            .best
+            .as_ref()
+            .is_none_or(|best| rank(candidate.status) < rank(best.status));
+        let loser = if is_better {
+            context.best.replace(candidate)
+        } else {
+            Some(candidate)
+        };
+        if let Some(Final {
+            status: 401 | 407,
+            response: Some((draft, _)),
+            ..
+        }) = loser
+        {
+            context.challenges.push(draft);
+        }
+    }
+
+    /// RFC 3261 §16.7 step 6: every branch is done, and there is no other target.
+    pub(crate) fn all_failed(&mut self, now: Now, handle: Handle) {
+        let Some(context) = self.contexts.get_mut(handle) else {
+            return;
+        };
+        if context.kind == Kind::Ack {
+            context.stage = Stage::Finished;
+            return self.free_context(handle);
+        }
+        if context.armed.failure_route && context.cancelled.is_none() {
+            context.stage = Stage::Failing;
+            if context.best.is_none() {
+                context.best = Some(Final::of_status(408));
+            }
+            self.give_best_a_form(handle);
+            return self.run_hook(handle, Hook::FailureRoute);
+        }
+        self.send_best(now, handle);
+    }
+
+    /// The response that `failure_route` reads: a final status that came from nowhere gets a message.
+    fn give_best_a_form(&mut self, handle: Handle) {
+        let Some(context) = self.contexts.get_mut(handle) else {
+            return;
+        };
+        let Some(best) = context.best.as_mut().filter(|best| best.response.is_none()) else {
+            return;
+        };
+        let mut bytes = Vec::with_capacity(512);
+        let head = patchbay_message::ResponseHead {
+            status: best.status,
+            reason: "",
+            to_tag: None,
+        };
+        patchbay_message::write_response(
+            &mut bytes,
+            &context.received,
+            head,
+            std::iter::empty(),
+            b"",
+        );
+        let limits = patchbay_message::Limits {
+            max_message_bytes: usize::MAX,
+            max_headers: 4096,
+            max_header_bytes: usize::MAX,
+        };
+        if let Ok(message) = Message::parse(&bytes, &limits) {
+            best.response = Some((Draft::new(Arc::new(message)), context.flow));
+            best.is_ours = true;
+        }
+    }
+
+    /// RFC 3261 §16.7 steps 6 to 9: sends the best response.
+    pub(crate) fn send_best(&mut self, now: Now, handle: Handle) {
+        let Some(context) = self.contexts.get_mut(handle) else {
+            return;
+        };
+        if context.stage == Stage::Finished {
+            return;
+        }
+        let is_invite = context.kind == Kind::Invite;
+        let missing = if context.cancelled.is_some() {
+            487
+        } else {
+            408
+        };
+        let best = context.best.take().unwrap_or(Final::of_status(missing));
+        if !is_invite && best.status == 408 {
+            return self.stay_quiet_after_timeout(now, handle);
+        }
+        if is_invite {
+            self.env.event(Event::InviteFinal {
+                status: if best.status == 503 { 500 } else { best.status },
+            });
+        }
+        match best {
+            // A 503 would say that nothing at all can be served here.
+            Final { status: 503, .. } => self.respond_status(now, handle, 500),
+            Final {
+                status,
+                response: None,
+                ..
+            }
+            | Final {
+                status,
+                is_ours: true,
+                ..
+            } => self.respond_status(now, handle, status),
+            Final {
+                status,
+                response: Some((response, _)),
+                ..
+            } => self.forward_final(now, handle, status, response),
+        }
+    }
+
+    /// RFC 4320 §4.2: a 408 to a non-INVITE request comes too late for its client; nothing is sent.
+    fn stay_quiet_after_timeout(&mut self, now: Now, handle: Handle) {
+        self.finish_silently(now, handle);
+    }
+
+    /// RFC 3261 §16.7 step 7: a 401 or 407 carries the challenges of all the others.
+    fn forward_final(&mut self, now: Now, handle: Handle, status: u16, mut response: Draft) {
+        let Some(context) = self.contexts.get_mut(handle) else {
+            return;
+        };
+        if matches!(status, 401 | 407) {
+            for other in std::mem::take(&mut context.challenges) {
+                for name in [HeaderName::WwwAuthenticate, HeaderName::ProxyAuthenticate] {
+                    for value in other.headers(name) {
+                        // It has been a header value already.
+                        let _ = response.append(name, value);
+                    }
+                }
+            }
+        }
+        let packet = self.env.packet(|out| response.write_to(out));
+        self.give_response(now, handle, status, packet);
+    }
+
+    /// RFC 3261 §16.9: a transport error is a 503 of that destination.
+    pub(crate) fn on_branch_send_failed(&mut self, now: Now, handle: Handle) {
+        let Some(branch) = self.branches.get_mut(handle) else {
+            return;
+        };
+        if !matches!(branch.stage, BranchStage::Calling | BranchStage::Proceeding) {
+            return;
+        }
+        if branch.stage == BranchStage::Calling && self.try_elsewhere(now, handle.slot) {
+            return;
+        }
+        self.end_branch(now, handle.slot, 503);
+    }
+}
+
+/// RFC 3262 §3: a provisional response that is sent reliably.
+fn is_reliable(response: &Draft) -> bool {
+    response.header(HeaderName::RSeq).is_some()
+        || response
+            .values(HeaderName::Require)
+            .any(|option| option.eq_ignore_ascii_case(b"100rel"))
+}
+
+/// RFC 3261 §16.7 step 6: lower is better. A 6xx first, then the lowest class; in 4xx what helps to send the request again, and in 5xx anything
+/// before 503.
+fn rank(status: u16) -> (u16, u16) {
+    match status {
+        600.. => (0, 0),
+        401 | 407 => (4, 0),
+        415 | 420 | 484 => (4, 1),
+        408 => (4, 3),
+        503 => (5, 1),
+        _ => (status / 100, if status / 100 == 4 { 2 } else { 0 }),
+    }
+}

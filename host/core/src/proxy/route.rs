@@ -1,0 +1,209 @@
+//! RFC 3261 §16.4: route information preprocessing, and the proof that a request belongs to a dialog of ours.
+
+use std::net::IpAddr;
+
+use patchbay_message::{Draft, HeaderName, NameAddr, Uri};
+
+use crate::door::{Flow, ListenerId, PolicyVersion, Transport};
+use crate::environment::Environment;
+use crate::local;
+use crate::proxy::record_route::{self, DialogIdentity, TokenFacts};
+
+/// The URI parameters of our Record-Route that are not the policy's.
+const OWN_PARAMETERS: [&[u8]; 2] = [b"lr", b"transport"];
+
+/// Which tag of the request is that of the side that began the dialog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Initiator {
+    /// The sender of this request.
+    From,
+    /// Its receiver.
+    To,
+}
+
+/// A dialog whose token came back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Dialog {
+    /// Who began it.
+    pub(crate) initiator: Initiator,
+    /// The version it is pinned to; 0: none.
+    pub(crate) version: PolicyVersion,
+    /// The listener that the request leaves from (RFC 5658 §5: that of the last value of ours).
+    pub(crate) listener: ListenerId,
+    /// What the policy put into the Record-Route.
+    pub(crate) parameters: Vec<(String, String)>,
+}
+
+/// Takes our own values off the route of a request. Tells the dialog when the token in the first one proves it.
+pub(crate) fn preprocess(
+    request: &mut Draft,
+    flow: &Flow,
+    environment: &Environment,
+) -> Option<Dialog> {
+    recover_from_strict_router(request, flow, environment);
+    strip_maddr(request, flow, environment);
+    let mut dialog: Option<Dialog> = None;
+    let mut first = true;
+    while let Some(own) = own_first_route(request, flow.local.ip(), environment) {
+        let proof = own.proof.then(|| prove(request, environment)).flatten();
+        match (first, &mut dialog, proof) {
+            (true, None, proof) => dialog = proof,
+            (_, Some(dialog), Some(proof)) => dialog.listener = proof.listener,
+            _ => {}
+        }
+        first = false;
+        if !request
+            .remove_first_value(HeaderName::Route)
+            .unwrap_or(false)
+        {
+            break;
+        }
+    }
+    dialog
+}
+
+/// RFC 3261 §16.4: a strict router put our Record-Route value into the Request-URI; the real one is the last Route value. The value goes
+/// back to the front of the route, so that its token is checked like any other.
+fn recover_from_strict_router(request: &mut Draft, flow: &Flow, environment: &Environment) {
+    let Ok(uri) = Uri::parse(request.request_uri()) else {
+        return;
+    };
+    let is_token = uri.user.and_then(record_route::read_token).is_some();
+    if !is_token || !environment.local.is_local(&uri, flow.local.ip()) {
+        return;
+    }
+    let own = [b"<", request.request_uri(), b">"].concat();
+    let Some(last) = request.values(HeaderName::Route).last() else {
+        return;
+    };
+    let Ok(target) = NameAddr::parse(last).map(|value| value.uri_raw.to_vec()) else {
+        return;
+    };
+    // The target is checked like any URI when it is set: what is none stays as it came.
+    if request.set_request_uri(&target).is_ok() {
+        let removed = request
+            .remove_last_value(HeaderName::Route)
+            .unwrap_or(false);
+        debug_assert!(removed, "the value was read above");
+        // Our own text, which has been a URI in the request already.
+        let _ = request.prepend(HeaderName::Route, &own);
+    }
+}
+
+/// RFC 3261 §16.4: a maddr that is ours goes away when the request came by the port and transport that the URI names.
+fn strip_maddr(request: &mut Draft, flow: &Flow, environment: &Environment) {
+    let Ok(uri) = Uri::parse(request.request_uri()) else {
+        return;
+    };
+    let Some(maddr) = uri.maddr() else { return };
+    let Some(host) = patchbay_message::Host::parse(maddr) else {
+        return;
+    };
+    let transport = uri
+        .transport()
+        .map_or(Some(Transport::Udp), local::transport_named);
+    let port = uri.port.unwrap_or(local::default_port(flow.transport));
+    let is_here = environment
+        .local
+        .is_local_host(&host, Some(flow.local.port()), flow.local.ip());
+    if !is_here || transport != Some(flow.transport) || port != flow.local.port() {
+        return;
+    }
+    let stripped = without_parameters(&uri, &[b"maddr", b"transport"]);
+    // It is a part of a URI that was parsed.
+    let _ = request.set_request_uri(&stripped);
+}
+
+/// The URI without port and these parameters.
+fn without_parameters(uri: &Uri<'_>, names: &[&[u8]]) -> Vec<u8> {
+    let raw = uri.raw;
+    let scheme_end = raw
+        .iter()
+        .position(|byte| *byte == b':')
+        .map_or(0, |at| at + 1);
+    let mut out = raw.get(..scheme_end).unwrap_or_default().to_vec();
+    if let Some(user) = uri.user {
+        out.extend_from_slice(user);
+        if let Some(password) = uri.password {
+            out.push(b':');
+            out.extend_from_slice(password);
+        }
+        out.push(b'@');
+    }
+    out.extend_from_slice(uri.host_raw);
+    for (name, value) in uri
+        .params
+        .iter()
+        .filter(|(name, _)| !names.iter().any(|other| other.eq_ignore_ascii_case(name)))
+    {
+        out.push(b';');
+        out.extend_from_slice(name);
+        if let Some(value) = value {
+            out.push(b'=');
+            out.extend_from_slice(value);
+        }
+    }
+    if let Some(headers) = uri.headers {
+        out.push(b'?');
+        out.extend_from_slice(headers);
+    }
+    out
+}
+
+/// The first Route value when it is this router.
+struct OwnRoute {
+    /// Whether it looks like a Record-Route of ours.
+    proof: bool,
+}
+
+fn own_first_route(request: &Draft, local: IpAddr, environment: &Environment) -> Option<OwnRoute> {
+    let value = request.values(HeaderName::Route).next()?;
+    let uri = NameAddr::parse(value).ok()?.uri().ok()?;
+    let is_own = environment.local.is_local(&uri, local);
+    is_own.then(|| OwnRoute {
+        proof: uri.user.and_then(record_route::read_token).is_some(),
+    })
+}
+
+/// Checks the token in the first Route value against the request's dialog. A dialog has both tags (RFC 3261 §12).
+fn prove(request: &Draft, environment: &Environment) -> Option<Dialog> {
+    let value = request.values(HeaderName::Route).next()?;
+    let uri = NameAddr::parse(value).ok()?.uri().ok()?;
+    let user = uri.user?;
+    let from_tag = request.from().ok()?.tag()?;
+    let to_tag = request.to().ok()?.tag()?;
+    let check = |tag| -> Option<TokenFacts> {
+        let dialog = DialogIdentity {
+            call_id: request.call_id(),
+            tag,
+        };
+        record_route::check_token(user, &environment.keyed, dialog, policy_parameters(&uri))
+    };
+    let (initiator, facts) = match check(from_tag) {
+        Some(facts) => (Initiator::From, facts),
+        None => (Initiator::To, check(to_tag)?),
+    };
+    let read = record_route::read_parameter_text;
+    let parameters = policy_parameters(&uri)
+        .map(|(name, value)| (read(name), read(value)))
+        .collect();
+    Some(Dialog {
+        initiator,
+        version: facts.version,
+        listener: facts.listener,
+        parameters,
+    })
+}
+
+/// The parameters that `add-record-route-parameter` made, as they stand in the URI.
+fn policy_parameters<'a>(uri: &Uri<'a>) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
+    let is_policys = |name: &&[u8]| {
+        !OWN_PARAMETERS
+            .iter()
+            .any(|own| own.eq_ignore_ascii_case(name))
+    };
+    uri.params
+        .iter()
+        .filter(move |(name, _)| is_policys(name))
+        .map(|(name, value)| (name, value.unwrap_or_default()))
+}

@@ -1,0 +1,4 @@
+//! The proxy against the RFCs, message by message.
+
+mod calls;
+mod stage;

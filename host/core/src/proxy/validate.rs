@@ -1,0 +1,139 @@
+//! RFC 3261 §16.3: request validation, in the order of the RFC.
+
+use patchbay_message::{Draft, HeaderName, Method, Scheme, Uri, Via};
+
+use crate::door::Reject;
+use crate::environment::Environment;
+use crate::keyed::{Hash, Keyed, Purpose, first64};
+use crate::proxy::branch::Branch;
+
+/// RFC 3261 §16.6 step 3: what a request without Max-Forwards gets.
+pub(crate) const DEFAULT_MAX_FORWARDS: u32 = 70;
+
+/// What validation found out on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Facts {
+    /// RFC 5393 §4.2.1: the second part of our branches for this request.
+    pub(crate) loop_hash: u64,
+    /// What came, or [`DEFAULT_MAX_FORWARDS`] plus the hop that it then is.
+    pub(crate) max_forwards: u32,
+    /// RFC 5393 §5.3.3: at most what the configuration allows.
+    pub(crate) max_breadth: u32,
+}
+
+/// Checks a request that is about to be processed; the syntax is checked already.
+pub(crate) fn check(
+    request: &Draft,
+    environment: &Environment,
+    is_local: bool,
+) -> Result<Facts, Reject> {
+    check_scheme(request)?;
+    let max_forwards = check_max_forwards(request, is_local)?;
+    let loop_hash = loop_hash(request, &environment.keyed);
+    check_loop(request, loop_hash)?;
+    check_proxy_require(request)?;
+    Ok(Facts {
+        loop_hash,
+        max_forwards,
+        max_breadth: max_breadth(request, environment.config.max_breadth)?,
+    })
+}
+
+/// RFC 3261 §16.3 step 2. `tel:` is understood, because policies route it.
+fn check_scheme(request: &Draft) -> Result<(), Reject> {
+    match Uri::parse(request.request_uri()) {
+        Ok(uri) if !matches!(uri.scheme, Scheme::Other(_)) => Ok(()),
+        Ok(_) => Err(Reject::new(416, "")),
+        Err(_) => Err(Reject::new(400, "Bad Request-URI")),
+    }
+}
+
+/// RFC 3261 §16.3 step 3. An OPTIONS for ourselves may be answered with nothing left; forwarding it is refused later.
+fn check_max_forwards(request: &Draft, is_local: bool) -> Result<u32, Reject> {
+    match request.max_forwards() {
+        Ok(Some(0)) if request.method() == Method::Options && is_local => Ok(0),
+        Ok(Some(0)) => Err(Reject::new(483, "")),
+        Ok(Some(hops)) => Ok(hops),
+        Ok(None) => Ok(DEFAULT_MAX_FORWARDS + 1),
+        Err(invalid) => Err(Reject::new(400, invalid.reason())),
+    }
+}
+
+/// RFC 5393 §4.2.1: over all that decides where a request goes, and Call-ID and CSeq number so that a collision does not last.
+/// The method is not in it, so that CANCEL and ACK agree with their INVITE.
+pub(crate) fn loop_hash(request: &Draft, keyed: &Keyed) -> u64 {
+    let mut hash = Hash::new(keyed, Purpose::Loop);
+    hash.part(request.request_uri());
+    hash.part(request.call_id());
+    hash.part(&request.cseq().map_or(0, |cseq| cseq.number).to_le_bytes());
+    hash.part(
+        request
+            .from()
+            .ok()
+            .and_then(|from| from.tag())
+            .unwrap_or_default(),
+    );
+    hash.part(
+        request
+            .to()
+            .ok()
+            .and_then(|to| to.tag())
+            .unwrap_or_default(),
+    );
+    for name in [
+        HeaderName::Route,
+        HeaderName::ProxyAuthorization,
+        HeaderName::Authorization,
+    ] {
+        for value in request.headers(name) {
+            hash.part(value);
+        }
+    }
+    first64(hash.finish())
+}
+
+/// RFC 5393 §4.2.2. The hash is keyed with our secret and name, so an equal one was made here, whatever the sent-by says.
+fn check_loop(request: &Draft, loop_hash: u64) -> Result<(), Reject> {
+    let looped = request.values(HeaderName::Via).any(|via| {
+        let branch = Via::parse(via)
+            .ok()
+            .and_then(|via| via.branch())
+            .and_then(Branch::parse);
+        branch.is_some_and(|branch| branch.loop_hash == loop_hash)
+    });
+    if looped {
+        Err(Reject::new(482, ""))
+    } else {
+        Ok(())
+    }
+}
+
+/// RFC 3261 §16.3 step 5: no option for proxies is known here.
+fn check_proxy_require(request: &Draft) -> Result<(), Reject> {
+    let mut unsupported = String::new();
+    for option in request.values(HeaderName::ProxyRequire) {
+        if !unsupported.is_empty() {
+            unsupported.push_str(", ");
+        }
+        unsupported.push_str(&String::from_utf8_lossy(option));
+    }
+    if unsupported.is_empty() {
+        return Ok(());
+    }
+    Err(Reject {
+        status: 420,
+        reason: "",
+        headers: vec![("Unsupported", unsupported)],
+    })
+}
+
+/// RFC 5393 §5.3.3.
+fn max_breadth(request: &Draft, most: u32) -> Result<u32, Reject> {
+    match request.header(HeaderName::MaxBreadth) {
+        None => Ok(most),
+        Some(value) => match patchbay_message::parse_u32(value) {
+            Some(breadth) => Ok(breadth.min(most)),
+            None => Err(Reject::new(400, "Bad Max-Breadth")),
+        },
+    }
+}
