@@ -12,6 +12,8 @@ use wit_bindgen_core::{Files, WorldGenerator};
 use wit_bindgen_rust::{Opts, WithOption};
 use wit_parser::Resolve;
 
+use crate::steps::{Failure, say};
+
 /// The hooks of the WIT package, in the order of `wit/hooks.wit`.
 const HOOKS: [&str; 6] = [
     "init",
@@ -25,19 +27,18 @@ const HOOKS: [&str; 6] = [
 /// Where the bindings are, from the root of the repository.
 const FOLDER: &str = "guest-sdk/src/bindings";
 
-/// Writes every binding that is not current, and says how many there were.
-pub(crate) fn write(root: &Path) -> Result<usize, Box<dyn Error>> {
-    let mut written = 0;
-    for (name, text) in generate(root)? {
+/// Writes every binding that is not current.
+pub(crate) fn write(root: &Path) -> Result<(), Failure> {
+    let files = generate(root).map_err(|error| Failure::Bindings(error.to_string()))?;
+    for (name, text) in files {
         let path = root.join(FOLDER).join(&name);
         if fs::read_to_string(&path).is_ok_and(|current| current == text) {
             continue;
         }
-        fs::write(&path, text)?;
-        println!("wrote {FOLDER}/{name}");
-        written += 1;
+        fs::write(&path, text).map_err(|error| Failure::File(path.clone(), error))?;
+        say(&format!("wrote {FOLDER}/{name}"));
     }
-    Ok(written)
+    Ok(())
 }
 
 /// File names and contents of all bindings.

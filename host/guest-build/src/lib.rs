@@ -75,8 +75,12 @@ pub fn build_policy(
     })
 }
 
-/// Writes a file under another name and renames it, so that no reader sees a part of it.
+/// Writes a file under another name and renames it, so that no reader sees a part of it. A file that would not change is left
+/// alone, so that nobody who watches it takes it for a new version.
 fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), BuildError> {
+    if fs::read(path).is_ok_and(|current| current == bytes) {
+        return Ok(());
+    }
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder).map_err(|error| BuildError::io("create", folder, error))?;
     let mut partial = path.as_os_str().to_owned();
@@ -102,8 +106,10 @@ mod tests {
 
     #[test]
     fn a_folder_without_a_manifest_is_no_policy() {
-        let folder = tempfile::tempdir().unwrap();
-        let error = build_policy(folder.path(), folder.path(), &mut |_| {}).unwrap_err();
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("empty");
+        fs::create_dir(&folder).unwrap();
+        let error = build_policy(&folder, parent.path(), &mut |_| {}).unwrap_err();
         assert!(matches!(error, BuildError::NotAPolicy { .. }), "{error}");
     }
 }

@@ -1,0 +1,48 @@
+//! `cargo xtask test`: everything the tests need, then all of them.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::steps::{Failure, cargo, say, step, succeeds};
+use crate::{machine, policies};
+
+/// Prepares the machine and runs the tests.
+pub(crate) fn test(root: &Path, filters: &[String]) -> Result<(), Failure> {
+    machine::prepare()?;
+    policies::build(root, &[])?;
+    // The wire tests start the binary. Building every target at once resolves features as the tests do, so nothing is
+    // compiled twice.
+    step(cargo(root).args(["build", "--workspace", "--all-targets"]))?;
+    if succeeds(cargo(root).args(["nextest", "--version"])) {
+        step(
+            cargo(root)
+                .args(["nextest", "run", "--workspace", "--no-fail-fast"])
+                .args(filters),
+        )?;
+        return doctests(root, filters);
+    }
+    say(
+        "cargo-nextest is not installed, so cargo test runs the tests (cargo install cargo-nextest is faster)",
+    );
+    step(
+        cargo_test(root)
+            .args(["--workspace", "--all-targets"])
+            .args(filters),
+    )?;
+    doctests(root, filters)
+}
+
+/// The examples in the documentation: no other runner knows them.
+fn doctests(root: &Path, filters: &[String]) -> Result<(), Failure> {
+    step(
+        cargo_test(root)
+            .args(["--doc", "--workspace"])
+            .args(filters),
+    )
+}
+
+fn cargo_test(root: &Path) -> Command {
+    let mut cargo = cargo(root);
+    cargo.args(["test", "--quiet", "--no-fail-fast"]);
+    cargo
+}
