@@ -56,6 +56,9 @@ authentication_value! {
     Challenge
 }
 
+/// More than any scheme has; bounds the work for a hostile value.
+const MAX_PARAMETERS: usize = 32;
+
 /// What credentials and challenges have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Scheme<'a> {
@@ -64,7 +67,8 @@ struct Scheme<'a> {
 }
 
 impl<'a> Scheme<'a> {
-    /// Every parameter must be `name=value`, and no name may come twice, so that all readers see one value.
+    /// Every parameter must be `name=value`, and no name may come twice, so that all readers see one value. More than
+    /// [`MAX_PARAMETERS`] are refused.
     fn parse(value: &'a [u8]) -> Result<Scheme<'a>, Invalid> {
         let value = trim(value);
         let end = value
@@ -72,9 +76,11 @@ impl<'a> Scheme<'a> {
             .position(|byte| is_lws(*byte))
             .unwrap_or(value.len());
         let (scheme, parameters) = value.split_at_checked(end).unwrap_or_default();
-        let mut names = Values::split(parameters).map(split);
-        let whole =
-            is_token(scheme) && names.all(|pair| pair.is_some()) && !has_duplicates(parameters);
+        let mut pairs = Values::split(parameters).map(split);
+        let whole = is_token(scheme)
+            && pairs.all(|pair| pair.is_some())
+            && Values::split(parameters).nth(MAX_PARAMETERS).is_none()
+            && !has_duplicates(parameters);
         whole
             .then_some(Scheme { scheme, parameters })
             .ok_or(Invalid::Authentication)

@@ -67,9 +67,9 @@ pub enum Invalid {
     /// A line without colon or with a name that is no token.
     #[error("bad header line")]
     HeaderLine,
-    /// CR or LF alone, or a NUL, in the header section.
-    #[error("control character in the headers")]
-    ControlCharacter,
+    /// A CR alone in the header section, or lines that end with LF alone among others.
+    #[error("lines do not end with CRLF")]
+    LineEnd,
     /// A header that must be there is not.
     #[error("missing {}", .0.text())]
     Missing(HeaderName),
@@ -82,6 +82,9 @@ pub enum Invalid {
     /// The method of CSeq is not the method of the request.
     #[error("CSeq method does not match")]
     MethodMismatch,
+    /// The same, for a method that is not known (RFC 4475 §3.1.2.18 prefers 501).
+    #[error("unknown method, and CSeq method does not match")]
+    UnknownMethodMismatch,
     /// Fewer bytes came than Content-Length says.
     #[error("body is shorter than Content-Length")]
     BodyTooShort,
@@ -107,6 +110,7 @@ impl Invalid {
     pub fn status(&self) -> u16 {
         match self {
             Invalid::Version => 505,
+            Invalid::UnknownMethodMismatch => 501,
             _ => 400,
         }
     }
@@ -118,11 +122,12 @@ impl Invalid {
             Invalid::StartLine => "Bad Start Line",
             Invalid::RequestUri => "Bad Request-URI",
             Invalid::HeaderLine => "Bad Header Line",
-            Invalid::ControlCharacter => "Bad Line End",
+            Invalid::LineEnd => "Bad Line End",
             Invalid::Missing(name) => name.missing_phrase(),
             Invalid::Duplicate(name) => name.duplicate_phrase(),
             Invalid::Header(name) => name.bad_phrase(),
             Invalid::MethodMismatch => "CSeq Method Mismatch",
+            Invalid::UnknownMethodMismatch => "Not Implemented",
             Invalid::BodyTooShort => "Body Too Short",
             Invalid::Uri => "Bad URI",
             Invalid::Address => "Bad Address",

@@ -7,7 +7,7 @@ use crate::list::Values;
 use crate::method::Method;
 use crate::name::{HeaderName, Name};
 use crate::name_addr::NameAddr;
-use crate::scan::{Field, Layout, skip_empty_lines};
+use crate::scan::{Field, Layout, repair, skip_empty_lines};
 use crate::via::Via;
 
 /// A scanned message: its bytes and where everything is in them. [`Message::parse_into`] reuses both.
@@ -23,7 +23,7 @@ impl Message {
     /// Scans a datagram, or one message of a stream.
     ///
     /// CRLFs before the message are skipped; what lies beyond Content-Length is dropped. A body that is shorter than
-    /// Content-Length is kept, and reported by [`Message::validate`].
+    /// Content-Length is kept, and reported by [`Message::validate`]. Line ends that are all LF alone become CRLF.
     pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Message, ScanError> {
         let mut message = Message::default();
         message.parse_into(bytes, limits)?;
@@ -32,20 +32,23 @@ impl Message {
 
     /// Like [`Message::parse`], in place of the message that was here. After an error this is an empty message.
     pub fn parse_into(&mut self, bytes: &[u8], limits: &Limits) -> Result<(), ScanError> {
+        let scanned = self.scan(skip_empty_lines(bytes), limits);
+        if scanned.is_err() {
+            self.bytes.clear();
+            self.layout.clear();
+        }
+        scanned
+    }
+
+    fn scan(&mut self, bytes: &[u8], limits: &Limits) -> Result<(), ScanError> {
         self.bytes.clear();
-        let bytes = skip_empty_lines(bytes);
-        let scanned = if bytes.is_empty() {
-            Err(ScanError::KeepAlive)
-        } else {
-            self.layout.scan(bytes, limits)
-        };
-        if let Err(error) = scanned {
-            self.layout = Layout {
-                fields: std::mem::take(&mut self.layout.fields),
-                ..Layout::default()
-            };
-            self.layout.fields.clear();
-            return Err(error);
+        if bytes.is_empty() {
+            return Err(ScanError::KeepAlive);
+        }
+        self.layout.scan(bytes, limits)?;
+        if self.layout.noted.needs_repair() {
+            repair(bytes, &self.layout, &mut self.bytes);
+            return self.layout.scan(&self.bytes, limits);
         }
         let end = self.layout.body.end as usize;
         self.bytes

@@ -60,7 +60,15 @@ impl<'a> Params<'a> {
 
     /// Checks `generic-param` (RFC 3261 §25.1): names are tokens, values tokens, hosts or quoted strings.
     pub(crate) fn check(&self) -> Result<(), Invalid> {
-        for (name, value) in self.iter() {
+        let text = trim(self.raw);
+        if text.is_empty() {
+            return Ok(());
+        }
+        // What stands before the first semicolon is not a parameter.
+        for piece in (Pieces {
+            rest: text.get(1..),
+        }) {
+            let (name, value) = split_parameter(piece);
             let fits = is_token(name) && value.is_none_or(is_value);
             if !fits {
                 return Err(Invalid::Parameter);
@@ -134,5 +142,13 @@ mod tests {
         assert!(Params::new(b";a=b c").check().is_err());
         assert!(Params::new(b";=b").check().is_err());
         assert!(Params::new(b";a=").check().is_err());
+    }
+
+    #[test]
+    fn empty_parameters_break_a_header() {
+        assert!(Params::new(b"").check().is_ok());
+        for text in [&b";"[..], b";;a", b";a;", b"; ;"] {
+            assert!(Params::new(text).check().is_err());
+        }
     }
 }

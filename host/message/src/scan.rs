@@ -1,8 +1,9 @@
 //! Finds the structure of a message in one pass: start line, header fields, body.
 //!
 //! Nothing is judged here that a response could complain about: the scanner notes it and [`crate::Message::validate`]
-//! reports it. A line ends at LF. A CR or LF alone is noted as a fault rather than passed on, because the next hop may
-//! read it as a line end or not.
+//! reports it. A line ends at LF. A CR alone, or an LF alone among CRLFs, is noted as a fault rather than passed on,
+//! because the next hop may read it as a line end or not. A message whose lines all end with LF alone, or that ends with
+//! its last header, has one meaning only: it is noted for [`repair`].
 
 use memchr::{memchr, memchr2, memrchr};
 
@@ -41,17 +42,58 @@ pub(crate) struct StartLine {
     pub(crate) version: Span,
 }
 
-/// Faults that only [`crate::Message::validate`] reports.
+/// What the scanner saw besides the structure; most of it only [`crate::Message::validate`] reports.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Noted {
-    /// A CR or LF alone, or a NUL.
-    pub(crate) control_character: bool,
+    /// A line that ends with CRLF.
+    crlf: bool,
+    /// A line that ends with LF alone.
+    bare_feed: bool,
+    /// A CR inside a line.
+    bare_return: bool,
+    /// The data ends with the last header line, without an empty line.
+    no_empty_line: bool,
     /// A line that is no header field.
     pub(crate) header_line: bool,
     /// Content-Length is not a number.
     pub(crate) content_length: bool,
     /// The body is shorter than Content-Length.
     pub(crate) body_too_short: bool,
+}
+
+impl Noted {
+    fn line(&mut self, line: Line, bytes: &[u8]) {
+        let is_crlf = line.end - line.text_end == 2;
+        self.crlf |= is_crlf;
+        self.bare_feed |= !is_crlf;
+        self.bare_return |= memchr(b'\r', line.text(bytes)).is_some();
+    }
+
+    /// Two elements could see different lines.
+    pub(crate) fn has_ambiguous_lines(&self) -> bool {
+        self.bare_return || (self.crlf && self.bare_feed)
+    }
+
+    /// Lines end in another way than RFC 3261 §7 says, but without ambiguity.
+    pub(crate) fn needs_repair(&self) -> bool {
+        !self.has_ambiguous_lines() && (self.bare_feed || self.no_empty_line)
+    }
+}
+
+/// Writes the message with CRLF at the end of each line and an empty line after its headers; the body stays as it is.
+///
+/// A deviation from RFC 3261 §7 in favour of what is sent by hand and by scripts.
+pub(crate) fn repair(bytes: &[u8], layout: &Layout, out: &mut Vec<u8>) {
+    let mut at = 0;
+    while let Some(line) = Line::at(bytes, at).filter(|line| line.start <= layout.headers_end) {
+        out.extend_from_slice(line.text(bytes));
+        out.extend_from_slice(b"\r\n");
+        at = line.end;
+    }
+    if layout.noted.no_empty_line {
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(layout.body.in_bytes(bytes));
 }
 
 /// Where everything is in a message. Reused from message to message.
@@ -99,14 +141,14 @@ impl Layout {
         if line.end > limits.max_header_bytes {
             return Err(ScanError::HeaderTooLong);
         }
-        self.noted.control_character = line.is_irregular(bytes);
+        self.noted.line(line, bytes);
         self.start_line = start_line(line.text(bytes))?;
         let body_start = self.scan_headers(bytes, line.end, limits)?;
         self.scan_body(bytes, body_start);
         Ok(())
     }
 
-    fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.start_line = StartLine::default();
         self.fields.clear();
         self.first = [NONE; HeaderName::COUNT];
@@ -125,12 +167,15 @@ impl Layout {
         let mut last = [NONE; HeaderName::COUNT];
         let max_fields = limits.max_headers.min(usize::from(NONE));
         loop {
+            if at == bytes.len() && !self.fields.is_empty() {
+                self.noted.no_empty_line = true;
+                self.headers_end = at;
+                return Ok(at);
+            }
             let line = Line::at(bytes, at).ok_or(ScanError::Incomplete)?;
             if line.text_end == at {
-                self.noted.control_character |= line.is_irregular(bytes);
+                self.noted.line(line, bytes);
                 self.headers_end = at;
-                self.noted.control_character |=
-                    memchr(0, bytes.get(..at).unwrap_or_default()).is_some();
                 return Ok(line.end);
             }
             if self.fields.len() >= max_fields {
@@ -152,14 +197,14 @@ impl Layout {
         last: &mut [u16; HeaderName::COUNT],
     ) -> usize {
         let mut line = first;
-        self.noted.control_character |= line.is_irregular(bytes);
+        self.noted.line(line, bytes);
         // RFC 3261 §7.3.1: a line that starts with white space continues the one before.
         while matches!(bytes.get(line.end), Some(b' ' | b'\t')) {
             let Some(folded) = Line::at(bytes, line.end) else {
                 break;
             };
             line = folded;
-            self.noted.control_character |= line.is_irregular(bytes);
+            self.noted.line(line, bytes);
         }
         let text = bytes.get(first.start..line.text_end).unwrap_or_default();
         let (name, value) = split_field(text).unwrap_or_else(|| {
@@ -252,11 +297,6 @@ impl Line {
 
     fn text(self, bytes: &[u8]) -> &[u8] {
         bytes.get(self.start..self.text_end).unwrap_or_default()
-    }
-
-    /// The line ends with LF alone or holds a CR.
-    fn is_irregular(self, bytes: &[u8]) -> bool {
-        self.end - self.text_end != 2 || memchr(b'\r', self.text(bytes)).is_some()
     }
 }
 

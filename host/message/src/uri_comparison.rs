@@ -5,6 +5,9 @@ use crate::uri::{Scheme, Uri};
 
 /// Whether the URIs are equivalent (RFC 3261 §19.1.4).
 pub fn uri_eq(left: &Uri<'_>, right: &Uri<'_>) -> bool {
+    if has_too_many_components(left) || has_too_many_components(right) {
+        return left.raw == right.raw;
+    }
     match (left.scheme, right.scheme) {
         (Scheme::Sip, Scheme::Sip) | (Scheme::Sips, Scheme::Sips) => sip_eq(left, right),
         (Scheme::Tel, Scheme::Tel) => tel_eq(left, right),
@@ -15,6 +18,18 @@ pub fn uri_eq(left: &Uri<'_>, right: &Uri<'_>) -> bool {
         }
         _ => false,
     }
+}
+
+/// Components of a URI that are compared one by one; with more, only equal texts are equal. Bounds the work for a hostile
+/// URI.
+const MAX_COMPONENTS: usize = 64;
+
+fn has_too_many_components(uri: &Uri<'_>) -> bool {
+    uri.raw
+        .iter()
+        .filter(|byte| matches!(byte, b';' | b'&'))
+        .nth(MAX_COMPONENTS)
+        .is_some()
 }
 
 fn sip_eq(left: &Uri<'_>, right: &Uri<'_>) -> bool {

@@ -52,8 +52,8 @@ impl Message {
 
     fn check_structure(&self) -> Result<(), Invalid> {
         let noted = &self.layout().noted;
-        if noted.control_character {
-            return Err(Invalid::ControlCharacter);
+        if noted.has_ambiguous_lines() {
+            return Err(Invalid::LineEnd);
         }
         if noted.header_line {
             Err(Invalid::HeaderLine)
@@ -94,8 +94,12 @@ impl Message {
 
     fn check_values(&self) -> Result<(), Invalid> {
         check_via_version(&self.top_via()?)?;
-        self.from()?;
-        self.to()?;
+        self.from()?
+            .uri()
+            .map_err(|_| Invalid::Header(HeaderName::From))?;
+        self.to()?
+            .uri()
+            .map_err(|_| Invalid::Header(HeaderName::To))?;
         // RFC 3261 §25.1: word [ "@" word ], which has no white space.
         if !self
             .call_id()
@@ -106,11 +110,11 @@ impl Message {
         }
         self.max_forwards()?;
         let cseq = self.cseq()?;
-        // RFC 3261 §8.1.1.5
-        if self.is_request() && cseq.method != self.method() {
-            Err(Invalid::MethodMismatch)
-        } else {
-            Ok(())
+        match self.method() {
+            method if !self.is_request() || cseq.method == method => Ok(()),
+            Method::Other(_) => Err(Invalid::UnknownMethodMismatch),
+            // RFC 3261 §8.1.1.5
+            _ => Err(Invalid::MethodMismatch),
         }
     }
 
@@ -137,10 +141,12 @@ impl Message {
         if uri.is_empty() || uri.first() == Some(&b' ') || uri.last() == Some(&b' ') {
             return Err(Invalid::StartLine);
         }
-        Uri::parse(uri).map_err(|_| Invalid::RequestUri)?;
-        match self.method() {
-            Method::Other(b"") => Err(Invalid::StartLine),
-            _ => Ok(()),
+        let uri = Uri::parse(uri).map_err(|_| Invalid::RequestUri)?;
+        // RFC 3261 §19.1.1, Table 1: headers are not allowed in a Request-URI.
+        if uri.headers.is_some() {
+            Err(Invalid::RequestUri)
+        } else {
+            Ok(())
         }
     }
 }

@@ -85,12 +85,16 @@ impl<'a> Via<'a> {
         self.params.value(b"branch")
     }
 
-    /// Whether the branch begins with the magic cookie, so that it identifies the transaction (RFC 3261 §17.2.3).
+    /// Whether the branch begins with the magic cookie and goes on, so that it identifies the transaction (RFC 3261
+    /// §17.2.3). RFC 4475 §3.2.1: the cookie alone identifies nothing, the rules of RFC 2543 apply.
     pub fn has_magic_cookie(&self) -> bool {
-        let start = self
+        let Some((start, id)) = self
             .branch()
-            .and_then(|branch| branch.get(..MAGIC_COOKIE.len()));
-        start.is_some_and(|start| eq_ignore_case(start, MAGIC_COOKIE))
+            .and_then(|branch| branch.split_at_checked(MAGIC_COOKIE.len()))
+        else {
+            return false;
+        };
+        eq_ignore_case(start, MAGIC_COOKIE) && !id.is_empty()
     }
 
     /// The received parameter; an IPv6 address may stand with or without `[]` (RFC 5118 §4.5).
