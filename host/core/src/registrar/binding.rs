@@ -140,15 +140,17 @@ impl ContactBinding {
 
     /// The binding on another listener, or without a flow: connections and listeners don't outlive the process.
     pub fn with_listener(&self, listener: Option<ListenerId>) -> ContactBinding {
-        let mut block = self.block.to_vec();
-        let flags = self.byte(AT_FLAGS) & !HAS_CONNECTION;
-        match listener {
-            Some(listener) => {
-                put(&mut block, AT_FLAGS, &[flags]);
-                put(&mut block, AT_LISTENER, &listener.0.to_le_bytes());
-            }
-            None => put(&mut block, AT_FLAGS, &[flags & !HAS_FLOW]),
+        let kept = self.byte(AT_FLAGS) & !HAS_CONNECTION;
+        let (flags, listener) = match listener {
+            Some(listener) => (kept, listener.0),
+            None => (kept & !HAS_FLOW, 0),
+        };
+        if flags == self.byte(AT_FLAGS) && listener == self.u16_at(AT_LISTENER) {
+            return self.clone();
         }
+        let mut block = self.block.to_vec();
+        put(&mut block, AT_FLAGS, &[flags]);
+        put(&mut block, AT_LISTENER, &listener.to_le_bytes());
         ContactBinding {
             block: block.into(),
         }
