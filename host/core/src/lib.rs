@@ -20,5 +20,6 @@ pub mod registrar;
 pub mod time;
 pub mod timer;
 pub mod transaction;
+pub mod user;
 
 pub use crate::core::{Core, Counts, TransactionSnapshot};
