@@ -1,0 +1,286 @@
+//! The WebAssembly engine of the process: how components are compiled, checked and limited.
+
+use std::marker::PhantomData;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::component::{Component, InstancePre, Linker};
+use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig, Strategy};
+
+use crate::cache::Cache;
+use crate::digest::Digest;
+use crate::host::Host;
+use crate::imports;
+use crate::instance;
+use crate::state::{MAX_TABLE_ELEMENTS, RunLimits, State};
+use crate::ticker::{Activity, Ticker};
+use crate::verdict::Fault;
+use crate::version::Version;
+use crate::world::{self, CheckError, ComponentReport, Exports};
+
+/// Frames of a trap that are kept for the log.
+const BACKTRACE_FRAMES: usize = 8;
+/// Instances beyond those that hooks use at once: idle ones, and those that are being checked.
+const SPARE_INSTANCES: usize = 64;
+/// A component's core modules; those of JavaScript and Python have many.
+const MAX_CORE_INSTANCES: u32 = 60;
+/// Reserving 4 GiB for each memory lets compiled code skip bounds checks. Beyond this much address space in sum, every memory reserves
+/// its limit and no more.
+const MAX_ADDRESS_SPACE: u64 = 16 << 40;
+const FULL_RESERVATION: u64 = 4 << 30;
+const SMALL_GUARD: u64 = 64 << 10;
+/// What stays mapped when an instance gives its slot back.
+const KEEP_RESIDENT: usize = 256 << 10;
+const WASM_PAGE: usize = 64 << 10;
+
+/// The limits of policies, from the configuration.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// Where compiled policies are kept; `None`: nowhere.
+    pub cache_dir: Option<PathBuf>,
+    /// Bytes of memory of one instance.
+    pub memory_limit: usize,
+    /// Running time of one hook.
+    pub hook_deadline: Duration,
+    /// Running and waiting time of one hook.
+    pub hook_timeout: Duration,
+    /// Hooks that have begun and are not done, per worker.
+    pub max_concurrent_hooks: usize,
+    /// How many workers there are.
+    pub workers: usize,
+    /// After how many hooks an instance is replaced; 1: a fresh one for each hook.
+    pub instance_reuse: u32,
+}
+
+impl Default for EngineConfig {
+    /// The defaults of the configuration file, for one worker and without a cache.
+    fn default() -> EngineConfig {
+        EngineConfig {
+            cache_dir: None,
+            memory_limit: 64 << 20,
+            hook_deadline: Duration::from_millis(50),
+            hook_timeout: Duration::from_secs(5),
+            max_concurrent_hooks: 1000,
+            workers: 1,
+            instance_reuse: 10_000,
+        }
+    }
+}
+
+/// The engine can't be made.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// wasmtime refuses the configuration, or the machine has not enough address space.
+    #[error("the WebAssembly engine does not start: {0:#}")]
+    Wasmtime(wasmtime::Error),
+    /// The interrupting thread can't be started.
+    #[error("the policy ticker does not start: {0}")]
+    Ticker(std::io::Error),
+    /// The cache folder can't be used.
+    #[error("the folder {} for compiled policies can't be used: {source}", path.display())]
+    Cache {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// Why a version can't be loaded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LoadError {
+    /// It is no policy.
+    #[error(transparent)]
+    Check(#[from] CheckError),
+    /// It can't be instantiated: its start code failed, or it needs more than an instance gets.
+    #[error("it can't be instantiated: {0}")]
+    Instantiate(Fault),
+    /// Its `init` returned this text.
+    #[error("init refused: {0}")]
+    Init(String),
+    /// Its `init` failed.
+    #[error("init failed: {0}")]
+    InitFault(Fault),
+}
+
+/// Compiles, checks and limits policies. Cloning it is cheap.
+pub struct Engine<H: Host> {
+    inner: Arc<Inner<H>>,
+}
+
+struct Inner<H: Host> {
+    engine: wasmtime::Engine,
+    linker: Linker<State<H>>,
+    cache: Option<Cache>,
+    config: EngineConfig,
+    activity: Activity,
+    _ticker: Ticker,
+    _host: PhantomData<fn() -> H>,
+}
+
+impl<H: Host> Clone for Engine<H> {
+    fn clone(&self) -> Engine<H> {
+        Engine { inner: Arc::clone(&self.inner) }
+    }
+}
+
+impl<H: Host> Engine<H> {
+    /// Makes the engine and starts the thread that interrupts guests.
+    pub fn new(config: EngineConfig) -> Result<Engine<H>, EngineError> {
+        let engine = start(&config).map_err(EngineError::Wasmtime)?;
+        let linker = imports::linker(&engine).map_err(EngineError::Wasmtime)?;
+        let cache = match &config.cache_dir {
+            Some(path) => Some(Cache::open(path, &engine).map_err(|source| EngineError::Cache { path: path.clone(), source })?),
+            None => None,
+        };
+        let activity = Activity::default();
+        let weak = engine.weak();
+        let ticker = Ticker::start(activity.clone(), move || {
+            if let Some(engine) = weak.upgrade() {
+                engine.increment_epoch();
+            }
+        })
+        .map_err(EngineError::Ticker)?;
+        Ok(Engine { inner: Arc::new(Inner { engine, linker, cache, config, activity, _ticker: ticker, _host: PhantomData }) })
+    }
+
+    /// Compiles a component and checks that it fits the WIT package, without running any of it.
+    pub fn check(&self, bytes: &[u8]) -> Result<ComponentReport, CheckError> {
+        let digest = Digest::of(bytes);
+        let checked = self.compile(&digest, bytes)?;
+        Ok(ComponentReport {
+            digest,
+            size_bytes: bytes.len(),
+            hooks: checked.exports.hooks(),
+            exports_init: checked.exports.init.is_some(),
+            imports: checked.imports,
+        })
+    }
+
+    /// Compiles a component (or takes it from the cache), checks it, makes one instance and runs `init` in it.
+    ///
+    /// This takes as long as compiling takes: call it off the workers.
+    pub fn load(&self, name: &str, bytes: &[u8], init_host: impl Fn() -> H) -> Result<Arc<Version<H>>, LoadError> {
+        let digest = Digest::of(bytes);
+        let checked = self.compile(&digest, bytes)?;
+        let version = Version::new(name, digest, checked.exports, checked.imports, checked.pre, self.inner.config.workers);
+        let version = Arc::new(version);
+        instance::try_out(self, &version, init_host())?;
+        Ok(version)
+    }
+
+    /// The handle with which a worker keeps the interrupting thread awake. Every poll of a hook does so by itself.
+    pub fn activity(&self) -> &Activity {
+        &self.inner.activity
+    }
+
+    /// The configuration it was made with.
+    pub fn config(&self) -> &EngineConfig {
+        &self.inner.config
+    }
+
+    pub(crate) fn wasmtime(&self) -> &wasmtime::Engine {
+        &self.inner.engine
+    }
+
+    pub(crate) fn run_limits(&self) -> RunLimits {
+        let config = &self.inner.config;
+        RunLimits { deadline: config.hook_deadline, timeout: config.hook_timeout, memory: memory_limit(config) }
+    }
+
+    fn compile(&self, digest: &Digest, bytes: &[u8]) -> Result<Checked<H>, CheckError> {
+        let engine = &self.inner.engine;
+        let component = match self.inner.cache.as_ref().and_then(|cache| cache.load(engine, digest)) {
+            Some(component) => component,
+            None => self.compile_cold(digest, bytes)?,
+        };
+        let imports = world::check_imports(&component)?;
+        let pre = self.inner.linker.instantiate_pre(&component).map_err(|error| CheckError::Import(format!("{error:#}")))?;
+        let exports = world::check_exports(&component, &pre.instance_type())?;
+        Ok(Checked { pre, exports, imports })
+    }
+
+    fn compile_cold(&self, digest: &Digest, bytes: &[u8]) -> Result<Component, CheckError> {
+        if is_core_module(bytes) {
+            return Err(CheckError::CoreModule);
+        }
+        let component = Component::new(&self.inner.engine, bytes).map_err(|error| CheckError::Invalid(format!("{error:#}")))?;
+        if let Some(cache) = &self.inner.cache {
+            cache.store(&component, digest);
+        }
+        Ok(component)
+    }
+}
+
+struct Checked<H: 'static> {
+    pre: InstancePre<State<H>>,
+    exports: Exports,
+    imports: Vec<String>,
+}
+
+/// The magic number, then version 1 of layer 0: a core module. A component is layer 1.
+fn is_core_module(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"\0asm\x01\0\0\0")
+}
+
+fn memory_limit(config: &EngineConfig) -> usize {
+    config.memory_limit.next_multiple_of(WASM_PAGE).max(WASM_PAGE)
+}
+
+fn instances(config: &EngineConfig) -> usize {
+    config.workers.max(1).saturating_mul(config.max_concurrent_hooks.saturating_add(SPARE_INSTANCES))
+}
+
+/// Takes what the machine's address space allows: pooled memories with 4 GiB each, pooled ones with their limit, or none pooled.
+fn start(config: &EngineConfig) -> wasmtime::Result<wasmtime::Engine> {
+    let full = (instances(config) as u64).saturating_mul(FULL_RESERVATION) <= MAX_ADDRESS_SPACE;
+    if full && let Ok(engine) = wasmtime::Engine::new(&pooled(&base(), config)) {
+        return Ok(engine);
+    }
+    let mut small = base();
+    small.memory_reservation(memory_limit(config) as u64).memory_guard_size(SMALL_GUARD);
+    match wasmtime::Engine::new(&pooled(&small, config)) {
+        Ok(engine) => Ok(engine),
+        Err(error) => {
+            tracing::warn!("no address space for a pool of policy instances, they are made one by one: {error:#}");
+            wasmtime::Engine::new(&small)
+        }
+    }
+}
+
+fn base() -> Config {
+    let mut config = Config::new();
+    config
+        .strategy(Strategy::Cranelift)
+        .concurrency_support(false)
+        .epoch_interruption(true)
+        .memory_init_cow(true)
+        .wasm_backtrace_max_frames(NonZeroUsize::new(BACKTRACE_FRAMES))
+        .wasm_component_model(true);
+    config
+}
+
+fn pooled(base: &Config, config: &EngineConfig) -> Config {
+    let count = u32::try_from(instances(config)).unwrap_or(u32::MAX / 4);
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(count)
+        .total_core_instances(count.saturating_mul(4))
+        .total_memories(count)
+        .total_tables(count.saturating_mul(2))
+        .total_stacks(count)
+        .max_memory_size(memory_limit(config))
+        .max_memories_per_component(4)
+        .max_tables_per_component(4)
+        .max_core_instances_per_component(MAX_CORE_INSTANCES)
+        .max_component_instance_size(4 << 20)
+        .max_core_instance_size(4 << 20)
+        .table_elements(MAX_TABLE_ELEMENTS)
+        .linear_memory_keep_resident(KEEP_RESIDENT)
+        .table_keep_resident(64 << 10)
+        .async_stack_keep_resident(64 << 10);
+    let mut pooled = base.clone();
+    pooled.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    pooled
+}

@@ -1,0 +1,198 @@
+//! The data of one instance's store: the host of the current hook, limits, clocks and scratch space.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use patchbay_message::Draft;
+use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
+
+use crate::host::{ErrorKind, Hook, Host, HostError};
+
+/// Growing a table beyond this many elements is refused.
+pub(crate) const MAX_TABLE_ELEMENTS: usize = 60_000;
+/// A hook that shares its worker with other long ones may take this much longer than its running time allows.
+const QUEUEING_GRACE: Duration = Duration::from_millis(25);
+/// A guest that was entered less than this ago does not yield at a tick: a hook of a microsecond that meets a tick goes on.
+const MIN_SLICE: Duration = Duration::from_micros(500);
+
+/// What is running in an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Idle,
+    Init,
+    Hook(Hook),
+}
+
+/// Why the host ended a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Interrupt {
+    #[error("hook_deadline")]
+    Deadline,
+    #[error("hook_timeout")]
+    Timeout,
+}
+
+/// The limits of one run, from the configuration.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RunLimits {
+    pub(crate) deadline: Duration,
+    pub(crate) timeout: Duration,
+    pub(crate) memory: usize,
+}
+
+pub(crate) struct State<H> {
+    pub(crate) host: Option<H>,
+    pub(crate) phase: Phase,
+    pub(crate) scratch: Scratch,
+    limits: RunLimits,
+    memory_used: usize,
+    pub(crate) memory_refused: bool,
+    run: Run,
+}
+
+/// The clock of one run.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    started: Instant,
+    /// When the current poll began.
+    entered: Instant,
+    /// The time of the polls before.
+    ran: Duration,
+}
+
+/// Buffers for values on their way into or out of the guest, so that a call to the host needs no allocation.
+pub(crate) struct Scratch {
+    /// The text of the last answer. The answer holds a second reference until it has been copied into the guest.
+    pub(crate) answer: Cell<Arc<String>>,
+    pub(crate) name: String,
+    pub(crate) value: String,
+}
+
+impl<H: Host> State<H> {
+    pub(crate) fn new(limits: RunLimits) -> State<H> {
+        let now = Instant::now();
+        State {
+            host: None,
+            phase: Phase::Idle,
+            scratch: Scratch { answer: Cell::new(Arc::new(String::with_capacity(256))), name: String::with_capacity(64), value: String::with_capacity(256) },
+            limits,
+            memory_used: 0,
+            memory_refused: false,
+            run: Run { started: now, entered: now, ran: Duration::ZERO },
+        }
+    }
+
+    /// A run begins now.
+    pub(crate) fn begin(&mut self, started: Instant) {
+        self.run = Run { started, entered: started, ran: Duration::ZERO };
+        self.memory_refused = false;
+    }
+
+    /// The instance is polled again.
+    pub(crate) fn enter(&mut self, now: Instant) {
+        self.run.entered = now;
+    }
+
+    /// The guest has met a tick of the epoch.
+    fn tick(&mut self, now: Instant) -> Result<UpdateDeadline, Interrupt> {
+        let slice = now.saturating_duration_since(self.run.entered);
+        let since_start = now.saturating_duration_since(self.run.started);
+        let ran = self.run.ran + slice;
+        // No import waits, so that all the time since the start is running or waiting for the worker.
+        if ran >= self.limits.deadline || since_start >= self.limits.deadline + QUEUEING_GRACE {
+            return Err(Interrupt::Deadline);
+        }
+        if since_start >= self.limits.timeout {
+            return Err(Interrupt::Timeout);
+        }
+        if slice < MIN_SLICE {
+            return Ok(UpdateDeadline::Continue(1));
+        }
+        self.run.ran = ran;
+        Ok(UpdateDeadline::Yield(1))
+    }
+
+    /// The current message; none in `init` and `event-route`.
+    pub(crate) fn message(&self) -> Option<&Draft> {
+        if self.is_on_message() { self.host.as_ref().and_then(H::message) } else { None }
+    }
+
+    /// The response of `onreply-route` and `failure-route`.
+    pub(crate) fn response(&self) -> Option<&Draft> {
+        match self.phase {
+            Phase::Hook(Hook::OnreplyRoute | Hook::FailureRoute) => self.host.as_ref().and_then(H::response),
+            _ => None,
+        }
+    }
+
+    /// The host, where a transaction is current.
+    pub(crate) fn transaction(&self) -> Option<&H> {
+        if self.is_on_message() { self.host.as_ref() } else { None }
+    }
+
+    /// The host and the scratch space, where one of `hooks` runs.
+    pub(crate) fn during(&mut self, hooks: &[Hook]) -> Result<(&mut H, &mut Scratch), HostError> {
+        match (self.phase, self.host.as_mut()) {
+            (Phase::Hook(hook), Some(host)) if hooks.contains(&hook) => Ok((host, &mut self.scratch)),
+            _ => Err(wrong_hook(hooks)),
+        }
+    }
+
+    /// The host and the scratch space, in every hook but not in `init`, which has no side effects.
+    pub(crate) fn acting(&mut self) -> Result<(&mut H, &mut Scratch), HostError> {
+        self.during(&Hook::ALL)
+    }
+
+    fn is_on_message(&self) -> bool {
+        matches!(self.phase, Phase::Hook(hook) if hook != Hook::EventRoute)
+    }
+}
+
+fn wrong_hook(hooks: &[Hook]) -> HostError {
+    let names: Vec<&str> = hooks.iter().map(|hook| hook.name()).collect();
+    HostError { kind: ErrorKind::WrongHook, message: format!("possible only in {}", names.join(", ")) }
+}
+
+impl Scratch {
+    /// Lends `write` an empty buffer and returns what it wrote.
+    pub(crate) fn text(&self, write: impl FnOnce(&mut String)) -> Arc<String> {
+        let mut answer = self.answer.replace(Arc::default());
+        match Arc::get_mut(&mut answer) {
+            Some(text) => {
+                text.clear();
+                write(text);
+            }
+            None => answer = Arc::new(written(write)),
+        }
+        self.answer.set(Arc::clone(&answer));
+        answer
+    }
+}
+
+fn written(write: impl FnOnce(&mut String)) -> String {
+    let mut text = String::new();
+    write(&mut text);
+    text
+}
+
+/// The callback of the epoch: a running guest yields each millisecond, and ends at its deadline.
+pub(crate) fn on_tick<H: Host>(mut store: StoreContextMut<'_, State<H>>) -> wasmtime::Result<UpdateDeadline> {
+    Ok(store.data_mut().tick(Instant::now())?)
+}
+
+impl<H: Send + 'static> ResourceLimiter for State<H> {
+    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let total = self.memory_used.saturating_add(desired.saturating_sub(current));
+        if total > self.limits.memory {
+            self.memory_refused = true;
+            return Ok(false);
+        }
+        self.memory_used = total;
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(desired <= MAX_TABLE_ELEMENTS)
+    }
+}

@@ -1,0 +1,187 @@
+//! One version of a policy: compiled code that fits the host, with its counts.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use wasmtime::component::InstancePre;
+
+use crate::digest::Digest;
+use crate::host::{Hook, Host};
+use crate::state::State;
+use crate::verdict::Fault;
+use crate::world::Exports;
+
+/// The first number; 0 means "none yet" to the core.
+static NEXT_NUMBER: AtomicU64 = AtomicU64::new(1);
+
+/// A loaded version of a policy.
+pub struct Version<H: Host> {
+    number: u64,
+    name: Arc<str>,
+    digest: Digest,
+    imports: Vec<String>,
+    stats: Stats,
+    /// Transactions (or dialogs) that have to end in this version.
+    pub(crate) pins: AtomicU64,
+    pub(crate) exports: Exports,
+    pub(crate) pre: InstancePre<State<H>>,
+}
+
+impl<H: Host> Version<H> {
+    pub(crate) fn new(name: &str, digest: Digest, exports: Exports, imports: Vec<String>, pre: InstancePre<State<H>>, workers: usize) -> Version<H> {
+        let number = NEXT_NUMBER.fetch_add(1, Ordering::Relaxed);
+        Version { number, name: Arc::from(name), digest, imports, stats: Stats::new(workers), pins: AtomicU64::new(0), exports, pre }
+    }
+
+    /// Unique in the process and never 0.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The policy it is a version of.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// What it is made of.
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// Whether it has this hook. One that it does not have is not to be run.
+    pub fn exports(&self, hook: Hook) -> bool {
+        self.exports.hook(hook).is_some()
+    }
+
+    /// The hooks it has.
+    pub fn hooks(&self) -> Vec<Hook> {
+        self.exports.hooks()
+    }
+
+    /// The interfaces it imports.
+    pub fn imports(&self) -> &[String] {
+        &self.imports
+    }
+
+    /// How it did so far.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// How many transactions (or dialogs) have to end in it.
+    pub fn pinned(&self) -> u64 {
+        self.pins.load(Ordering::SeqCst)
+    }
+}
+
+impl<H: Host> fmt::Debug for Version<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Version").field("number", &self.number).field("name", &self.name).field("digest", &self.digest).finish_non_exhaustive()
+    }
+}
+
+/// Counts of a version, kept per worker so that workers do not share a cache line.
+pub struct Stats {
+    workers: Box<[WorkerStats]>,
+}
+
+#[derive(Default)]
+#[repr(align(128))]
+struct WorkerStats {
+    calls: [AtomicU64; 5],
+    time_ns: [AtomicU64; 5],
+    faults: [AtomicU64; Fault::KINDS],
+    buckets: [AtomicU64; HOOK_TIME_BOUNDS_US.len() + 1],
+}
+
+/// The upper bounds of the histogram of hook times, in microseconds.
+pub const HOOK_TIME_BOUNDS_US: [u64; 12] = [2, 5, 10, 25, 50, 100, 250, 500, 1_000, 5_000, 10_000, 50_000];
+
+/// [`Stats`] added up over the workers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Hook runs that ended, in the order of [`Hook::ALL`].
+    pub calls: [u64; 5],
+    /// Their time from the first poll to the end, in nanoseconds.
+    pub time_ns: [u64; 5],
+    /// Faults in the order of [`Fault::NAMES`].
+    pub faults: [u64; Fault::KINDS],
+    /// Hook times: how many ended within each of [`HOOK_TIME_BOUNDS_US`] (and not within the one before); the last: later.
+    pub buckets: [u64; HOOK_TIME_BOUNDS_US.len() + 1],
+}
+
+impl Counts {
+    /// All hook runs.
+    pub fn total_calls(&self) -> u64 {
+        self.calls.iter().sum()
+    }
+
+    /// All faults.
+    pub fn total_faults(&self) -> u64 {
+        self.faults.iter().sum()
+    }
+}
+
+impl Stats {
+    fn new(workers: usize) -> Stats {
+        Stats { workers: (0..workers.max(1)).map(|_| WorkerStats::default()).collect() }
+    }
+
+    pub(crate) fn count(&self, worker: usize, hook: Hook, elapsed: Duration, fault: Option<&Fault>) {
+        let Some(stats) = self.workers.get(worker % self.workers.len()) else { return };
+        let nanos = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
+        add(&stats.calls, hook.index(), 1);
+        add(&stats.time_ns, hook.index(), nanos);
+        add(&stats.buckets, bucket(nanos), 1);
+        if let Some(fault) = fault {
+            add(&stats.faults, fault.index(), 1);
+        }
+    }
+
+    /// The counts of all workers.
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for worker in &self.workers {
+            sum(&mut counts.calls, &worker.calls);
+            sum(&mut counts.time_ns, &worker.time_ns);
+            sum(&mut counts.faults, &worker.faults);
+            sum(&mut counts.buckets, &worker.buckets);
+        }
+        counts
+    }
+}
+
+fn bucket(nanos: u64) -> usize {
+    HOOK_TIME_BOUNDS_US.iter().position(|bound| nanos <= bound * 1000).unwrap_or(HOOK_TIME_BOUNDS_US.len())
+}
+
+fn add(counters: &[AtomicU64], index: usize, value: u64) {
+    if let Some(counter) = counters.get(index) {
+        counter.fetch_add(value, Ordering::Relaxed);
+    }
+}
+
+fn sum(into: &mut [u64], counters: &[AtomicU64]) {
+    for (total, counter) in into.iter_mut().zip(counters) {
+        *total += counter.load(Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_are_added_up_over_workers() {
+        let stats = Stats::new(2);
+        stats.count(0, Hook::RequestRoute, Duration::from_micros(3), None);
+        stats.count(1, Hook::RequestRoute, Duration::from_secs(1), Some(&Fault::Deadline));
+        let counts = stats.counts();
+        assert_eq!(counts.calls, [2, 0, 0, 0, 0]);
+        assert_eq!(counts.total_faults(), 1);
+        assert_eq!(counts.buckets[1], 1);
+        assert_eq!(counts.buckets[HOOK_TIME_BOUNDS_US.len()], 1);
+    }
+}
