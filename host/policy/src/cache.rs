@@ -28,7 +28,10 @@ impl Cache {
     pub(crate) fn open(folder: &Path, engine: &wasmtime::Engine) -> io::Result<Cache> {
         fs::create_dir_all(folder)?;
         keep_private(folder)?;
-        Ok(Cache { folder: folder.to_owned(), engine: engine_digest(engine) })
+        Ok(Cache {
+            folder: folder.to_owned(),
+            engine: engine_digest(engine),
+        })
     }
 
     /// The compiled component, when there is one that is whole and fits this engine.
@@ -38,7 +41,10 @@ impl Cache {
         match precompiled::load(engine, &code, seal.trim()) {
             Ok(component) => Some(component),
             Err(error) => {
-                tracing::warn!(policy_version = digest.short(), "a compiled policy is damaged and compiled again: {error}");
+                tracing::warn!(
+                    policy_version = digest.short(),
+                    "a compiled policy is damaged and compiled again: {error}"
+                );
                 None
             }
         }
@@ -47,14 +53,20 @@ impl Cache {
     /// Keeps the compiled component. A failure costs the next start some time, and is logged.
     pub(crate) fn store(&self, component: &Component, digest: &Digest) {
         if let Err(error) = self.try_store(component, digest) {
-            tracing::warn!(policy_version = digest.short(), "the compiled policy is not kept: {error}");
+            tracing::warn!(
+                policy_version = digest.short(),
+                "the compiled policy is not kept: {error}"
+            );
         }
     }
 
     fn try_store(&self, component: &Component, digest: &Digest) -> io::Result<()> {
         let code = component.serialize().map_err(io::Error::other)?;
         self.replace(&self.path(digest, CODE), &code)?;
-        self.replace(&self.path(digest, SEAL), blake3::hash(&code).to_hex().as_bytes())?;
+        self.replace(
+            &self.path(digest, SEAL),
+            blake3::hash(&code).to_hex().as_bytes(),
+        )?;
         self.remove_oldest()
     }
 
@@ -67,14 +79,19 @@ impl Cache {
     }
 
     fn path(&self, digest: &Digest, extension: &str) -> PathBuf {
-        self.folder.join(format!("{digest}-{}.{extension}", self.engine))
+        self.folder
+            .join(format!("{digest}-{}.{extension}", self.engine))
     }
 
     fn remove_oldest(&self) -> io::Result<()> {
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
-            if entry.path().extension().is_some_and(|extension| extension == CODE) {
+            if entry
+                .path()
+                .extension()
+                .is_some_and(|extension| extension == CODE)
+            {
                 files.push((entry.metadata()?.modified()?, entry.path()));
             }
         }
@@ -91,7 +108,14 @@ impl Cache {
 fn engine_digest(engine: &wasmtime::Engine) -> String {
     let mut hasher = Blake3Hasher(blake3::Hasher::new());
     engine.precompile_compatibility_hash().hash(&mut hasher);
-    hasher.0.finalize().to_hex().as_str().chars().take(16).collect()
+    hasher
+        .0
+        .finalize()
+        .to_hex()
+        .as_str()
+        .chars()
+        .take(16)
+        .collect()
 }
 
 struct Blake3Hasher(blake3::Hasher);

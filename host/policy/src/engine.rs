@@ -122,7 +122,9 @@ struct Inner<H: Host> {
 
 impl<H: Host> Clone for Engine<H> {
     fn clone(&self) -> Engine<H> {
-        Engine { inner: Arc::clone(&self.inner) }
+        Engine {
+            inner: Arc::clone(&self.inner),
+        }
     }
 }
 
@@ -132,7 +134,14 @@ impl<H: Host> Engine<H> {
         let engine = start(&config).map_err(EngineError::Wasmtime)?;
         let linker = imports::linker(&engine).map_err(EngineError::Wasmtime)?;
         let cache = match &config.cache_dir {
-            Some(path) => Some(Cache::open(path, &engine).map_err(|source| EngineError::Cache { path: path.clone(), source })?),
+            Some(path) => {
+                Some(
+                    Cache::open(path, &engine).map_err(|source| EngineError::Cache {
+                        path: path.clone(),
+                        source,
+                    })?,
+                )
+            }
             None => None,
         };
         let activity = Activity::default();
@@ -143,7 +152,17 @@ impl<H: Host> Engine<H> {
             }
         })
         .map_err(EngineError::Ticker)?;
-        Ok(Engine { inner: Arc::new(Inner { engine, linker, cache, config, activity, _ticker: ticker, _host: PhantomData }) })
+        Ok(Engine {
+            inner: Arc::new(Inner {
+                engine,
+                linker,
+                cache,
+                config,
+                activity,
+                _ticker: ticker,
+                _host: PhantomData,
+            }),
+        })
     }
 
     /// Compiles a component and checks that it fits the WIT package, without running any of it.
@@ -162,10 +181,22 @@ impl<H: Host> Engine<H> {
     /// Compiles a component (or takes it from the cache), checks it, makes one instance and runs `init` in it.
     ///
     /// This takes as long as compiling takes: call it off the workers.
-    pub fn load(&self, name: &str, bytes: &[u8], init_host: impl Fn() -> H) -> Result<Arc<Version<H>>, LoadError> {
+    pub fn load(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        init_host: impl Fn() -> H,
+    ) -> Result<Arc<Version<H>>, LoadError> {
         let digest = Digest::of(bytes);
         let checked = self.compile(&digest, bytes)?;
-        let version = Version::new(name, digest, checked.exports, checked.imports, checked.pre, self.inner.config.workers);
+        let version = Version::new(
+            name,
+            digest,
+            checked.exports,
+            checked.imports,
+            checked.pre,
+            self.inner.config.workers,
+        );
         let version = Arc::new(version);
         instance::try_out(self, &version, init_host())?;
         Ok(version)
@@ -187,26 +218,44 @@ impl<H: Host> Engine<H> {
 
     pub(crate) fn run_limits(&self) -> RunLimits {
         let config = &self.inner.config;
-        RunLimits { deadline: config.hook_deadline, timeout: config.hook_timeout, memory: memory_limit(config) }
+        RunLimits {
+            deadline: config.hook_deadline,
+            timeout: config.hook_timeout,
+            memory: memory_limit(config),
+        }
     }
 
     fn compile(&self, digest: &Digest, bytes: &[u8]) -> Result<Checked<H>, CheckError> {
         let engine = &self.inner.engine;
-        let component = match self.inner.cache.as_ref().and_then(|cache| cache.load(engine, digest)) {
+        let component = match self
+            .inner
+            .cache
+            .as_ref()
+            .and_then(|cache| cache.load(engine, digest))
+        {
             Some(component) => component,
             None => self.compile_cold(digest, bytes)?,
         };
         let imports = world::check_imports(&component)?;
-        let pre = self.inner.linker.instantiate_pre(&component).map_err(|error| CheckError::Import(format!("{error:#}")))?;
-        let exports = world::check_exports(&component, &pre.instance_type())?;
-        Ok(Checked { pre, exports, imports })
+        let pre = self
+            .inner
+            .linker
+            .instantiate_pre(&component)
+            .map_err(|error| CheckError::Import(format!("{error:#}")))?;
+        let exports = world::check_exports(&component, &pre)?;
+        Ok(Checked {
+            pre,
+            exports,
+            imports,
+        })
     }
 
     fn compile_cold(&self, digest: &Digest, bytes: &[u8]) -> Result<Component, CheckError> {
         if is_core_module(bytes) {
             return Err(CheckError::CoreModule);
         }
-        let component = Component::new(&self.inner.engine, bytes).map_err(|error| CheckError::Invalid(format!("{error:#}")))?;
+        let component = Component::new(&self.inner.engine, bytes)
+            .map_err(|error| CheckError::Invalid(format!("{error:#}")))?;
         if let Some(cache) = &self.inner.cache {
             cache.store(&component, digest);
         }
@@ -226,11 +275,17 @@ fn is_core_module(bytes: &[u8]) -> bool {
 }
 
 fn memory_limit(config: &EngineConfig) -> usize {
-    config.memory_limit.next_multiple_of(WASM_PAGE).max(WASM_PAGE)
+    config
+        .memory_limit
+        .next_multiple_of(WASM_PAGE)
+        .max(WASM_PAGE)
 }
 
 fn instances(config: &EngineConfig) -> usize {
-    config.workers.max(1).saturating_mul(config.max_concurrent_hooks.saturating_add(SPARE_INSTANCES))
+    config
+        .workers
+        .max(1)
+        .saturating_mul(config.max_concurrent_hooks.saturating_add(SPARE_INSTANCES))
 }
 
 /// Takes what the machine's address space allows: pooled memories with 4 GiB each, pooled ones with their limit, or none pooled.
@@ -240,11 +295,15 @@ fn start(config: &EngineConfig) -> wasmtime::Result<wasmtime::Engine> {
         return Ok(engine);
     }
     let mut small = base();
-    small.memory_reservation(memory_limit(config) as u64).memory_guard_size(SMALL_GUARD);
+    small
+        .memory_reservation(memory_limit(config) as u64)
+        .memory_guard_size(SMALL_GUARD);
     match wasmtime::Engine::new(&pooled(&small, config)) {
         Ok(engine) => Ok(engine),
         Err(error) => {
-            tracing::warn!("no address space for a pool of policy instances, they are made one by one: {error:#}");
+            tracing::warn!(
+                "no address space for a pool of policy instances, they are made one by one: {error:#}"
+            );
             wasmtime::Engine::new(&small)
         }
     }

@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 
 use patchbay_message::Draft;
+use wasmtime::component::{ComponentType, Lift, Lower};
 
 /// The hooks of the WIT package.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -23,17 +24,24 @@ pub enum Hook {
 }
 
 /// The transports, as in the WIT package.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ComponentType, Lower)]
+#[component(enum)]
+#[repr(u8)]
 pub enum Transport {
     /// UDP.
+    #[component(name = "udp")]
     Udp,
     /// TCP.
+    #[component(name = "tcp")]
     Tcp,
     /// TLS over TCP.
+    #[component(name = "tls")]
     Tls,
     /// WebSocket.
+    #[component(name = "ws")]
     Ws,
     /// WebSocket over TLS.
+    #[component(name = "wss")]
     Wss,
 }
 
@@ -49,24 +57,33 @@ pub struct Source {
 }
 
 /// `types.error-kind`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ComponentType, Lower)]
+#[component(enum)]
+#[repr(u8)]
 pub enum ErrorKind {
     /// What was asked for does not exist.
+    #[component(name = "not-found")]
     NotFound,
     /// An argument breaks the grammar or a limit.
+    #[component(name = "invalid-argument")]
     InvalidArgument,
     /// Not possible in this hook.
+    #[component(name = "wrong-hook")]
     WrongHook,
     /// Not allowed.
+    #[component(name = "denied")]
     Denied,
     /// A limit is reached.
+    #[component(name = "limit")]
     Limit,
     /// Not available at the moment.
+    #[component(name = "unavailable")]
     Unavailable,
 }
 
 /// `types.error`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, ComponentType, Lower)]
+#[component(record)]
 pub struct HostError {
     /// The kind.
     pub kind: ErrorKind,
@@ -75,39 +92,46 @@ pub struct HostError {
 }
 
 /// `targets.target`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, ComponentType, Lift)]
+#[component(record)]
 pub struct Target {
     /// The Request-URI of the branch.
     pub uri: String,
     /// Thousandths.
     pub q: u16,
     /// Where to send instead.
+    #[component(name = "next-hop")]
     pub next_hop: Option<String>,
     /// From which listener, `transport:ip:port`.
     pub listener: Option<String>,
     /// Milliseconds.
+    #[component(name = "no-answer-ms")]
     pub no_answer_ms: Option<u32>,
 }
 
 /// `types.binding`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, ComponentType, Lower)]
+#[component(record)]
 pub struct Binding {
     /// The contact URI.
     pub uri: String,
     /// Thousandths.
     pub q: u16,
     /// Seconds left.
+    #[component(name = "expires-secs")]
     pub expires_secs: u32,
     /// `ip:port`.
     pub received: String,
     /// User-Agent of the registration.
+    #[component(name = "user-agent")]
     pub user_agent: String,
     /// `+sip.instance`.
     pub instance: Option<String>,
 }
 
 /// `location.lookup-result`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ComponentType, Lower)]
+#[component(record)]
 pub struct LookupResult {
     /// The number of the lookup.
     pub lookup: u32,
@@ -116,30 +140,43 @@ pub struct LookupResult {
 }
 
 /// `auth.verification`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ComponentType, Lower)]
+#[component(enum)]
+#[repr(u8)]
 pub enum Verification {
     /// Right.
+    #[component(name = "verified")]
     Verified,
     /// None for the realm.
+    #[component(name = "missing")]
     Missing,
     /// The nonce is too old.
+    #[component(name = "stale")]
     Stale,
     /// Wrong.
+    #[component(name = "failed")]
     Failed,
 }
 
 /// `log.level`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ComponentType, Lift)]
+#[component(enum)]
+#[repr(u8)]
 pub enum Level {
     /// Finest.
+    #[component(name = "trace")]
     Trace,
     /// A normal failed call.
+    #[component(name = "debug")]
     Debug,
     /// Start, stop, reload.
+    #[component(name = "info")]
     Info,
     /// Someone must look.
+    #[component(name = "warn")]
     Warn,
     /// Broken.
+    #[component(name = "error")]
     Error,
 }
 
@@ -159,7 +196,7 @@ pub struct Armed {
 /// Where no message is current (`init`, `event-route`) `message` is `None`, and every call about the transaction answers
 /// `WrongHook` or an empty value. Nothing here blocks.
 pub trait Host: Send + 'static {
-    /// The current message.
+    /// The current message: the request, in `branch-route` the branch's request, in `onreply-route` the response.
     fn message(&self) -> Option<&Draft>;
     /// The current message, to edit.
     fn message_mut(&mut self) -> Option<&mut Draft>;
@@ -212,7 +249,12 @@ pub trait Host: Send + 'static {
     /// Whether the request came over the flow of a live contact of the AOR.
     fn is_registered_source(&self, uri: &str) -> bool;
     /// Adds or refreshes a contact.
-    fn save_contact(&mut self, aor: &str, contact: &str, expires_secs: u32) -> Result<(), HostError>;
+    fn save_contact(
+        &mut self,
+        aor: &str,
+        contact: &str,
+        expires_secs: u32,
+    ) -> Result<(), HostError>;
     /// Removes contacts.
     fn remove_contact(&mut self, aor: &str, contact: &str) -> Result<u32, HostError>;
 

@@ -1,2 +1,37 @@
-//! Placeholder.
-pub mod host;
+//! Loads, checks, runs, limits and versions policies: WebAssembly components of the WIT package `patchbay:policy@0.1.0`.
+//!
+//! An [`Engine`] compiles components and checks that they fit; a [`Version`] is one that does. Each worker has its [`Instances`], in
+//! which hooks run as futures that yield each millisecond and end at their deadline. [`Policies`] keeps the versions by name: which
+//! one is active, which have to live on for transactions under way, which to go back to.
+//!
+//! What a policy asks of the router goes through the trait [`Host`]. Whatever it hands over is checked here first: a policy can't
+//! break a message.
+
+mod cache;
+mod digest;
+mod engine;
+mod guard;
+mod host;
+mod imports;
+mod instance;
+mod instances;
+mod policies;
+mod precompiled;
+mod state;
+mod ticker;
+mod verdict;
+mod version;
+mod world;
+
+pub use digest::{Digest, DigestError};
+pub use engine::{Engine, EngineConfig, EngineError, LoadError};
+pub use host::*;
+pub use instances::{HookDone, HookRun, Instances};
+pub use policies::{
+    ActivateError, AutomaticRollback, Policies, PolicyReport, RollbackError, VersionReport,
+    VersionState,
+};
+pub use ticker::Activity;
+pub use verdict::{Event, Fault, RegistrationEvent, Verdict};
+pub use version::{Counts, HOOK_TIME_BOUNDS_US, Stats, Version};
+pub use world::{CheckError, ComponentReport};

@@ -22,7 +22,11 @@ pub(crate) enum PrecompiledError {
 }
 
 /// Maps the file into memory, when its BLAKE3 digest is `seal`.
-pub(crate) fn load(engine: &wasmtime::Engine, path: &Path, seal: &str) -> Result<Component, PrecompiledError> {
+pub(crate) fn load(
+    engine: &wasmtime::Engine,
+    path: &Path,
+    seal: &str,
+) -> Result<Component, PrecompiledError> {
     let found = blake3::hash(&fs::read(path)?);
     if found.to_hex().as_str() != seal {
         return Err(PrecompiledError::Damaged);

@@ -8,6 +8,7 @@ use patchbay_message::Draft;
 use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
 
 use crate::host::{ErrorKind, Hook, Host, HostError};
+use crate::instance::Entered;
 
 /// Growing a table beyond this many elements is refused.
 pub(crate) const MAX_TABLE_ELEMENTS: usize = 60_000;
@@ -49,14 +50,14 @@ pub(crate) struct State<H> {
     memory_used: usize,
     pub(crate) memory_refused: bool,
     run: Run,
+    /// When the current poll began.
+    entered: Entered,
 }
 
 /// The clock of one run.
 #[derive(Clone, Copy, Debug)]
 struct Run {
     started: Instant,
-    /// When the current poll began.
-    entered: Instant,
     /// The time of the polls before.
     ran: Duration,
 }
@@ -70,37 +71,41 @@ pub(crate) struct Scratch {
 }
 
 impl<H: Host> State<H> {
-    pub(crate) fn new(limits: RunLimits) -> State<H> {
-        let now = Instant::now();
+    pub(crate) fn new(limits: RunLimits, entered: Entered) -> State<H> {
         State {
             host: None,
             phase: Phase::Idle,
-            scratch: Scratch { answer: Cell::new(Arc::new(String::with_capacity(256))), name: String::with_capacity(64), value: String::with_capacity(256) },
+            scratch: Scratch {
+                answer: Cell::new(Arc::new(String::with_capacity(256))),
+                name: String::with_capacity(64),
+                value: String::with_capacity(256),
+            },
             limits,
             memory_used: 0,
             memory_refused: false,
-            run: Run { started: now, entered: now, ran: Duration::ZERO },
+            run: Run {
+                started: Instant::now(),
+                ran: Duration::ZERO,
+            },
+            entered,
         }
     }
 
     /// A run begins now.
     pub(crate) fn begin(&mut self, started: Instant) {
-        self.run = Run { started, entered: started, ran: Duration::ZERO };
+        self.run = Run {
+            started,
+            ran: Duration::ZERO,
+        };
         self.memory_refused = false;
     }
 
-    /// The instance is polled again.
-    pub(crate) fn enter(&mut self, now: Instant) {
-        self.run.entered = now;
-    }
-
-    /// The guest has met a tick of the epoch.
+    /// The guest has met a tick of the epoch. The start of an instance has `hook_timeout`, a hook has `hook_deadline` as well.
     fn tick(&mut self, now: Instant) -> Result<UpdateDeadline, Interrupt> {
-        let slice = now.saturating_duration_since(self.run.entered);
+        let slice = now.saturating_duration_since(self.entered.at());
         let since_start = now.saturating_duration_since(self.run.started);
         let ran = self.run.ran + slice;
-        // No import waits, so that all the time since the start is running or waiting for the worker.
-        if ran >= self.limits.deadline || since_start >= self.limits.deadline + QUEUEING_GRACE {
+        if self.phase != Phase::Init && self.is_late(ran, since_start) {
             return Err(Interrupt::Deadline);
         }
         if since_start >= self.limits.timeout {
@@ -113,34 +118,49 @@ impl<H: Host> State<H> {
         Ok(UpdateDeadline::Yield(1))
     }
 
+    /// No import waits, so that all the time since the start is running or waiting for the worker.
+    fn is_late(&self, ran: Duration, since_start: Duration) -> bool {
+        ran >= self.limits.deadline || since_start >= self.limits.deadline + QUEUEING_GRACE
+    }
+
     /// The current message; none in `init` and `event-route`.
     pub(crate) fn message(&self) -> Option<&Draft> {
-        if self.is_on_message() { self.host.as_ref().and_then(H::message) } else { None }
+        if self.is_on_message() {
+            self.host.as_ref().and_then(H::message)
+        } else {
+            None
+        }
     }
 
     /// The response of `onreply-route` and `failure-route`.
     pub(crate) fn response(&self) -> Option<&Draft> {
         match self.phase {
-            Phase::Hook(Hook::OnreplyRoute | Hook::FailureRoute) => self.host.as_ref().and_then(H::response),
+            Phase::Hook(Hook::OnreplyRoute | Hook::FailureRoute) => {
+                self.host.as_ref().and_then(H::response)
+            }
             _ => None,
         }
     }
 
     /// The host, where a transaction is current.
     pub(crate) fn transaction(&self) -> Option<&H> {
-        if self.is_on_message() { self.host.as_ref() } else { None }
+        if self.is_on_message() {
+            self.host.as_ref()
+        } else {
+            None
+        }
     }
 
-    /// The host and the scratch space, where one of `hooks` runs.
-    pub(crate) fn during(&mut self, hooks: &[Hook]) -> Result<(&mut H, &mut Scratch), HostError> {
+    /// The host, where one of `hooks` runs.
+    pub(crate) fn during(&mut self, hooks: &[Hook]) -> Result<&mut H, HostError> {
         match (self.phase, self.host.as_mut()) {
-            (Phase::Hook(hook), Some(host)) if hooks.contains(&hook) => Ok((host, &mut self.scratch)),
+            (Phase::Hook(hook), Some(host)) if hooks.contains(&hook) => Ok(host),
             _ => Err(wrong_hook(hooks)),
         }
     }
 
-    /// The host and the scratch space, in every hook but not in `init`, which has no side effects.
-    pub(crate) fn acting(&mut self) -> Result<(&mut H, &mut Scratch), HostError> {
+    /// The host, in every hook but not in `init`, which has no side effects.
+    pub(crate) fn acting(&mut self) -> Result<&mut H, HostError> {
         self.during(&Hook::ALL)
     }
 
@@ -151,7 +171,10 @@ impl<H: Host> State<H> {
 
 fn wrong_hook(hooks: &[Hook]) -> HostError {
     let names: Vec<&str> = hooks.iter().map(|hook| hook.name()).collect();
-    HostError { kind: ErrorKind::WrongHook, message: format!("possible only in {}", names.join(", ")) }
+    HostError {
+        kind: ErrorKind::WrongHook,
+        message: format!("possible only in {}", names.join(", ")),
+    }
 }
 
 impl Scratch {
@@ -177,13 +200,22 @@ fn written(write: impl FnOnce(&mut String)) -> String {
 }
 
 /// The callback of the epoch: a running guest yields each millisecond, and ends at its deadline.
-pub(crate) fn on_tick<H: Host>(mut store: StoreContextMut<'_, State<H>>) -> wasmtime::Result<UpdateDeadline> {
+pub(crate) fn on_tick<H: Host>(
+    mut store: StoreContextMut<'_, State<H>>,
+) -> wasmtime::Result<UpdateDeadline> {
     Ok(store.data_mut().tick(Instant::now())?)
 }
 
 impl<H: Send + 'static> ResourceLimiter for State<H> {
-    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        let total = self.memory_used.saturating_add(desired.saturating_sub(current));
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let total = self
+            .memory_used
+            .saturating_add(desired.saturating_sub(current));
         if total > self.limits.memory {
             self.memory_refused = true;
             return Ok(false);
@@ -192,7 +224,12 @@ impl<H: Send + 'static> ResourceLimiter for State<H> {
         Ok(true)
     }
 
-    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         Ok(desired <= MAX_TABLE_ELEMENTS)
     }
 }

@@ -59,10 +59,18 @@ pub(crate) struct Ticker {
 
 impl Ticker {
     /// Starts the thread; `tick` is called each millisecond while hooks run.
-    pub(crate) fn start(activity: Activity, tick: impl Fn() + Send + 'static) -> std::io::Result<Ticker> {
+    pub(crate) fn start(
+        activity: Activity,
+        tick: impl Fn() + Send + 'static,
+    ) -> std::io::Result<Ticker> {
         let shared = activity.0.clone();
-        let thread = thread::Builder::new().name("policy-ticker".into()).spawn(move || run(&shared, tick))?;
-        Ok(Ticker { activity, thread: Some(thread) })
+        let thread = thread::Builder::new()
+            .name("policy-ticker".into())
+            .spawn(move || run(&shared, tick))?;
+        Ok(Ticker {
+            activity,
+            thread: Some(thread),
+        })
     }
 }
 

@@ -56,7 +56,14 @@ impl Fault {
     pub const KINDS: usize = 6;
 
     /// The names of the kinds in the order of [`index`](Fault::index), for the `fault` label of metrics.
-    pub const NAMES: [&'static str; Fault::KINDS] = ["trap", "deadline", "timeout", "memory", "verdict", "unavailable"];
+    pub const NAMES: [&'static str; Fault::KINDS] = [
+        "trap",
+        "deadline",
+        "timeout",
+        "memory",
+        "verdict",
+        "unavailable",
+    ];
 
     /// The number of the kind, below [`KINDS`](Fault::KINDS).
     pub fn index(&self) -> usize {
@@ -120,12 +127,24 @@ pub(crate) struct ResponseLine {
 impl ResponseLine {
     fn verdict(self) -> Result<Verdict, Fault> {
         if !(101..=699).contains(&self.status) {
-            return Err(Fault::Verdict(format!("reply with status {}; a reply has 101 to 699", self.status)));
+            return Err(Fault::Verdict(format!(
+                "reply with status {}; a reply has 101 to 699",
+                self.status
+            )));
         }
-        if self.reason.bytes().any(|byte| byte < 0x20 && byte != b'\t' || byte == 0x7f) {
-            return Err(Fault::Verdict("the reason of a reply has a control character".into()));
+        if self
+            .reason
+            .bytes()
+            .any(|byte| byte < 0x20 && byte != b'\t' || byte == 0x7f)
+        {
+            return Err(Fault::Verdict(
+                "the reason of a reply has a control character".into(),
+            ));
         }
-        Ok(Verdict::Reply { status: self.status, reason: self.reason })
+        Ok(Verdict::Reply {
+            status: self.status,
+            reason: self.reason,
+        })
     }
 }
 
@@ -149,6 +168,7 @@ pub(crate) enum RequestVerdict {
 #[derive(Clone, Copy, Debug, ComponentType, Lift)]
 #[component(enum)]
 #[repr(u8)]
+#[allow(dead_code, reason = "the guest makes its values")]
 pub(crate) enum PassVerdict {
     #[component(name = "pass")]
     Pass,
@@ -204,15 +224,28 @@ mod tests {
     use super::*;
 
     fn reply(status: u16, reason: &str) -> Result<Verdict, Fault> {
-        RequestVerdict::Reply(ResponseLine { status, reason: reason.into() }).checked()
+        RequestVerdict::Reply(ResponseLine {
+            status,
+            reason: reason.into(),
+        })
+        .checked()
     }
 
     #[test]
     fn a_reply_has_a_status_from_101_to_699() {
         for status in [0, 100, 700, 65535] {
-            assert!(matches!(reply(status, ""), Err(Fault::Verdict(_))), "{status}");
+            assert!(
+                matches!(reply(status, ""), Err(Fault::Verdict(_))),
+                "{status}"
+            );
         }
-        assert_eq!(reply(404, "Nobody"), Ok(Verdict::Reply { status: 404, reason: "Nobody".into() }));
+        assert_eq!(
+            reply(404, "Nobody"),
+            Ok(Verdict::Reply {
+                status: 404,
+                reason: "Nobody".into()
+            })
+        );
     }
 
     #[test]
@@ -223,6 +256,9 @@ mod tests {
     #[test]
     fn names_are_in_the_order_of_the_kinds() {
         assert_eq!(Fault::NAMES[Fault::Memory.index()], "memory");
-        assert_eq!(Fault::NAMES[Fault::Unavailable(String::new()).index()], "unavailable");
+        assert_eq!(
+            Fault::NAMES[Fault::Unavailable(String::new()).index()],
+            "unavailable"
+        );
     }
 }

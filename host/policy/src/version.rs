@@ -1,8 +1,8 @@
 //! One version of a policy: compiled code that fits the host, with its counts.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use wasmtime::component::InstancePre;
@@ -30,9 +30,25 @@ pub struct Version<H: Host> {
 }
 
 impl<H: Host> Version<H> {
-    pub(crate) fn new(name: &str, digest: Digest, exports: Exports, imports: Vec<String>, pre: InstancePre<State<H>>, workers: usize) -> Version<H> {
+    pub(crate) fn new(
+        name: &str,
+        digest: Digest,
+        exports: Exports,
+        imports: Vec<String>,
+        pre: InstancePre<State<H>>,
+        workers: usize,
+    ) -> Version<H> {
         let number = NEXT_NUMBER.fetch_add(1, Ordering::Relaxed);
-        Version { number, name: Arc::from(name), digest, imports, stats: Stats::new(workers), pins: AtomicU64::new(0), exports, pre }
+        Version {
+            number,
+            name: Arc::from(name),
+            digest,
+            imports,
+            stats: Stats::new(workers),
+            pins: AtomicU64::new(0),
+            exports,
+            pre,
+        }
     }
 
     /// Unique in the process and never 0.
@@ -78,13 +94,18 @@ impl<H: Host> Version<H> {
 
 impl<H: Host> fmt::Debug for Version<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Version").field("number", &self.number).field("name", &self.name).field("digest", &self.digest).finish_non_exhaustive()
+        f.debug_struct("Version")
+            .field("number", &self.number)
+            .field("name", &self.name)
+            .field("digest", &self.digest)
+            .finish_non_exhaustive()
     }
 }
 
 /// Counts of a version, kept per worker so that workers do not share a cache line.
 pub struct Stats {
     workers: Box<[WorkerStats]>,
+    last_fault: Mutex<Option<String>>,
 }
 
 #[derive(Default)]
@@ -97,7 +118,9 @@ struct WorkerStats {
 }
 
 /// The upper bounds of the histogram of hook times, in microseconds.
-pub const HOOK_TIME_BOUNDS_US: [u64; 12] = [2, 5, 10, 25, 50, 100, 250, 500, 1_000, 5_000, 10_000, 50_000];
+pub const HOOK_TIME_BOUNDS_US: [u64; 12] = [
+    2, 5, 10, 25, 50, 100, 250, 500, 1_000, 5_000, 10_000, 50_000,
+];
 
 /// [`Stats`] added up over the workers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -118,6 +141,13 @@ impl Counts {
         self.calls.iter().sum()
     }
 
+    pub(crate) fn add(&mut self, other: &Counts) {
+        plus(&mut self.calls, &other.calls);
+        plus(&mut self.time_ns, &other.time_ns);
+        plus(&mut self.faults, &other.faults);
+        plus(&mut self.buckets, &other.buckets);
+    }
+
     /// All faults.
     pub fn total_faults(&self) -> u64 {
         self.faults.iter().sum()
@@ -126,18 +156,44 @@ impl Counts {
 
 impl Stats {
     fn new(workers: usize) -> Stats {
-        Stats { workers: (0..workers.max(1)).map(|_| WorkerStats::default()).collect() }
+        Stats {
+            workers: (0..workers.max(1))
+                .map(|_| WorkerStats::default())
+                .collect(),
+            last_fault: Mutex::new(None),
+        }
     }
 
-    pub(crate) fn count(&self, worker: usize, hook: Hook, elapsed: Duration, fault: Option<&Fault>) {
-        let Some(stats) = self.workers.get(worker % self.workers.len()) else { return };
+    pub(crate) fn count(
+        &self,
+        worker: usize,
+        hook: Hook,
+        elapsed: Duration,
+        fault: Option<&Fault>,
+    ) {
+        let Some(stats) = self.workers.get(worker % self.workers.len()) else {
+            return;
+        };
         let nanos = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
         add(&stats.calls, hook.index(), 1);
         add(&stats.time_ns, hook.index(), nanos);
         add(&stats.buckets, bucket(nanos), 1);
         if let Some(fault) = fault {
             add(&stats.faults, fault.index(), 1);
+            *self
+                .last_fault
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner) =
+                Some(format!("{}: {fault}", hook.name()));
         }
+    }
+
+    /// The last fault, with its hook.
+    pub fn last_fault(&self) -> Option<String> {
+        self.last_fault
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// The counts of all workers.
@@ -154,12 +210,21 @@ impl Stats {
 }
 
 fn bucket(nanos: u64) -> usize {
-    HOOK_TIME_BOUNDS_US.iter().position(|bound| nanos <= bound * 1000).unwrap_or(HOOK_TIME_BOUNDS_US.len())
+    HOOK_TIME_BOUNDS_US
+        .iter()
+        .position(|bound| nanos <= bound * 1000)
+        .unwrap_or(HOOK_TIME_BOUNDS_US.len())
 }
 
 fn add(counters: &[AtomicU64], index: usize, value: u64) {
     if let Some(counter) = counters.get(index) {
         counter.fetch_add(value, Ordering::Relaxed);
+    }
+}
+
+fn plus(into: &mut [u64], other: &[u64]) {
+    for (total, value) in into.iter_mut().zip(other) {
+        *total += value;
     }
 }
 
@@ -177,7 +242,12 @@ mod tests {
     fn counts_are_added_up_over_workers() {
         let stats = Stats::new(2);
         stats.count(0, Hook::RequestRoute, Duration::from_micros(3), None);
-        stats.count(1, Hook::RequestRoute, Duration::from_secs(1), Some(&Fault::Deadline));
+        stats.count(
+            1,
+            Hook::RequestRoute,
+            Duration::from_secs(1),
+            Some(&Fault::Deadline),
+        );
         let counts = stats.counts();
         assert_eq!(counts.calls, [2, 0, 0, 0, 0]);
         assert_eq!(counts.total_faults(), 1);

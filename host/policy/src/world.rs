@@ -1,7 +1,7 @@
 //! The WIT package `patchbay:policy@0.1.0` as seen from a component: does it fit?
 
 use wasmtime::component::types::{ComponentFunc, ComponentItem};
-use wasmtime::component::{Component, ComponentExportIndex, InstanceType};
+use wasmtime::component::{Component, ComponentExportIndex, InstancePre};
 
 use crate::digest::Digest;
 use crate::host::Hook;
@@ -14,12 +14,30 @@ pub(crate) const VERSION: &str = "@0.1.0";
 
 /// The interfaces that the host provides.
 pub(crate) const IMPORTS: [&str; 13] = [
-    "types", "message", "transaction", "targets", "reply", "location", "auth", "settings", "log", "clock", "random", "counters", "timers",
+    "types",
+    "message",
+    "transaction",
+    "targets",
+    "reply",
+    "location",
+    "auth",
+    "settings",
+    "log",
+    "clock",
+    "random",
+    "counters",
+    "timers",
 ];
 
 impl Hook {
     /// Every hook.
-    pub const ALL: [Hook; 5] = [Hook::RequestRoute, Hook::BranchRoute, Hook::OnreplyRoute, Hook::FailureRoute, Hook::EventRoute];
+    pub const ALL: [Hook; 5] = [
+        Hook::RequestRoute,
+        Hook::BranchRoute,
+        Hook::OnreplyRoute,
+        Hook::FailureRoute,
+        Hook::EventRoute,
+    ];
 
     /// The name of its WIT interface, and of the function in it.
     pub fn name(self) -> &'static str {
@@ -42,7 +60,12 @@ impl Hook {
         }
     }
 
-    fn typecheck(self, func: &ComponentFunc, types: &InstanceType<'_>) -> wasmtime::Result<()> {
+    fn typecheck<T: 'static>(
+        self,
+        func: &ComponentFunc,
+        pre: &InstancePre<T>,
+    ) -> wasmtime::Result<()> {
+        let types = &pre.instance_type();
         match self {
             Hook::RequestRoute => func.typecheck::<(), (RequestVerdict,)>(types),
             Hook::BranchRoute | Hook::OnreplyRoute => func.typecheck::<(), (PassVerdict,)>(types),
@@ -59,7 +82,9 @@ pub enum CheckError {
     #[error("not a valid WebAssembly component: {0}")]
     Invalid(String),
     /// A core module.
-    #[error("a core WebAssembly module, not a component: build it with `patchbay policy build`, or convert it with `wasm-tools component new`")]
+    #[error(
+        "a core WebAssembly module, not a component: build it with `patchbay policy build`, or convert it with `wasm-tools component new`"
+    )]
     CoreModule,
     /// No hook interface is exported.
     #[error(
@@ -72,7 +97,9 @@ pub enum CheckError {
         exports: Vec<String>,
     },
     /// A hook interface without its function, or with another type.
-    #[error("wrong world: the export `{export}` does not have the type of patchbay:policy@0.1.0 ({detail}): build it against the router's wit/")]
+    #[error(
+        "wrong world: the export `{export}` does not have the type of patchbay:policy@0.1.0 ({detail}): build it against the router's wit/"
+    )]
     Export {
         /// The interface.
         export: String,
@@ -86,12 +113,18 @@ pub enum CheckError {
         import: String,
     },
     /// An import with another type than the host's.
-    #[error("wrong world: an import does not have the type of patchbay:policy@0.1.0 ({0}): build it against the router's wit/")]
+    #[error(
+        "wrong world: an import does not have the type of patchbay:policy@0.1.0 ({0}): build it against the router's wit/"
+    )]
     Import(String),
 }
 
 fn listed(names: &[String]) -> String {
-    if names.is_empty() { "nothing".into() } else { names.join(", ") }
+    if names.is_empty() {
+        "nothing".into()
+    } else {
+        names.join(", ")
+    }
 }
 
 fn advice(import: &str) -> &'static str {
@@ -132,16 +165,24 @@ impl Exports {
     }
 
     pub(crate) fn hooks(&self) -> Vec<Hook> {
-        Hook::ALL.into_iter().filter(|&hook| self.hook(hook).is_some()).collect()
+        Hook::ALL
+            .into_iter()
+            .filter(|&hook| self.hook(hook).is_some())
+            .collect()
     }
 }
 
 /// The imports, each of which the host has.
 pub(crate) fn check_imports(component: &Component) -> Result<Vec<String>, CheckError> {
     let ty = component.component_type();
-    let imports: Vec<String> = ty.imports(component.engine()).map(|(name, _)| name.to_owned()).collect();
+    let imports: Vec<String> = ty
+        .imports(component.engine())
+        .map(|(name, _)| name.to_owned())
+        .collect();
     match imports.iter().find(|name| !is_provided(name)) {
-        Some(import) => Err(CheckError::UnknownImport { import: import.clone() }),
+        Some(import) => Err(CheckError::UnknownImport {
+            import: import.clone(),
+        }),
         None => Ok(imports),
     }
 }
@@ -154,14 +195,29 @@ fn is_provided(import: &str) -> bool {
 }
 
 /// The hooks, each with the right type, at least one.
-pub(crate) fn check_exports(component: &Component, types: &InstanceType<'_>) -> Result<Exports, CheckError> {
-    let mut exports = Exports { init: find(component, "init", &|func| func.typecheck::<(), (Result<(), String>,)>(types))?, ..Exports::default() };
+pub(crate) fn check_exports<T: 'static>(
+    component: &Component,
+    pre: &InstancePre<T>,
+) -> Result<Exports, CheckError> {
+    let types = &pre.instance_type();
+    let init = find(component, "init", &|func| {
+        func.typecheck::<(), (Result<(), String>,)>(types)
+    })?;
+    let mut exports = Exports {
+        init,
+        ..Exports::default()
+    };
     for (hook, slot) in Hook::ALL.into_iter().zip(&mut exports.hooks) {
-        *slot = find(component, hook.name(), &|func| hook.typecheck(func, types))?;
+        *slot = find(component, hook.name(), &|func| hook.typecheck(func, pre))?;
     }
     if exports.hooks.iter().all(Option::is_none) {
         let ty = component.component_type();
-        return Err(CheckError::NoHooks { exports: ty.exports(component.engine()).map(|(name, _)| name.to_owned()).collect() });
+        return Err(CheckError::NoHooks {
+            exports: ty
+                .exports(component.engine())
+                .map(|(name, _)| name.to_owned())
+                .collect(),
+        });
     }
     Ok(exports)
 }
@@ -173,7 +229,10 @@ fn find(
     typecheck: &dyn Fn(&ComponentFunc) -> wasmtime::Result<()>,
 ) -> Result<Option<ComponentExportIndex>, CheckError> {
     let interface = format!("{PACKAGE}{name}{VERSION}");
-    let wrong = |detail: String| CheckError::Export { export: interface.clone(), detail };
+    let wrong = |detail: String| CheckError::Export {
+        export: interface.clone(),
+        detail,
+    };
     let Some((item, index)) = component.get_export(None, &interface) else {
         return Ok(None);
     };

@@ -1,0 +1,275 @@
+//! A worker's instances: taken for a hook, given back after it, thrown away after a fault.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use crate::engine::Engine;
+use crate::host::{Hook, Host};
+use crate::instance::{Instance, Job, Outcome, Progress};
+use crate::verdict::{Event, Fault, Verdict};
+use crate::version::Version;
+
+/// Idle instances that are kept per version.
+const MAX_IDLE: usize = 64;
+
+/// The instances of one worker. It stays on the worker's thread.
+pub struct Instances<H: Host> {
+    pool: Rc<Pool<H>>,
+}
+
+struct Pool<H: Host> {
+    engine: Engine<H>,
+    worker: usize,
+    running: Cell<usize>,
+    shelves: RefCell<Vec<Shelf<H>>>,
+}
+
+/// The idle instances of one version. They do not keep the version alive.
+struct Shelf<H: Host> {
+    number: u64,
+    version: Weak<Version<H>>,
+    idle: Vec<Instance<H>>,
+}
+
+impl<H: Host> Instances<H> {
+    /// The instances of worker number `worker`.
+    pub fn new(engine: Engine<H>, worker: usize) -> Instances<H> {
+        Instances {
+            pool: Rc::new(Pool {
+                engine,
+                worker,
+                running: Cell::new(0),
+                shelves: RefCell::new(Vec::new()),
+            }),
+        }
+    }
+
+    /// Begins to run a hook. `event` is for `event-route` alone.
+    ///
+    /// The result is to be polled at once: most hooks are done then. One that is not has run for a millisecond and has yielded; it
+    /// wakes its waker at once. Dropping it ends the hook and its instance.
+    pub fn run(
+        &self,
+        version: &Arc<Version<H>>,
+        hook: Hook,
+        host: H,
+        event: Option<Event>,
+    ) -> HookRun<H> {
+        let pool = &self.pool;
+        let started = Instant::now();
+        let stage = if pool.running.get() >= pool.engine.config().max_concurrent_hooks {
+            let fault = Fault::Unavailable("max_concurrent_hooks is reached".into());
+            Stage::Refused(HookDone {
+                host: Some(host),
+                result: Err(fault),
+                elapsed: Duration::ZERO,
+            })
+        } else {
+            let mut instance = pool.take(version);
+            instance.assign(Job {
+                hook,
+                host,
+                event,
+                started,
+            });
+            pool.running.set(pool.running.get() + 1);
+            Stage::Running(instance)
+        };
+        HookRun {
+            pool: Rc::clone(pool),
+            version: Arc::clone(version),
+            hook,
+            started,
+            stage,
+        }
+    }
+
+    /// How many hooks have begun and are not done.
+    pub fn running(&self) -> usize {
+        self.pool.running.get()
+    }
+
+    /// How many instances wait for a hook.
+    pub fn idle(&self) -> usize {
+        self.pool
+            .shelves
+            .borrow()
+            .iter()
+            .map(|shelf| shelf.idle.len())
+            .sum()
+    }
+
+    /// Throws away the instances of versions that are gone. It happens by itself when a new version runs first on this worker;
+    /// a worker that has nothing to do may call it now and then.
+    pub fn sweep(&self) {
+        self.pool.sweep();
+    }
+}
+
+impl<H: Host> Pool<H> {
+    fn take(&self, version: &Arc<Version<H>>) -> Instance<H> {
+        let number = version.number();
+        if let Some(shelf) = self
+            .shelves
+            .borrow_mut()
+            .iter_mut()
+            .find(|shelf| shelf.number == number)
+        {
+            return shelf
+                .idle
+                .pop()
+                .unwrap_or_else(|| Instance::new(&self.engine, version));
+        }
+        self.sweep();
+        self.shelves.borrow_mut().push(Shelf {
+            number,
+            version: Arc::downgrade(version),
+            idle: Vec::with_capacity(MAX_IDLE),
+        });
+        Instance::new(&self.engine, version)
+    }
+
+    fn give_back(&self, version: &Version<H>, instance: Instance<H>) {
+        if instance.uses >= self.engine.config().instance_reuse {
+            return;
+        }
+        let mut shelves = self.shelves.borrow_mut();
+        let shelf = shelves
+            .iter_mut()
+            .find(|shelf| shelf.number == version.number());
+        if let Some(shelf) = shelf.filter(|shelf| shelf.idle.len() < MAX_IDLE) {
+            shelf.idle.push(instance);
+        }
+    }
+
+    fn sweep(&self) {
+        self.shelves
+            .borrow_mut()
+            .retain(|shelf| shelf.version.strong_count() > 0);
+    }
+
+    fn ended(&self) {
+        self.running.set(self.running.get().saturating_sub(1));
+    }
+}
+
+impl<H: Host> fmt::Debug for Instances<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Instances")
+            .field("worker", &self.pool.worker)
+            .field("running", &self.running())
+            .field("idle", &self.idle())
+            .finish()
+    }
+}
+
+/// A hook that is running: a future of its [`HookDone`].
+pub struct HookRun<H: Host> {
+    pool: Rc<Pool<H>>,
+    version: Arc<Version<H>>,
+    hook: Hook,
+    started: Instant,
+    stage: Stage<H>,
+}
+
+enum Stage<H: Host> {
+    Refused(HookDone<H>),
+    Running(Instance<H>),
+    Over,
+}
+
+/// A hook that is done.
+#[derive(Debug)]
+pub struct HookDone<H> {
+    /// The host that the run was given, with what the hook did to it; `None` when the fault lost it.
+    pub host: Option<H>,
+    /// What it decided.
+    pub result: Result<Verdict, Fault>,
+    /// From `run` to the end.
+    pub elapsed: Duration,
+}
+
+impl<H: Host> HookRun<H> {
+    /// The version it runs in.
+    pub fn version(&self) -> &Arc<Version<H>> {
+        &self.version
+    }
+
+    /// Which hook it is.
+    pub fn hook(&self) -> Hook {
+        self.hook
+    }
+
+    fn done(&mut self, outcome: Outcome<H>) -> Poll<HookDone<H>> {
+        self.pool.ended();
+        let elapsed = self.started.elapsed();
+        self.version.stats().count(
+            self.pool.worker,
+            self.hook,
+            elapsed,
+            outcome.result.as_ref().err(),
+        );
+        Poll::Ready(HookDone {
+            host: outcome.host,
+            result: outcome.result,
+            elapsed,
+        })
+    }
+}
+
+/// Nothing in it is ever pinned in place: the instance's future is in a box of its own.
+impl<H: Host> Unpin for HookRun<H> {}
+
+impl<H: Host> Future for HookRun<H> {
+    type Output = HookDone<H>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<HookDone<H>> {
+        let run = &mut *self;
+        match std::mem::replace(&mut run.stage, Stage::Over) {
+            Stage::Refused(done) => {
+                run.version.stats().count(
+                    run.pool.worker,
+                    run.hook,
+                    Duration::ZERO,
+                    done.result.as_ref().err(),
+                );
+                Poll::Ready(done)
+            }
+            Stage::Running(mut instance) => {
+                run.pool.engine.activity().mark();
+                // The first poll follows `run` closely enough to share its clock.
+                let now = if instance.is_fresh() {
+                    run.started
+                } else {
+                    Instant::now()
+                };
+                match instance.poll(now, context) {
+                    Progress::Running => {
+                        run.stage = Stage::Running(instance);
+                        Poll::Pending
+                    }
+                    Progress::Done(outcome) => {
+                        run.pool.give_back(&run.version, instance);
+                        run.done(outcome)
+                    }
+                    Progress::Spent(outcome) => run.done(outcome),
+                }
+            }
+            Stage::Over => Poll::Pending,
+        }
+    }
+}
+
+impl<H: Host> Drop for HookRun<H> {
+    fn drop(&mut self) {
+        if matches!(self.stage, Stage::Running(_)) {
+            self.pool.ended();
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! What is known of each stored version.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+use std::time::SystemTime;
+
+use crate::digest::Digest;
+use crate::engine::LoadError;
+use crate::host::{Hook, Host};
+use crate::version::{Counts, Version};
+
+use super::ActivateError;
+use super::report::{PolicyReport, VersionReport, VersionState};
+use super::watch::Watch;
+
+/// Versions of one policy that are kept; older ones are forgotten.
+const MAX_VERSIONS: usize = 8;
+/// How far rollbacks can go back.
+const MAX_HISTORY: usize = 8;
+/// Versions that were rolled back by themselves and are not again.
+const MAX_ROLLED_BACK: usize = 64;
+
+pub(super) struct Registry<H: Host> {
+    policies: BTreeMap<String, Vec<Stored<H>>>,
+    /// What was active before, the latest last.
+    pub(super) history: Vec<(String, Digest)>,
+    /// The latest of them while it is in memory.
+    pub(super) previous: Option<Arc<Version<H>>>,
+    /// Faults of the active version.
+    pub(super) watch: Option<Watch>,
+    rolled_back: Vec<Digest>,
+}
+
+impl<H: Host> Default for Registry<H> {
+    fn default() -> Registry<H> {
+        Registry {
+            policies: BTreeMap::new(),
+            history: Vec::new(),
+            previous: None,
+            watch: None,
+            rolled_back: Vec::new(),
+        }
+    }
+}
+
+pub(super) struct Stored<H: Host> {
+    digest: Digest,
+    /// Empty when it is rejected.
+    pub(super) bytes: Arc<[u8]>,
+    size_bytes: usize,
+    /// It was never fit to run, and why.
+    rejected: Option<String>,
+    /// Checked and not activated yet.
+    ready: Option<Arc<Version<H>>>,
+    /// In memory as long as anybody needs it.
+    live: Weak<Version<H>>,
+    hooks: Vec<Hook>,
+    /// Counts of its earlier lives in memory.
+    past: Counts,
+    last_error: Option<String>,
+    alarms: u64,
+    stored_at: SystemTime,
+    activated_at: Option<SystemTime>,
+}
+
+impl<H: Host> Stored<H> {
+    pub(super) fn new(
+        digest: Digest,
+        bytes: &[u8],
+        loaded: Result<Arc<Version<H>>, LoadError>,
+    ) -> Stored<H> {
+        let error = loaded.as_ref().err().map(LoadError::to_string);
+        let version = loaded.ok();
+        Stored {
+            digest,
+            bytes: if version.is_some() {
+                Arc::from(bytes)
+            } else {
+                Arc::default()
+            },
+            size_bytes: bytes.len(),
+            rejected: error.clone(),
+            live: version.as_ref().map(Arc::downgrade).unwrap_or_default(),
+            hooks: version
+                .as_ref()
+                .map(|version| version.hooks())
+                .unwrap_or_default(),
+            ready: version,
+            past: Counts::default(),
+            last_error: error,
+            alarms: 0,
+            stored_at: SystemTime::now(),
+            activated_at: None,
+        }
+    }
+
+    pub(super) fn version(&self) -> Option<Arc<Version<H>>> {
+        self.live.upgrade()
+    }
+
+    pub(super) fn reloaded(
+        &mut self,
+        version: Result<Arc<Version<H>>, LoadError>,
+    ) -> Result<Arc<Version<H>>, LoadError> {
+        match version {
+            Ok(version) => {
+                self.live = Arc::downgrade(&version);
+                Ok(version)
+            }
+            Err(error) => {
+                self.last_error = Some(error.to_string());
+                Err(error)
+            }
+        }
+    }
+
+    fn state(&self, active: Option<u64>) -> VersionState {
+        if self.rejected.is_some() {
+            return VersionState::Rejected;
+        }
+        match self.version() {
+            Some(version) if Some(version.number()) == active => VersionState::Active,
+            Some(version) if version.pinned() > 0 => VersionState::Draining,
+            Some(_) => VersionState::Ready,
+            None => VersionState::Stored,
+        }
+    }
+
+    fn report(&self, active: Option<u64>) -> VersionReport {
+        let version = self.version();
+        let mut counts = self.past.clone();
+        if let Some(version) = &version {
+            counts.add(&version.stats().counts());
+        }
+        VersionReport {
+            digest: self.digest.clone(),
+            number: version.as_ref().map(|version| version.number()),
+            state: self.state(active),
+            size_bytes: self.size_bytes,
+            hooks: self.hooks.clone(),
+            pinned: version.as_ref().map_or(0, |version| version.pinned()),
+            counts,
+            alarms: self.alarms,
+            last_error: version
+                .and_then(|version| version.stats().last_fault())
+                .or_else(|| self.last_error.clone()),
+            stored_at: self.stored_at,
+            activated_at: self.activated_at,
+        }
+    }
+}
+
+impl<H: Host> Registry<H> {
+    pub(super) fn stored(&mut self, name: &str, digest: &Digest) -> Option<&mut Stored<H>> {
+        self.policies
+            .get_mut(name)?
+            .iter_mut()
+            .find(|stored| stored.digest == *digest)
+    }
+
+    /// Makes a good version that is stored again the newest; false when there is none to keep.
+    pub(super) fn refresh(&mut self, name: &str, digest: &Digest) -> bool {
+        let Some(versions) = self.policies.get_mut(name) else {
+            return false;
+        };
+        let Some(at) = versions
+            .iter()
+            .position(|stored| stored.digest == *digest && stored.rejected.is_none())
+        else {
+            return false;
+        };
+        let stored = versions.remove(at);
+        versions.push(stored);
+        true
+    }
+
+    /// Adds the newest version of a policy and forgets the oldest that nobody needs.
+    pub(super) fn keep(&mut self, name: &str, new: Stored<H>) {
+        let versions = self.policies.entry(name.to_owned()).or_default();
+        versions.retain(|stored| stored.digest != new.digest);
+        if new.rejected.is_none() {
+            // A version that waited for its activation and is overtaken need not wait in memory.
+            versions.iter_mut().for_each(|stored| stored.ready = None);
+        }
+        versions.push(new);
+        while versions.len() > MAX_VERSIONS {
+            let Some(at) = versions
+                .iter()
+                .position(|stored| stored.live.strong_count() == 0)
+            else {
+                break;
+            };
+            versions.remove(at);
+        }
+    }
+
+    /// The digest that `activate` means.
+    pub(super) fn choose(
+        &self,
+        name: &str,
+        version: Option<&str>,
+    ) -> Result<Digest, ActivateError> {
+        let versions = self
+            .policies
+            .get(name)
+            .ok_or_else(|| ActivateError::UnknownPolicy(name.to_owned()))?;
+        let stored = match version {
+            None => versions
+                .iter()
+                .rfind(|stored| stored.rejected.is_none())
+                .or(versions.last()),
+            Some(text) => {
+                let mut matching = versions.iter().filter(|stored| stored.digest.matches(text));
+                matching.next().filter(|_| matching.next().is_none())
+            }
+        };
+        let unknown = || ActivateError::UnknownVersion {
+            policy: name.to_owned(),
+            version: version.unwrap_or_default().to_owned(),
+        };
+        let stored = stored.ok_or_else(unknown)?;
+        match &stored.rejected {
+            None => Ok(stored.digest.clone()),
+            Some(reason) => Err(ActivateError::Rejected {
+                policy: name.to_owned(),
+                version: stored.digest.clone(),
+                reason: reason.clone(),
+            }),
+        }
+    }
+
+    pub(super) fn activated(&mut self, version: &Version<H>, at: SystemTime) {
+        if let Some(stored) = self.stored(version.name(), version.digest()) {
+            stored.activated_at = Some(at);
+            // From here on the registry's table keeps it, as long as it is needed.
+            stored.ready = None;
+        }
+    }
+
+    pub(super) fn remember(&mut self, name: &str, digest: &Digest) {
+        let entry = (name.to_owned(), digest.clone());
+        // Going back and forth must not push the versions before out of the history.
+        self.history.retain(|other| *other != entry);
+        self.history.push(entry);
+        if self.history.len() > MAX_HISTORY {
+            self.history.remove(0);
+        }
+    }
+
+    pub(super) fn freed(&mut self, version: &Version<H>) {
+        let counts = version.stats().counts();
+        let last_fault = version.stats().last_fault();
+        if let Some(stored) = self.stored(version.name(), version.digest()) {
+            stored.past.add(&counts);
+            stored.last_error = last_fault.or_else(|| stored.last_error.take());
+            stored.live = Weak::new();
+        }
+    }
+
+    pub(super) fn may_roll_back(&self, failing: &Digest) -> bool {
+        !self.rolled_back.contains(failing)
+    }
+
+    pub(super) fn rolled_back(&mut self, failing: &Version<H>) {
+        self.rolled_back.push(failing.digest().clone());
+        if self.rolled_back.len() > MAX_ROLLED_BACK {
+            self.rolled_back.remove(0);
+        }
+        self.count_alarm(failing);
+    }
+
+    pub(super) fn alarm(&mut self, failing: &Version<H>) {
+        self.count_alarm(failing);
+        tracing::error!(
+            policy = &**failing.name(),
+            policy_version = failing.digest().short(),
+            "the policy keeps failing for several sources: someone must look"
+        );
+    }
+
+    fn count_alarm(&mut self, failing: &Version<H>) {
+        if let Some(stored) = self.stored(failing.name(), failing.digest()) {
+            stored.alarms += 1;
+        }
+    }
+
+    pub(super) fn report(&self, active: Option<u64>) -> Vec<PolicyReport> {
+        let report = |(name, versions): (&String, &Vec<Stored<H>>)| {
+            let versions: Vec<VersionReport> = versions
+                .iter()
+                .rev()
+                .map(|stored| stored.report(active))
+                .collect();
+            let is_active = versions
+                .iter()
+                .any(|version| version.state == VersionState::Active);
+            PolicyReport {
+                name: name.clone(),
+                active: is_active,
+                versions,
+            }
+        };
+        self.policies.iter().map(report).collect()
+    }
+}
