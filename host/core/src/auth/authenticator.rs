@@ -198,11 +198,7 @@ impl Authenticator {
             received.method().as_bytes(),
             received.body(),
         );
-        let is_right = bool::from(
-            expected
-                .as_bytes()
-                .ct_eq(&digest.response.to_ascii_lowercase()),
-        );
+        let is_right = is_same_response(expected.as_bytes(), &digest.response);
         match user {
             Some(user) if is_right && ha1.is_some() => self.verify_nonce(&digest, user, now),
             _ => Verification::Failed,
@@ -241,6 +237,17 @@ fn credentials_of<'a>(request: &'a Draft, realm: &'a str) -> impl Iterator<Item 
             credentials.scheme().eq_ignore_ascii_case(b"Digest")
                 && credentials.get(b"realm").as_deref() == Some(realm.as_bytes())
         })
+}
+
+/// In constant time, whatever the case of the digits.
+fn is_same_response(expected: &[u8], given: &[u8]) -> bool {
+    let mut lower = [0; 64];
+    let Some(lower) = lower.get_mut(..given.len()) else {
+        return false;
+    };
+    lower.copy_from_slice(given);
+    lower.make_ascii_lowercase();
+    expected.ct_eq(lower).into()
 }
 
 /// RFC 7616 §3.4.6 wants the URI that was requested, RFC 3261 §22.4 lets intermediaries rewrite it: user and host have to agree,
