@@ -8,8 +8,8 @@ use std::task::{Context, Poll};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use patchbay_core::Core;
 use patchbay_core::affinity::Affinity;
-use patchbay_core::core::Core;
 use patchbay_core::door::{
     Destination, DropReason, Event, Flow, Input, ListenerId, Originate, OriginateId, Output,
     PolicyVersion, ResolveId, SendId, Transport, UpdateId,

@@ -111,6 +111,10 @@ impl EventLoop {
             Order::Drain => self.driver.input(Input::Drain, context),
             Order::Stop => self.mail.stop = true,
             Order::Reload => setup::reload(&mut self.driver),
+            // Whoever asked may have gone: then nobody needs the answer.
+            Order::Transactions { limit, answer } => {
+                drop(answer.send(self.driver.core.snapshot(limit)))
+            }
             Order::Originate { request, answer } => {
                 self.driver.originate(*request, answer, context)
             }

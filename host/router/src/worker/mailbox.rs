@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 
 use futures_util::task::AtomicWaker;
+use patchbay_core::TransactionSnapshot;
 use patchbay_core::door::{Flow, Originate, Reject, SendId, UpdateId};
 use patchbay_core::registrar::ContactBinding;
 use patchbay_message::Message;
@@ -70,6 +71,13 @@ pub(crate) enum Order {
     Stop,
     /// Take over the configuration in `Shared`.
     Reload,
+    /// Report live transactions.
+    Transactions {
+        /// At most so many.
+        limit: usize,
+        /// Where to report.
+        answer: oneshot::Sender<Vec<TransactionSnapshot>>,
+    },
     /// Send a request and report its final response.
     Originate {
         /// The request.

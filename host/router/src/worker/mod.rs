@@ -1,6 +1,6 @@
 //! A worker: one thread that drives one core.
 //!
-//! A worker has its own sockets, its own [`patchbay_core::core::Core`], its own timers and its own policy instances. Nothing in it is
+//! A worker has its own sockets, its own [`patchbay_core::Core`], its own timers and its own policy instances. Nothing in it is
 //! locked or shared on the path of a message. Other threads reach it through its mailbox.
 
 mod clock;
@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
+use patchbay_core::TransactionSnapshot;
 use patchbay_core::door::Originate;
 use patchbay_message::Message;
 use patchbay_policy::{Engine, Event};
@@ -136,6 +137,21 @@ impl Workers {
             hooks: sum(|status| &status.hooks),
             connections: self.connections.count() as u64,
         }
+    }
+
+    /// At most `limit` of the live transactions.
+    pub async fn transactions(&self, limit: usize) -> Vec<TransactionSnapshot> {
+        let mut all = Vec::new();
+        for worker in &self.workers {
+            let (answer, receiver) = oneshot::channel();
+            worker.mailbox.order(Order::Transactions {
+                limit: limit.saturating_sub(all.len()),
+                answer,
+            });
+            // A worker that has ended has no transactions.
+            all.extend(receiver.await.unwrap_or_default());
+        }
+        all
     }
 
     /// Sends a request of our own; the answer is its final response, `None` when there was none.

@@ -6,8 +6,8 @@ use std::io;
 use std::sync::Arc;
 
 use futures_util::stream::FuturesUnordered;
+use patchbay_core::Core;
 use patchbay_core::affinity::Affinity;
-use patchbay_core::core::Core;
 use patchbay_core::door::CoreConfig;
 use patchbay_core::local::LocalNames;
 use patchbay_message::Limits;
@@ -95,7 +95,7 @@ fn event_loop(setup: Setup) -> io::Result<EventLoop> {
     let workers = u16::try_from(setup.mailboxes.len()).unwrap_or(u16::MAX);
     let driver = Driver {
         affinity: Affinity::new(&core_config, workers),
-        core: Core::new(core_config, unpredictable()),
+        core: Core::new(Arc::new(core_config), unpredictable()),
         services: Arc::new(services),
         hooks: HookRuns::new(setup.engine, setup.worker),
         sending: Sending {
@@ -137,7 +137,7 @@ pub(super) fn reload(driver: &mut Driver) {
         .connections
         .set_max(config.limits.max_connections);
     driver.services.set_names(LocalNames::new(&core_config));
-    driver.core.set_config(core_config);
+    driver.core.reconfigure(Arc::new(core_config));
 }
 
 fn message_limits(config: &Config) -> Limits {
