@@ -150,6 +150,11 @@ impl Core {
         self.alarms.next()
     }
 
+    /// How many server transactions are alive. Unlike [`Core::counts`] it costs nothing.
+    pub fn transactions(&self) -> usize {
+        self.keys.len()
+    }
+
     /// What is alive.
     pub fn counts(&self) -> Counts {
         let live = |branch: &BranchState| {

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
-use patchbay_core::door::{Flow, FlowId, ListenerId, Packet, SendId, Transport};
+use patchbay_core::door::{FlowId, ListenerId, Packet, SendId, Transport};
 use tokio::sync::mpsc;
 
 use crate::worker::{Answer, Mailbox, unpredictable};
