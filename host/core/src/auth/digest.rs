@@ -169,7 +169,7 @@ mod tests {
         is_right(&credentials("SHA-256", sha256), "Circle of Life", "GET");
     }
 
-    /// The example of RFC 7616 §3.9.2 was computed with something else (erratum 4897); this value comes from OpenSSL's SHA-512/256.
+    /// The example of RFC 7616 §3.9.2 was computed with something else, as its errata say; this value comes from OpenSSL's SHA-512/256.
     #[test]
     fn sha_512_256_matches_an_independent_computation() {
         is_right(
