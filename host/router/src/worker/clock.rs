@@ -27,6 +27,11 @@ impl Clock {
         }
     }
 
+    /// The same moment for the standard library.
+    pub(crate) fn system_instant(&self, instant: Instant) -> StdInstant {
+        self.start + Duration::from_micros(instant.0)
+    }
+
     /// Milliseconds since 1970.
     pub(crate) fn unix_ms(&self) -> u64 {
         u64::try_from(self.since_1970().as_millis()).unwrap_or(u64::MAX)
@@ -34,7 +39,7 @@ impl Clock {
 
     /// The same moment for the runtime's timers.
     pub(crate) fn runtime_instant(&self, instant: Instant) -> tokio::time::Instant {
-        (self.start + Duration::from_micros(instant.0)).into()
+        self.system_instant(instant).into()
     }
 
     fn since_1970(&self) -> Duration {

@@ -74,18 +74,15 @@ impl HookRuns {
         context: &mut Context<'_>,
     ) -> Option<Input> {
         let policies = &services.shared.policies;
-        let version = match job.version {
-            PolicyVersion(0) => Some(policies.active()),
-            PolicyVersion(number) => policies.by_number(number),
+        let Some(version) = version_for(job.version, services) else {
+            return Some(unavailable(job));
         };
-        // A version that the core has pinned is kept; only one named by a dialog whose time is over can be gone.
-        let version = version.unwrap_or_else(|| policies.active());
         let hook = policy_hook(job.hook);
         if !version.exports(hook) {
             return Some(absent(job, &version));
         }
         if job.hook == door::Hook::RequestRoute {
-            policies.pin(version.number());
+            policies.pin_version(&version);
         }
         let source = job.context.source.remote.ip();
         let host = HookHost::for_message(services, &version, now, job.context);
@@ -105,7 +102,9 @@ impl HookRuns {
 
     /// Runs `event-route` of the active version.
     pub(super) fn run_event(&mut self, event: Event, services: &Arc<Services>, now: Now) {
-        let version = services.shared.policies.active();
+        let Some(version) = services.shared.policies.active() else {
+            return;
+        };
         if !version.exports(Hook::EventRoute) {
             return;
         }
@@ -175,6 +174,26 @@ impl Future for Waiting {
     }
 }
 
+/// A version that the core has pinned is kept; only one named by a dialog whose time is over can be gone, and then the active one serves.
+fn version_for(version: PolicyVersion, services: &Services) -> Option<Arc<Version<HookHost>>> {
+    let policies = &services.shared.policies;
+    match version {
+        PolicyVersion(0) => policies.active(),
+        PolicyVersion(number) => policies.by_number(number).or_else(|| policies.active()),
+    }
+}
+
+/// The answer where no policy is active.
+fn unavailable(job: HookJob) -> Input {
+    let result = Err(HookFault::Unavailable);
+    Input::HookReturned {
+        id: job.id,
+        result,
+        context: Some(job.context),
+        version: job.version,
+    }
+}
+
 /// The answer for a hook that the version does not have. An armed one lets everything pass; without `request-route` nobody decides.
 fn absent(job: HookJob, version: &Version<HookHost>) -> Input {
     let result = match job.hook {
@@ -230,12 +249,11 @@ fn blame(
     let Some(source) = source.filter(|_| fault.is_policys()) else {
         return;
     };
-    if let Some(rollback) =
-        services
-            .shared
-            .policies
-            .report_fault(version.number(), source, now.unix.0)
-    {
+    if let Some(rollback) = services.shared.policies.report_fault(
+        version.number(),
+        source,
+        services.clock.system_instant(now.instant),
+    ) {
         services.shared.metrics.automatic_rollbacks.add_shared(1);
         tracing::error!(
             policy,

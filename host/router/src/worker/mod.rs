@@ -20,10 +20,9 @@ use std::thread::JoinHandle;
 use patchbay_core::TransactionSnapshot;
 use patchbay_core::door::Originate;
 use patchbay_message::Message;
-use patchbay_policy::{Engine, Event};
+use patchbay_policy::Event;
 use tokio::sync::oneshot;
 
-use crate::hooks::HookHost;
 use crate::server::Shared;
 use crate::transport::{BoundListener, Connections};
 
@@ -66,11 +65,7 @@ struct Status {
 }
 
 /// Starts one worker per list of listeners, as [`crate::transport::bind`] makes them.
-pub fn start(
-    shared: &Arc<Shared>,
-    engine: &Engine<HookHost>,
-    listeners: Vec<Vec<BoundListener>>,
-) -> io::Result<Workers> {
+pub fn start(shared: &Arc<Shared>, listeners: Vec<Vec<BoundListener>>) -> io::Result<Workers> {
     let mailboxes: Vec<Mailbox> = listeners.iter().map(|_| Mailbox::new()).collect();
     let max_connections = shared.config.load().limits.max_connections;
     let connections = Arc::new(Connections::new(&mailboxes, max_connections));
@@ -85,7 +80,6 @@ pub fn start(
             worker: u16::try_from(index)
                 .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?,
             shared: Arc::clone(shared),
-            engine: engine.clone(),
             listeners,
             mailboxes: mailboxes.clone(),
             connections: Arc::clone(&connections),

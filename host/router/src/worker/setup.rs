@@ -11,7 +11,6 @@ use patchbay_core::affinity::Affinity;
 use patchbay_core::door::CoreConfig;
 use patchbay_core::local::LocalNames;
 use patchbay_message::Limits;
-use patchbay_policy::Engine;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
@@ -21,7 +20,7 @@ use super::hook_runs::HookRuns;
 use super::sending::Sending;
 use super::{Clock, Mail, Mailbox, Status, unpredictable};
 use crate::config::{self, Config};
-use crate::hooks::{HookHost, Services};
+use crate::hooks::Services;
 use crate::metrics::MethodLabel;
 use crate::resolve::Resolver;
 use crate::server::Shared;
@@ -38,7 +37,6 @@ const MAX_ARRIVALS: usize = 1024;
 pub(super) struct Setup {
     pub(super) worker: u16,
     pub(super) shared: Arc<Shared>,
-    pub(super) engine: Engine<HookHost>,
     pub(super) listeners: Vec<BoundListener>,
     pub(super) mailboxes: Vec<Mailbox>,
     pub(super) connections: Arc<Connections>,
@@ -97,7 +95,7 @@ fn event_loop(setup: Setup) -> io::Result<EventLoop> {
         affinity: Affinity::new(&core_config, workers),
         core: Core::new(Arc::new(core_config), unpredictable()),
         services: Arc::new(services),
-        hooks: HookRuns::new(setup.engine, setup.worker),
+        hooks: HookRuns::new(setup.shared.policies.engine().clone(), setup.worker),
         sending: Sending {
             udp: senders,
             tasks,
