@@ -56,6 +56,11 @@ impl Users {
         self.realms.load().get(realm)?.get(user).copied()
     }
 
+    /// The same as [`Users::lookup`].
+    pub fn ha1(&self, user: &str, realm: &str) -> Option<Ha1Set> {
+        self.lookup(user, realm)
+    }
+
     /// How many users there are.
     pub fn count(&self) -> usize {
         self.realms.load().values().map(HashMap::len).sum()
