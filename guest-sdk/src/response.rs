@@ -3,6 +3,7 @@
 use crate::error::Result;
 use crate::host;
 use crate::message;
+use crate::method::Method;
 
 /// The response a hook is about.
 ///
@@ -27,6 +28,11 @@ impl Response {
     /// Whether the status is a provisional one, below 200.
     pub fn is_provisional(&self) -> bool {
         self.status < 200
+    }
+
+    /// The method of the request it answers.
+    pub fn method(&self) -> Method {
+        Method::from(host::message::method())
     }
 
     /// The first header field of that name, as it stands.
@@ -56,5 +62,18 @@ impl Response {
     /// When the header is the router's, or the hook is another.
     pub fn remove_header(&mut self, name: &str) -> Result<u32> {
         message::remove_header(name)
+    }
+
+    /// The body's bytes. Only in `onreply_route`.
+    pub fn body(&self) -> Vec<u8> {
+        host::message::body()
+    }
+
+    /// Replaces body and Content-Type; an empty body removes both. Only in `onreply_route`.
+    ///
+    /// # Errors
+    /// When the content type breaks the grammar, the message becomes too long, or the hook is another.
+    pub fn set_body(&mut self, content_type: &str, body: &[u8]) -> Result<()> {
+        Ok(host::message::set_body(content_type, body)?)
     }
 }

@@ -156,7 +156,8 @@ impl Compiler {
         }
         let environment = cache::folder()?.join(format!("ziglang-{ZIGLANG}"));
         let python = environment.join("bin").join("python");
-        cache::ensure(&format!("ziglang-{ZIGLANG}.complete"), |_| {
+        let complete = format!("ziglang-{ZIGLANG}.complete");
+        cache::ensure(&complete, progress, |_, progress| {
             fetch(&environment, &python, progress)
         })?;
         Ok(Compiler {

@@ -25,15 +25,17 @@ pub(crate) fn folder() -> Result<PathBuf, BuildError> {
 /// Of several processes one does the work and the others wait for it; one that is killed leaves nothing that looks complete.
 pub(crate) fn ensure(
     name: &str,
-    fill: impl FnOnce(&Path) -> Result<(), BuildError>,
+    progress: &mut dyn FnMut(&str),
+    fill: impl FnOnce(&Path, &mut dyn FnMut(&str)) -> Result<(), BuildError>,
 ) -> Result<PathBuf, BuildError> {
-    ensure_in(&folder()?, name, fill)
+    ensure_in(&folder()?, name, progress, fill)
 }
 
 fn ensure_in(
     cache: &Path,
     name: &str,
-    fill: impl FnOnce(&Path) -> Result<(), BuildError>,
+    progress: &mut dyn FnMut(&str),
+    fill: impl FnOnce(&Path, &mut dyn FnMut(&str)) -> Result<(), BuildError>,
 ) -> Result<PathBuf, BuildError> {
     let complete = cache.join(name);
     if complete.is_dir() {
@@ -43,8 +45,11 @@ fn ensure_in(
     let lock_path = cache.join(format!("{name}.lock"));
     let lock =
         File::create(&lock_path).map_err(|error| BuildError::io("create", &lock_path, error))?;
-    lock.lock()
-        .map_err(|error| BuildError::io("lock", &lock_path, error))?;
+    if lock.try_lock().is_err() {
+        progress("waiting for another build that is fetching the same toolchain");
+        lock.lock()
+            .map_err(|error| BuildError::io("lock", &lock_path, error))?;
+    }
     if complete.is_dir() {
         return Ok(complete);
     }
@@ -53,25 +58,26 @@ fn ensure_in(
         fs::remove_dir_all(&partial).map_err(|error| BuildError::io("remove", &partial, error))?;
     }
     fs::create_dir(&partial).map_err(|error| BuildError::io("create", &partial, error))?;
-    fill(&partial)?;
+    fill(&partial, progress)?;
     fs::rename(&partial, &complete).map_err(|error| BuildError::io("rename", &partial, error))?;
     Ok(complete)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use super::*;
 
     #[test]
     fn an_entry_is_made_once() {
         let cache = tempfile::tempdir().unwrap();
-        let fill = |folder: &Path| {
+        let path = ensure_in(cache.path(), "entry", &mut |_| {}, |folder, _| {
             fs::write(folder.join("tool"), "x")
                 .map_err(|error| BuildError::io("write", folder, error))
-        };
-        let path = ensure_in(cache.path(), "entry", fill).unwrap();
-        assert!(path.join("tool").is_file());
-        ensure_in(cache.path(), "entry", |_| {
+        });
+        assert!(path.unwrap().join("tool").is_file());
+        ensure_in(cache.path(), "entry", &mut |_| {}, |_, _| {
             unreachable!("it is there already")
         })
         .unwrap();
@@ -80,14 +86,29 @@ mod tests {
     #[test]
     fn a_failed_attempt_is_made_anew() {
         let cache = tempfile::tempdir().unwrap();
-        let fail = |folder: &Path| {
+        let failed = ensure_in(cache.path(), "entry", &mut |_| {}, |folder, _| {
             fs::write(folder.join("half"), "x").unwrap();
             Err(BuildError::NotAPolicy {
                 folder: folder.to_owned(),
             })
-        };
-        ensure_in(cache.path(), "entry", fail).unwrap_err();
-        let path = ensure_in(cache.path(), "entry", |_| Ok(())).unwrap();
+        });
+        failed.unwrap_err();
+        let path = ensure_in(cache.path(), "entry", &mut |_| {}, |_, _| Ok(())).unwrap();
         assert_eq!(fs::read_dir(path).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn of_two_builds_one_waits_for_the_other() {
+        let cache = tempfile::tempdir().unwrap();
+        let made = AtomicU32::new(0);
+        let make = || {
+            ensure_in(cache.path(), "entry", &mut |_| {}, |_, _| {
+                made.fetch_add(1, Ordering::SeqCst);
+                Ok(())
+            })
+            .unwrap()
+        };
+        std::thread::scope(|scope| (0..8).for_each(|_| drop(scope.spawn(make))));
+        assert_eq!(made.load(Ordering::SeqCst), 1);
     }
 }

@@ -1,7 +1,7 @@
 //! Runs other programs.
 
 use std::ffi::OsStr;
-use std::io;
+use std::io::{self, Read};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -46,18 +46,28 @@ pub(crate) fn run_within(command: &mut Command, limit: Duration) -> Result<(), B
     let quiet = command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::null());
+        .stderr(Stdio::piped());
     let mut child = quiet
         .spawn()
         .map_err(|error| not_started(command, &error))?;
     match wait(&mut child, limit).map_err(|error| not_started(command, &error))? {
         Some(status) if status.success() => Ok(()),
-        Some(_) => Err(failed(command, String::new())),
+        Some(_) => Err(failed(command, complaint(&mut child))),
         None => Err(BuildError::TimedOut {
             command: line(command),
             seconds: limit.as_secs(),
         }),
     }
+}
+
+/// What a program that has ended wrote to its standard error.
+fn complaint(child: &mut Child) -> String {
+    let mut text = Vec::new();
+    if let Some(stderr) = &mut child.stderr {
+        // What can't be read is missing in a message, nothing more.
+        let _: io::Result<usize> = stderr.read_to_end(&mut text);
+    }
+    String::from_utf8_lossy(&text).trim_end().to_owned()
 }
 
 /// Whether there is a program of this name.

@@ -40,7 +40,7 @@ pub(crate) fn cached() -> Result<Option<Toolchain>, BuildError> {
 
 /// The toolchain, from the cache or made anew.
 pub(crate) fn toolchain(progress: &mut dyn FnMut(&str)) -> Result<Toolchain, BuildError> {
-    let prefix = cache::ensure(ENTRY, |prefix| make(prefix, progress))?;
+    let prefix = cache::ensure(ENTRY, progress, make)?;
     environment(&prefix)
 }
 

@@ -11,7 +11,7 @@ use crate::{BuildError, TARGET, command, debian};
 /// How long `rustup target add` may take. Where it gets through it needs a few seconds; a closed network fails at once or never.
 const RUSTUP_LIMIT: Duration = Duration::from_secs(60);
 
-/// Forces a way for tests and for those who know: `installed`, `rustup` or `debian`.
+/// Forces a way, to try one that the machine would not take: `installed`, `rustup` or `debian`.
 const CHOICE: &str = "PATCHBAY_GUEST_TOOLCHAIN";
 
 /// Where a toolchain came from.
