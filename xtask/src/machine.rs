@@ -1,6 +1,5 @@
 //! Programs that the tests need and that cargo can't build.
 
-use std::path::Path;
 use std::process::Command;
 
 use crate::steps::{Failure, say, step, succeeds};
@@ -66,9 +65,7 @@ fn root_prefix() -> Option<&'static [&'static str]> {
     if !in_path("apt-get") {
         return None;
     }
-    if Path::new("/root").read_dir().is_ok()
-        && succeeds(Command::new("test").args(["-w", "/var/lib/dpkg"]))
-    {
+    if succeeds(Command::new("test").args(["-w", "/var/lib/dpkg"])) {
         return Some(&[]);
     }
     succeeds(Command::new("sudo").args(["-n", "true"])).then_some(&["sudo", "-n"])

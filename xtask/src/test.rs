@@ -1,7 +1,6 @@
 //! `cargo xtask test`: everything the tests need, then all of them.
 
 use std::path::Path;
-use std::process::Command;
 
 use crate::steps::{Failure, cargo, say, step, succeeds};
 use crate::{machine, policies};
@@ -24,25 +23,26 @@ pub(crate) fn test(root: &Path, filters: &[String]) -> Result<(), Failure> {
     say(
         "cargo-nextest is not installed, so cargo test runs the tests (cargo install cargo-nextest is faster)",
     );
-    step(
-        cargo_test(root)
-            .args(["--workspace", "--all-targets"])
-            .args(filters),
-    )?;
+    cargo_test(root, "--all-targets", filters)?;
     doctests(root, filters)
 }
 
 /// The examples in the documentation: no other runner knows them.
 fn doctests(root: &Path, filters: &[String]) -> Result<(), Failure> {
-    step(
-        cargo_test(root)
-            .args(["--doc", "--workspace"])
-            .args(filters),
-    )
+    cargo_test(root, "--doc", filters)
 }
 
-fn cargo_test(root: &Path) -> Command {
-    let mut cargo = cargo(root);
-    cargo.args(["test", "--quiet", "--no-fail-fast"]);
-    cargo
+fn cargo_test(root: &Path, what: &str, filters: &[String]) -> Result<(), Failure> {
+    step(
+        cargo(root)
+            .args([
+                "test",
+                "--quiet",
+                "--no-fail-fast",
+                "--workspace",
+                what,
+                "--",
+            ])
+            .args(filters),
+    )
 }

@@ -55,6 +55,13 @@ impl Toolchain {
 /// # Errors
 /// When all of this fails; the error names the command that would help.
 pub fn ensure_toolchain(progress: &mut dyn FnMut(&str)) -> Result<Toolchain, BuildError> {
+    if env::var_os("CARGO").is_none() && !command::exists("cargo") {
+        return Err(BuildError::Missing {
+            what: "cargo",
+            reason: "it is not in PATH".to_owned(),
+            command: "open https://rustup.rs, and do what it says".to_owned(),
+        });
+    }
     match env::var(CHOICE).as_deref() {
         Ok("installed") => {
             installed().ok_or_else(|| missing("the compiler in use does not have it".to_owned()))
