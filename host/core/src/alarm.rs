@@ -1,40 +1,44 @@
-//! Alarms of contexts and branches.
-
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+//! One alarm for each context and branch, at the first of its deadlines.
 
 use crate::time::Instant;
+use crate::timer::{TimerId, TimerWheel};
 
-/// Alarms in order of time. One that its owner no longer wants rings all the same, and is ignored by it.
-#[derive(Debug)]
-pub(crate) struct Alarms {
-    heap: BinaryHeap<Reverse<(Instant, u64)>>,
+/// The wheel with the alarms of a core, by the number of their owners.
+pub(crate) type Alarms = TimerWheel<u64>;
+
+/// The alarm that is set for something.
+#[derive(Debug, Default)]
+pub(crate) struct Alarm {
+    set: Option<(Instant, TimerId)>,
 }
 
-impl Alarms {
-    /// No alarms.
-    pub(crate) fn new() -> Alarms {
-        Alarms {
-            heap: BinaryHeap::new(),
+impl Alarm {
+    /// Makes the alarm ring no later than `at`. One that is set for earlier stays: when it rings the owner sets it anew, which costs less than
+    /// moving it each time.
+    pub(crate) fn set(&mut self, alarms: &mut Alarms, at: Instant, owner: u64) {
+        if let Some((earlier, id)) = self.set {
+            if earlier <= at {
+                return;
+            }
+            alarms.cancel(id);
+        }
+        self.set = Some((at, alarms.insert(at, owner)));
+    }
+
+    /// The alarm rang.
+    pub(crate) fn rang(&mut self) {
+        self.set = None;
+    }
+
+    /// The owner is gone.
+    pub(crate) fn cancel(&mut self, alarms: &mut Alarms) {
+        if let Some((_, id)) = self.set.take() {
+            alarms.cancel(id);
         }
     }
 
-    /// Sets an alarm.
-    pub(crate) fn set(&mut self, at: Instant, id: u64) {
-        self.heap.push(Reverse((at, id)));
-    }
-
-    /// Takes an alarm whose time has come.
-    pub(crate) fn next_due(&mut self, now: Instant) -> Option<(Instant, u64)> {
-        let Reverse((at, _)) = self.heap.peek()?;
-        if *at > now {
-            return None;
-        }
-        self.heap.pop().map(|Reverse(alarm)| alarm)
-    }
-
-    /// The time of the first alarm.
-    pub(crate) fn next(&self) -> Option<Instant> {
-        self.heap.peek().map(|Reverse((at, _))| *at)
+    /// Whether it is set.
+    pub(crate) fn is_set(&self) -> bool {
+        self.set.is_some()
     }
 }

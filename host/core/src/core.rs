@@ -92,7 +92,7 @@ impl Core {
             contexts: Table::new(),
             branches: Table::new(),
             keys: HashMap::default(),
-            alarms: Alarms::new(),
+            alarms: Alarms::new(Instant(0)),
             draining: false,
             pending_hooks: 0,
             hook_contexts: Vec::new(),
@@ -131,11 +131,12 @@ impl Core {
 
     /// A deadline has passed.
     pub fn handle_timeout(&mut self, now: Now) {
-        while let Some((at, id)) = self.alarms.next_due(now.instant) {
+        while let Some(expired) = self.alarms.pop_expired(now.instant) {
+            let id = expired.token;
             if id & BRANCH == 0 {
-                self.on_context_alarm(now, at, Handle::from_u64(id));
+                self.on_context_alarm(now, Handle::from_u64(id));
             } else {
-                self.on_branch_alarm(now, at, (id & !BRANCH) as u32);
+                self.on_branch_alarm(now, (id & !BRANCH) as u32);
             }
         }
     }
@@ -147,7 +148,7 @@ impl Core {
 
     /// When to call `handle_timeout`.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.alarms.next()
+        self.alarms.next_deadline()
     }
 
     /// How many server transactions are alive. Unlike [`Core::counts`] it costs nothing.
@@ -247,14 +248,11 @@ impl Core {
         self.free_context(handle);
     }
 
-    fn on_context_alarm(&mut self, now: Now, at: Instant, handle: Handle) {
+    fn on_context_alarm(&mut self, now: Now, handle: Handle) {
         let Some(context) = self.contexts.get_mut(handle) else {
             return;
         };
-        if context.alarm != Some(at) {
-            return;
-        }
-        context.alarm = None;
+        context.alarm.rang();
         let Some(server) = context.server.as_mut() else {
             return;
         };
@@ -271,10 +269,7 @@ impl Core {
         let Some(at) = context.server.as_ref().and_then(|server| server.deadline()) else {
             return;
         };
-        if context.alarm.is_none_or(|set| at < set) {
-            context.alarm = Some(at);
-            self.alarms.set(at, handle.to_u64());
-        }
+        context.alarm.set(&mut self.alarms, at, handle.to_u64());
     }
 
     /// Sets the alarm of a branch for the first of its deadlines.
@@ -283,10 +278,9 @@ impl Core {
             return;
         };
         let Some(at) = branch.deadline() else { return };
-        if branch.alarm.is_none_or(|set| at < set) {
-            branch.alarm = Some(at);
-            self.alarms.set(at, BRANCH | u64::from(slot));
-        }
+        branch
+            .alarm
+            .set(&mut self.alarms, at, BRANCH | u64::from(slot));
     }
 
     /// Removes a branch that nothing waits for any more, and its context with it.
@@ -297,9 +291,10 @@ impl Core {
         if !branch.is_over() {
             return;
         }
-        let Some(branch) = self.branches.remove_at(slot) else {
+        let Some(mut branch) = self.branches.remove_at(slot) else {
             return;
         };
+        branch.alarm.cancel(&mut self.alarms);
         if let Some(context) = self.contexts.get_mut(branch.context) {
             context.branches.retain(|other| *other != slot);
         }
@@ -322,9 +317,10 @@ impl Core {
         {
             return;
         }
-        let Some(context) = self.contexts.remove_at(handle.slot) else {
+        let Some(mut context) = self.contexts.remove_at(handle.slot) else {
             return;
         };
+        context.alarm.cancel(&mut self.alarms);
         if let Some(key) = context.key {
             self.keys.remove(&key);
         }
@@ -438,7 +434,7 @@ impl Core {
             );
             assert!(!branch.is_over(), "finished branch {handle:?} was kept");
             assert!(
-                branch.deadline().is_none() || branch.alarm.is_some(),
+                branch.deadline().is_none() || branch.alarm.is_set(),
                 "branch {handle:?} has no alarm"
             );
         }
@@ -483,7 +479,7 @@ impl Core {
             .as_ref()
             .is_some_and(|server| server.deadline().is_some());
         assert!(
-            !needs_alarm || context.alarm.is_some(),
+            !needs_alarm || context.alarm.is_set(),
             "context {handle:?} has no alarm"
         );
     }

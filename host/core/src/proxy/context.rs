@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use patchbay_message::Draft;
 use smallvec::SmallVec;
 
+use crate::alarm::Alarm;
 use crate::door::{Armed, Destination, Flow, Hook, Packet, PolicyVersion, SendTo, Target};
 use crate::proxy::branch::BranchText;
 use crate::proxy::machine::{ClientMachine, ServerMachine};
@@ -128,7 +129,7 @@ pub(crate) struct ResponseContext {
     /// RFC 3261 §16.7 step 5: a 6xx came.
     pub(crate) declined: bool,
     /// The deadline in the wheel.
-    pub(crate) alarm: Option<Instant>,
+    pub(crate) alarm: Alarm,
 }
 
 /// What is needed to go on when `onreply_route` returns.
@@ -207,5 +208,5 @@ pub(crate) struct BranchState {
     /// 2xx by To tag, as `onreply_route` edited them.
     pub(crate) accepted: Vec<(Vec<u8>, Packet)>,
     /// The deadline in the wheel.
-    pub(crate) alarm: Option<Instant>,
+    pub(crate) alarm: Alarm,
 }

@@ -223,7 +223,15 @@ impl Core {
     }
 
     fn stay_silent(&mut self, now: Now, handle: Handle) {
-        self.env.dropped(DropReason::Policy);
+        let is_stray = self
+            .contexts
+            .get(handle)
+            .is_some_and(|context| context.kind == Kind::Ack && context.dialog.is_none());
+        self.env.dropped(if is_stray {
+            DropReason::StrayAck
+        } else {
+            DropReason::Policy
+        });
         self.finish_silently(now, handle);
     }
 

@@ -2,6 +2,7 @@
 
 use patchbay_message::{Draft, HeaderName, Host, NameAddr, Scheme, Uri};
 
+use crate::alarm::Alarm;
 use crate::core::{Core, branch_hook_id, branch_send_id};
 use crate::door::{
     Destination, DropReason, Event, Flow, Hook, HookContext, HookFault, ListenerId, Output,
@@ -98,7 +99,7 @@ impl Core {
             cancel_end: None,
             breadth,
             accepted: Vec::new(),
-            alarm: None,
+            alarm: Alarm::default(),
         });
         context.branches.push(branch.slot);
         if !is_fit {

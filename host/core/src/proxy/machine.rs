@@ -174,12 +174,4 @@ impl ClientMachine {
             ClientMachine::NonInvite(machine) => machine.is_terminated(),
         }
     }
-
-    /// Whether no final response has come.
-    pub(crate) fn is_pending(&self) -> bool {
-        match self {
-            ClientMachine::Invite(machine) => machine.is_pending(),
-            ClientMachine::NonInvite(machine) => machine.is_pending(),
-        }
-    }
 }

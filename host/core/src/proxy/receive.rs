@@ -7,6 +7,7 @@ use std::sync::Arc;
 use patchbay_message::{Draft, HeaderName, Message, Method, Uri};
 use smallvec::SmallVec;
 
+use crate::alarm::Alarm;
 use crate::core::Core;
 use crate::door::{
     Armed, Destination, DropReason, Event, Flow, Hook, PolicyVersion, Reject, SendTo,
@@ -169,7 +170,7 @@ impl Core {
             sent_tag: None,
             cancelled: None,
             declined: false,
-            alarm: None,
+            alarm: Alarm::default(),
         });
         if let Some(key) = key {
             self.keys.insert(key, handle);

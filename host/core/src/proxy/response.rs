@@ -554,20 +554,6 @@ impl Core {
         let packet = self.env.packet(|out| response.write_to(out));
         self.give_response(now, handle, status, packet);
     }
-
-    /// RFC 3261 §16.9: a transport error is a 503 of that destination.
-    pub(crate) fn on_branch_send_failed(&mut self, now: Now, handle: Handle) {
-        let Some(branch) = self.branches.get_mut(handle) else {
-            return;
-        };
-        if !matches!(branch.stage, BranchStage::Calling | BranchStage::Proceeding) {
-            return;
-        }
-        if branch.stage == BranchStage::Calling && self.try_elsewhere(now, handle.slot) {
-            return;
-        }
-        self.end_branch(now, handle.slot, 503);
-    }
 }
 
 /// RFC 3262 §3: a provisional response that is sent reliably.

@@ -6,18 +6,16 @@ use std::sync::Arc;
 use crate::core::{Core, branch_send_id};
 use crate::door::{Event, Flow};
 use crate::proxy::context::{BranchStage, Cancel};
+use crate::table::Handle;
 use crate::time::{Instant, Now};
 use crate::transaction::ClientAction;
 
 impl Core {
-    pub(crate) fn on_branch_alarm(&mut self, now: Now, at: Instant, slot: u32) {
+    pub(crate) fn on_branch_alarm(&mut self, now: Now, slot: u32) {
         let Some(branch) = self.branches.at_mut(slot) else {
             return;
         };
-        if branch.alarm != Some(at) {
-            return;
-        }
-        branch.alarm = None;
+        branch.alarm.rang();
         self.on_client_deadline(now, slot);
         self.on_cancel_deadline(now, slot);
         self.on_branch_deadlines(now, slot);
@@ -123,13 +121,28 @@ impl Core {
         self.drop_terminated(slot);
     }
 
-    /// RFC 3263 §4.3: a failure of one destination leads to the next; after the last one the branch has failed.
+    /// A packet of a branch could not be sent, or its connection broke before the answer.
+    pub(crate) fn on_branch_send_failed(&mut self, now: Now, handle: Handle) {
+        let Some(client) = self
+            .branches
+            .get_mut(handle)
+            .and_then(|branch| branch.client.as_mut())
+        else {
+            return;
+        };
+        let mut actions = self.client_actions.pop().unwrap_or_default();
+        client.on_transport_error(&mut actions);
+        self.perform_client(now, handle.slot, actions, None);
+    }
+
+    /// RFC 3261 §16.9 and RFC 3263 §4.3: a destination that did not answer at all leads to the next; after the last one the branch has failed.
     fn on_client_failure(&mut self, now: Now, slot: u32, status: u16) {
         let Some(branch) = self.branches.at_mut(slot) else {
             return;
         };
         branch.client = None;
-        if branch.stage == BranchStage::Finished || self.try_elsewhere(now, slot) {
+        let is_silent = branch.stage == BranchStage::Calling;
+        if branch.stage == BranchStage::Finished || is_silent && self.try_elsewhere(now, slot) {
             return;
         }
         self.end_branch(now, slot, status);

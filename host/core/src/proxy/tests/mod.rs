@@ -1,4 +1,11 @@
 //! The proxy against the RFCs, message by message.
 
 mod calls;
+mod cancelling;
+mod dialogs;
+mod forking;
+mod hooks;
+mod registering;
+mod responses;
 mod stage;
+mod validation;
