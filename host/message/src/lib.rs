@@ -22,7 +22,7 @@ mod name_addr;
 mod params;
 mod pool;
 mod response;
-#[cfg(feature = "rsip")]
+#[cfg(any(feature = "rsip", test))]
 mod rsip_conversion;
 mod scan;
 mod span;
