@@ -99,7 +99,7 @@ fn parse_v4(text: &[u8]) -> Option<Ipv4Addr> {
 
 /// An IPv6 address without `[]`.
 ///
-/// RFC 5118 §4.5 (4.10 in its list of messages): a literal reading of RFC 3261's grammar makes `::` of an address that
+/// RFC 5118 §4.10: a literal reading of RFC 3261's grammar makes `::` of an address that
 /// ends in IPv4 into `:::`; it is accepted and means `::`.
 pub(crate) fn parse_v6(text: &[u8]) -> Option<Ipv6Addr> {
     let text = std::str::from_utf8(text).ok()?;
@@ -110,37 +110,54 @@ pub(crate) fn parse_v6(text: &[u8]) -> Option<Ipv6Addr> {
     }
 }
 
-/// Splits `host[:port]` off the start of a text: host, its text, port, and what follows. Blanks around the colon are
-/// accepted when `blanks` (a Via may have them).
-pub(crate) fn split_host_port(
-    text: &[u8],
-    blanks: bool,
-) -> Option<(Host<'_>, &[u8], Option<u16>, &[u8])> {
-    let trim = |text| {
-        if blanks {
-            crate::grammar::trim(text)
+/// `host[:port]` at the start of a text.
+pub(crate) struct HostPort<'a> {
+    pub(crate) host: Host<'a>,
+    pub(crate) host_raw: &'a [u8],
+    pub(crate) port: Option<u16>,
+    /// What follows.
+    pub(crate) rest: &'a [u8],
+}
+
+impl<'a> HostPort<'a> {
+    /// Reads it; blanks around the colon are accepted when `blanks` (a Via may have them).
+    pub(crate) fn read(text: &'a [u8], blanks: bool) -> Option<HostPort<'a>> {
+        let trim = |text| {
+            if blanks {
+                crate::grammar::trim(text)
+            } else {
+                text
+            }
+        };
+        let host_end = match text.first()? {
+            b'[' => memchr(b']', text)? + 1,
+            _ => memchr3(b':', b';', b'?', text).unwrap_or(text.len()),
+        };
+        let (host_raw, rest) = text.split_at_checked(host_end)?;
+        let host_raw = trim(host_raw);
+        let host = Host::parse(host_raw)?;
+        let rest = if blanks {
+            crate::grammar::trim_start(rest)
         } else {
-            text
-        }
-    };
-    let host_end = match text.first()? {
-        b'[' => memchr(b']', text)? + 1,
-        _ => memchr3(b':', b';', b'?', text).unwrap_or(text.len()),
-    };
-    let (host_raw, rest) = text.split_at_checked(host_end)?;
-    let host_raw = trim(host_raw);
-    let host = Host::parse(host_raw)?;
-    let rest = if blanks {
-        crate::grammar::trim_start(rest)
-    } else {
-        rest
-    };
-    let [b':', after @ ..] = rest else {
-        return Some((host, host_raw, None, rest));
-    };
-    let port_end = memchr2(b';', b'?', after).unwrap_or(after.len());
-    let (port, rest) = after.split_at_checked(port_end)?;
-    Some((host, host_raw, Some(parse_port(trim(port))?), rest))
+            rest
+        };
+        let [b':', after @ ..] = rest else {
+            return Some(HostPort {
+                host,
+                host_raw,
+                port: None,
+                rest,
+            });
+        };
+        let (port, rest) =
+            after.split_at_checked(memchr2(b';', b'?', after).unwrap_or(after.len()))?;
+        Some(HostPort {
+            host,
+            host_raw,
+            port: Some(parse_port(trim(port))?),
+            rest,
+        })
+    }
 }
 
 /// A URI, in place. Escapes are kept as they are.
@@ -219,8 +236,9 @@ impl<'a> Uri<'a> {
             }
             (uri.user, uri.password) = (Some(user), password);
         }
-        (uri.host, uri.host_raw, uri.port, rest) = split_host_port(rest, false)?;
-        let (params, headers) = split_once(rest, b'?');
+        let host_port = HostPort::read(rest, false)?;
+        (uri.host, uri.host_raw, uri.port) = (host_port.host, host_port.host_raw, host_port.port);
+        let (params, headers) = split_once(host_port.rest, b'?');
         if !matches!(params.first(), None | Some(b';')) {
             return None;
         }

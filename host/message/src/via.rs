@@ -10,7 +10,7 @@ use crate::grammar::{
 use crate::list::Values;
 use crate::name::HeaderName;
 use crate::params::Params;
-use crate::uri::{Host, parse_v6, split_host_port};
+use crate::uri::{Host, HostPort, parse_v6};
 
 /// RFC 3261 §8.1.1.7: how a branch begins that is unique.
 pub const MAGIC_COOKIE: &[u8] = b"z9hG4bK";
@@ -62,8 +62,8 @@ impl<'a> Via<'a> {
         let rest = trim_start(rest);
         let params_start = find_outside(rest, b';', true).unwrap_or(rest.len());
         let (sent_by, params) = rest.split_at_checked(params_start)?;
-        let (host, host_raw, port, after) = split_host_port(without_comment(sent_by), true)?;
-        if !trim(after).is_empty() {
+        let sent_by = HostPort::read(without_comment(sent_by), true)?;
+        if !trim(sent_by.rest).is_empty() {
             return None;
         }
         let params = Params::new(without_comment(params));
@@ -72,9 +72,9 @@ impl<'a> Via<'a> {
             protocol,
             version,
             transport,
-            host,
-            host_raw,
-            port,
+            host: sent_by.host,
+            host_raw: sent_by.host_raw,
+            port: sent_by.port,
             params,
             raw,
         })

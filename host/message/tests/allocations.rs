@@ -1,4 +1,5 @@
 //! Reading, editing and writing a message takes no memory once buffers have grown.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // Tests state their expectations by panicking.
 #![allow(unsafe_code)] // A global allocator can't be written without.
 
 use std::alloc::{GlobalAlloc, Layout, System};

@@ -1,4 +1,5 @@
 //! What edits do to the bytes of a message.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // Tests state their expectations by panicking.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
 //! `rsip` as an independent reader of well-formed messages: both must see the same.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // Tests state their expectations by panicking.
 
 use patchbay_message::{CSeq, HeaderName, Limits, Message, NameAddr, Uri, Via};
 use rsip::headers::{ToTypedHeader, UntypedHeader};

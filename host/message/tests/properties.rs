@@ -1,4 +1,5 @@
 //! What holds for all messages, streams and edits.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // Tests state their expectations by panicking.
 
 use std::sync::Arc;
 
@@ -164,7 +165,7 @@ fn a_stream_that_can_not_be_framed_is_given_up() {
         assert_eq!(framer.broken_head(), Some(head.as_bytes()));
         assert_eq!(framer.next(), Err(error), "an error stays");
     }
-    let endless = vec![b'a'; 101];
+    let endless = [b'a'; 101];
     assert_eq!(
         frames(endless.chunks(1), limits),
         (Vec::new(), Some(FramingError::TooLarge))

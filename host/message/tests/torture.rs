@@ -3,6 +3,7 @@
 //! What is judged here is the message as every element sees it: [`Message::parse`] and [`Message::validate`]. Where the
 //! RFC leaves a verdict to the element that uses a header (416, 420, 483, a registrar's 400), the message is accepted, and
 //! a test below shows what the view says.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // Tests state their expectations by panicking.
 
 use patchbay_message::{
     AddressOfRecord, ContactValue, Credentials, HeaderName, Host, Invalid, Limits, Message, Method,
