@@ -313,7 +313,7 @@ pub mod patchbay {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// The Request-URI; in `onreply-route` that of the branch.
+            /// The Request-URI; empty in `onreply-route`, where the current message is a response.
             #[allow(async_fn_in_trait)]
             pub fn request_uri() -> _rt::String {
                 unsafe {

@@ -78,13 +78,7 @@ pub(crate) mod message {
     }
 
     pub(crate) fn request_uri() -> String {
-        with(|world| {
-            world
-                .request
-                .as_ref()
-                .map(|request| lossy(request.request_uri()))
-                .unwrap_or_default()
-        })
+        read(|message| lossy(message.request_uri()))
     }
 
     pub(crate) fn set_request_uri(uri: &str) -> Result<(), Error> {
