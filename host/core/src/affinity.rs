@@ -170,3 +170,134 @@ fn strict_route_user(bytes: &[u8]) -> Option<&[u8]> {
     uri_user(line.split(|byte| *byte == b' ').nth(1)?)
         .filter(|user| record_route::read_token(user).is_some())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::door::{ListenerId, PolicyVersion};
+    use crate::proxy::record_route::{DialogIdentity, TokenFacts, write_token};
+
+    fn config() -> CoreConfig {
+        CoreConfig {
+            node: "test".into(),
+            worker: 0,
+            domains: Vec::new(),
+            listeners: Vec::new(),
+            token_key: [1; 32],
+            registration_required: false,
+            realm: String::new(),
+            pin_dialog: false,
+            t1: std::time::Duration::from_millis(500),
+            t2: std::time::Duration::from_secs(4),
+            t4: std::time::Duration::from_secs(5),
+            timer_c: std::time::Duration::from_secs(181),
+            max_transactions: 1,
+            max_branches: 1,
+            max_failure_rounds: 1,
+            max_breadth: 60,
+            retry_after_secs: 1,
+        }
+    }
+
+    fn worker_of(text: &str) -> Option<u16> {
+        Affinity::new(&config(), 4).worker_of(text.as_bytes())
+    }
+
+    fn response(worker: u16) -> String {
+        let branch = Branch {
+            worker,
+            slot: 1,
+            generation: 2,
+            random: 3,
+            loop_hash: 4,
+        }
+        .text();
+        let branch = String::from_utf8_lossy(branch.as_bytes()).into_owned();
+        format!(
+            "SIP/2.0 200 OK\r\nFrom: <sip:a@b>\r\nv: SIP/2.0/UDP h:5060;branch={branch};rport, SIP/2.0/UDP x\r\n\r\n"
+        )
+    }
+
+    fn token(worker: u16) -> String {
+        let facts = TokenFacts {
+            worker,
+            listener: ListenerId(0),
+            version: PolicyVersion(0),
+        };
+        let mut out = Vec::new();
+        let dialog = DialogIdentity {
+            call_id: b"c",
+            tag: b"t",
+        };
+        write_token(
+            &mut out,
+            &Keyed::new(&config()),
+            facts,
+            dialog,
+            std::iter::empty(),
+        );
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_response_goes_to_the_worker_in_its_branch() {
+        assert_eq!(worker_of(&response(2)), Some(2));
+    }
+
+    #[test]
+    fn a_response_for_no_worker_of_ours_is_dropped() {
+        assert_eq!(worker_of(&response(4)), None);
+        assert_eq!(
+            worker_of("SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP h;branch=z9hG4bKother\r\n\r\n"),
+            None
+        );
+    }
+
+    #[test]
+    fn a_request_in_a_dialog_goes_to_the_worker_in_its_token() {
+        for (worker, user) in (0..4).map(|worker| (worker, token(worker))) {
+            let route =
+                format!("BYE sip:b@h SIP/2.0\r\nCall-ID: x\r\nRoute: <sip:{user}@h;lr>\r\n\r\n");
+            assert_eq!(worker_of(&route), Some(worker));
+            let strict = format!("BYE sip:{user}@h;lr SIP/2.0\r\nCall-ID: x\r\n\r\n");
+            assert_eq!(worker_of(&strict), Some(worker));
+        }
+    }
+
+    #[test]
+    fn a_token_of_no_worker_is_hashed_by_call_id() {
+        let plain = worker_of("BYE sip:b@h SIP/2.0\r\nCall-ID: x\r\n\r\n");
+        let route = format!(
+            "BYE sip:b@h SIP/2.0\r\nRoute: <sip:{}@h;lr>\r\nCall-ID: x\r\n\r\n",
+            token(9)
+        );
+        assert!(plain.is_some());
+        assert_eq!(worker_of(&route), plain);
+    }
+
+    #[test]
+    fn all_of_a_call_meets() {
+        let first = worker_of("INVITE sip:b@h SIP/2.0\r\nCall-ID: abc@h\r\n\r\n");
+        for text in [
+            "\r\nCANCEL sip:b@h SIP/2.0\r\nI:abc@h\r\n\r\n",
+            "ACK sip:b@h SIP/2.0\r\ncall-id : abc@h\r\n\r\n",
+        ] {
+            assert_eq!(worker_of(text), first);
+        }
+    }
+
+    #[test]
+    fn call_ids_spread_over_the_workers() {
+        let mut counts = [0; 4];
+        for number in 0..400 {
+            let worker = worker_of(&format!(
+                "INVITE sip:b@h SIP/2.0\r\nCall-ID: {number}\r\n\r\n"
+            ));
+            counts[usize::from(worker.unwrap())] += 1;
+        }
+        assert!(
+            counts.iter().all(|count| (50..150).contains(count)),
+            "{counts:?}"
+        );
+    }
+}

@@ -11,6 +11,7 @@ use crate::door::{
     CoreConfig, HookContext, HookFault, HookId, Input, Output, PolicyVersion, SendId, Verdict,
 };
 use crate::environment::Environment;
+use crate::originating::Originating;
 use crate::proxy::context::{BranchState, Cancel, Kind, ResponseContext, Stage};
 use crate::table::{Handle, Table};
 use crate::time::{Instant, Now};
@@ -20,6 +21,12 @@ use crate::transaction::{
 
 /// Marks the ids that belong to a branch.
 const BRANCH: u64 = 1 << 63;
+
+/// Marks the ids that belong to a request of our own. No slot is so high.
+pub(crate) const ORIGINATED: u64 = 1 << 62;
+
+/// The same mark in the slot of a branch parameter.
+pub(crate) const ORIGINATED_SLOT: u32 = 1 << 30;
 
 /// How many live things there are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,9 +76,11 @@ pub struct Core {
     pub(crate) branches: Table<BranchState>,
     pub(crate) keys: HashMap<TransactionKey, Handle, KeyBuildHasher>,
     pub(crate) alarms: Alarms,
+    pub(crate) originating: Table<Originating>,
     pub(crate) draining: bool,
     pub(crate) pending_hooks: usize,
-    /// Boxes for hooks, to use again.
+    /// Boxes for hooks, to use again: it is the boxes that travel, so they are kept whole.
+    #[allow(clippy::vec_box)]
     pub(crate) hook_contexts: Vec<Box<HookContext>>,
     /// What an unused box holds.
     pub(crate) nothing: Arc<Message>,
@@ -93,6 +102,7 @@ impl Core {
             branches: Table::new(),
             keys: HashMap::default(),
             alarms: Alarms::new(Instant(0)),
+            originating: Table::new(),
             draining: false,
             pending_hooks: 0,
             hook_contexts: Vec::new(),
@@ -124,7 +134,7 @@ impl Core {
             } => self.on_hook(now, id, result, context, version),
             Input::Resolved { id, destinations } => self.on_resolved(now, id, destinations),
             Input::BindingsUpdated { id, result } => self.on_bindings_updated(now, id, result),
-            Input::Originate(_) => {}
+            Input::Originate(originate) => self.originate(now, originate),
             Input::Drain => self.draining = true,
         }
     }
@@ -133,7 +143,9 @@ impl Core {
     pub fn handle_timeout(&mut self, now: Now) {
         while let Some(expired) = self.alarms.pop_expired(now.instant) {
             let id = expired.token;
-            if id & BRANCH == 0 {
+            if id & ORIGINATED != 0 {
+                self.on_originate_alarm(now, (id & !ORIGINATED) as u32);
+            } else if id & BRANCH == 0 {
                 self.on_context_alarm(now, Handle::from_u64(id));
             } else {
                 self.on_branch_alarm(now, (id & !BRANCH) as u32);
@@ -164,7 +176,12 @@ impl Core {
         };
         Counts {
             server_transactions: self.keys.len(),
-            client_transactions: self.branches.iter().map(|(_, branch)| live(branch)).sum(),
+            client_transactions: self.originating.len()
+                + self
+                    .branches
+                    .iter()
+                    .map(|(_, branch)| live(branch))
+                    .sum::<usize>(),
             response_contexts: self.contexts.len(),
             pending_hooks: self.pending_hooks,
         }
@@ -204,6 +221,9 @@ impl Core {
     }
 
     fn on_send_failed(&mut self, now: Now, id: SendId) {
+        if id.0 & ORIGINATED != 0 {
+            return self.on_originate_send_failed(now, Handle::from_u64(id.0 & !ORIGINATED));
+        }
         let handle = Handle::from_u64(id.0 & !BRANCH);
         if id.0 & BRANCH != 0 {
             return self.on_branch_send_failed(now, handle);

@@ -9,6 +9,7 @@ mod core;
 mod date;
 mod environment;
 mod keyed;
+mod originating;
 mod proxy;
 mod table;
 

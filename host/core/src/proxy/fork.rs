@@ -3,7 +3,7 @@
 use patchbay_message::{Draft, HeaderName, Host, NameAddr, Scheme, Uri};
 
 use crate::alarm::Alarm;
-use crate::core::{Core, branch_hook_id, branch_send_id};
+use crate::core::{Core, ORIGINATED, branch_hook_id, branch_send_id};
 use crate::door::{
     Destination, DropReason, Event, Flow, Hook, HookContext, HookFault, ListenerId, Output,
     ResolveId, Routing, SendTo, Target, Transport, Verdict,
@@ -245,6 +245,10 @@ impl Core {
         id: ResolveId,
         mut destinations: Vec<Destination>,
     ) {
+        if id.0 & ORIGINATED != 0 {
+            let handle = Handle::from_u64(id.0 & !ORIGINATED);
+            return self.on_originate_resolved(now, handle, destinations);
+        }
         let handle = Handle::from_u64(id.0);
         let Some(branch) = self.branches.get_mut(handle) else {
             return;
@@ -386,14 +390,14 @@ fn next_hop(branch: &mut BranchState) -> Option<Vec<u8>> {
 }
 
 /// What can be told of a URI without asking anybody.
-enum Numeric {
+pub(crate) enum Numeric {
     Destination(Destination),
     Name,
     Impossible,
 }
 
 /// RFC 3263 §4.1 and §4.2 for numeric addresses: nothing needs to be looked up.
-fn numeric_destination(uri: &[u8], listener: Option<ListenerId>) -> Numeric {
+pub(crate) fn numeric_destination(uri: &[u8], listener: Option<ListenerId>) -> Numeric {
     let Ok(uri) = Uri::parse(uri) else {
         return Numeric::Impossible;
     };
@@ -402,7 +406,7 @@ fn numeric_destination(uri: &[u8], listener: Option<ListenerId>) -> Numeric {
         Scheme::Sips => true,
         _ => return Numeric::Impossible,
     };
-    let maddr = uri.maddr().and_then(|maddr| Host::parse(maddr));
+    let maddr = uri.maddr().and_then(Host::parse);
     let address = match maddr.unwrap_or(uri.host) {
         Host::V4(address) => std::net::IpAddr::V4(address),
         Host::V6(address) => std::net::IpAddr::V6(address),

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use patchbay_message::{Draft, HeaderName, Message, Method};
 
-use crate::core::Core;
+use crate::core::{Core, ORIGINATED_SLOT};
 use crate::door::{DropReason, Event, Flow, Hook, HookContext, HookFault, Packet, Verdict};
-use crate::proxy::branch::Branch;
+use crate::proxy::branch::{Branch, STATELESS_SLOT};
 use crate::proxy::context::{BranchStage, Cancel, Final, Kind, ReplyInHook, Stage, WaitingReply};
 use crate::proxy::forward;
 use crate::table::Handle;
@@ -25,6 +25,12 @@ impl Core {
         };
         if message.validate().is_err() {
             return self.env.dropped(DropReason::Malformed);
+        }
+        if branch.worker == self.env.config.worker
+            && branch.slot & ORIGINATED_SLOT != 0
+            && branch.slot != STATELESS_SLOT
+        {
+            return self.on_originate_response(now, branch, message);
         }
         let handle = Handle {
             slot: branch.slot,

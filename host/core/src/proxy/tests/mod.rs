@@ -5,6 +5,7 @@ mod cancelling;
 mod dialogs;
 mod forking;
 mod hooks;
+mod originating;
 mod registering;
 mod responses;
 mod stage;

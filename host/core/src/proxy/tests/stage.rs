@@ -74,6 +74,7 @@ pub(super) struct StageCore {
     pub(super) resolves: VecDeque<(ResolveId, String)>,
     pub(super) updates: VecDeque<(UpdateId, Box<crate::registrar::Registration>)>,
     pub(super) unpinned: Vec<PolicyVersion>,
+    pub(super) originated: VecDeque<(OriginateId, Option<u16>)>,
     pub(super) events: Vec<Event>,
 }
 
@@ -126,6 +127,7 @@ pub(super) fn stage_with(config: CoreConfig) -> StageCore {
         resolves: VecDeque::new(),
         updates: VecDeque::new(),
         unpinned: Vec::new(),
+        originated: VecDeque::new(),
         events: Vec::new(),
     }
 }
@@ -203,7 +205,10 @@ impl StageCore {
                     self.updates.push_back((id, registration))
                 }
                 Output::Unpin { version } => self.unpinned.push(version),
-                Output::OriginateResponse { .. } => {}
+                Output::OriginateResponse { id, response } => {
+                    let status = response.map(|response| response.status().unwrap());
+                    self.originated.push_back((id, status));
+                }
                 Output::Event(event) => self.events.push(event),
             }
         }
