@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use patchbay_core::door::{Flow, Listener, ListenerId, Reject, Transport};
@@ -18,7 +18,7 @@ use super::expiry::ExpiryThread;
 use super::index::{Bindings, Counts, Index, Locked};
 use super::record;
 use super::store::{LocationStore, StoreError, Write};
-use crate::config::Durability;
+use crate::config::{Durability, Registrar};
 
 /// RFC 3261 §21.5.4: when a full queue may have room again.
 const RETRY_AFTER_SECS: u32 = 2;
@@ -55,6 +55,29 @@ impl Default for LocationConfig {
             listeners: Vec::new(),
             events: None,
         }
+    }
+}
+
+impl LocationConfig {
+    /// What the configuration says, for listeners that are bound.
+    pub fn of(config: &Registrar, listeners: Vec<Listener>) -> LocationConfig {
+        LocationConfig {
+            registrar: registrar_config(config),
+            durability: config.durability,
+            listeners,
+            ..LocationConfig::default()
+        }
+    }
+}
+
+/// The registrar's limits in the configuration, for [`LocationService::set_registrar_config`] after a reload.
+pub fn registrar_config(config: &Registrar) -> RegistrarConfig {
+    let secs = |duration: Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
+    RegistrarConfig {
+        default_expires_secs: secs(config.default_expires),
+        min_expires_secs: secs(config.min_expires),
+        max_expires_secs: secs(config.max_expires),
+        max_contacts: config.max_contacts,
     }
 }
 

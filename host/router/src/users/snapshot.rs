@@ -52,13 +52,8 @@ impl Users {
     }
 
     /// The hashes of a user. Takes no lock and allocates nothing.
-    pub fn lookup(&self, user: &str, realm: &str) -> Option<Ha1Set> {
-        self.realms.load().get(realm)?.get(user).copied()
-    }
-
-    /// The same as [`Users::lookup`].
     pub fn ha1(&self, user: &str, realm: &str) -> Option<Ha1Set> {
-        self.lookup(user, realm)
+        self.realms.load().get(realm)?.get(user).copied()
     }
 
     /// How many users there are.
@@ -124,11 +119,11 @@ mod tests {
         users.file().add("alice", "example.com", "a").unwrap();
         assert!(users.reload().unwrap());
         assert_eq!(
-            users.lookup("alice", "example.com"),
+            users.ha1("alice", "example.com"),
             Some(Ha1Set::from_password("alice", "example.com", "a"))
         );
-        assert_eq!(users.lookup("alice", "other"), None);
-        assert_eq!(users.lookup("Alice", "example.com"), None);
+        assert_eq!(users.ha1("alice", "other"), None);
+        assert_eq!(users.ha1("Alice", "example.com"), None);
         assert_eq!(users.count(), 1);
     }
 
@@ -148,7 +143,7 @@ mod tests {
         users.reload().unwrap();
         std::fs::write(users.file().path(), "alice,example.com,xx\n").unwrap();
         assert!(users.reload().is_err());
-        assert!(users.lookup("alice", "example.com").is_some());
+        assert!(users.ha1("alice", "example.com").is_some());
     }
 
     #[test]

@@ -1,7 +1,6 @@
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, channel, sync_channel};
-use std::time::Duration;
 
 use patchbay_core::registrar::BindingParts;
 
@@ -94,6 +93,28 @@ impl LocationStore for FaultyStore {
         }
         self.records.commit(writes)
     }
+}
+
+#[test]
+fn limits_come_from_the_configuration() {
+    let config = Registrar {
+        default_expires: Duration::from_secs(1800),
+        min_expires: Duration::from_secs(30),
+        max_expires: Duration::from_secs(3600),
+        max_contacts: 5,
+        durability: Durability::Relaxed,
+    };
+    let config = LocationConfig::of(&config, Vec::new());
+    let expected = RegistrarConfig {
+        default_expires_secs: 1800,
+        min_expires_secs: 30,
+        max_expires_secs: 3600,
+        max_contacts: 5,
+    };
+    assert_eq!(
+        (config.registrar, config.durability),
+        (expected, Durability::Relaxed)
+    );
 }
 
 #[test]
