@@ -26,18 +26,16 @@ pub struct Verdict {
     armed: Armed,
     no_answer: Option<Duration>,
     record_route: Option<bool>,
-    record_route_parameters: Vec<(Text, Text)>,
-    headers: Vec<(Text, Text)>,
-    body: Option<(Text, Vec<u8>)>,
+    record_route_parameters: Vec<(Cow<'static, str>, Cow<'static, str>)>,
+    headers: Vec<(Cow<'static, str>, Cow<'static, str>)>,
+    body: Option<(Cow<'static, str>, Vec<u8>)>,
 }
-
-type Text = Cow<'static, str>;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     Relay(Targets),
     Forward,
-    Reply(u16, Text),
+    Reply(u16, Cow<'static, str>),
     Challenge,
     Save,
     Drop,

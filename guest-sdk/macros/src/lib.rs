@@ -20,7 +20,7 @@ const HOOKS: [&str; 6] = [
 /// Put it once in a crate on the implementation. Hooks that are not written in it are not exported, so the router never calls
 /// them. When the crate is compiled for the machine itself, as for tests, it exports nothing.
 ///
-/// ```ignore
+/// ```text
 /// #[derive(Default)]
 /// struct Routing;
 ///
