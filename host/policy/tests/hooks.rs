@@ -1,0 +1,189 @@
+//! Hooks run, end at their limits, and harm nobody else.
+
+mod support;
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use patchbay_policy::*;
+use support::*;
+
+struct Worker {
+    version: std::sync::Arc<Version<TestHost>>,
+    instances: Instances<TestHost>,
+}
+
+fn worker(config: EngineConfig) -> Worker {
+    let engine = Engine::new(config).unwrap();
+    let version = engine
+        .load("test", &many_ways(0), || TestHost::new(0))
+        .unwrap();
+    Worker {
+        version,
+        instances: Instances::new(engine, 0),
+    }
+}
+
+impl Worker {
+    fn start(&self, way: u32) -> HookRun<TestHost> {
+        self.instances
+            .run(&self.version, Hook::RequestRoute, TestHost::new(way), None)
+    }
+
+    fn run(&self, way: u32) -> HookDone<TestHost> {
+        block_on(self.start(way))
+    }
+}
+
+#[test]
+fn a_hook_reads_and_edits_the_message() {
+    let worker = worker(config());
+    let done = worker.run(7);
+    assert_eq!(done.result, Ok(Verdict::Relay));
+    assert_eq!(
+        done.host.unwrap().draft.header("X-A"),
+        Some(b"c1@192.0.2.1".as_slice())
+    );
+}
+
+#[test]
+fn a_reply_comes_with_status_and_reason() {
+    assert_eq!(
+        worker(config()).run(6).result,
+        Ok(Verdict::Reply {
+            status: 404,
+            reason: "Nobody".into()
+        })
+    );
+}
+
+#[test]
+fn a_guest_is_denied_a_host_owned_header() {
+    let done = worker(config()).run(8);
+    let denied = 400 + ErrorKind::Denied as u16;
+    assert!(
+        matches!(done.result, Ok(Verdict::Reply { status, .. }) if status == denied),
+        "{:?}",
+        done.result
+    );
+    assert!(!done.host.unwrap().draft.is_edited());
+}
+
+#[test]
+fn after_a_trap_a_fresh_instance_serves() {
+    let worker = worker(config());
+    let done = worker.run(1);
+    assert!(
+        matches!(done.result, Err(Fault::Trap(_))),
+        "{:?}",
+        done.result
+    );
+    assert!(done.host.is_some(), "the context of the fault is not lost");
+    assert_eq!(worker.instances.idle(), 0);
+    assert_eq!(worker.run(0).result, Ok(Verdict::Relay));
+    assert_eq!(worker.instances.idle(), 1);
+}
+
+#[test]
+fn too_much_memory_is_reported_as_memory() {
+    assert_eq!(worker(config()).run(3).result, Err(Fault::Memory));
+}
+
+#[test]
+fn what_is_no_verdict_is_a_fault() {
+    let worker = worker(config());
+    assert!(matches!(worker.run(4).result, Err(Fault::Verdict(_))));
+    assert!(matches!(worker.run(5).result, Err(Fault::Verdict(_))));
+}
+
+#[test]
+fn an_endless_loop_ends_at_the_deadline() {
+    let worker = worker(EngineConfig {
+        hook_deadline: Duration::from_millis(20),
+        ..config()
+    });
+    let start = Instant::now();
+    let done = worker.run(2);
+    assert_eq!(done.result, Err(Fault::Deadline));
+    assert!(start.elapsed() >= Duration::from_millis(20));
+    assert!(
+        start.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        start.elapsed()
+    );
+    assert!(done.host.is_some());
+}
+
+#[test]
+fn others_on_the_thread_go_on_while_a_guest_loops() {
+    let worker = worker(config());
+    let turns = Cell::new(0);
+    let looping = worker.start(2);
+    let others = async {
+        loop {
+            assert_eq!(worker.start(0).await.result, Ok(Verdict::Relay));
+            turns.set(turns.get() + 1);
+            tokio::task::yield_now().await;
+        }
+    };
+    let result = block_on(async {
+        tokio::select! {
+            done = looping => done.result,
+            () = others => unreachable!("it has no end"),
+        }
+    });
+    assert_eq!(result, Err(Fault::Deadline));
+    assert!(turns.get() >= 5, "{} turns", turns.get());
+}
+
+#[test]
+fn a_dropped_run_discards_its_instance() {
+    let worker = worker(config());
+    block_on(async {
+        let run = worker.start(2);
+        let _ = tokio::time::timeout(Duration::from_millis(5), run).await;
+    });
+    assert_eq!(
+        (worker.instances.running(), worker.instances.idle()),
+        (0, 0)
+    );
+    assert_eq!(worker.run(0).result, Ok(Verdict::Relay));
+}
+
+#[test]
+fn hooks_beyond_the_limit_are_refused() {
+    let worker = worker(config());
+    let held: Vec<_> = (0..4).map(|_| worker.start(0)).collect();
+    assert!(matches!(worker.run(0).result, Err(Fault::Unavailable(_))));
+    drop(held);
+    assert_eq!(worker.run(0).result, Ok(Verdict::Relay));
+}
+
+#[test]
+fn an_instance_is_replaced_after_its_uses() {
+    let worker = worker(EngineConfig {
+        instance_reuse: 2,
+        ..config()
+    });
+    worker.run(0);
+    assert_eq!(worker.instances.idle(), 1);
+    worker.run(0);
+    assert_eq!(worker.instances.idle(), 0);
+}
+
+#[test]
+fn runs_and_faults_are_counted() {
+    let worker = worker(config());
+    worker.run(0);
+    worker.run(1);
+    let counts = worker.version.stats().counts();
+    assert_eq!((counts.total_calls(), counts.total_faults()), (2, 1));
+    assert!(
+        worker
+            .version
+            .stats()
+            .last_fault()
+            .unwrap()
+            .starts_with("request-route: the policy trapped")
+    );
+}

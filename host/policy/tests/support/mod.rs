@@ -1,0 +1,201 @@
+//! Guests written in WebAssembly text, and a host to run them on.
+
+#![allow(
+    dead_code,
+    missing_docs,
+    unreachable_pub,
+    clippy::indexing_slicing,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "each test uses a part of it, and states expectations by panicking"
+)]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use patchbay_message::{Draft, Limits, Message};
+use patchbay_policy::*;
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_parser::Resolve;
+
+/// A guest whose `request-route` does what `transaction.failure-round` says: see [`TestHost::round`].
+pub const MANY_WAYS: &str = r#"(module
+  (import "patchbay:policy/transaction@0.1.0" "failure-round" (func $round (result i32)))
+  (import "patchbay:policy/message@0.1.0" "header" (func $header (param i32 i32 i32)))
+  (import "patchbay:policy/message@0.1.0" "set-header" (func $set (param i32 i32 i32 i32 i32)))
+  (memory (export "memory") 2)
+  (global $free (mut i32) (i32.const 4096))
+  (data (i32.const 0) "FromToCall-IDX-AVia1")
+  (data (i32.const 32) "Nobody")
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+    (local $at i32)
+    (local.set $at (i32.and (i32.add (global.get $free) (i32.const 7)) (i32.const -8)))
+    (global.set $free (i32.add (local.get $at) (local.get 3)))
+    (local.get $at))
+  (func $reply (param $status i32) (result i32)
+    (i32.store8 (i32.const 64) (i32.const 1))
+    (i32.store16 (i32.const 68) (local.get $status))
+    (i32.store (i32.const 72) (i32.const 32))
+    (i32.store (i32.const 76) (i32.const 6))
+    (i32.const 64))
+  (func (export "patchbay:policy/request-route@0.1.0#request-route") (result i32)
+    (local $way i32)
+    (global.set $free (i32.const 4096))
+    (local.set $way (call $round))
+    (i32.store8 (i32.const 64) (i32.const 0))
+    (if (i32.eq (local.get $way) (i32.const 1)) (then unreachable))
+    (if (i32.eq (local.get $way) (i32.const 2)) (then (loop $again (br $again))))
+    (if (i32.eq (local.get $way) (i32.const 3))
+      (then (loop $more (br_if $more (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) unreachable))
+    (if (i32.eq (local.get $way) (i32.const 4)) (then (i32.store8 (i32.const 64) (i32.const 77))))
+    (if (i32.eq (local.get $way) (i32.const 5)) (then (return (call $reply (i32.const 42)))))
+    (if (i32.eq (local.get $way) (i32.const 6)) (then (return (call $reply (i32.const 404)))))
+    (if (i32.eq (local.get $way) (i32.const 7)) (then
+      (call $header (i32.const 0) (i32.const 4) (i32.const 128))
+      (call $header (i32.const 4) (i32.const 2) (i32.const 128))
+      (call $header (i32.const 6) (i32.const 7) (i32.const 128))
+      (call $set (i32.const 13) (i32.const 3) (i32.load (i32.const 132)) (i32.load (i32.const 136)) (i32.const 160))))
+    (if (i32.eq (local.get $way) (i32.const 8)) (then
+      (call $set (i32.const 16) (i32.const 3) (i32.const 19) (i32.const 1) (i32.const 160))
+      (return (call $reply (i32.add (i32.const 400) (i32.load8_u (i32.const 164)))))))
+    (i32.const 64)))"#;
+
+pub const MANY_WAYS_WORLD: &str =
+    "import patchbay:policy/transaction@0.1.0; import patchbay:policy/message@0.1.0;
+    export patchbay:policy/request-route@0.1.0;";
+
+/// `init` refuses with the text "no".
+pub const REFUSES: &str = r#"(module
+  (memory (export "memory") 1)
+  (data (i32.const 0) "\01\00\00\00\20\00\00\00\02\00\00\00")
+  (data (i32.const 32) "no")
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) unreachable)
+  (func (export "patchbay:policy/init@0.1.0#init") (result i32) (i32.const 0))
+  (func (export "patchbay:policy/branch-route@0.1.0#branch-route") (result i32) (i32.const 0)))"#;
+
+pub const REFUSES_WORLD: &str =
+    "export patchbay:policy/init@0.1.0; export patchbay:policy/branch-route@0.1.0;";
+
+/// The component of a core module in a world of these imports and exports.
+pub fn component(module: &str, world: &str) -> Vec<u8> {
+    component_of("", module, world)
+}
+
+/// The same with more packages of WIT.
+pub fn component_of(packages: &str, module: &str, world: &str) -> Vec<u8> {
+    let mut resolve = Resolve::default();
+    resolve
+        .push_dir(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../wit")))
+        .unwrap();
+    let text = format!("package test:guest;\n{packages}\nworld guest {{ {world} }}");
+    let package = resolve.push_str("guest.wit", &text).unwrap();
+    let world = resolve.select_world(&[package], Some("guest")).unwrap();
+    let mut module = wat::parse_str(module).unwrap();
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
+    ComponentEncoder::default()
+        .module(&module)
+        .unwrap()
+        .validate(true)
+        .encode()
+        .unwrap()
+}
+
+/// [`MANY_WAYS`] with a difference, so that its digest is another.
+pub fn many_ways(variant: u32) -> Vec<u8> {
+    let marker = format!("(data (i32.const 1024) \"variant {variant}\")\n  (data (i32.const 32)");
+    component(
+        &MANY_WAYS.replacen("(data (i32.const 32)", &marker, 1),
+        MANY_WAYS_WORLD,
+    )
+}
+
+pub fn invite() -> Draft {
+    let text = b"INVITE sip:bob@example.com SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK1\r\n\
+        Max-Forwards: 70\r\nFrom: <sip:alice@example.com>;tag=a1\r\nTo: <sip:bob@example.com>\r\n\
+        Call-ID: c1@192.0.2.1\r\nCSeq: 1 INVITE\r\nContact: <sip:alice@192.0.2.1>\r\nContent-Length: 0\r\n\r\n";
+    Draft::new(Arc::new(Message::parse(text, &Limits::default()).unwrap()))
+}
+
+/// A host with one INVITE.
+#[derive(Debug)]
+pub struct TestHost {
+    /// What [`MANY_WAYS`] does: 0 relays, 1 traps, 2 loops, 3 takes memory, 4 returns no verdict, 5 replies with status 42,
+    /// 6 replies 404, 7 reads three headers and sets X-A, 8 tries to set Via and replies 400 plus the number of the error kind.
+    pub round: u32,
+    pub draft: Draft,
+}
+
+impl TestHost {
+    pub fn new(round: u32) -> TestHost {
+        TestHost {
+            round,
+            draft: invite(),
+        }
+    }
+}
+
+#[rustfmt::skip]
+impl Host for TestHost {
+    fn message(&self) -> Option<&Draft> { Some(&self.draft) }
+    fn message_mut(&mut self) -> Option<&mut Draft> { Some(&mut self.draft) }
+    fn response(&self) -> Option<&Draft> { None }
+    fn source(&self) -> Option<Source> { None }
+    fn in_dialog(&self) -> bool { false }
+    fn is_local_uri(&self, _: &str) -> bool { true }
+    fn failure_round(&self) -> u32 { self.round }
+    fn variable(&self, _: &str) -> Option<&str> { None }
+    fn set_variable(&mut self, _: &str, _: &str) -> Result<(), HostError> { Ok(()) }
+    fn arm(&mut self, _: Armed) {}
+    fn set_record_route(&mut self, _: bool) {}
+    fn add_record_route_parameter(&mut self, _: &str, _: &str) -> Result<(), HostError> { Ok(()) }
+    fn record_route_parameter(&self, _: &str) -> Option<&str> { None }
+    fn add_target(&mut self, _: Target) -> Result<(), HostError> { Ok(()) }
+    fn add_lookup(&mut self, _: u32) -> Result<u32, HostError> { Ok(0) }
+    fn next_group(&mut self) {}
+    fn set_no_answer_timeout(&mut self, _: u32) {}
+    fn clear_targets(&mut self) {}
+    fn target_count(&self) -> u32 { 0 }
+    fn add_reply_header(&mut self, _: &str, _: &str) -> Result<(), HostError> { Ok(()) }
+    fn set_reply_body(&mut self, _: &str, _: &[u8]) -> Result<(), HostError> { Ok(()) }
+    fn lookup(&mut self, _: &str) -> Result<LookupResult, HostError> { Ok(LookupResult { lookup: 0, count: 0 }) }
+    fn binding_at(&self, _: u32, _: u32) -> Option<Binding> { None }
+    fn is_registered_source(&self, _: &str) -> bool { false }
+    fn save_contact(&mut self, _: &str, _: &str, _: u32) -> Result<(), HostError> { Ok(()) }
+    fn remove_contact(&mut self, _: &str, _: &str) -> Result<u32, HostError> { Ok(0) }
+    fn verify(&mut self) -> Verification { Verification::Missing }
+    fn verified_user(&self) -> Option<&str> { None }
+    fn auth_required(&self) -> bool { false }
+    fn realm(&self) -> &str { "example.com" }
+    fn setting(&self, _: &str) -> Option<&str> { None }
+    fn settings(&self) -> Vec<(String, String)> { Vec::new() }
+    fn log(&self, _: Level, _: &str) {}
+    fn log_enabled(&self, _: Level) -> bool { false }
+    fn unix_ms(&self) -> u64 { 0 }
+    fn monotonic_us(&self) -> u64 { 0 }
+    fn random_u64(&mut self) -> u64 { 4 }
+    fn add_counter(&mut self, _: &str, _: u64) -> Result<(), HostError> { Ok(()) }
+    fn set_timer(&mut self, _: &str, _: u32) -> Result<(), HostError> { Ok(()) }
+    fn cancel_timer(&mut self, _: &str) -> bool { false }
+}
+
+/// A small engine, so that many fit into one test process.
+pub fn config() -> EngineConfig {
+    EngineConfig {
+        max_concurrent_hooks: 4,
+        memory_limit: 4 << 20,
+        ..EngineConfig::default()
+    }
+}
+
+pub fn engine() -> Engine<TestHost> {
+    Engine::new(config()).unwrap()
+}
+
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap()
+        .block_on(future)
+}

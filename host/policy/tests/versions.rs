@@ -1,0 +1,271 @@
+//! Versions are checked, cached, activated, pinned and rolled back.
+
+mod support;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use patchbay_policy::*;
+use support::*;
+
+fn policies() -> Policies<TestHost> {
+    Policies::new(engine(), || TestHost::new(0))
+}
+
+/// A registry in which version 0 and then version 1 of `p` were activated.
+fn swapped() -> (
+    Policies<TestHost>,
+    Arc<Version<TestHost>>,
+    Arc<Version<TestHost>>,
+) {
+    let policies = policies();
+    policies.store("p", &many_ways(0)).unwrap();
+    let old = policies.activate("p", None).unwrap();
+    policies.store("p", &many_ways(1)).unwrap();
+    let new = policies.activate("p", None).unwrap();
+    (policies, old, new)
+}
+
+#[test]
+fn a_policy_is_described() {
+    let report = engine().check(&many_ways(0)).unwrap();
+    assert_eq!(report.hooks, [Hook::RequestRoute]);
+    assert!(!report.exports_init);
+    assert!(
+        report
+            .imports
+            .contains(&"patchbay:policy/message@0.1.0".to_owned())
+    );
+}
+
+#[test]
+fn a_file_cut_off_is_refused() {
+    let bytes = many_ways(0);
+    assert!(matches!(
+        engine().check(&bytes[..bytes.len() / 2]),
+        Err(CheckError::Invalid(_))
+    ));
+    assert!(matches!(engine().check(b""), Err(CheckError::Invalid(_))));
+}
+
+#[test]
+fn a_core_module_is_refused_by_name() {
+    assert_eq!(
+        engine().check(&wat::parse_str("(module)").unwrap()),
+        Err(CheckError::CoreModule)
+    );
+}
+
+#[test]
+fn a_wrong_world_is_refused_with_what_it_exports() {
+    let module = r#"(module (func (export "hello")))"#;
+    let error = engine()
+        .check(&component(module, "export hello: func();"))
+        .unwrap_err();
+    assert_eq!(
+        error,
+        CheckError::NoHooks {
+            exports: vec!["hello".into()]
+        }
+    );
+    assert!(error.to_string().contains("wrong world"));
+}
+
+#[test]
+fn a_hook_of_another_type_is_refused() {
+    let packages =
+        "package patchbay:policy@0.1.0 { interface branch-route { branch-route: func() -> u32; } }";
+    let text = format!(
+        "package test:guest;\nworld guest {{ export patchbay:policy/branch-route@0.1.0; }}\n{packages}"
+    );
+    let mut resolve = wit_parser::Resolve::default();
+    let package = resolve.push_str("guest.wit", &text).unwrap();
+    let world = resolve.select_world(&[package], Some("guest")).unwrap();
+    let mut module = wat::parse_str(r#"(module (func (export "patchbay:policy/branch-route@0.1.0#branch-route") (result i32) (i32.const 0)))"#).unwrap();
+    wit_component::embed_component_metadata(
+        &mut module,
+        &resolve,
+        world,
+        wit_component::StringEncoding::UTF8,
+    )
+    .unwrap();
+    let bytes = wit_component::ComponentEncoder::default()
+        .module(&module)
+        .unwrap()
+        .encode()
+        .unwrap();
+    assert!(matches!(
+        engine().check(&bytes),
+        Err(CheckError::Export { .. })
+    ));
+}
+
+#[test]
+fn an_import_that_is_not_provided_is_named() {
+    let module = r#"(module (import "wasi:clocks/wall@0.2.0" "now" (func))
+        (func (export "patchbay:policy/branch-route@0.1.0#branch-route") (result i32) (i32.const 0)))"#;
+    let packages = "package wasi:clocks@0.2.0 { interface wall { now: func(); } }";
+    let world = "import wasi:clocks/wall@0.2.0; export patchbay:policy/branch-route@0.1.0;";
+    let error = engine()
+        .check(&component_of(packages, module, world))
+        .unwrap_err();
+    assert_eq!(
+        error,
+        CheckError::UnknownImport {
+            import: "wasi:clocks/wall@0.2.0".into()
+        }
+    );
+}
+
+#[test]
+fn a_refusing_init_is_a_load_error() {
+    let error = engine()
+        .load("p", &component(REFUSES, REFUSES_WORLD), || TestHost::new(0))
+        .unwrap_err();
+    assert_eq!(error, LoadError::Init("no".into()));
+}
+
+#[test]
+fn a_bad_version_leaves_the_old_one_active() {
+    let policies = policies();
+    let digest = policies.store("p", &many_ways(0)).unwrap();
+    policies.activate("p", None).unwrap();
+    let bad = component(REFUSES, REFUSES_WORLD);
+    assert!(policies.store("p", &bad).is_err());
+    assert!(matches!(
+        policies.activate("p", Some(Digest::of(&bad).short())),
+        Err(ActivateError::Rejected { .. })
+    ));
+    assert_eq!(policies.active().unwrap().digest(), &digest);
+    let states: Vec<_> = policies.list()[0]
+        .versions
+        .iter()
+        .map(|version| version.state)
+        .collect();
+    assert_eq!(states, [VersionState::Rejected, VersionState::Active]);
+}
+
+#[test]
+fn a_pin_keeps_a_replaced_version_and_unpin_frees_it() {
+    let policies = policies();
+    policies.store("p", &many_ways(0)).unwrap();
+    policies.activate("p", None).unwrap();
+    let number = policies.pin_active().unwrap().number();
+    let weak = Arc::downgrade(&policies.active().unwrap());
+    for variant in [1, 2] {
+        policies.store("p", &many_ways(variant)).unwrap();
+        policies.activate("p", None).unwrap();
+    }
+    assert!(policies.by_number(number).is_some());
+    assert_eq!(policies.list()[0].versions[2].state, VersionState::Draining);
+    policies.unpin(number);
+    assert!(weak.upgrade().is_none());
+    assert!(policies.by_number(number).is_none());
+    assert!(!policies.pin(number));
+    assert_eq!(policies.list()[0].versions[2].state, VersionState::Stored);
+}
+
+#[test]
+fn a_freed_version_can_be_activated_again() {
+    let policies = policies();
+    let first = policies.store("p", &many_ways(0)).unwrap();
+    policies.activate("p", None).unwrap();
+    for variant in [1, 2] {
+        policies.store("p", &many_ways(variant)).unwrap();
+        policies.activate("p", None).unwrap();
+    }
+    assert_eq!(
+        policies
+            .activate("p", Some(first.short()))
+            .unwrap()
+            .digest(),
+        &first
+    );
+}
+
+#[test]
+fn rollbacks_go_back_step_by_step() {
+    let (policies, old, new) = swapped();
+    policies.store("p", &many_ways(2)).unwrap();
+    policies.activate("p", None).unwrap();
+    assert_eq!(policies.rollback().unwrap().digest(), new.digest());
+    assert_eq!(policies.rollback().unwrap().digest(), old.digest());
+    assert_eq!(
+        policies.rollback().unwrap_err(),
+        RollbackError::NothingBefore
+    );
+    assert_eq!(policies.active().unwrap().digest(), old.digest());
+}
+
+fn fail(policies: &Policies<TestHost>, number: u64) -> Option<AutomaticRollback> {
+    let instances = Instances::new(policies.engine().clone(), 0);
+    let version = policies.by_number(number).unwrap();
+    let mut rollback = None;
+    for last in 1..=5 {
+        let done = block_on(instances.run(&version, Hook::RequestRoute, TestHost::new(1), None));
+        assert!(done.result.is_err());
+        rollback = rollback.or(policies.report_fault(
+            number,
+            IpAddr::from([192, 0, 2, last]),
+            Instant::now(),
+        ));
+    }
+    rollback
+}
+
+#[test]
+fn a_version_that_keeps_failing_is_rolled_back_once() {
+    let (policies, old, new) = swapped();
+    let rollback = fail(&policies, new.number()).unwrap();
+    assert_eq!(&rollback.restored_version, old.digest());
+    assert_eq!(policies.active().unwrap().number(), old.number());
+    let again = policies.activate("p", Some(new.digest().as_str())).unwrap();
+    assert_eq!(fail(&policies, again.number()), None);
+    assert_eq!(policies.active().unwrap().digest(), new.digest());
+    assert_eq!(policies.list()[0].versions[0].alarms, 2);
+}
+
+fn cached(folder: &std::path::Path) -> Engine<TestHost> {
+    Engine::new(EngineConfig {
+        cache_dir: Some(folder.to_owned()),
+        ..config()
+    })
+    .unwrap()
+}
+
+fn file(folder: &std::path::Path, extension: &str) -> std::path::PathBuf {
+    let mut entries = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    entries
+        .find(|path| path.extension().is_some_and(|found| found == extension))
+        .unwrap()
+}
+
+#[test]
+fn compiled_code_is_taken_from_the_cache() {
+    let folder = tempfile::tempdir().unwrap();
+    cached(folder.path()).check(&many_ways(0)).unwrap();
+    let code = file(folder.path(), "cwasm");
+    let written = std::fs::metadata(&code).unwrap().modified().unwrap();
+    cached(folder.path()).check(&many_ways(0)).unwrap();
+    assert_eq!(
+        std::fs::metadata(&code).unwrap().modified().unwrap(),
+        written
+    );
+}
+
+#[test]
+fn damaged_code_is_compiled_again() {
+    let folder = tempfile::tempdir().unwrap();
+    cached(folder.path()).check(&many_ways(0)).unwrap();
+    let code = file(folder.path(), "cwasm");
+    let whole = std::fs::read(&code).unwrap();
+    let mut damaged = whole.clone();
+    let middle = damaged.len() / 2;
+    damaged[middle] ^= 0xff;
+    std::fs::write(&code, &damaged).unwrap();
+    cached(folder.path()).check(&many_ways(0)).unwrap();
+    assert_ne!(std::fs::read(&code).unwrap(), damaged);
+}
