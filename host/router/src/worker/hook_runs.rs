@@ -73,16 +73,17 @@ impl HookRuns {
         now: Now,
         context: &mut Context<'_>,
     ) -> Option<Input> {
-        let policies = &services.shared.policies;
         let Some(version) = version_for(job.version, services) else {
             return Some(unavailable(job));
         };
         let hook = policy_hook(job.hook);
+        // The core gives this pin back with `Output::Unpin`, which names the version that it asked for.
+        let is_asked_for = [0, version.number()].contains(&job.version.0);
+        if is_asked_for && job.hook == door::Hook::RequestRoute {
+            services.shared.policies.pin_version(&version);
+        }
         if !version.exports(hook) {
             return Some(absent(job, &version));
-        }
-        if job.hook == door::Hook::RequestRoute {
-            policies.pin_version(&version);
         }
         let source = job.context.source.remote.ip();
         let host = HookHost::for_message(services, &version, now, job.context);
