@@ -13,5 +13,6 @@ pub mod agent;
 pub mod load;
 pub mod policies;
 pub mod router;
+pub mod simulation;
 pub mod sipp;
 pub mod text;
