@@ -153,7 +153,7 @@ fn onreply_route(context: &mut HookContext, random: &mut StdRng) -> Verdict {
     if random.random_bool(0.1) {
         return Verdict::Drop;
     }
-    response.set("X-Hook".into(), b"was here").expect("a plain header");
+    response.set("X-Hook", b"was here").expect("a plain header");
     Verdict::Pass
 }
 
