@@ -35,6 +35,14 @@ impl ServerMachine {
         }
     }
 
+    /// Whether a 2xx given to it is sent.
+    pub(crate) fn takes_success(&self) -> bool {
+        match self {
+            ServerMachine::Invite(machine) => machine.is_proceeding() || machine.is_accepted(),
+            ServerMachine::NonInvite(machine) => machine.is_pending(),
+        }
+    }
+
     /// The request came again.
     pub(crate) fn on_retransmission(&mut self, out: &mut Vec<ServerAction>) {
         match self {

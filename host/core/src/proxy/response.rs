@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use patchbay_message::{Draft, HeaderName, Message, Method};
 
-use crate::core::{Core, ORIGINATED_SLOT};
+use crate::core::{Core, ORIGINATED_SLOT, server_send_id};
 use crate::door::{DropReason, Event, Flow, Hook, HookContext, HookFault, Packet, Verdict};
 use crate::proxy::branch::{Branch, STATELESS_SLOT};
 use crate::proxy::context::{BranchStage, Cancel, Final, Kind, ReplyInHook, Stage, WaitingReply};
@@ -393,13 +393,19 @@ impl Core {
         }
     }
 
-    /// RFC 6026 §7.1: the server transaction passes 2xx on while it is Accepted.
+    /// RFC 6026 §7.1: the server transaction passes 2xx on while it is Accepted. After another final response, or when it is over,
+    /// RFC 3261 §16.7 steps 5 and 9 send a 2xx to an INVITE past it: somebody has picked up, and only the caller can end that.
     fn give_accepted(&mut self, now: Now, handle: Handle, status: u16, packet: Packet) {
         let Some(context) = self.contexts.get_mut(handle) else {
             return;
         };
-        if context.server.is_none() {
+        let Some(server) = context.server.as_ref() else {
             return self.env.dropped(DropReason::UnmatchedResponse);
+        };
+        if context.kind == Kind::Invite && !server.takes_success() {
+            self.env
+                .send(server_send_id(handle), &context.reply_to, &packet);
+            return self.env.recycle(packet);
         }
         self.give_response(now, handle, status, packet);
     }

@@ -6,7 +6,7 @@ use super::calls::ringing;
 use super::stage::*;
 use crate::door::*;
 
-fn cancel() -> String {
+pub(super) fn cancel() -> String {
     request(
         "CANCEL",
         "sip:bob@example.com",

@@ -2,6 +2,7 @@
 
 mod calls;
 mod cancelling;
+mod crossing;
 mod dialogs;
 mod forking;
 mod hooks;

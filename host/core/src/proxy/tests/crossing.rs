@@ -1,0 +1,40 @@
+//! Responses that cross what the router has decided already.
+
+use std::time::Duration;
+
+use super::calls::ringing;
+use super::cancelling::cancel;
+use super::stage::*;
+use crate::door::*;
+
+#[test]
+fn a_2xx_after_a_failure_is_forwarded() {
+    let mut stage = stage();
+    stage.receive(ALICE, &invite());
+    let mut hook = stage.hook();
+    hook.context.routing.targets = vec![Target {
+        no_answer: Some(Duration::from_secs(1)),
+        ..Target::of_uri(b"sip:bob@192.0.2.2:5060".to_vec())
+    }];
+    stage.decide(hook, Verdict::Relay);
+    let forwarded = stage.next_request("INVITE");
+    stage.wait(Duration::from_millis(1100));
+    while stage.next().status() != Some(408) {}
+
+    stage.answer(&forwarded, 200, "bob");
+    assert_eq!(stage.next_response(200).to, ALICE.parse().unwrap());
+    stage.answer(&forwarded, 200, "bob");
+    stage.next_response(200);
+}
+
+#[test]
+fn a_2xx_that_crosses_the_cancel_is_forwarded() {
+    let (mut stage, forwarded) = ringing();
+    stage.answer(&forwarded, 180, "bob");
+    stage.next_response(180);
+    stage.receive(ALICE, &cancel());
+    stage.next_response(200);
+    stage.next_request("CANCEL");
+    stage.answer(&forwarded, 200, "bob");
+    assert!(stage.next_response(200).header("CSeq").ends_with("INVITE"));
+}
