@@ -432,7 +432,7 @@ impl HookHost {
             return Verification::Verified;
         }
         let shared = &services.shared;
-        let users = |user: &str, realm: &str| shared.users.lookup(user, realm);
+        let users = |user: &str, realm: &str| shared.users.ha1(user, realm);
         match shared
             .authenticator
             .verify(&context.request, self.now.unix, &users)

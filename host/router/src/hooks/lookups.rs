@@ -152,7 +152,7 @@ pub(super) fn host_error(kind: ErrorKind, message: &str) -> HostError {
 
 fn is_known(services: &Services, aor: &AddressOfRecord) -> bool {
     let realm = &services.shared.authenticator.config().realm;
-    services.shared.users.lookup(aor.user(), realm).is_some()
+    services.shared.users.ha1(aor.user(), realm).is_some()
 }
 
 fn number(length: usize) -> u32 {

@@ -47,7 +47,7 @@ impl HookHost {
             return Vec::new();
         };
         let shared = &services.shared;
-        let users = |user: &str, realm: &str| shared.users.lookup(user, realm);
+        let users = |user: &str, realm: &str| shared.users.ha1(user, realm);
         let stale = self.verification == Some(Verification::Stale);
         shared.authenticator.challenge_request(
             &context.request,
