@@ -1,5 +1,7 @@
 //! Hooks run, end at their limits, and harm nobody else.
 
+#![allow(clippy::unwrap_used, reason = "tests state expectations by panicking")]
+
 mod support;
 
 use std::cell::Cell;

@@ -1,5 +1,7 @@
 //! Versions are checked, cached, activated, pinned and rolled back.
 
+#![allow(clippy::unwrap_used, reason = "tests state expectations by panicking")]
+
 mod support;
 
 use std::net::IpAddr;

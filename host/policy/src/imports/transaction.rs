@@ -158,7 +158,7 @@ fn source<H: Host>(state: &State<H>) -> Option<Source> {
 }
 
 fn armed(hooks: Hooks) -> Armed {
-    let has = |hook: Hooks| hooks.clone() & hook.clone() == hook;
+    let has = |hook: Hooks| hooks & hook == hook;
     Armed {
         branch_route: has(Hooks::BRANCH_ROUTE),
         onreply_route: has(Hooks::ONREPLY_ROUTE),
