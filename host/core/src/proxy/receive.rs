@@ -1,10 +1,10 @@
 //! A request comes: to the transaction it belongs to, or to a new response context.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use patchbay_message::{Draft, HeaderName, Message, Method, Uri};
+use patchbay_message::{Draft, HeaderName, Host, Message, Method, Uri, Via};
 use smallvec::SmallVec;
 
 use crate::alarm::Alarm;
@@ -240,7 +240,7 @@ fn add_received(request: &mut Draft, flow: &Flow) {
 
 fn with_received(request: &Draft, flow: &Flow) -> Option<SmallVec<[u8; 256]>> {
     let via = request.top_via().ok()?;
-    let wants_port = via.rport().is_some();
+    let wants_port = answers_to_source(&via, flow);
     let mut value: Vec<u8> = Vec::with_capacity(via.raw.len() + 48);
     let params_start = via.raw.len() - via.params.raw().len().min(via.raw.len());
     value.extend_from_slice(via.raw.get(..params_start)?.trim_ascii_end());
@@ -264,7 +264,20 @@ fn with_received(request: &Draft, flow: &Flow) -> Option<SmallVec<[u8; 256]>> {
     Some(SmallVec::from_vec(value))
 }
 
-/// RFC 3261 §18.2.2 and RFC 3581 §4: back over the flow; over UDP without `rport` to the port of the Via.
+/// RFC 3581 §4: whether answers go to the port the request came from.
+///
+/// Also when nobody asked for it and the Via names another host than the packet came from: such a client is behind a
+/// translation of addresses, or does not know its own, and the port of its Via leads nowhere.
+fn answers_to_source(via: &Via<'_>, flow: &Flow) -> bool {
+    let names_source = match via.host {
+        Host::V4(ip) => IpAddr::V4(ip) == flow.remote.ip(),
+        Host::V6(ip) => IpAddr::V6(ip) == flow.remote.ip(),
+        Host::Name(_) => false,
+    };
+    via.rport().is_some() || !names_source
+}
+
+/// RFC 3261 §18.2.2 and RFC 3581 §4: back over the flow; over UDP to the port of the Via where that is what the client means.
 ///
 /// A `maddr` in the Via is not followed: it would send our answers to whatever address a stranger names.
 pub(crate) fn response_destination(request: &Draft, flow: &Flow) -> SendTo {
@@ -275,8 +288,8 @@ pub(crate) fn response_destination(request: &Draft, flow: &Flow) -> SendTo {
         .unwrap_or(local::default_port(flow.transport));
     let address = SocketAddr::new(flow.remote.ip(), sent_by_port);
     if flow.transport == crate::door::Transport::Udp {
-        let has_rport = via.is_some_and(|via| via.rport().is_some());
-        let remote = if has_rport { flow.remote } else { address };
+        let to_source = via.is_none_or(|via| answers_to_source(&via, flow));
+        let remote = if to_source { flow.remote } else { address };
         return SendTo::Flow {
             flow: Flow { remote, ..*flow },
             fallback: None,

@@ -169,6 +169,26 @@ fn without_rport_the_answer_goes_to_the_port_of_the_via() {
 }
 
 #[test]
+fn a_via_that_names_another_host_is_answered_at_the_source() {
+    let mut stage = stage();
+    stage.receive(
+        "192.0.2.77:40000",
+        &invite()
+            .replace(";rport", "")
+            .replace("Max-Forwards: 70", "Max-Forwards: 0"),
+    );
+    let answer = stage.next_response(483);
+    assert_eq!(answer.to, "192.0.2.77:40000".parse().unwrap());
+    assert!(
+        answer
+            .header("Via")
+            .ends_with(";received=192.0.2.77;rport=40000"),
+        "{}",
+        answer.header("Via")
+    );
+}
+
+#[test]
 fn with_rport_the_answer_goes_to_the_source() {
     let mut stage = stage();
     stage.receive(
