@@ -12,7 +12,7 @@ use crate::door::{
 };
 use crate::environment::Environment;
 use crate::originating::Originating;
-use crate::proxy::context::{BranchState, Cancel, Kind, ResponseContext, Stage};
+use crate::proxy::context::{BranchState, Cancel, ResponseContext, Stage};
 use crate::table::{Handle, Table};
 use crate::time::{Instant, Now};
 use crate::transaction::{
@@ -353,7 +353,7 @@ impl Core {
 }
 
 impl BranchState {
-    fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         let cancel = match &self.cancel {
             Cancel::Sent(machine) => machine.deadline(),
             _ => None,
@@ -371,7 +371,7 @@ impl BranchState {
         .min()
     }
 
-    fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         let is_finished = self.stage == crate::proxy::context::BranchStage::Finished;
         is_finished && self.client.is_none() && !matches!(self.cancel, Cancel::Sent(_))
     }
@@ -435,72 +435,5 @@ fn snapshot(context: &ResponseContext) -> TransactionSnapshot {
         branches: context.branches.len(),
         peer: context.flow.remote,
         version: context.version,
-    }
-}
-
-impl Core {
-    /// Checks what must hold between any two inputs; for tests.
-    ///
-    /// # Panics
-    /// When something does not hold.
-    pub fn check_invariants(&self) {
-        for (handle, branch) in self.branches.iter() {
-            let Some(context) = self.contexts.get(branch.context) else {
-                unreachable!("branch {handle:?} has no context");
-            };
-            assert!(
-                context.branches.contains(&handle.slot),
-                "context does not know branch {handle:?}"
-            );
-            assert!(!branch.is_over(), "finished branch {handle:?} was kept");
-            assert!(
-                branch.deadline().is_none() || branch.alarm.is_set(),
-                "branch {handle:?} has no alarm"
-            );
-        }
-        for (handle, context) in self.contexts.iter() {
-            self.check_context(handle, context);
-        }
-        for (key, handle) in &self.keys {
-            assert_eq!(
-                self.contexts.get(*handle).and_then(|context| context.key),
-                Some(*key),
-                "key without context"
-            );
-        }
-    }
-
-    fn check_context(&self, handle: Handle, context: &ResponseContext) {
-        let is_open = |slot: &&u32| {
-            self.branches
-                .at(**slot)
-                .is_some_and(|branch| branch.stage != crate::proxy::context::BranchStage::Finished)
-        };
-        let open = context.branches.iter().filter(is_open).count();
-        assert_eq!(open, context.open, "open branches of {handle:?}");
-        assert_eq!(
-            context.kind == Kind::Ack,
-            context.server.is_none(),
-            "only an ACK has no server transaction"
-        );
-        let waits = context.hook.is_some() || context.open > 0 || context.stage == Stage::Saving;
-        let machine_runs = context
-            .server
-            .as_ref()
-            .is_some_and(|server| server.deadline().is_some());
-        let absorbs = !context.branches.is_empty();
-        assert!(
-            waits || machine_runs || absorbs,
-            "nothing will ever end context {handle:?}: {:?}",
-            context.stage
-        );
-        let needs_alarm = context
-            .server
-            .as_ref()
-            .is_some_and(|server| server.deadline().is_some());
-        assert!(
-            !needs_alarm || context.alarm.is_set(),
-            "context {handle:?} has no alarm"
-        );
     }
 }

@@ -8,6 +8,7 @@ mod base32;
 mod core;
 mod date;
 mod environment;
+mod invariants;
 mod keyed;
 mod originating;
 mod proxy;

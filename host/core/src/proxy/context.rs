@@ -132,6 +132,19 @@ pub(crate) struct ResponseContext {
     pub(crate) alarm: Alarm,
 }
 
+impl ResponseContext {
+    /// RFC 3261 §17.2.3: keeps the To tag of a final response, by which the ACK of a client without magic cookie is known.
+    pub(crate) fn note_sent_tag(&mut self, tag: Option<&[u8]>) {
+        let is_old = self
+            .received
+            .top_via()
+            .is_ok_and(|via| !via.has_magic_cookie());
+        if is_old {
+            self.sent_tag = tag.map(<[u8]>::to_vec);
+        }
+    }
+}
+
 /// What is needed to go on when `onreply_route` returns.
 #[derive(Debug)]
 pub(crate) struct ReplyInHook {

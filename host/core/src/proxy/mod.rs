@@ -1,5 +1,6 @@
 //! RFC 3261 §16: the stateful proxy, one file for each step.
 
+pub(crate) mod best;
 pub(crate) mod branch;
 pub(crate) mod cancel;
 pub(crate) mod context;
@@ -10,6 +11,7 @@ pub(crate) mod machine;
 pub(crate) mod receive;
 pub(crate) mod record_route;
 pub(crate) mod register;
+pub(crate) mod replies;
 pub(crate) mod reply;
 pub(crate) mod response;
 pub(crate) mod route;

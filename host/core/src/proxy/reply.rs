@@ -95,7 +95,7 @@ impl Core {
         headers: &[(&[u8], &[u8])],
         body: &[u8],
     ) {
-        let Some(context) = self.contexts.get(handle) else {
+        let Some(context) = self.contexts.get_mut(handle) else {
             return;
         };
         if context.kind == Kind::Ack {
@@ -112,6 +112,10 @@ impl Core {
             };
             patchbay_message::write_response(out, received, head, headers.iter().copied(), body);
         });
+        if status >= 300 {
+            let own = context.received.to().is_ok_and(|to| to.tag().is_none());
+            context.note_sent_tag(own.then_some(&tag[..]));
+        }
         if status >= 200 {
             self.env.event(Event::Replied { status });
         }

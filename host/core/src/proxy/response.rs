@@ -5,9 +5,9 @@ use std::sync::Arc;
 use patchbay_message::{Draft, HeaderName, Message, Method};
 
 use crate::core::{Core, ORIGINATED_SLOT, server_send_id};
-use crate::door::{DropReason, Event, Flow, Hook, HookContext, HookFault, Packet, Verdict};
+use crate::door::{DropReason, Event, Flow, Packet};
 use crate::proxy::branch::{Branch, STATELESS_SLOT};
-use crate::proxy::context::{BranchStage, Cancel, Final, Kind, ReplyInHook, Stage, WaitingReply};
+use crate::proxy::context::{BranchStage, Cancel, Final, Kind, Stage, WaitingReply};
 use crate::proxy::forward;
 use crate::table::Handle;
 use crate::time::Now;
@@ -208,116 +208,8 @@ impl Core {
         self.next_group(now, handle);
     }
 
-    /// Lets `onreply_route` see the response when it is armed, in the order of arrival.
-    fn queue_response(&mut self, now: Now, handle: Handle, reply: WaitingReply) {
-        let Some(context) = self.contexts.get_mut(handle) else {
-            return;
-        };
-        if !context.armed.onreply_route {
-            return self.take_response(now, handle, reply);
-        }
-        if let Some(packet) = self.edited_copy(&reply) {
-            return self.give_accepted(now, handle, reply.status, packet);
-        }
-        let Some(context) = self.contexts.get_mut(handle) else {
-            return;
-        };
-        if reply.status >= 200 {
-            context.replies.retain(|waiting| waiting.status >= 200);
-        }
-        context.replies.push_back(reply);
-        self.next_reply(now, handle);
-    }
-
-    /// A 2xx that was seen before, as `onreply_route` edited it.
-    fn edited_copy(&self, reply: &WaitingReply) -> Option<Packet> {
-        let tag = reply.response.to().ok()?.tag()?;
-        let branch = self.branches.at(reply.branch)?;
-        let known = branch.accepted.iter().find(|(known, _)| known == tag)?;
-        (200..300).contains(&reply.status).then(|| known.1.clone())
-    }
-
-    fn next_reply(&mut self, now: Now, handle: Handle) {
-        let Some(context) = self.contexts.get_mut(handle) else {
-            return;
-        };
-        if context.hook.is_some() {
-            return;
-        }
-        let Some(waiting) = context.replies.pop_front() else {
-            return;
-        };
-        // A copy of a 2xx can have waited behind its original.
-        if let Some(packet) = self.edited_copy(&waiting) {
-            self.give_accepted(now, handle, waiting.status, packet);
-            return self.next_reply(now, handle);
-        }
-        let Some(context) = self.contexts.get_mut(handle) else {
-            return;
-        };
-        let WaitingReply {
-            branch,
-            response,
-            status,
-            flow,
-        } = waiting;
-        context.reply_in_hook = Some(ReplyInHook {
-            branch,
-            response,
-            status,
-            flow,
-        });
-        self.run_hook(handle, Hook::OnreplyRoute);
-    }
-
-    /// `onreply_route` returned. A fault forwards the response as it came; only a provisional one that is not reliable can be dropped.
-    pub(crate) fn on_onreply_route(
-        &mut self,
-        now: Now,
-        handle: Handle,
-        result: Result<Verdict, HookFault>,
-        mut returned: Option<Box<HookContext>>,
-    ) {
-        let Some(context) = self.contexts.get_mut(handle) else {
-            return;
-        };
-        let Some(ReplyInHook {
-            branch,
-            mut response,
-            status,
-            flow,
-        }) = context.reply_in_hook.take()
-        else {
-            return;
-        };
-        if let (Ok(_), Some(returned)) = (&result, &mut returned) {
-            context.variables = std::mem::take(&mut returned.variables);
-            if let Some(edited) = returned.response.take() {
-                response = edited;
-            }
-        }
-        self.keep_box(returned);
-        let is_dropped = result == Ok(Verdict::Drop) && status < 200 && !is_reliable(&response);
-        if is_dropped {
-            self.env.dropped(DropReason::Policy);
-        } else {
-            self.take_response(
-                now,
-                handle,
-                WaitingReply {
-                    branch,
-                    response,
-                    status,
-                    flow,
-                },
-            );
-        }
-        self.next_reply(now, handle);
-        self.next_group(now, handle);
-    }
-
     /// RFC 3261 §16.7 steps 4 and 5.
-    fn take_response(&mut self, now: Now, handle: Handle, reply: WaitingReply) {
+    pub(crate) fn take_response(&mut self, now: Now, handle: Handle, reply: WaitingReply) {
         match reply.status {
             0..200 => self.forward_provisional(now, handle, &reply),
             200..300 => self.forward_success(now, handle, &reply),
@@ -395,7 +287,7 @@ impl Core {
 
     /// RFC 6026 §7.1: the server transaction passes 2xx on while it is Accepted. After another final response, or when it is over,
     /// RFC 3261 §16.7 steps 5 and 9 send a 2xx to an INVITE past it: somebody has picked up, and only the caller can end that.
-    fn give_accepted(&mut self, now: Now, handle: Handle, status: u16, packet: Packet) {
+    pub(crate) fn give_accepted(&mut self, now: Now, handle: Handle, status: u16, packet: Packet) {
         let Some(context) = self.contexts.get_mut(handle) else {
             return;
         };
@@ -417,174 +309,5 @@ impl Core {
             context.targets.clear();
         }
         self.cancel_branches(now, handle, None);
-    }
-
-    /// RFC 3261 §16.7 step 4: keeps a final response when it is better than the one that is kept.
-    pub(crate) fn store(&mut self, handle: Handle, candidate: Final) {
-        let Some(context) = self.contexts.get_mut(handle) else {
-            return;
-        };
-        let candidate = match (&context.cancelled, &candidate.response) {
-            (Some(_), None) => Final::of_status(487),
-            _ => candidate,
-        };
-        let is_better = context
-            .best
-            .as_ref()
-            .is_none_or(|best| rank(candidate.status) < rank(best.status));
-        let loser = if is_better {
-            context.best.replace(candidate)
-        } else {
-            Some(candidate)
-        };
-        if let Some(Final {
-            status: 401 | 407,
-            response: Some((draft, _)),
-            ..
-        }) = loser
-        {
-            context.challenges.push(draft);
-        }
-    }
-
-    /// RFC 3261 §16.7 step 6: every branch is done, and there is no other target.
-    pub(crate) fn all_failed(&mut self, now: Now, handle: Handle) {
-        let Some(context) = self.contexts.get_mut(handle) else {
-            return;
-        };
-        if context.kind == Kind::Ack {
-            context.stage = Stage::Finished;
-            return self.free_context(handle);
-        }
-        if context.armed.failure_route && context.cancelled.is_none() {
-            context.stage = Stage::Failing;
-            if context.best.is_none() {
-                context.best = Some(Final::of_status(408));
-            }
-            self.give_best_a_form(handle);
-            return self.run_hook(handle, Hook::FailureRoute);
-        }
-        self.send_best(now, handle);
-    }
-
-    /// The response that `failure_route` reads: a final status that came from nowhere gets a message.
-    fn give_best_a_form(&mut self, handle: Handle) {
-        let Some(context) = self.contexts.get_mut(handle) else {
-            return;
-        };
-        let Some(best) = context.best.as_mut().filter(|best| best.response.is_none()) else {
-            return;
-        };
-        let mut bytes = Vec::with_capacity(512);
-        let head = patchbay_message::ResponseHead {
-            status: best.status,
-            reason: "",
-            to_tag: None,
-        };
-        patchbay_message::write_response(
-            &mut bytes,
-            &context.received,
-            head,
-            std::iter::empty(),
-            b"",
-        );
-        let limits = patchbay_message::Limits {
-            max_message_bytes: usize::MAX,
-            max_headers: 4096,
-            max_header_bytes: usize::MAX,
-        };
-        if let Ok(message) = Message::parse(&bytes, &limits) {
-            best.response = Some((Draft::new(Arc::new(message)), context.flow));
-            best.is_ours = true;
-        }
-    }
-
-    /// RFC 3261 §16.7 steps 6 to 9: sends the best response.
-    pub(crate) fn send_best(&mut self, now: Now, handle: Handle) {
-        let Some(context) = self.contexts.get_mut(handle) else {
-            return;
-        };
-        if context.stage == Stage::Finished {
-            return;
-        }
-        let is_invite = context.kind == Kind::Invite;
-        let missing = if context.cancelled.is_some() {
-            487
-        } else {
-            408
-        };
-        let best = context.best.take().unwrap_or(Final::of_status(missing));
-        if !is_invite && best.status == 408 {
-            return self.stay_quiet_after_timeout(now, handle);
-        }
-        if is_invite {
-            self.env.event(Event::InviteFinal {
-                status: if best.status == 503 { 500 } else { best.status },
-            });
-        }
-        match best {
-            // A 503 would say that nothing at all can be served here.
-            Final { status: 503, .. } => self.respond_status(now, handle, 500),
-            Final {
-                status,
-                response: None,
-                ..
-            }
-            | Final {
-                status,
-                is_ours: true,
-                ..
-            } => self.respond_status(now, handle, status),
-            Final {
-                status,
-                response: Some((response, _)),
-                ..
-            } => self.forward_final(now, handle, status, response),
-        }
-    }
-
-    /// RFC 4320 §4.2: a 408 to a non-INVITE request comes too late for its client; nothing is sent.
-    fn stay_quiet_after_timeout(&mut self, now: Now, handle: Handle) {
-        self.finish_silently(now, handle);
-    }
-
-    /// RFC 3261 §16.7 step 7: a 401 or 407 carries the challenges of all the others.
-    fn forward_final(&mut self, now: Now, handle: Handle, status: u16, mut response: Draft) {
-        let Some(context) = self.contexts.get_mut(handle) else {
-            return;
-        };
-        if matches!(status, 401 | 407) {
-            for other in std::mem::take(&mut context.challenges) {
-                for name in [HeaderName::WwwAuthenticate, HeaderName::ProxyAuthenticate] {
-                    for value in other.headers(name) {
-                        // It has been a header value already.
-                        let _ = response.append(name, value);
-                    }
-                }
-            }
-        }
-        let packet = self.env.packet(|out| response.write_to(out));
-        self.give_response(now, handle, status, packet);
-    }
-}
-
-/// RFC 3262 §3: a provisional response that is sent reliably.
-fn is_reliable(response: &Draft) -> bool {
-    response.header(HeaderName::RSeq).is_some()
-        || response
-            .values(HeaderName::Require)
-            .any(|option| option.eq_ignore_ascii_case(b"100rel"))
-}
-
-/// RFC 3261 §16.7 step 6: lower is better. A 6xx first, then the lowest class; in 4xx what helps to send the request again, and in 5xx anything
-/// before 503.
-fn rank(status: u16) -> (u16, u16) {
-    match status {
-        600.. => (0, 0),
-        401 | 407 => (4, 0),
-        415 | 420 | 484 => (4, 1),
-        408 => (4, 3),
-        503 => (5, 1),
-        _ => (status / 100, if status / 100 == 4 { 2 } else { 0 }),
     }
 }

@@ -104,3 +104,21 @@ fn an_invite_without_answer_gets_100_after_200_ms() {
         "<sip:bob@example.com>"
     );
 }
+
+#[test]
+fn the_ack_of_a_client_without_magic_cookie_finds_its_invite() {
+    let mut stage = stage();
+    let old = |text: String| text.replace(";branch=z9hG4bKinvite", "");
+    stage.receive(ALICE, &old(invite()));
+    stage.relay_to(&["sip:bob@192.0.2.2:5060"]);
+    let forwarded = stage.next_request("INVITE");
+    stage.answer(&forwarded, 486, "bob");
+    stage.next_request("ACK");
+    let to = stage.next_response(486).header("To");
+    let ack = request_tagged("ACK", "sip:bob@example.com", "invite", &to, "");
+    stage.receive(ALICE, &old(ack));
+    stage.wait(Duration::from_secs(4));
+    stage.assert_silent();
+    assert!(stage.hooks.is_empty(), "the ACK was taken for one to a 2xx");
+    stage.assert_empties();
+}
