@@ -10,4 +10,5 @@ mod originating;
 mod registering;
 mod responses;
 mod stage;
+mod storms;
 mod validation;
