@@ -133,6 +133,9 @@ impl Core {
             Hook::OnreplyRoute => self.on_onreply_route(now, handle, result, hook_context),
             Hook::BranchRoute => {}
         }
+        // A 2xx may have come while another hook than its own ran.
+        self.next_reply(now, handle);
+        self.next_group(now, handle);
         self.free_context(handle);
     }
 

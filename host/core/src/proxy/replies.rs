@@ -38,7 +38,7 @@ impl Core {
         (200..300).contains(&reply.status).then(|| known.1.clone())
     }
 
-    fn next_reply(&mut self, now: Now, handle: Handle) {
+    pub(crate) fn next_reply(&mut self, now: Now, handle: Handle) {
         let Some(context) = self.contexts.get_mut(handle) else {
             return;
         };
