@@ -189,7 +189,7 @@ pub enum Input {
 pub enum Output {
     /// Send a packet.
     Send {
-        /// For `Input::SendFailed`.
+        /// For `Input::SendFailed`. Several packets of one transaction have the same id; 0 is for answers without state.
         id: SendId,
         /// Where to.
         to: SendTo,
@@ -207,7 +207,7 @@ pub enum Output {
         /// What the hook sees and changes.
         context: Box<HookContext>,
     },
-    /// RFC 3263: find where to send.
+    /// RFC 3263: find where to send. Asked for names only: a URI with a numeric host is resolved by the core.
     Resolve {
         /// For `Input::Resolved`.
         id: ResolveId,
