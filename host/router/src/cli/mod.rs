@@ -1,1 +1,204 @@
 //! The command line.
+//!
+//! Exit codes: 0 done, 1 it failed, 2 wrong use. What a command prints for people or programs goes to stdout, everything else to
+//! stderr.
+
+mod check;
+mod client;
+mod output;
+mod policy;
+mod registrations;
+mod run;
+mod status;
+mod user;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, Listen, Overrides, Problems};
+
+/// The configuration that is read when the working directory has it and `--config` is not given.
+const DEFAULT_FILE: &str = "patchbay.toml";
+
+/// A SIP router whose routing logic is WebAssembly policies.
+#[derive(Debug, Parser)]
+#[command(name = "patchbay", version, arg_required_else_help = true, after_help = "Examples:\n  patchbay run\n  patchbay run --config /etc/patchbay/patchbay.toml\n  patchbay check --config patchbay.toml\n  patchbay policy new my-routing")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Starts the router.
+    Run(run::Run),
+    /// Checks the configuration and the policies: tells every problem at once.
+    Check(check::Check),
+    /// Manages the digest users in the data directory, also while a router runs on it.
+    #[command(subcommand)]
+    User(user::User),
+    /// Makes, builds and checks policies offline, or manages those of a running router.
+    #[command(subcommand)]
+    Policy(policy::Policy),
+    /// Shows and removes the registrations of a running router.
+    #[command(subcommand)]
+    Registrations(registrations::Registrations),
+    /// Shows what a running router is doing.
+    Status(status::Status),
+}
+
+/// Why a command failed. All of them end with exit code 1; wrong use is found by the parser and ends with 2.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The configuration is wrong.
+    #[error("{0}")]
+    Config(#[from] Problems),
+    /// The data directory can't be used.
+    #[error("{0}")]
+    DataDir(#[from] crate::data_dir::DataDirError),
+    /// The router did not start.
+    #[error("{0}")]
+    Start(#[from] crate::server::StartError),
+    /// A policy does not build.
+    #[error("{0}")]
+    Build(#[from] patchbay_guest_build::BuildError),
+    /// The router can't be asked.
+    #[error("{url}: {problem}\nIs the router running there? --admin URL or --config FILE says where it is.")]
+    Unreachable {
+        /// What was asked.
+        url: String,
+        /// What happened.
+        problem: String,
+    },
+    /// The router said no.
+    #[error("{0}")]
+    Refused(String),
+    /// A file can't be read or written.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Whatever the message says.
+    #[error("{0}")]
+    Said(String),
+    /// Everything is printed already.
+    #[error("")]
+    Printed,
+}
+
+/// Where the configuration is.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct ConfigArguments {
+    /// The configuration file. Default: patchbay.toml of the working directory, if there is one.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The data directory, instead of the configured one.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Sets any key of the configuration, such as registrar.durability=memory.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+impl ConfigArguments {
+    /// The file that is read.
+    fn file(&self) -> Option<PathBuf> {
+        self.config.clone().or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|file| file.is_file()))
+    }
+
+    fn overrides(&self) -> Overrides {
+        Overrides { data_dir: self.data_dir.clone(), set: self.set.clone(), ..Overrides::default() }
+    }
+
+    /// Reads it.
+    fn load(&self) -> Result<Config, Problems> {
+        Config::load(self.file().as_deref(), &self.overrides())
+    }
+}
+
+fn listener(text: &str) -> Result<Listen, String> {
+    text.parse()
+}
+
+/// Runs the command of this process' arguments.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors: they go to stdout and end with 0. Without a terminal to tell there is nothing to do.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let result = match cli.command {
+        Command::Run(run) => run.execute(),
+        Command::Check(check) => check.execute(),
+        Command::User(user) => user.execute(),
+        Command::Policy(policy) => policy.execute(),
+        Command::Registrations(registrations) => registrations.execute(),
+        Command::Status(status) => status.execute(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            report(&failure);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn report(failure: &Failure) {
+    for line in failure.to_string().lines() {
+        eprintln!("patchbay: {line}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn leaves(command: &clap::Command, found: &mut Vec<clap::Command>) {
+        if command.get_subcommands().next().is_none() {
+            found.push(command.clone());
+        }
+        command.get_subcommands().for_each(|inner| leaves(inner, found));
+    }
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_an_example() {
+        let mut commands = Vec::new();
+        leaves(&Cli::command(), &mut commands);
+        assert!(commands.len() > 15);
+        for mut command in commands {
+            let help = command.render_long_help().to_string();
+            assert!(help.contains("Example"), "{}", command.get_name());
+        }
+    }
+
+    #[test]
+    fn wrong_use_ends_with_2_and_help_with_0() {
+        let code = |arguments: &[&str]| Cli::try_parse_from(arguments).expect_err("no command").exit_code();
+        assert_eq!(code(&["patchbay", "dance"]), 2);
+        assert_eq!(code(&["patchbay", "run", "--listen", "udp:nowhere"]), 2);
+        assert_eq!(code(&["patchbay", "user"]), 2);
+        assert_eq!(code(&["patchbay", "run", "--help"]), 0);
+    }
+
+    #[test]
+    fn passwords_are_no_arguments() {
+        assert!(Cli::try_parse_from(["patchbay", "user", "add", "alice", "secret"]).is_err());
+        assert!(Cli::try_parse_from(["patchbay", "user", "add", "alice", "--password", "secret"]).is_err());
+    }
+}

@@ -182,21 +182,21 @@ impl Metrics {
     }
 
     fn render_hooks(&self, text: &mut Exposition) {
-        self.family::<Hook, 5>(text, "sip_hook_runs_total", "hook", "Hook runs.", |w| {
+        self.family::<Hook, 5>(text, "hook_runs_total", "hook", "Hook runs.", |w| {
             &w.hook_runs
         });
         self.family::<HookFault, 6>(
             text,
-            "sip_hook_faults_total",
+            "hook_faults_total",
             "fault",
             "Hook runs without a verdict.",
             |w| &w.hook_faults,
         );
-        self.gauge(text, "sip_hooks", "Hooks that run or wait now.", |w| {
+        self.gauge(text, "hooks", "Hooks that run or wait now.", |w| {
             &w.hooks
         });
         text.head(
-            "sip_hook_seconds_total",
+            "hook_seconds_total",
             "counter",
             "Time in hooks, waiting included.",
         );
@@ -212,7 +212,7 @@ impl Metrics {
                 nanoseconds / 1_000_000_000,
                 nanoseconds % 1_000_000_000
             );
-            text.sample("sip_hook_seconds_total", &[("hook", hook)], seconds);
+            text.sample("hook_seconds_total", &[("hook", hook)], seconds);
         }
     }
 
@@ -386,7 +386,7 @@ mod tests {
         assert!(
             metrics
                 .render(&[])
-                .contains("patchbay_sip_hook_seconds_total{hook=\"request_route\"} 1.500000000\n")
+                .contains("patchbay_hook_seconds_total{hook=\"request_route\"} 1.500000000\n")
         );
     }
 

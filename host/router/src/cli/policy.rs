@@ -1,0 +1,276 @@
+//! `patchbay policy`: for authors, offline; and for operators, against a running router.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use patchbay_policy::ComponentReport;
+use serde_json::{Value, json};
+
+use super::client::{AdminArguments, escape};
+use super::{Failure, output};
+use crate::policy_directory;
+
+/// Makes, builds and checks policies offline, or manages those of a running router.
+#[derive(Debug, Subcommand)]
+pub(super) enum Policy {
+    /// Writes a new policy to start from: a Rust crate with a test.
+    New(New),
+    /// Builds a policy to a WebAssembly component.
+    Build(Build),
+    /// Checks whether files are policies that a router can run.
+    Check(Check),
+    /// Shows the hooks, imports and digest of a policy.
+    Inspect(Inspect),
+    /// Lists the policies of a running router with their versions.
+    List(List),
+    /// Stores and checks a version in a running router; does not activate it.
+    Push(Push),
+    /// Makes a stored version the one that routes.
+    Activate(Activate),
+    /// Goes back to the version that routed before.
+    Rollback(Rollback),
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  patchbay policy new my-routing && cd my-routing && cargo test && patchbay policy build")]
+pub(super) struct New {
+    /// The name: lower-case letters, digits, - and _. A path puts it elsewhere than here.
+    name: PathBuf,
+    /// The language.
+    #[arg(long, value_parser = ["rust"], default_value = "rust")]
+    lang: String,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  patchbay policy build\n  patchbay policy build policies/default --out /etc/patchbay/policies")]
+pub(super) struct Build {
+    /// The folder of the policy.
+    #[arg(default_value = ".")]
+    folder: PathBuf,
+    /// Where NAME.wasm goes. Default: target/policies of the workspace.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Prints JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  patchbay policy check target/policies/*.wasm")]
+pub(super) struct Check {
+    /// The files.
+    #[arg(required = true, value_name = "FILE.wasm")]
+    files: Vec<PathBuf>,
+    /// Prints JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  patchbay policy inspect target/policies/default.wasm --json")]
+pub(super) struct Inspect {
+    /// The file.
+    #[arg(value_name = "FILE.wasm")]
+    file: PathBuf,
+    /// Prints JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  patchbay policy list --admin http://127.0.0.1:8060")]
+pub(super) struct List {
+    #[command(flatten)]
+    admin: AdminArguments,
+    /// Prints JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  patchbay policy push target/policies/mine.wasm\n  patchbay policy push mine build/routing.wasm --json")]
+pub(super) struct Push {
+    /// The name of the policy and the file; the name may be left out when it is the file's.
+    #[arg(required = true, num_args = 1..=2, value_name = "NAME] [FILE.wasm")]
+    name_and_file: Vec<PathBuf>,
+    #[command(flatten)]
+    admin: AdminArguments,
+    /// Prints JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  patchbay policy activate mine\n  patchbay policy activate mine --version 3f2a91")]
+pub(super) struct Activate {
+    /// The name of the policy.
+    name: String,
+    /// The digest of the version, or the beginning of it. Default: the newest.
+    #[arg(long, value_name = "DIGEST")]
+    version: Option<String>,
+    #[command(flatten)]
+    admin: AdminArguments,
+    /// Prints JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  patchbay policy rollback")]
+pub(super) struct Rollback {
+    #[command(flatten)]
+    admin: AdminArguments,
+    /// Prints JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Policy {
+    pub(super) fn execute(self) -> Result<(), Failure> {
+        match self {
+            Policy::New(new) => new.execute(),
+            Policy::Build(build) => build.execute(),
+            Policy::Check(check) => check.execute(),
+            Policy::Inspect(inspect) => inspect.execute(),
+            Policy::List(list) => list.execute(),
+            Policy::Push(push) => push.execute(),
+            Policy::Activate(activate) => activate.execute(),
+            Policy::Rollback(rollback) => rollback.execute(),
+        }
+    }
+}
+
+impl New {
+    fn execute(self) -> Result<(), Failure> {
+        let scaffold = patchbay_guest_build::new_policy(&self.name)?;
+        for file in &scaffold.files {
+            output::line(&format!("wrote {}", file.display()));
+        }
+        output::line(&format!("build it with: patchbay policy build {}", scaffold.folder.display()));
+        Ok(())
+    }
+}
+
+impl Build {
+    fn execute(self) -> Result<(), Failure> {
+        let out = self.out.unwrap_or_else(|| patchbay_guest_build::default_output(&self.folder));
+        let built = patchbay_guest_build::build_policy(&self.folder, &out, &mut |line| eprintln!("{line}"))?;
+        if self.json {
+            output::json(&json!({ "name": built.name, "path": built.path, "size_bytes": built.size_bytes }));
+        } else {
+            output::line(&built.path.display().to_string());
+        }
+        Ok(())
+    }
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, Failure> {
+    std::fs::read(file).map_err(|source| Failure::File { path: file.to_path_buf(), source })
+}
+
+fn inspect(file: &Path) -> Result<ComponentReport, Failure> {
+    policy_directory::inspect(&read(file)?).map_err(|problem| Failure::Said(format!("{}: {problem}", file.display())))
+}
+
+fn report_json(file: &Path, report: &ComponentReport) -> Value {
+    let hooks: Vec<&str> = report.hooks.iter().map(|hook| hook.interface()).collect();
+    json!({ "file": file, "version": report.digest.as_str(), "size_bytes": report.size_bytes, "hooks": hooks, "init": report.init, "imports": report.imports })
+}
+
+impl Check {
+    fn execute(self) -> Result<(), Failure> {
+        let results: Vec<(PathBuf, Result<ComponentReport, Failure>)> = self.files.into_iter().map(|file| (file.clone(), inspect(&file))).collect();
+        let bad = results.iter().any(|(_, result)| result.is_err());
+        if self.json {
+            let list: Vec<Value> = results
+                .iter()
+                .map(|(file, result)| json!({ "file": file, "valid": result.is_ok(), "problem": result.as_ref().err().map(ToString::to_string) }))
+                .collect();
+            output::json(&json!({ "policies": list }));
+        } else {
+            for (file, result) in &results {
+                match result {
+                    Ok(report) => output::line(&format!("{}: a policy, version {}", file.display(), report.digest.short())),
+                    Err(problem) => eprintln!("{problem}"),
+                }
+            }
+        }
+        if bad { Err(Failure::Printed) } else { Ok(()) }
+    }
+}
+
+impl Inspect {
+    fn execute(self) -> Result<(), Failure> {
+        let report = inspect(&self.file)?;
+        if self.json {
+            output::json(&report_json(&self.file, &report));
+            return Ok(());
+        }
+        output::line(&format!("version {}", report.digest.as_str()));
+        output::line(&format!("size    {} bytes", report.size_bytes));
+        let hooks: Vec<&str> = report.init.then_some("init").into_iter().chain(report.hooks.iter().map(|hook| hook.interface())).collect();
+        output::line(&format!("hooks   {}", hooks.join(" ")));
+        output::line(&format!("imports {}", report.imports.join(" ")));
+        Ok(())
+    }
+}
+
+impl List {
+    fn execute(self) -> Result<(), Failure> {
+        let answer = self.admin.client()?.get("/api/v1/policies")?;
+        if self.json {
+            output::json(&answer);
+            return Ok(());
+        }
+        let part = |value: &Value, key: &str| value.get(key).map_or_else(|| "-".to_owned(), output::cell);
+        let mut rows = Vec::new();
+        for policy in answer.get("policies").and_then(Value::as_array).into_iter().flatten() {
+            for version in policy.get("versions").and_then(Value::as_array).into_iter().flatten() {
+                let digest: String = part(version, "version").chars().take(12).collect();
+                rows.push(vec![part(policy, "name"), digest, part(version, "state"), part(version, "calls"), part(version, "faults")]);
+            }
+            if let Some(error) = policy.get("last_error").and_then(Value::as_str) {
+                eprintln!("{}: {error}", part(policy, "name"));
+            }
+        }
+        output::table(&["POLICY", "VERSION", "STATE", "CALLS", "FAULTS"], &rows);
+        Ok(())
+    }
+}
+
+impl Push {
+    fn execute(self) -> Result<(), Failure> {
+        let (name, file) = match self.name_and_file.as_slice() {
+            [name, file] => (name.to_string_lossy().into_owned(), file),
+            [file] => (file.file_stem().unwrap_or_default().to_string_lossy().into_owned(), file),
+            _ => unreachable!("the parser takes one or two"),
+        };
+        let answer = self.admin.client()?.put_wasm(&format!("/api/v1/policies/{}", escape(&name)), &read(file)?)?;
+        said(&answer, self.json, "stored")
+    }
+}
+
+impl Activate {
+    fn execute(self) -> Result<(), Failure> {
+        let body = self.version.map_or_else(|| json!({}), |version| json!({ "version": version }));
+        let answer = self.admin.client()?.post(&format!("/api/v1/policies/{}/activate", escape(&self.name)), &body)?;
+        said(&answer, self.json, "active:")
+    }
+}
+
+impl Rollback {
+    fn execute(self) -> Result<(), Failure> {
+        let answer = self.admin.client()?.post("/api/v1/policies/rollback", &json!({}))?;
+        said(&answer, self.json, "active:")
+    }
+}
+
+fn said(answer: &Value, json: bool, word: &str) -> Result<(), Failure> {
+    if json {
+        output::json(answer);
+    } else {
+        let part = |key: &str| answer.get(key).map_or_else(|| "-".to_owned(), output::cell);
+        output::line(&format!("{word} {} version {}", part("policy"), part("version")));
+    }
+    Ok(())
+}
