@@ -1,2 +1,11 @@
 //! The Patchbay SIP router.
-fn main() {}
+
+use std::process::ExitCode;
+
+/// Faster than the system's under many small messages, and without its fragmentation.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    patchbay::cli::main()
+}

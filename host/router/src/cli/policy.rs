@@ -173,8 +173,8 @@ fn inspect(file: &Path) -> Result<ComponentReport, Failure> {
 }
 
 fn report_json(file: &Path, report: &ComponentReport) -> Value {
-    let hooks: Vec<&str> = report.hooks.iter().map(|hook| hook.interface()).collect();
-    json!({ "file": file, "version": report.digest.as_str(), "size_bytes": report.size_bytes, "hooks": hooks, "init": report.init, "imports": report.imports })
+    let hooks: Vec<&str> = report.hooks.iter().map(|hook| hook.name()).collect();
+    json!({ "file": file, "version": report.digest.as_str(), "size_bytes": report.size_bytes, "hooks": hooks, "init": report.exports_init, "imports": report.imports })
 }
 
 impl Check {
@@ -208,7 +208,7 @@ impl Inspect {
         }
         output::line(&format!("version {}", report.digest.as_str()));
         output::line(&format!("size    {} bytes", report.size_bytes));
-        let hooks: Vec<&str> = report.init.then_some("init").into_iter().chain(report.hooks.iter().map(|hook| hook.interface())).collect();
+        let hooks: Vec<&str> = report.exports_init.then_some("init").into_iter().chain(report.hooks.iter().map(|hook| hook.name())).collect();
         output::line(&format!("hooks   {}", hooks.join(" ")));
         output::line(&format!("imports {}", report.imports.join(" ")));
         Ok(())

@@ -155,6 +155,7 @@ impl Import {
                 return Err(Failure::Said(format!("{}\nnothing was imported", lines.join("\n"))));
             }
             Err(ImportError::File(error)) => return Err(said(error)),
+            Err(ImportError::Read(source)) => return Err(Failure::File { path: self.file, source }),
         }
         Ok(())
     }

@@ -1,0 +1,70 @@
+//! Answers: JSON, and errors in one shape.
+
+use axum::Json;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use crate::policy_directory::DeployError;
+
+/// An error of the API: `{"error": "...", "detail": "..."}`.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    status: StatusCode,
+    error: &'static str,
+    detail: String,
+}
+
+impl Refusal {
+    pub(super) fn new(status: StatusCode, error: &'static str, detail: impl Into<String>) -> Refusal {
+        Refusal { status, error, detail: detail.into() }
+    }
+
+    pub(super) fn bad_request(detail: impl Into<String>) -> Refusal {
+        Refusal::new(StatusCode::BAD_REQUEST, "bad_request", detail)
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let body = Json(json!({ "error": self.error, "detail": self.detail }));
+        let mut response = (self.status, body).into_response();
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+impl From<DeployError> for Refusal {
+    fn from(error: DeployError) -> Refusal {
+        use patchbay_policy::{ActivateError, RollbackError};
+        let detail = error.to_string();
+        match error {
+            DeployError::Load(_) => Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "policy_refused", detail),
+            DeployError::Activate(ActivateError::UnknownPolicy(_)) => Refusal::new(StatusCode::NOT_FOUND, "unknown_policy", detail),
+            DeployError::Activate(ActivateError::UnknownVersion { .. }) => Refusal::new(StatusCode::NOT_FOUND, "unknown_version", detail),
+            DeployError::Activate(_) => Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "policy_refused", detail),
+            DeployError::Rollback(RollbackError::NothingBefore) => Refusal::new(StatusCode::CONFLICT, "nothing_to_roll_back", detail),
+            DeployError::Rollback(_) => Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "policy_refused", detail),
+            DeployError::Reserved => Refusal::new(StatusCode::CONFLICT, "reserved_name", detail),
+            DeployError::Io(_) => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "storage_failed", detail),
+        }
+    }
+}
+
+pub(super) type Answer = Result<Json<Value>, Refusal>;
+
+pub(super) async fn not_found() -> Refusal {
+    Refusal::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path")
+}
+
+pub(super) async fn method_not_allowed() -> Refusal {
+    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this path has another method")
+}
+
+/// Runs what may take long beside the thread that answers.
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
+    let failed = |_| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the work was cut off");
+    tokio::task::spawn_blocking(work).await.map_err(failed)
+}

@@ -1,0 +1,131 @@
+//! What the router is doing: health, metrics, status, live transactions.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::Json;
+use axum::extract::{Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Admin;
+use crate::config::transport_name;
+use crate::metrics::Reading;
+
+/// Transactions in one answer, unless fewer are asked for.
+const MAX_TRANSACTIONS: usize = 1000;
+
+pub(super) async fn healthz(State(admin): State<Arc<Admin>>) -> Response {
+    health(admin.workers.are_alive(), "ok")
+}
+
+pub(super) async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
+    let word = if admin.is_draining() { "draining" } else { "ready" };
+    health(admin.ready.load(Ordering::Relaxed) && !admin.is_draining() && admin.workers.are_alive(), word)
+}
+
+fn health(good: bool, word: &str) -> Response {
+    let status = if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let word = if good || word == "draining" { word } else { "unavailable" };
+    (status, Json(json!({ "status": word }))).into_response()
+}
+
+pub(super) async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
+    let text = admin.shared.metrics.render(&readings(&admin));
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+}
+
+fn readings(admin: &Admin) -> Vec<Reading> {
+    let gauge = |name, help, value| Reading { name, help, counter: false, labels: Vec::new(), value };
+    let counter = |name, help, value| Reading { name, help, counter: true, labels: Vec::new(), value };
+    let location = admin.shared.location.counts();
+    let statistics = admin.shared.location.statistics();
+    let mut readings = vec![
+        gauge("uptime_seconds", "Seconds since the start.", admin.started.elapsed().as_secs()),
+        gauge("draining", "1 while the router drains.", u64::from(admin.is_draining())),
+        gauge("users", "Digest users.", admin.shared.users.count() as u64),
+        gauge("location_addresses_of_record", "Addresses-of-record with contacts.", location.aors as u64),
+        gauge("location_contacts", "Live contacts.", location.contacts as u64),
+        counter("location_commits_total", "Group commits of the store.", statistics.commits),
+        counter("location_commit_failures_total", "Group commits that failed.", statistics.failed_commits),
+        counter("location_refused_total", "Registrations refused because the store's queue was full.", statistics.refused),
+        counter("location_lost_events_total", "Registration events that no policy took in time.", statistics.lost_events),
+    ];
+    readings.extend(version_readings(admin));
+    readings
+}
+
+fn version_readings(admin: &Admin) -> Vec<Reading> {
+    let mut calls = Vec::new();
+    let mut faults = Vec::new();
+    for policy in admin.shared.policies.list() {
+        for version in policy.versions.iter().filter(|version| version.number.is_some()) {
+            let labels = vec![("policy", policy.name.clone()), ("version", version.digest.short().to_owned())];
+            let of = |name, help, value| Reading { name, help, counter: true, labels: labels.clone(), value };
+            calls.push(of("policy_version_calls_total", "Hook runs of a policy version.", version.counts.total_calls()));
+            faults.push(of("policy_version_faults_total", "Faults of a policy version.", version.counts.total_faults()));
+        }
+    }
+    calls.append(&mut faults);
+    calls
+}
+
+pub(super) async fn status(State(admin): State<Arc<Admin>>) -> Json<Value> {
+    let config = admin.config();
+    let counts = admin.workers.counts();
+    let location = admin.shared.location.counts();
+    let listeners: Vec<Value> = admin
+        .shared
+        .listeners
+        .iter()
+        .map(|listener| json!({ "transport": transport_name(listener.transport), "address": listener.address.to_string(), "advertise": listener.advertise }))
+        .collect();
+    let active = admin.deployments.active();
+    Json(json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "node": config.node.name,
+        "uptime_seconds": admin.started.elapsed().as_secs(),
+        "draining": admin.is_draining(),
+        "listeners": listeners,
+        "admin": admin.address.to_string(),
+        "policy": active.map(|active| json!({ "name": active.policy, "version": active.version.as_str() })),
+        "counts": {
+            "transactions": counts.transactions,
+            "hooks": counts.hooks,
+            "connections": counts.connections,
+            "addresses_of_record": location.aors,
+            "contacts": location.contacts,
+            "users": admin.shared.users.count(),
+            "workers": config.node.workers,
+        },
+    }))
+}
+
+#[derive(Deserialize)]
+pub(super) struct Bound {
+    limit: Option<usize>,
+}
+
+pub(super) async fn transactions(State(admin): State<Arc<Admin>>, Query(bound): Query<Bound>) -> Json<Value> {
+    let limit = bound.limit.unwrap_or(MAX_TRANSACTIONS).min(MAX_TRANSACTIONS);
+    let live = admin.workers.transactions(limit).await;
+    let rows: Vec<Value> = live
+        .iter()
+        .map(|transaction| {
+            let version = admin.shared.policies.by_number(transaction.version.0);
+            json!({
+                "method": transaction.method,
+                "request_uri": transaction.request_uri,
+                "call_id": transaction.call_id,
+                "state": transaction.state,
+                "branches": transaction.branches,
+                "peer": transaction.peer.to_string(),
+                "policy": version.as_ref().map(|version| version.name().to_string()),
+                "policy_version": version.as_ref().map(|version| version.digest().to_string()),
+            })
+        })
+        .collect();
+    Json(json!({ "transactions": rows, "total": admin.workers.counts().transactions }))
+}

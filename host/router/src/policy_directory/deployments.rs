@@ -1,0 +1,357 @@
+//! One change of the policies at a time: storing, activating, going back.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use patchbay_policy::{ActivateError, Digest, LoadError, Policies, RollbackError};
+
+use super::memory::{Activation, ActivationFile, VersionName};
+use super::versions::VersionFiles;
+use super::{BUILTIN_POLICY, missing};
+use crate::config::{ActivePolicy, BUILTIN, Config, is_policy_name};
+use crate::data_dir::DataDir;
+use crate::hooks::HookHost;
+use crate::metrics::Metrics;
+
+/// A version that was stored or made active.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deployed {
+    /// The name of the policy.
+    pub policy: String,
+    /// Its version.
+    pub version: Digest,
+}
+
+/// Why nothing changed.
+#[derive(Debug, thiserror::Error)]
+pub enum DeployError {
+    /// It is no policy, or refuses to start.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// It can't be made active.
+    #[error(transparent)]
+    Activate(#[from] ActivateError),
+    /// There is nothing to go back to.
+    #[error(transparent)]
+    Rollback(#[from] RollbackError),
+    /// The name of the embedded policy.
+    #[error("\"builtin\" is the embedded default policy: store yours under another name")]
+    Reserved,
+    /// It can't be kept.
+    #[error("the version can't be stored: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// Why the router has no policy to start with.
+#[derive(Debug, thiserror::Error)]
+pub enum StartPolicyError {
+    /// The router was built without the default policy.
+    #[error("this router was built without its default policy: run `cargo xtask policies` and build it again, or give it one with --policy FILE.wasm")]
+    NoBuiltin,
+    /// The active policy has no file.
+    #[error("policy.active: {0}")]
+    Missing(String),
+    /// The file can't be read.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is no policy that can run.
+    #[error("policy {name}: {source}")]
+    Deploy {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: DeployError,
+    },
+}
+
+/// Stores, activates and remembers versions. Everything here may take as long as compiling does: call it off the workers.
+pub struct Deployments {
+    policies: Arc<Policies<HookHost>>,
+    metrics: Arc<Metrics>,
+    versions: VersionFiles,
+    activation: ActivationFile,
+    directory: Option<PathBuf>,
+    configured: String,
+    /// What is remembered; held while something changes.
+    state: Mutex<Option<Activation>>,
+}
+
+/// The configured policy: its name and its component.
+struct Configured {
+    name: String,
+    bytes: Vec<u8>,
+}
+
+impl Deployments {
+    /// Makes the first version active: the remembered one, unless the configuration or the policy's file has changed since then.
+    pub fn start(policies: Arc<Policies<HookHost>>, metrics: Arc<Metrics>, config: &Config, data_dir: &DataDir) -> Result<Deployments, StartPolicyError> {
+        let deployments = Deployments {
+            policies,
+            metrics,
+            versions: VersionFiles(data_dir.policy_versions()),
+            activation: ActivationFile(data_dir.policy_activation()),
+            directory: config.policy.directory.clone(),
+            configured: configured_name(config),
+            state: Mutex::new(None),
+        };
+        let remembered = deployments.activation.read().filter(|activation| activation.configured == deployments.configured);
+        if let Some(remembered) = remembered
+            && deployments.restore(&remembered, config)
+        {
+            return Ok(deployments);
+        }
+        deployments.start_configured(config)?;
+        Ok(deployments)
+    }
+
+    /// Compiles, checks and keeps a version, without making it active.
+    pub fn store(&self, name: &str, bytes: &[u8]) -> Result<Deployed, DeployError> {
+        if name == BUILTIN {
+            return Err(DeployError::Reserved);
+        }
+        let state = self.lock();
+        let stored = self.store_locked(name, bytes, &state);
+        self.counted(stored)
+    }
+
+    /// Makes a stored version active: this one (a digest or its beginning), else the newest.
+    pub fn activate(&self, name: &str, version: Option<&str>) -> Result<Deployed, DeployError> {
+        let mut state = self.lock();
+        self.store_missing(name, &state)?;
+        let activated = self.policies.activate(name, version).map_err(DeployError::from);
+        let activated = self.counted(activated.map(|version| Deployed { policy: name.to_owned(), version: version.digest().clone() }))?;
+        self.remember(&mut state, &activated, false);
+        Ok(activated)
+    }
+
+    /// Makes the version active that was active before.
+    pub fn rollback(&self) -> Result<Deployed, DeployError> {
+        let mut state = self.lock();
+        let version = self.policies.rollback()?;
+        let active = Deployed { policy: version.name().to_string(), version: version.digest().clone() };
+        self.remember(&mut state, &active, true);
+        Ok(active)
+    }
+
+    /// A file of the directory is new or has changed: it is stored, and made active when its policy is the active one.
+    pub fn file_changed(&self, name: &str, path: &Path) {
+        let bytes = match std::fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+            Err(error) => return tracing::error!(policy = name, path = %path.display(), %error, "the policy's file can't be read"),
+        };
+        let is_active = self.active().is_some_and(|active| active.policy == name);
+        if is_active && self.is_known_file(&bytes) {
+            return;
+        }
+        let deployed = self.store(name, &bytes).and_then(|stored| if is_active { self.activate(name, Some(stored.version.as_str())) } else { Ok(stored) });
+        match deployed {
+            Ok(deployed) if is_active => tracing::info!(policy = name, policy_version = deployed.version.short(), "the changed policy is active"),
+            Ok(deployed) => tracing::info!(policy = name, policy_version = deployed.version.short(), "policy stored"),
+            Err(error) => tracing::error!(policy = name, path = %path.display(), %error, "the policy's file is refused, what runs goes on"),
+        }
+    }
+
+    /// Loads what can be activated besides the active version: the embedded policy and the versions of earlier runs.
+    pub fn load_stored(&self) {
+        if !BUILTIN_POLICY.is_empty()
+            && let Err(error) = self.policies.store(BUILTIN, BUILTIN_POLICY)
+        {
+            tracing::error!(policy = BUILTIN, %error, "the embedded policy does not load");
+        }
+        let known: Vec<String> = self.policies.list().iter().flat_map(|policy| &policy.versions).map(|version| version.digest.to_string()).collect();
+        for file in self.versions.list().unwrap_or_default() {
+            if known.contains(&file.digest) {
+                continue;
+            }
+            let state = self.lock();
+            let loaded = self.versions.get(&file.policy, &file.digest).map_err(|error| error.to_string());
+            if let Err(error) = loaded.and_then(|bytes| self.policies.store(&file.policy, &bytes).map_err(|error| error.to_string())) {
+                tracing::warn!(policy = file.policy, path = %file.path.display(), error, "a stored version does not load");
+            }
+            drop(state);
+        }
+        self.refresh_active();
+    }
+
+    /// What was loaded last counts as the newest: the active version is newer than those of earlier runs.
+    fn refresh_active(&self) {
+        let Some(active) = self.active().filter(|active| active.policy != BUILTIN) else { return };
+        if let Ok(bytes) = self.versions.get(&active.policy, active.version.as_str())
+            && let Err(error) = self.policies.store(&active.policy, &bytes)
+        {
+            tracing::debug!(policy = active.policy, %error, "the active version is not refreshed");
+        }
+    }
+
+    /// Remembers what is active when it changed by itself: the automatic rollback.
+    pub fn follow(&self) {
+        let mut state = self.lock();
+        let remembered = state.as_ref().map(|activation| activation.active.version.clone());
+        if let Some(active) = self.active().filter(|active| remembered.as_deref() != Some(active.version.as_str())) {
+            self.remember(&mut state, &active, true);
+        }
+    }
+
+    /// The watched directory.
+    pub fn directory(&self) -> Option<&Path> {
+        self.directory.as_deref()
+    }
+
+    /// The active version.
+    pub fn active(&self) -> Option<Deployed> {
+        self.policies.active().map(|version| Deployed { policy: version.name().to_string(), version: version.digest().clone() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Activation>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn store_locked(&self, name: &str, bytes: &[u8], state: &Option<Activation>) -> Result<Deployed, DeployError> {
+        let version = self.policies.store(name, bytes)?;
+        if name != BUILTIN {
+            let keep: Vec<&str> = state.iter().flat_map(|state| [Some(&state.active), state.previous.as_ref()]).flatten().map(|name| name.version.as_str()).collect();
+            self.versions.put(name, &version, bytes, &keep)?;
+        }
+        Ok(Deployed { policy: name.to_owned(), version })
+    }
+
+    /// Stores the file of a policy that nobody has asked for yet.
+    fn store_missing(&self, name: &str, state: &Option<Activation>) -> Result<(), DeployError> {
+        let path = self.directory.as_ref().filter(|_| is_policy_name(name)).map(|directory| directory.join(format!("{name}.wasm")));
+        let is_known = || self.policies.list().iter().any(|policy| policy.name == name);
+        match path.filter(|path| path.is_file() && !is_known()) {
+            Some(path) => self.counted(self.store_locked(name, &std::fs::read(path)?, state)).map(|_| ()),
+            None if name == BUILTIN && !BUILTIN_POLICY.is_empty() => Ok(self.policies.store(BUILTIN, BUILTIN_POLICY).map(|_| ())?),
+            None => Ok(()),
+        }
+    }
+
+    fn counted<T>(&self, result: Result<T, DeployError>) -> Result<T, DeployError> {
+        if result.is_err() {
+            self.metrics.activation_failures.add_shared(1);
+        }
+        result
+    }
+
+    fn remember(&self, state: &mut Option<Activation>, active: &Deployed, went_back: bool) {
+        self.metrics.activations.add_shared(1);
+        let name = VersionName { policy: active.policy.clone(), version: active.version.to_string() };
+        let before = state.as_ref().map(|activation| activation.active.clone()).filter(|before| *before != name);
+        let activation = Activation {
+            configured: self.configured.clone(),
+            file: self.file_digest(&active.policy),
+            previous: if went_back { None } else { before.or_else(|| state.as_ref().and_then(|activation| activation.previous.clone())) },
+            active: name,
+        };
+        self.activation.write(&activation);
+        *state = Some(activation);
+    }
+
+    /// The digest of the policy's own file, as far as it has one.
+    fn file_digest(&self, policy: &str) -> Option<String> {
+        let path = self.directory.as_ref()?.join(format!("{policy}.wasm"));
+        std::fs::read(path).ok().map(|bytes| Digest::of(&bytes).to_string())
+    }
+
+    /// Whether the active policy's file is the one that was there at the last activation.
+    fn is_known_file(&self, bytes: &[u8]) -> bool {
+        let digest = Digest::of(bytes);
+        self.lock().as_ref().and_then(|activation| activation.file.as_deref()) == Some(digest.as_str())
+    }
+
+    /// Makes the remembered version active; false when the configuration has to decide.
+    fn restore(&self, remembered: &Activation, config: &Config) -> bool {
+        let active = &remembered.active;
+        let file = match &config.policy.active {
+            ActivePolicy::File(path) if configured_name(config) == active.policy => std::fs::read(path).ok().map(|bytes| Digest::of(&bytes).to_string()),
+            _ => self.file_digest(&active.policy),
+        };
+        if file.is_some() && file != remembered.file {
+            return self.restore_changed_file(&active.policy);
+        }
+        if active.policy == BUILTIN && Digest::of(BUILTIN_POLICY).as_str() != active.version {
+            return false;
+        }
+        if let Some(previous) = &remembered.previous
+            && let Err(error) = self.load_version(previous)
+        {
+            tracing::warn!(policy = previous.policy, %error, "the version to go back to does not load");
+        }
+        if let Err(error) = self.load_version(active) {
+            tracing::error!(policy = active.policy, policy_version = active.version, %error, "the last active version does not load, the configuration decides");
+            return false;
+        }
+        *self.lock() = Some(remembered.clone());
+        tracing::info!(policy = active.policy, policy_version = active.version, "the last activation is active again");
+        true
+    }
+
+    /// The policy that was active has another file than then.
+    fn restore_changed_file(&self, policy: &str) -> bool {
+        let Some(path) = self.directory.as_ref().map(|directory| directory.join(format!("{policy}.wasm"))) else { return false };
+        let deployed = std::fs::read(path).map_err(DeployError::from).and_then(|bytes| self.start_with(&Configured { name: policy.to_owned(), bytes }));
+        if let Err(error) = &deployed {
+            tracing::error!(policy, %error, "the policy's file changed and is refused");
+        }
+        deployed.is_ok()
+    }
+
+    fn load_version(&self, name: &VersionName) -> Result<(), DeployError> {
+        let bytes = if name.policy == BUILTIN { BUILTIN_POLICY.to_vec() } else { self.versions.get(&name.policy, &name.version)? };
+        self.policies.store(&name.policy, &bytes)?;
+        self.policies.activate(&name.policy, Some(&name.version))?;
+        Ok(())
+    }
+
+    fn start_configured(&self, config: &Config) -> Result<(), StartPolicyError> {
+        let configured = configured(config)?;
+        self.start_with(&configured).map_err(|source| StartPolicyError::Deploy { name: configured.name.clone(), source })
+    }
+
+    fn start_with(&self, configured: &Configured) -> Result<(), DeployError> {
+        let mut state = self.lock();
+        let stored = self.store_locked(&configured.name, &configured.bytes, &state)?;
+        self.policies.activate(&stored.policy, Some(stored.version.as_str()))?;
+        self.remember(&mut state, &stored, false);
+        Ok(())
+    }
+}
+
+fn configured_name(config: &Config) -> String {
+    match &config.policy.active {
+        ActivePolicy::Builtin => BUILTIN.to_owned(),
+        ActivePolicy::Named(name) => name.clone(),
+        ActivePolicy::File(path) => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+        ActivePolicy::Unset if default_file(config).is_some() => "default".to_owned(),
+        ActivePolicy::Unset => BUILTIN.to_owned(),
+    }
+}
+
+fn default_file(config: &Config) -> Option<PathBuf> {
+    config.policy.directory.as_ref().map(|directory| directory.join("default.wasm")).filter(|path| path.is_file())
+}
+
+fn configured(config: &Config) -> Result<Configured, StartPolicyError> {
+    let name = configured_name(config);
+    let path = match (&config.policy.active, &config.policy.directory) {
+        (ActivePolicy::File(path), _) => path.clone(),
+        (_, Some(directory)) if name != BUILTIN => {
+            let path = directory.join(format!("{name}.wasm"));
+            if !path.is_file() {
+                return Err(StartPolicyError::Missing(missing(directory, &name)));
+            }
+            path
+        }
+        _ if BUILTIN_POLICY.is_empty() => return Err(StartPolicyError::NoBuiltin),
+        _ => return Ok(Configured { name, bytes: BUILTIN_POLICY.to_vec() }),
+    };
+    let bytes = std::fs::read(&path).map_err(|source| StartPolicyError::Io { path, source })?;
+    Ok(Configured { name, bytes })
+}

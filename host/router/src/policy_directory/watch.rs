@@ -1,0 +1,128 @@
+//! Watches the policy directory.
+//!
+//! The system only wakes the thread up; what has changed is found by looking. A file is taken when it has not changed for a
+//! moment, so that one that is being written is not taken half; if it is all the same, it is refused and taken when it is complete.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+
+use super::{Deployments, files_of};
+
+/// How long a file has to be left alone before it is taken.
+const SETTLE: Duration = Duration::from_millis(100);
+/// How often is looked while a file settles.
+const LOOK_AGAIN: Duration = Duration::from_millis(40);
+/// How often is looked when the system reports nothing.
+const POLL: Duration = Duration::from_secs(1);
+
+/// The watch and its thread. Dropping it ends both.
+pub struct DirectoryWatch {
+    watcher: Option<RecommendedWatcher>,
+    stop: Option<SyncSender<Wake>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+enum Wake {
+    Look,
+    Stop,
+}
+
+/// Tells a file from what it was before.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct FileState {
+    inode: u64,
+    bytes: u64,
+    modified: (i64, i64),
+}
+
+/// A file and whether it has been taken as it is.
+struct Seen {
+    state: FileState,
+    since: Instant,
+    taken: bool,
+}
+
+impl DirectoryWatch {
+    /// Loads what the directory and earlier runs left, and goes on watching.
+    pub fn start(deployments: Arc<Deployments>) -> std::io::Result<DirectoryWatch> {
+        let (wake, woken) = sync_channel(1);
+        let watcher = deployments.directory().and_then(|directory| watcher(directory, wake.clone()));
+        let thread = std::thread::Builder::new().name("policy-watch".to_owned()).spawn(move || {
+            let mut seen = BTreeMap::new();
+            deployments.load_stored();
+            look(&deployments, &mut seen, Duration::ZERO);
+            loop {
+                let settling = seen.values().any(|file: &Seen| !file.taken);
+                match woken.recv_timeout(if settling { LOOK_AGAIN } else { POLL }) {
+                    Ok(Wake::Look) | Err(RecvTimeoutError::Timeout) => look(&deployments, &mut seen, SETTLE),
+                    Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                }
+                deployments.follow();
+            }
+        })?;
+        Ok(DirectoryWatch { watcher, stop: Some(wake), thread: Some(thread) })
+    }
+}
+
+impl Drop for DirectoryWatch {
+    fn drop(&mut self) {
+        self.watcher = None;
+        if let Some(stop) = self.stop.take() {
+            // Fails only when the thread has ended already.
+            let _ = stop.send(Wake::Stop);
+        }
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that watches the policies panicked");
+        }
+    }
+}
+
+fn watcher(directory: &Path, wake: SyncSender<Wake>) -> Option<RecommendedWatcher> {
+    let on_event = move |_: notify::Result<notify::Event>| {
+        // A wake-up that waits already is enough.
+        let _ = wake.try_send(Wake::Look);
+    };
+    let watched = notify::recommended_watcher(on_event).and_then(|mut watcher| {
+        watcher.watch(directory, RecursiveMode::NonRecursive)?;
+        Ok(watcher)
+    });
+    match watched {
+        Ok(watcher) => Some(watcher),
+        Err(error) => {
+            tracing::warn!(%error, "the policy directory can't be watched, it is looked at every second");
+            None
+        }
+    }
+}
+
+/// Takes the files that are new or have changed, and have settled. One that is gone stays as it runs.
+fn look(deployments: &Deployments, seen: &mut BTreeMap<PathBuf, Seen>, settle: Duration) {
+    let Some(files) = deployments.directory().and_then(|directory| files_of(directory).ok()) else { return };
+    for (name, path) in files {
+        let Some(state) = FileState::of(&path) else { continue };
+        let file = seen.entry(path.clone()).or_insert_with(|| Seen { state, since: Instant::now(), taken: false });
+        if file.state != state {
+            *file = Seen { state, since: Instant::now(), taken: false };
+        }
+        if !file.taken && file.since.elapsed() >= settle {
+            file.taken = true;
+            deployments.file_changed(&name, &path);
+        }
+    }
+}
+
+impl FileState {
+    fn of(path: &Path) -> Option<FileState> {
+        let metadata = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
+        Some(FileState { inode: metadata.ino(), bytes: metadata.len(), modified: (metadata.mtime(), metadata.mtime_nsec()) })
+    }
+}

@@ -1,0 +1,247 @@
+//! A running router: signals, reload, drain, end.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+
+use super::start::registrar_config;
+use super::{Shared, Source, StartError};
+use crate::admin::{AdminThread, Endpoint};
+use crate::config::Config;
+use crate::data_dir::DataDir;
+use crate::logging;
+use crate::policy_directory::DirectoryWatch;
+use crate::users::UserWatch;
+use crate::worker::Workers;
+
+/// How often a draining router looks whether it is done.
+const DRAIN_STEP: Duration = Duration::from_millis(20);
+/// How often is looked whether the workers are alive.
+const WORKER_CHECK: Duration = Duration::from_secs(1);
+/// Transactions that are looked at one by one while draining; with more of them the router is not idle.
+const MAX_DRAIN_LIST: usize = 10_000;
+
+/// The signals that end or reload a router.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    pub(super) fn new() -> io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn end(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Everything that lives as long as the router does.
+pub(super) struct Running {
+    pub(super) shared: Arc<Shared>,
+    pub(super) workers: Arc<Workers>,
+    /// What `init` sees.
+    pub(super) init_config: Arc<ArcSwap<Config>>,
+    pub(super) source: Source,
+    pub(super) data_dir: DataDir,
+    pub(super) admin_thread: AdminThread,
+    pub(super) policy_watch: DirectoryWatch,
+    pub(super) user_watch: UserWatch,
+}
+
+impl Running {
+    /// Runs until the end.
+    pub(super) async fn live(self, mut signals: Signals) -> Result<(), StartError> {
+        let ended = self.serve(&mut signals).await;
+        if ended.is_ok() {
+            self.drain(&mut signals).await;
+        }
+        self.end()?;
+        ended
+    }
+
+    /// Serves until a signal says to end.
+    async fn serve(&self, signals: &mut Signals) -> Result<(), StartError> {
+        let mut check = interval(WORKER_CHECK);
+        check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = signals.terminate.recv() => return Ok(()),
+                _ = signals.interrupt.recv() => return Ok(()),
+                _ = signals.hang_up.recv() => self.reload(),
+                _ = check.tick() => if !self.workers.are_alive() {
+                    return Err(StartError::WorkerEnded);
+                },
+            }
+        }
+    }
+
+    /// Reads configuration and users again; what is wrong changes nothing.
+    fn reload(&self) {
+        let metrics = &self.shared.metrics;
+        match Config::load(self.source.file.as_deref(), &self.source.overrides) {
+            Ok(config) => {
+                self.apply(config);
+                metrics.reloads.add_shared(1);
+                tracing::info!("configuration reloaded");
+            }
+            Err(problems) => {
+                metrics.reload_failures.add_shared(1);
+                for problem in problems.lines() {
+                    tracing::error!(problem, "the configuration is not reloaded");
+                }
+            }
+        }
+        match self.shared.users.reload() {
+            Ok(true) => tracing::info!(users = self.shared.users.count(), "users read"),
+            Ok(false) => {}
+            Err(error) => tracing::error!(%error, "the users are not reloaded"),
+        }
+    }
+
+    fn apply(&self, new: Config) {
+        let old = self.shared.config.load_full();
+        for section in needs_restart(&old, &new) {
+            tracing::warn!(section, "a change here takes effect at the next start");
+        }
+        let config = Arc::new(reloaded(&old, new));
+        logging::set_filter(&config.log.filter);
+        self.shared.location.set_registrar_config(registrar_config(&config.registrar));
+        self.init_config.store(Arc::clone(&config));
+        self.shared.config.store(config);
+        self.workers.reload();
+    }
+
+    /// RFC 3261 §21.5.4: new requests outside of dialogs get 503 with Retry-After, all others are served to the end, until everything is
+    /// done, the time is over, or a second signal comes.
+    async fn drain(&self, signals: &mut Signals) {
+        // The readiness goes first, so that nobody sends more.
+        self.shared.draining.store(true, Ordering::SeqCst);
+        self.workers.drain();
+        let timeout = self.shared.config.load().node.drain_timeout;
+        tracing::info!(timeout_secs = timeout.as_secs(), "draining");
+        let deadline = Instant::now() + timeout;
+        while self.is_busy().await {
+            if Instant::now() >= deadline {
+                tracing::warn!(transactions = self.workers.counts().transactions, "the drain timeout is over");
+                return;
+            }
+            tokio::select! {
+                () = sleep(DRAIN_STEP) => {}
+                () = signals.end() => {
+                    tracing::warn!("a second signal: stopping at once");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Whether a transaction or a hook is under way. Transactions that only absorb retransmissions do not count.
+    async fn is_busy(&self) -> bool {
+        let counts = self.workers.counts();
+        if counts.hooks > 0 {
+            return true;
+        }
+        if counts.transactions == 0 {
+            return false;
+        }
+        let live = self.workers.transactions(MAX_DRAIN_LIST).await;
+        live.len() >= MAX_DRAIN_LIST || live.iter().any(|transaction| transaction.state != "finished")
+    }
+
+    /// Ends everything in an order in which nobody misses what is gone, and writes what is left to write.
+    fn end(self) -> io::Result<()> {
+        Endpoint::remove(self.data_dir.path());
+        drop(self.policy_watch);
+        drop(self.user_watch);
+        drop(self.admin_thread);
+        self.workers.stop();
+        match Arc::try_unwrap(self.workers) {
+            Ok(workers) => workers.join()?,
+            // A request to the admin API that is just being cut off: the process ends with it.
+            Err(workers) => drop(workers),
+        }
+        // The last user of the location service: its store is written to the end here.
+        drop(self.shared);
+        self.data_dir.store().flush().map_err(io::Error::other)?;
+        tracing::info!("ended");
+        Ok(())
+    }
+}
+
+/// The sections in which something changed that can't change while the router runs.
+fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
+    let fixed = |config: &Config| (config.node.name.clone(), config.node.data_dir.clone(), config.node.workers);
+    let policy = |config: &Config| {
+        let policy = &config.policy;
+        (policy.directory.clone(), policy.active.clone(), policy.hook_deadline, policy.hook_timeout, policy.max_concurrent_hooks, policy.memory_limit)
+    };
+    let changed = [
+        ("node", fixed(old) != fixed(new)),
+        ("listen", old.listen != new.listen),
+        ("tls", old.tls != new.tls),
+        ("policy", policy(old) != policy(new)),
+        ("registrar.durability", old.registrar.durability != new.registrar.durability),
+        ("auth", (&old.auth.realm, &old.auth.algorithms, old.auth.nonce_lifetime) != (&new.auth.realm, &new.auth.algorithms, new.auth.nonce_lifetime)),
+        ("admin", old.admin != new.admin),
+        ("log.format", (old.log.format, old.log.redact) != (new.log.format, new.log.redact)),
+    ];
+    changed.into_iter().filter(|(_, changed)| *changed).map(|(section, _)| section).collect()
+}
+
+/// The new configuration with what can't change left as it was.
+fn reloaded(old: &Config, mut new: Config) -> Config {
+    new.node.name.clone_from(&old.node.name);
+    new.node.data_dir.clone_from(&old.node.data_dir);
+    new.node.workers = old.node.workers;
+    new.listen.clone_from(&old.listen);
+    new.tls.clone_from(&old.tls);
+    new.policy = crate::config::Policy { pin: new.policy.pin, settings: new.policy.settings, grants: new.policy.grants, ..old.policy.clone() };
+    new.registrar.durability = old.registrar.durability;
+    new.auth = crate::config::Auth { registration: new.auth.registration, trust_udp_source: new.auth.trust_udp_source, ..old.auth.clone() };
+    new.admin.clone_from(&old.admin);
+    new.log = crate::config::Log { filter: new.log.filter, ..old.log.clone() };
+    new
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Overrides;
+
+    fn config(text: &str) -> Config {
+        Config::parse(text, "".as_ref(), &Overrides::default()).expect("valid")
+    }
+
+    #[test]
+    fn settings_change_live_and_workers_do_not() {
+        let old = config("[node]\nname = \"a\"\nworkers = 1\n[policy.settings]\nvoicemail = \"sip:a@a\"\n");
+        let new = config("[node]\nname = \"a\"\nworkers = 2\ndomains = [\"b.example\"]\n[policy.settings]\nvoicemail = \"sip:b@b\"\n");
+        assert_eq!(needs_restart(&old, &new), ["node"]);
+        let reloaded = reloaded(&old, new);
+        assert_eq!(reloaded.node.workers, 1);
+        assert_eq!(reloaded.node.domains, ["b.example"]);
+        assert_eq!(reloaded.policy.settings["voicemail"], "sip:b@b");
+    }
+
+    #[test]
+    fn an_unchanged_configuration_needs_no_restart() {
+        let config = config("[node]\nname = \"a\"\n");
+        assert!(needs_restart(&config, &config).is_empty());
+        assert_eq!(reloaded(&config, config.clone()), config);
+    }
+}

@@ -1,0 +1,195 @@
+//! From a configuration to a running router.
+
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use patchbay_core::auth::{Algorithm, AuthConfig, Authenticator};
+use patchbay_core::door::Listener;
+use patchbay_core::registrar::{ChangeKind, RegistrarConfig};
+use patchbay_policy::{Engine, EngineConfig, Event, Policies, RegistrationEvent};
+use rand::TryRngCore;
+
+use super::lifetime::Running;
+use super::{Shared, Source, StartError, unix_now};
+use crate::admin::{Admin, AdminThread, Endpoint};
+use crate::config::{self, Config, DigestAlgorithm, Durability, Registrar, Registration, transport_name};
+use crate::data_dir::DataDir;
+use crate::hooks::HookHost;
+use crate::location::{LocationConfig, LocationEvent, LocationService, LocationStore, SledStore};
+use crate::metrics::Metrics;
+use crate::policy_directory::{Deployments, DirectoryWatch};
+use crate::transport::{self, BoundListener};
+use crate::users::{UserFile, UserWatch, Users};
+use crate::worker::{self, Workers};
+
+/// Registration events that wait for the policy; more are lost and counted.
+const MAX_LOCATION_EVENTS: usize = 10_000;
+
+/// Starts everything. Whatever is wrong ends it before the first packet is taken.
+pub(super) fn start(config: Config, source: Source) -> Result<Running, StartError> {
+    let started = Instant::now();
+    warn_of(&config);
+    let token = config.admin.token_file.as_deref().map(config::token).transpose().map_err(StartError::Token)?;
+    let data_dir = DataDir::open(&config.node.data_dir)?;
+    let users = Arc::new(Users::open(UserFile::in_directory(data_dir.path()))?);
+    let metrics = Arc::new(Metrics::new(config.node.workers));
+    let init_config = Arc::new(ArcSwap::from_pointee(config.clone()));
+    let engine = Engine::new(engine_config(&config, &data_dir))?;
+    let policies = Arc::new(policies(&engine, &init_config));
+    let deployments = Arc::new(Deployments::start(Arc::clone(&policies), Arc::clone(&metrics), &config, &data_dir)?);
+
+    let bound = transport::bind(&config.listen, config.node.workers)?;
+    let listeners: Vec<Listener> = bound.first().into_iter().flatten().map(listener).collect();
+    let admin_listener = TcpListener::bind(config.admin.listen).map_err(|source| StartError::Admin { address: config.admin.listen, source })?;
+    let (location, events) = location(&config, &data_dir, &listeners)?;
+    let shared = Arc::new(Shared {
+        listeners,
+        secrets: data_dir.secrets().clone(),
+        location: Arc::new(location),
+        authenticator: Arc::new(Authenticator::new(data_dir.secrets().nonce_key, auth_config(&config))),
+        users: Arc::clone(&users),
+        policies,
+        metrics,
+        draining: AtomicBool::new(false),
+        config: ArcSwap::from_pointee(config),
+    });
+    let workers = Arc::new(worker::start(&shared, bound)?);
+    post_events(events, Arc::downgrade(&workers))?;
+
+    let address = admin_listener.local_addr()?;
+    let admin = Arc::new(Admin {
+        shared: Arc::clone(&shared),
+        workers: Arc::clone(&workers),
+        deployments: Arc::clone(&deployments),
+        started,
+        ready: AtomicBool::new(false),
+        address,
+        token,
+        local_token: random_token()?,
+    });
+    Endpoint { address, token: admin.local_token.clone() }.write(data_dir.path())?;
+    let admin_thread = AdminThread::start(Arc::clone(&admin), admin_listener)?;
+    let policy_watch = DirectoryWatch::start(deployments)?;
+    let user_watch = UserWatch::start(users)?;
+    log_listeners(&shared.listeners, &admin);
+    admin.ready.store(true, Ordering::Relaxed);
+    drop(admin);
+    Ok(Running { shared, workers, init_config, source, data_dir, admin_thread, policy_watch, user_watch })
+}
+
+fn warn_of(config: &Config) {
+    if config.auth.registration == Registration::Open {
+        tracing::warn!("registration is open: anybody can register any address-of-record; auth.registration = \"required\" asks for passwords");
+    }
+    for (key, granted) in [("policy.grants.http", &config.policy.grants.http), ("policy.grants.keyvalue", &config.policy.grants.keyvalue)] {
+        if !granted.is_empty() {
+            tracing::warn!(key, "this version of Patchbay has nothing that the grant would allow");
+        }
+    }
+}
+
+fn engine_config(config: &Config, data_dir: &DataDir) -> EngineConfig {
+    EngineConfig {
+        cache_dir: Some(data_dir.policy_cache()),
+        memory_limit: config.policy.memory_limit,
+        hook_deadline: config.policy.hook_deadline,
+        hook_timeout: config.policy.hook_timeout,
+        max_concurrent_hooks: config.policy.max_concurrent_hooks,
+        workers: config.node.workers,
+        ..EngineConfig::default()
+    }
+}
+
+fn policies(engine: &Engine<HookHost>, config: &Arc<ArcSwap<Config>>) -> Policies<HookHost> {
+    let config = Arc::clone(config);
+    Policies::new(engine.clone(), move || HookHost::for_init(config.load_full(), "init"))
+}
+
+fn listener(bound: &BoundListener) -> Listener {
+    Listener { transport: bound.transport, address: bound.address, advertise: bound.advertise.clone() }
+}
+
+fn location(config: &Config, data_dir: &DataDir, listeners: &[Listener]) -> Result<(LocationService, Receiver<LocationEvent>), StartError> {
+    let (sender, events) = sync_channel(MAX_LOCATION_EVENTS);
+    let store: Option<Box<dyn LocationStore>> = match config.registrar.durability {
+        Durability::Memory => None,
+        Durability::Batched | Durability::Relaxed => Some(Box::new(SledStore::new(data_dir.store())?)),
+    };
+    let location_config = LocationConfig {
+        registrar: registrar_config(&config.registrar),
+        durability: config.registrar.durability,
+        listeners: listeners.to_vec(),
+        events: Some(sender),
+        ..LocationConfig::default()
+    };
+    Ok((LocationService::open(store, location_config)?, events))
+}
+
+/// The limits of `[registrar]` as the rule takes them.
+pub(super) fn registrar_config(registrar: &Registrar) -> RegistrarConfig {
+    let seconds = |duration: Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
+    RegistrarConfig {
+        default_expires_secs: seconds(registrar.default_expires),
+        min_expires_secs: seconds(registrar.min_expires),
+        max_expires_secs: seconds(registrar.max_expires),
+        max_contacts: registrar.max_contacts,
+    }
+}
+
+fn auth_config(config: &Config) -> AuthConfig {
+    let algorithm = |algorithm: &DigestAlgorithm| match algorithm {
+        DigestAlgorithm::Md5 => Algorithm::Md5,
+        DigestAlgorithm::Sha256 => Algorithm::Sha256,
+        DigestAlgorithm::Sha512_256 => Algorithm::Sha512_256,
+    };
+    AuthConfig {
+        realm: config.auth.realm.clone(),
+        algorithms: config.auth.algorithms.iter().map(algorithm).collect(),
+        nonce_lifetime: config.auth.nonce_lifetime,
+        ..AuthConfig::default()
+    }
+}
+
+/// Hands what happens to registrations to the policy's `event-route`, until the location service ends.
+fn post_events(events: Receiver<LocationEvent>, workers: Weak<Workers>) -> std::io::Result<()> {
+    let thread = std::thread::Builder::new().name("events".to_owned());
+    thread.spawn(move || {
+        for event in events {
+            let Some(workers) = workers.upgrade() else { return };
+            // What finds too many waiting is counted by the worker.
+            let _ = workers.post_event(policy_event(&event));
+        }
+    })?;
+    Ok(())
+}
+
+fn policy_event(event: &LocationEvent) -> Event {
+    let registration = RegistrationEvent {
+        aor: event.aor.as_str().to_owned(),
+        contact: String::from_utf8_lossy(event.binding.uri()).into_owned(),
+        expires_secs: event.binding.remaining_secs(unix_now()),
+    };
+    match event.kind {
+        ChangeKind::Added => Event::RegistrationAdded(registration),
+        ChangeKind::Refreshed => Event::RegistrationRefreshed(registration),
+        ChangeKind::Removed => Event::RegistrationRemoved(RegistrationEvent { expires_secs: 0, ..registration }),
+        ChangeKind::Expired => Event::RegistrationExpired(RegistrationEvent { expires_secs: 0, ..registration }),
+    }
+}
+
+fn random_token() -> std::io::Result<String> {
+    let mut bytes = [0; 32];
+    rand::rngs::OsRng.try_fill_bytes(&mut bytes).map_err(std::io::Error::other)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn log_listeners(listeners: &[Listener], admin: &Admin) {
+    for listener in listeners {
+        tracing::info!(transport = %transport_name(listener.transport), address = %listener.address, "listening");
+    }
+    tracing::info!(transport = %"http", address = %admin.address, "listening");
+}
