@@ -1,6 +1,7 @@
 //! Workers on real sockets with the real default policy: what leaves for what came.
 #![allow(
     clippy::unwrap_used,
+    clippy::indexing_slicing,
     reason = "tests state their expectations by panicking"
 )]
 

@@ -229,9 +229,6 @@ impl Driver {
                         version,
                         context: seen,
                     };
-                    metrics_of(&self.services)
-                        .hook_runs
-                        .increment(crate::hooks::policy_hook(hook));
                     if let Some(input) = self.hooks.run(job, &self.services, self.now, context) {
                         self.core.handle(self.now, input);
                     }

@@ -53,7 +53,7 @@ impl EventLoop {
             progress |= self.take_arrivals(context);
             progress |= self.driver.poll_waiting(context);
             progress |= self.take_timers(context);
-            self.start_events();
+            progress |= self.start_events();
             self.driver.flush_hand_over();
             let (retry, failed) = self.flush(context);
             progress |= failed;
@@ -142,13 +142,16 @@ impl EventLoop {
         progress
     }
 
-    fn start_events(&mut self) {
-        while self.driver.hooks.takes_event() {
-            let Some(event) = self.events.pop_front() else {
-                return;
-            };
+    /// Begins hooks for events; they are polled in the next turn.
+    fn start_events(&mut self) -> bool {
+        let mut started = false;
+        while self.driver.hooks.takes_event()
+            && let Some(event) = self.events.pop_front()
+        {
             self.driver.run_event(event);
+            started = true;
         }
+        started
     }
 
     /// Sends the datagrams of this turn; whether they have to be tried again soon, and whether any failed.

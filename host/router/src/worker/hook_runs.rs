@@ -12,6 +12,7 @@ use patchbay_core::door::{self, HookContext, HookFault, HookId, Input, PolicyVer
 use patchbay_core::time::Now;
 use patchbay_policy::{Engine, Event, Hook, HookDone, HookRun, Instances, Version};
 
+use super::driver::metrics_of;
 use crate::hooks::{HookHost, Services, core_fault, policy_hook};
 
 /// Hooks for events that run at the same time. Further events wait in the mailbox.
@@ -85,17 +86,19 @@ impl HookRuns {
         if !version.exports(hook) {
             return Some(absent(job, &version));
         }
-        let source = job.context.source.remote.ip();
+        metrics_of(services).hook_runs.increment(hook);
+        let source = Some(job.context.source.remote.ip());
         let host = HookHost::for_message(services, &version, now, job.context);
-        let mut run = self.instances.run(&version, hook, host, None);
-        match Pin::new(&mut run).poll(context) {
-            Poll::Ready(done) => Some(answer(job.id, &version, done, Some(source), services, now)),
+        let run = self.instances.run(&version, hook, host, None);
+        let mut waiting = Waiting {
+            id: Some(job.id),
+            run,
+            source,
+        };
+        match Pin::new(&mut waiting).poll(context) {
+            Poll::Ready(ended) => ended.answer(services, now),
             Poll::Pending => {
-                self.waiting.push(Waiting {
-                    id: Some(job.id),
-                    run,
-                    source: Some(source),
-                });
+                self.waiting.push(waiting);
                 None
             }
         }
@@ -109,6 +112,7 @@ impl HookRuns {
         if !version.exports(Hook::EventRoute) {
             return;
         }
+        metrics_of(services).hook_runs.increment(Hook::EventRoute);
         let host = HookHost::for_event(services, &version, now);
         let run = self
             .instances
@@ -132,29 +136,20 @@ impl HookRuns {
             let Poll::Ready(Some(ended)) = self.waiting.poll_next_unpin(context) else {
                 return Poll::Pending;
             };
-            match ended.id {
-                Some(id) => {
-                    return Poll::Ready(answer(
-                        id,
-                        &ended.version,
-                        ended.done,
-                        ended.source,
-                        services,
-                        now,
-                    ));
-                }
-                None => {
-                    self.event_runs = self.event_runs.saturating_sub(1);
-                    blame(&ended.version, &ended.done, None, services, now);
-                }
+            if ended.id.is_none() {
+                self.event_runs = self.event_runs.saturating_sub(1);
+            }
+            if let Some(input) = ended.answer(services, now) {
+                return Poll::Ready(input);
             }
         }
     }
 }
 
-/// A hook that waited and is done.
+/// A hook that is done.
 struct Ended {
     id: Option<HookId>,
+    hook: Hook,
     version: Arc<Version<HookHost>>,
     source: Option<IpAddr>,
     done: HookDone<HookHost>,
@@ -168,6 +163,7 @@ impl Future for Waiting {
         let done = std::task::ready!(Pin::new(&mut waiting.run).poll(context));
         Poll::Ready(Ended {
             id: waiting.id,
+            hook: waiting.run.hook(),
             version: Arc::clone(waiting.run.version()),
             source: waiting.source,
             done,
@@ -209,58 +205,52 @@ fn absent(job: HookJob, version: &Version<HookHost>) -> Input {
     }
 }
 
-/// The answer for a hook that is done.
-fn answer(
-    id: HookId,
-    version: &Arc<Version<HookHost>>,
-    done: HookDone<HookHost>,
-    source: Option<IpAddr>,
-    services: &Arc<Services>,
-    now: Now,
-) -> Input {
-    blame(version, &done, source, services, now);
-    let (context, result) = match (done.host, done.result) {
-        (Some(host), Ok(verdict)) => host.finish(verdict),
-        (Some(host), Err(fault)) => (host.into_context(), Err(core_fault(&fault))),
-        (None, Err(fault)) => (None, Err(core_fault(&fault))),
-        (None, Ok(_)) => unreachable!("a hook that returned has its host"),
-    };
-    Input::HookReturned {
-        id,
-        result,
-        context,
-        version: PolicyVersion(version.number()),
+impl Ended {
+    /// The answer to the core; an event has none.
+    fn answer(self, services: &Services, now: Now) -> Option<Input> {
+        let nanoseconds = u64::try_from(self.done.elapsed.as_nanos()).unwrap_or(u64::MAX);
+        metrics_of(services)
+            .hook_nanoseconds
+            .add(self.hook, nanoseconds);
+        self.blame(services, now);
+        let version = PolicyVersion(self.version.number());
+        let (context, result) = match (self.done.host, self.done.result) {
+            (Some(host), Ok(verdict)) => host.finish(verdict),
+            (Some(host), Err(fault)) => (host.into_context(), Err(core_fault(&fault))),
+            (None, Err(fault)) => (None, Err(core_fault(&fault))),
+            (None, Ok(_)) => unreachable!("a hook that returned has its host"),
+        };
+        Some(Input::HookReturned {
+            id: self.id?,
+            result,
+            context,
+            version,
+        })
     }
-}
 
-/// Logs a fault and tells it to the policies, which may go back to the last good version.
-fn blame(
-    version: &Version<HookHost>,
-    done: &HookDone<HookHost>,
-    source: Option<IpAddr>,
-    services: &Services,
-    now: Now,
-) {
-    let Err(fault) = &done.result else { return };
-    let (policy, policy_version) = (&**version.name(), version.digest().short());
-    let elapsed_us = u64::try_from(done.elapsed.as_micros()).unwrap_or(u64::MAX);
-    if services.may_log(now) {
-        tracing::warn!(policy, policy_version, elapsed_us, %fault, "a hook failed");
-    }
-    let Some(source) = source.filter(|_| fault.is_policys()) else {
-        return;
-    };
-    if let Some(rollback) = services.shared.policies.report_fault(
-        version.number(),
-        source,
-        services.clock.system_instant(now.instant),
-    ) {
-        services.shared.metrics.automatic_rollbacks.add_shared(1);
-        tracing::error!(
-            policy,
-            policy_version,
-            ?rollback,
-            "a version kept failing and was rolled back"
-        );
+    /// Logs a fault and tells it to the policies, which may go back to the last good version.
+    fn blame(&self, services: &Services, now: Now) {
+        let Err(fault) = &self.done.result else {
+            return;
+        };
+        let (policy, policy_version) = (&**self.version.name(), self.version.digest().short());
+        let elapsed_us = u64::try_from(self.done.elapsed.as_micros()).unwrap_or(u64::MAX);
+        if services.may_log(now) {
+            tracing::warn!(policy, policy_version, hook = ?self.hook, elapsed_us, %fault, "a hook failed");
+        }
+        let Some(source) = self.source.filter(|_| fault.is_policys()) else {
+            return;
+        };
+        let instant = services.clock.system_instant(now.instant);
+        let policies = &services.shared.policies;
+        if let Some(rollback) = policies.report_fault(self.version.number(), source, instant) {
+            services.shared.metrics.automatic_rollbacks.add_shared(1);
+            tracing::error!(
+                policy,
+                policy_version,
+                ?rollback,
+                "a version kept failing and was rolled back"
+            );
+        }
     }
 }
