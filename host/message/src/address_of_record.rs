@@ -9,7 +9,7 @@ use crate::uri::{Host, Scheme, Uri};
 
 /// The key of the location service: a URI in the canonical form of RFC 3261 §10.3 step 5.
 ///
-/// Parameters, headers and password are gone, escapes are resolved, the host is in lower case; a port is kept. An IPv6
+/// Parameters, headers and password are gone, escapes are resolved, the host is in lower case; a port is gone as well. An IPv6
 /// address is in its shortest form. A `tel:` number is without visual separators.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AddressOfRecord(Arc<str>);
@@ -73,8 +73,9 @@ fn canonical(scheme: &str, user: &str, uri: &Uri<'_>) -> Option<String> {
         Host::V6(address) => format!("[{address}]"),
     };
     let separator = if uri.user.is_some() { "@" } else { "" };
-    let port = uri.port.map(|port| format!(":{port}")).unwrap_or_default();
-    Some(format!("{scheme}:{user}{separator}{host}{port}"))
+    // RFC 3261 §10.3 step 5 leaves a port in. It goes, deliberately: an address-of-record names a domain, and a phone that registers as
+    // `sip:a@192.0.2.1` is called as `sip:a@192.0.2.1:5060` as well.
+    Some(format!("{scheme}:{user}{separator}{host}"))
 }
 
 impl FromStr for AddressOfRecord {
@@ -103,8 +104,16 @@ mod tests {
     #[test]
     fn parameters_go_and_escapes_are_resolved() {
         let aor = canonical("sip:%61lice%20b:secret@ExAmple.COM:5070;transport=tcp;user=phone?a=b");
-        assert_eq!(aor.as_str(), "sip:alice b@example.com:5070");
+        assert_eq!(aor.as_str(), "sip:alice b@example.com");
         assert_eq!((aor.user(), aor.host()), ("alice b", "example.com"));
+    }
+
+    #[test]
+    fn a_port_makes_no_other_address_of_record() {
+        assert_eq!(
+            canonical("sip:a@192.0.2.1:5070"),
+            canonical("sip:a@192.0.2.1")
+        );
     }
 
     #[test]
@@ -132,7 +141,7 @@ mod tests {
         let aor = canonical("sip:a@[2001:DB8:0:0:0:0:0:10]:5070");
         assert_eq!(
             (aor.as_str(), aor.host()),
-            ("sip:a@[2001:db8::10]:5070", "[2001:db8::10]")
+            ("sip:a@[2001:db8::10]", "[2001:db8::10]")
         );
         assert_eq!(canonical("sip:a@[2001:db8::10]").host(), "[2001:db8::10]");
     }
