@@ -8,7 +8,10 @@ const ADVICE: &str = "the default policy is not built: run `cargo xtask policies
 fn main() -> ExitCode {
     println!("cargo:rerun-if-env-changed=PATCHBAY_DEFAULT_POLICY");
     let workspace = PathBuf::from(env("CARGO_MANIFEST_DIR")).join("../..");
-    let built = std::env::var_os("PATCHBAY_DEFAULT_POLICY").map_or_else(|| workspace.join("target/policies/default.wasm"), PathBuf::from);
+    let built = std::env::var_os("PATCHBAY_DEFAULT_POLICY").map_or_else(
+        || workspace.join("target/policies/default.wasm"),
+        PathBuf::from,
+    );
     println!("cargo:rerun-if-changed={}", built.display());
     let policy = match std::fs::read(&built) {
         Ok(policy) => policy,

@@ -95,7 +95,9 @@ pub enum StartError {
 /// Runs the router until it is told to end.
 pub fn run(config: Config, source: Source) -> Result<(), StartError> {
     crate::logging::start(&config.log);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         // Before anything else, so that no signal is missed.
         let signals = lifetime::Signals::new()?;
@@ -106,5 +108,9 @@ pub fn run(config: Config, source: Source) -> Result<(), StartError> {
 
 /// The wall clock, in the core's form.
 pub fn unix_now() -> UnixTime {
-    UnixTime(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |duration| duration.as_secs()))
+    UnixTime(
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |duration| duration.as_secs()),
+    )
 }

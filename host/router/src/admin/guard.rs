@@ -12,7 +12,11 @@ use super::Admin;
 use super::reply::Refusal;
 use crate::config::Config;
 
-pub(super) async fn guard(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
+pub(super) async fn guard(
+    State(admin): State<Arc<Admin>>,
+    request: Request,
+    next: Next,
+) -> Response {
     match check(&admin, &request) {
         Ok(()) => next.run(request).await,
         Err(refusal) => refusal.into_response(),
@@ -21,15 +25,28 @@ pub(super) async fn guard(State(admin): State<Arc<Admin>>, request: Request, nex
 
 fn check(admin: &Admin, request: &Request) -> Result<(), Refusal> {
     let headers = request.headers();
-    let host = text(headers, header::HOST).or_else(|| request.uri().authority().map(|authority| authority.as_str()));
+    let host = text(headers, header::HOST).or_else(|| {
+        request
+            .uri()
+            .authority()
+            .map(|authority| authority.as_str())
+    });
     let host = host.ok_or_else(|| Refusal::bad_request("there is no Host header"))?;
     if !is_our_host(host, &admin.config()) {
-        return Err(Refusal::new(StatusCode::FORBIDDEN, "foreign_host", "the Host header is neither loopback nor a configured name"));
+        return Err(Refusal::new(
+            StatusCode::FORBIDDEN,
+            "foreign_host",
+            "the Host header is neither loopback nor a configured name",
+        ));
     }
     if let Some(origin) = headers.get(header::ORIGIN)
         && !is_our_origin(origin.to_str().unwrap_or_default(), host)
     {
-        return Err(Refusal::new(StatusCode::FORBIDDEN, "foreign_origin", "requests of other web sites are refused"));
+        return Err(Refusal::new(
+            StatusCode::FORBIDDEN,
+            "foreign_origin",
+            "requests of other web sites are refused",
+        ));
     }
     if !matches!(request.uri().path(), "/healthz" | "/readyz") {
         authorize(admin, headers)?;
@@ -45,7 +62,10 @@ fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
 /// names can be made to point here by somebody else.
 fn is_our_host(host: &str, config: &Config) -> bool {
     let name = without_port(host);
-    let bare = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
+    let bare = name
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(name);
     if let Ok(address) = bare.parse::<IpAddr>() {
         return address.is_loopback() || !config.admin.listen.ip().is_loopback();
     }
@@ -61,16 +81,28 @@ fn without_port(host: &str) -> &str {
 }
 
 fn is_our_origin(origin: &str, host: &str) -> bool {
-    let origin = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+    let origin = origin
+        .strip_prefix("http://")
+        .or_else(|| origin.strip_prefix("https://"));
     origin.is_some_and(|origin| origin.eq_ignore_ascii_case(host))
 }
 
 fn authorize(admin: &Admin, headers: &HeaderMap) -> Result<(), Refusal> {
-    let Some(token) = &admin.token else { return Ok(()) };
-    let given = text(headers, header::AUTHORIZATION).and_then(|value| value.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    let Some(token) = &admin.token else {
+        return Ok(());
+    };
+    let given = text(headers, header::AUTHORIZATION)
+        .and_then(|value| value.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
     match given {
-        Some((_, given)) if same(given.trim(), token) || same(given.trim(), &admin.local_token) => Ok(()),
-        _ => Err(Refusal::new(StatusCode::UNAUTHORIZED, "unauthorized", "Authorization: Bearer with the token of admin.token_file is needed")),
+        Some((_, given)) if same(given.trim(), token) || same(given.trim(), &admin.local_token) => {
+            Ok(())
+        }
+        _ => Err(Refusal::new(
+            StatusCode::UNAUTHORIZED,
+            "unauthorized",
+            "Authorization: Bearer with the token of admin.token_file is needed",
+        )),
     }
 }
 
@@ -91,7 +123,11 @@ fn content_type(request: &Request) -> Result<(), Refusal> {
     if essence.eq_ignore_ascii_case(expected) {
         return Ok(());
     }
-    Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", format!("the content type has to be {expected}")))
+    Err(Refusal::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "unsupported_media_type",
+        format!("the content type has to be {expected}"),
+    ))
 }
 
 #[cfg(test)]
@@ -106,10 +142,25 @@ mod tests {
     #[test]
     fn hosts_are_loopback_or_configured() {
         let config = config("[node]\nname = \"edge-1\"\ndomains = [\"example.com\"]\n");
-        for host in ["localhost", "localhost:8060", "127.0.0.1:8060", "127.1.2.3", "[::1]:8060", "[::1]", "Example.com", "edge-1:80"] {
+        for host in [
+            "localhost",
+            "localhost:8060",
+            "127.0.0.1:8060",
+            "127.1.2.3",
+            "[::1]:8060",
+            "[::1]",
+            "Example.com",
+            "edge-1:80",
+        ] {
             assert!(is_our_host(host, &config), "{host}");
         }
-        for host in ["evil.example", "localhost.evil.example", "192.0.2.1:8060", "", "127.0.0.1.evil.example"] {
+        for host in [
+            "evil.example",
+            "localhost.evil.example",
+            "192.0.2.1:8060",
+            "",
+            "127.0.0.1.evil.example",
+        ] {
             assert!(!is_our_host(host, &config), "{host}");
         }
     }

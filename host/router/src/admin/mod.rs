@@ -88,11 +88,19 @@ pub struct AdminThread {
 
 impl AdminThread {
     /// Serves on this listener.
-    pub fn start(admin: Arc<Admin>, listener: std::net::TcpListener) -> std::io::Result<AdminThread> {
+    pub fn start(
+        admin: Arc<Admin>,
+        listener: std::net::TcpListener,
+    ) -> std::io::Result<AdminThread> {
         listener.set_nonblocking(true)?;
         let (stop, stopped) = oneshot::channel();
-        let thread = std::thread::Builder::new().name("admin".to_owned()).spawn(move || serve(admin, listener, stopped))?;
-        Ok(AdminThread { stop: Some(stop), thread: Some(thread) })
+        let thread = std::thread::Builder::new()
+            .name("admin".to_owned())
+            .spawn(move || serve(admin, listener, stopped))?;
+        Ok(AdminThread {
+            stop: Some(stop),
+            thread: Some(thread),
+        })
     }
 }
 
@@ -111,18 +119,21 @@ impl Drop for AdminThread {
 }
 
 fn serve(admin: Arc<Admin>, listener: std::net::TcpListener, stopped: oneshot::Receiver<()>) {
-    let served = tokio::runtime::Builder::new_current_thread().enable_all().build().and_then(|runtime| {
-        let result = runtime.block_on(async {
-            let listener = tokio::net::TcpListener::from_std(listener)?;
-            tokio::select! {
-                served = async { axum::serve(listener, router(admin)).await } => served,
-                _ = stopped => Ok(()),
-            }
+    let served = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .and_then(|runtime| {
+            let result = runtime.block_on(async {
+                let listener = tokio::net::TcpListener::from_std(listener)?;
+                tokio::select! {
+                    served = async { axum::serve(listener, router(admin)).await } => served,
+                    _ = stopped => Ok(()),
+                }
+            });
+            // A policy that is being compiled for a request that nobody waits for must not hold up the end.
+            runtime.shutdown_background();
+            result
         });
-        // A policy that is being compiled for a request that nobody waits for must not hold up the end.
-        runtime.shutdown_background();
-        result
-    });
     if let Err(error) = served {
         tracing::error!(%error, "the admin API ended");
     }
@@ -137,14 +148,23 @@ fn router(admin: Arc<Admin>) -> Router {
         .route("/api/v1/transactions", get(views::transactions))
         .route("/api/v1/policies", get(policies::list))
         .route("/api/v1/policies/rollback", post(policies::rollback))
-        .route("/api/v1/policies/{name}", put(policies::store).layer(DefaultBodyLimit::max(MAX_POLICY_BYTES)))
+        .route(
+            "/api/v1/policies/{name}",
+            put(policies::store).layer(DefaultBodyLimit::max(MAX_POLICY_BYTES)),
+        )
         .route("/api/v1/policies/{name}/activate", post(policies::activate))
         .route("/api/v1/registrations", get(registrations::list))
-        .route("/api/v1/registrations/{*aor}", delete(registrations::remove))
+        .route(
+            "/api/v1/registrations/{*aor}",
+            delete(registrations::remove),
+        )
         .fallback(reply::not_found)
         .method_not_allowed_fallback(reply::method_not_allowed)
         .layer(DefaultBodyLimit::max(MAX_JSON_BYTES))
-        .layer(middleware::from_fn_with_state(Arc::clone(&admin), guard::guard))
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&admin),
+            guard::guard,
+        ))
         .with_state(admin)
 }
 
@@ -166,10 +186,16 @@ mod tests {
     fn the_address_is_left_for_the_owner_alone() {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().expect("a folder");
-        let endpoint = Endpoint { address: "127.0.0.1:8060".parse().expect("valid"), token: "t".into() };
+        let endpoint = Endpoint {
+            address: "127.0.0.1:8060".parse().expect("valid"),
+            token: "t".into(),
+        };
         endpoint.write(folder.path()).expect("write");
         assert_eq!(Endpoint::read(folder.path()), Some(endpoint));
-        let mode = std::fs::metadata(Endpoint::path(folder.path())).expect("there").permissions().mode();
+        let mode = std::fs::metadata(Endpoint::path(folder.path()))
+            .expect("there")
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
         Endpoint::remove(folder.path());
         assert_eq!(Endpoint::read(folder.path()), None);

@@ -23,8 +23,14 @@ pub(super) async fn list(State(admin): State<Arc<Admin>>) -> Json<Value> {
 }
 
 fn policy(report: &PolicyReport) -> Value {
-    let active = report.versions.iter().find(|version| version.activated_at.is_some() && version.state.as_str() == "active");
-    let newest_error = report.versions.iter().find_map(|version| version.last_error.as_ref());
+    let active = report
+        .versions
+        .iter()
+        .find(|version| version.activated_at.is_some() && version.state.as_str() == "active");
+    let newest_error = report
+        .versions
+        .iter()
+        .find_map(|version| version.last_error.as_ref());
     json!({
         "name": report.name,
         "active": report.active,
@@ -35,7 +41,11 @@ fn policy(report: &PolicyReport) -> Value {
 }
 
 fn version(report: &VersionReport) -> Value {
-    let runs: Map<String, Value> = Hook::ALL.iter().zip(report.counts.calls).map(|(hook, calls)| (hook.name().to_owned(), calls.into())).collect();
+    let runs: Map<String, Value> = Hook::ALL
+        .iter()
+        .zip(report.counts.calls)
+        .map(|(hook, calls)| (hook.name().to_owned(), calls.into()))
+        .collect();
     json!({
         "version": report.digest.as_str(),
         "state": report.state.as_str(),
@@ -53,15 +63,26 @@ fn version(report: &VersionReport) -> Value {
 }
 
 fn unix_secs(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).map_or(0, |duration| duration.as_secs())
+    time.duration_since(UNIX_EPOCH)
+        .map_or(0, |duration| duration.as_secs())
 }
 
-pub(super) async fn store(State(admin): State<Arc<Admin>>, Path(name): Path<String>, body: Result<Bytes, BytesRejection>) -> Answer {
+pub(super) async fn store(
+    State(admin): State<Arc<Admin>>,
+    Path(name): Path<String>,
+    body: Result<Bytes, BytesRejection>,
+) -> Answer {
     let name = valid_name(name)?;
-    let bytes = body.map_err(|rejection| Refusal::new(rejection.status(), "body_refused", rejection.body_text()))?;
+    let bytes = body.map_err(|rejection| {
+        Refusal::new(rejection.status(), "body_refused", rejection.body_text())
+    })?;
     let deployments = Arc::clone(&admin.deployments);
     let stored = blocking(move || deployments.store(&name, &bytes)).await??;
-    tracing::info!(policy = stored.policy, policy_version = stored.version.short(), "policy stored");
+    tracing::info!(
+        policy = stored.policy,
+        policy_version = stored.version.short(),
+        "policy stored"
+    );
     Ok(deployed(&stored))
 }
 
@@ -71,23 +92,37 @@ struct Activate {
     version: Option<String>,
 }
 
-pub(super) async fn activate(State(admin): State<Arc<Admin>>, Path(name): Path<String>, body: Bytes) -> Answer {
+pub(super) async fn activate(
+    State(admin): State<Arc<Admin>>,
+    Path(name): Path<String>,
+    body: Bytes,
+) -> Answer {
     let name = valid_name(name)?;
     let asked: Activate = if body.is_empty() {
         Activate::default()
     } else {
-        serde_json::from_slice(&body).map_err(|error| Refusal::bad_request(format!("the body is not {{\"version\": \"...\"}}: {error}")))?
+        serde_json::from_slice(&body).map_err(|error| {
+            Refusal::bad_request(format!("the body is not {{\"version\": \"...\"}}: {error}"))
+        })?
     };
     let deployments = Arc::clone(&admin.deployments);
     let active = blocking(move || deployments.activate(&name, asked.version.as_deref())).await??;
-    tracing::info!(policy = active.policy, policy_version = active.version.short(), "policy activated");
+    tracing::info!(
+        policy = active.policy,
+        policy_version = active.version.short(),
+        "policy activated"
+    );
     Ok(deployed(&active))
 }
 
 pub(super) async fn rollback(State(admin): State<Arc<Admin>>) -> Answer {
     let deployments = Arc::clone(&admin.deployments);
     let active = blocking(move || deployments.rollback()).await??;
-    tracing::info!(policy = active.policy, policy_version = active.version.short(), "policy rolled back");
+    tracing::info!(
+        policy = active.policy,
+        policy_version = active.version.short(),
+        "policy rolled back"
+    );
     Ok(deployed(&active))
 }
 
@@ -95,7 +130,11 @@ fn valid_name(name: String) -> Result<String, Refusal> {
     if is_policy_name(&name) {
         return Ok(name);
     }
-    Err(Refusal::new(StatusCode::BAD_REQUEST, "bad_name", "the name of a policy has 1 to 64 letters, digits, '-' and '_'"))
+    Err(Refusal::new(
+        StatusCode::BAD_REQUEST,
+        "bad_name",
+        "the name of a policy has 1 to 64 letters, digits, '-' and '_'",
+    ))
 }
 
 fn deployed(deployed: &Deployed) -> Json<Value> {

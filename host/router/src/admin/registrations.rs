@@ -32,9 +32,17 @@ pub(super) async fn list(State(admin): State<Arc<Admin>>, Query(filter): Query<F
         Some(text) => {
             let aor = address_of_record(&text)?;
             let bindings = location.lookup(&aor, now);
-            if bindings.is_empty() { Vec::new() } else { vec![registration(&aor, &bindings, now)] }
+            if bindings.is_empty() {
+                Vec::new()
+            } else {
+                vec![registration(&aor, &bindings, now)]
+            }
         }
-        None => location.list(None, MAX_LISTED, now).iter().map(|listed| registration(&listed.aor, &listed.bindings, now)).collect(),
+        None => location
+            .list(None, MAX_LISTED, now)
+            .iter()
+            .map(|listed| registration(&listed.aor, &listed.bindings, now))
+            .collect(),
     };
     Ok(Json(json!({ "registrations": rows })))
 }
@@ -44,7 +52,11 @@ pub(super) async fn remove(State(admin): State<Arc<Admin>>, Path(text): Path<Str
     let now = unix_now();
     let count = admin.shared.location.lookup(&aor, now).len();
     if count == 0 {
-        return Err(Refusal::new(StatusCode::NOT_FOUND, "not_registered", format!("{} is not registered", aor.as_str())));
+        return Err(Refusal::new(
+            StatusCode::NOT_FOUND,
+            "not_registered",
+            format!("{} is not registered", aor.as_str()),
+        ));
     }
     let removal = Registration {
         aor: aor.clone(),
@@ -58,19 +70,39 @@ pub(super) async fn remove(State(admin): State<Arc<Admin>>, Path(text): Path<Str
     };
     let (done, answer) = oneshot::channel();
     // The receiver is gone when the client is: then nobody waits for the answer.
-    admin.shared.location.update(&removal, now, move |result| drop(done.send(result.map(|_| ()))));
+    admin.shared.location.update(&removal, now, move |result| {
+        drop(done.send(result.map(|_| ())))
+    });
     match answer.await {
         Ok(Ok(())) => Ok(Json(json!({ "aor": aor.as_str(), "removed": count }))),
-        Ok(Err(reject)) => Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "storage_failed", format!("{} {}", reject.status, reject.reason))),
-        Err(_) => Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "storage_failed", "the location service is ending")),
+        Ok(Err(reject)) => Err(Refusal::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "storage_failed",
+            format!("{} {}", reject.status, reject.reason),
+        )),
+        Err(_) => Err(Refusal::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "storage_failed",
+            "the location service is ending",
+        )),
     }
 }
 
 /// `sip:bob@example.com`, or `bob@example.com` for short.
 fn address_of_record(text: &str) -> Result<AddressOfRecord, Refusal> {
-    let has_scheme = text.split_once(':').is_some_and(|(scheme, _)| matches!(scheme.to_ascii_lowercase().as_str(), "sip" | "sips" | "tel"));
-    let uri = if has_scheme { text.to_owned() } else { format!("sip:{text}") };
-    uri.parse().map_err(|_| Refusal::bad_request(format!("{text:?} is no address-of-record, such as sip:alice@example.com")))
+    let has_scheme = text.split_once(':').is_some_and(|(scheme, _)| {
+        matches!(scheme.to_ascii_lowercase().as_str(), "sip" | "sips" | "tel")
+    });
+    let uri = if has_scheme {
+        text.to_owned()
+    } else {
+        format!("sip:{text}")
+    };
+    uri.parse().map_err(|_| {
+        Refusal::bad_request(format!(
+            "{text:?} is no address-of-record, such as sip:alice@example.com"
+        ))
+    })
 }
 
 fn registration(aor: &AddressOfRecord, bindings: &[ContactBinding], now: UnixTime) -> Value {
@@ -101,8 +133,16 @@ mod tests {
 
     #[test]
     fn addresses_of_record_may_leave_out_the_scheme() {
-        assert_eq!(address_of_record("bob@Localhost").expect("valid").as_str(), "sip:bob@localhost");
-        assert_eq!(address_of_record("sip:bob@localhost").expect("valid").as_str(), "sip:bob@localhost");
+        assert_eq!(
+            address_of_record("bob@Localhost").expect("valid").as_str(),
+            "sip:bob@localhost"
+        );
+        assert_eq!(
+            address_of_record("sip:bob@localhost")
+                .expect("valid")
+                .as_str(),
+            "sip:bob@localhost"
+        );
         assert!(address_of_record("sip:").is_err());
     }
 }

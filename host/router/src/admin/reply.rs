@@ -16,8 +16,16 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    pub(super) fn new(status: StatusCode, error: &'static str, detail: impl Into<String>) -> Refusal {
-        Refusal { status, error, detail: detail.into() }
+    pub(super) fn new(
+        status: StatusCode,
+        error: &'static str,
+        detail: impl Into<String>,
+    ) -> Refusal {
+        Refusal {
+            status,
+            error,
+            detail: detail.into(),
+        }
     }
 
     pub(super) fn bad_request(detail: impl Into<String>) -> Refusal {
@@ -30,7 +38,10 @@ impl IntoResponse for Refusal {
         let body = Json(json!({ "error": self.error, "detail": self.detail }));
         let mut response = (self.status, body).into_response();
         if self.status == StatusCode::UNAUTHORIZED {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
+            response.headers_mut().insert(
+                header::WWW_AUTHENTICATE,
+                header::HeaderValue::from_static("Bearer"),
+            );
         }
         response
     }
@@ -41,14 +52,28 @@ impl From<DeployError> for Refusal {
         use patchbay_policy::{ActivateError, RollbackError};
         let detail = error.to_string();
         match error {
-            DeployError::Load(_) => Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "policy_refused", detail),
-            DeployError::Activate(ActivateError::UnknownPolicy(_)) => Refusal::new(StatusCode::NOT_FOUND, "unknown_policy", detail),
-            DeployError::Activate(ActivateError::UnknownVersion { .. }) => Refusal::new(StatusCode::NOT_FOUND, "unknown_version", detail),
-            DeployError::Activate(_) => Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "policy_refused", detail),
-            DeployError::Rollback(RollbackError::NothingBefore) => Refusal::new(StatusCode::CONFLICT, "nothing_to_roll_back", detail),
-            DeployError::Rollback(_) => Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "policy_refused", detail),
+            DeployError::Load(_) => {
+                Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "policy_refused", detail)
+            }
+            DeployError::Activate(ActivateError::UnknownPolicy(_)) => {
+                Refusal::new(StatusCode::NOT_FOUND, "unknown_policy", detail)
+            }
+            DeployError::Activate(ActivateError::UnknownVersion { .. }) => {
+                Refusal::new(StatusCode::NOT_FOUND, "unknown_version", detail)
+            }
+            DeployError::Activate(_) => {
+                Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "policy_refused", detail)
+            }
+            DeployError::Rollback(RollbackError::NothingBefore) => {
+                Refusal::new(StatusCode::CONFLICT, "nothing_to_roll_back", detail)
+            }
+            DeployError::Rollback(_) => {
+                Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "policy_refused", detail)
+            }
             DeployError::Reserved => Refusal::new(StatusCode::CONFLICT, "reserved_name", detail),
-            DeployError::Io(_) => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "storage_failed", detail),
+            DeployError::Io(_) => {
+                Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "storage_failed", detail)
+            }
         }
     }
 }
@@ -56,15 +81,31 @@ impl From<DeployError> for Refusal {
 pub(super) type Answer = Result<Json<Value>, Refusal>;
 
 pub(super) async fn not_found() -> Refusal {
-    Refusal::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path")
+    Refusal::new(
+        StatusCode::NOT_FOUND,
+        "not_found",
+        "there is nothing at this path",
+    )
 }
 
 pub(super) async fn method_not_allowed() -> Refusal {
-    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this path has another method")
+    Refusal::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        "this path has another method",
+    )
 }
 
 /// Runs what may take long beside the thread that answers.
-pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
-    let failed = |_| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the work was cut off");
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Refusal> {
+    let failed = |_| {
+        Refusal::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "the work was cut off",
+        )
+    };
     tokio::task::spawn_blocking(work).await.map_err(failed)
 }

@@ -22,36 +22,102 @@ pub(super) async fn healthz(State(admin): State<Arc<Admin>>) -> Response {
 }
 
 pub(super) async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
-    let word = if admin.is_draining() { "draining" } else { "ready" };
-    health(admin.ready.load(Ordering::Relaxed) && !admin.is_draining() && admin.workers.are_alive(), word)
+    let word = if admin.is_draining() {
+        "draining"
+    } else {
+        "ready"
+    };
+    health(
+        admin.ready.load(Ordering::Relaxed) && !admin.is_draining() && admin.workers.are_alive(),
+        word,
+    )
 }
 
 fn health(good: bool, word: &str) -> Response {
-    let status = if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let word = if good || word == "draining" { word } else { "unavailable" };
+    let status = if good {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    let word = if good || word == "draining" {
+        word
+    } else {
+        "unavailable"
+    };
     (status, Json(json!({ "status": word }))).into_response()
 }
 
 pub(super) async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     let text = admin.shared.metrics.render(&readings(&admin));
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+    (
+        [(
+            header::CONTENT_TYPE,
+            "text/plain; version=0.0.4; charset=utf-8",
+        )],
+        text,
+    )
+        .into_response()
 }
 
 fn readings(admin: &Admin) -> Vec<Reading> {
-    let gauge = |name, help, value| Reading { name, help, counter: false, labels: Vec::new(), value };
-    let counter = |name, help, value| Reading { name, help, counter: true, labels: Vec::new(), value };
+    let gauge = |name, help, value| Reading {
+        name,
+        help,
+        counter: false,
+        labels: Vec::new(),
+        value,
+    };
+    let counter = |name, help, value| Reading {
+        name,
+        help,
+        counter: true,
+        labels: Vec::new(),
+        value,
+    };
     let location = admin.shared.location.counts();
     let statistics = admin.shared.location.statistics();
     let mut readings = vec![
-        gauge("uptime_seconds", "Seconds since the start.", admin.started.elapsed().as_secs()),
-        gauge("draining", "1 while the router drains.", u64::from(admin.is_draining())),
+        gauge(
+            "uptime_seconds",
+            "Seconds since the start.",
+            admin.started.elapsed().as_secs(),
+        ),
+        gauge(
+            "draining",
+            "1 while the router drains.",
+            u64::from(admin.is_draining()),
+        ),
         gauge("users", "Digest users.", admin.shared.users.count() as u64),
-        gauge("location_addresses_of_record", "Addresses-of-record with contacts.", location.aors as u64),
-        gauge("location_contacts", "Live contacts.", location.contacts as u64),
-        counter("location_commits_total", "Group commits of the store.", statistics.commits),
-        counter("location_commit_failures_total", "Group commits that failed.", statistics.failed_commits),
-        counter("location_refused_total", "Registrations refused because the store's queue was full.", statistics.refused),
-        counter("location_lost_events_total", "Registration events that no policy took in time.", statistics.lost_events),
+        gauge(
+            "location_addresses_of_record",
+            "Addresses-of-record with contacts.",
+            location.aors as u64,
+        ),
+        gauge(
+            "location_contacts",
+            "Live contacts.",
+            location.contacts as u64,
+        ),
+        counter(
+            "location_commits_total",
+            "Group commits of the store.",
+            statistics.commits,
+        ),
+        counter(
+            "location_commit_failures_total",
+            "Group commits that failed.",
+            statistics.failed_commits,
+        ),
+        counter(
+            "location_refused_total",
+            "Registrations refused because the store's queue was full.",
+            statistics.refused,
+        ),
+        counter(
+            "location_lost_events_total",
+            "Registration events that no policy took in time.",
+            statistics.lost_events,
+        ),
     ];
     readings.extend(version_readings(admin));
     readings
@@ -61,11 +127,32 @@ fn version_readings(admin: &Admin) -> Vec<Reading> {
     let mut calls = Vec::new();
     let mut faults = Vec::new();
     for policy in admin.shared.policies.list() {
-        for version in policy.versions.iter().filter(|version| version.number.is_some()) {
-            let labels = vec![("policy", policy.name.clone()), ("version", version.digest.short().to_owned())];
-            let of = |name, help, value| Reading { name, help, counter: true, labels: labels.clone(), value };
-            calls.push(of("policy_version_calls_total", "Hook runs of a policy version.", version.counts.total_calls()));
-            faults.push(of("policy_version_faults_total", "Faults of a policy version.", version.counts.total_faults()));
+        for version in policy
+            .versions
+            .iter()
+            .filter(|version| version.number.is_some())
+        {
+            let labels = vec![
+                ("policy", policy.name.clone()),
+                ("version", version.digest.short().to_owned()),
+            ];
+            let of = |name, help, value| Reading {
+                name,
+                help,
+                counter: true,
+                labels: labels.clone(),
+                value,
+            };
+            calls.push(of(
+                "policy_version_calls_total",
+                "Hook runs of a policy version.",
+                version.counts.total_calls(),
+            ));
+            faults.push(of(
+                "policy_version_faults_total",
+                "Faults of a policy version.",
+                version.counts.total_faults(),
+            ));
         }
     }
     calls.append(&mut faults);
@@ -108,8 +195,14 @@ pub(super) struct Bound {
     limit: Option<usize>,
 }
 
-pub(super) async fn transactions(State(admin): State<Arc<Admin>>, Query(bound): Query<Bound>) -> Json<Value> {
-    let limit = bound.limit.unwrap_or(MAX_TRANSACTIONS).min(MAX_TRANSACTIONS);
+pub(super) async fn transactions(
+    State(admin): State<Arc<Admin>>,
+    Query(bound): Query<Bound>,
+) -> Json<Value> {
+    let limit = bound
+        .limit
+        .unwrap_or(MAX_TRANSACTIONS)
+        .min(MAX_TRANSACTIONS);
     let live = admin.workers.transactions(limit).await;
     let rows: Vec<Value> = live
         .iter()

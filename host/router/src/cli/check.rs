@@ -9,7 +9,9 @@ use crate::policy_directory;
 
 /// Checks the configuration and the policies: tells every problem at once, and ends with 1 if there is any.
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  patchbay check\n  patchbay check --config /etc/patchbay/patchbay.toml --json")]
+#[command(
+    after_help = "Examples:\n  patchbay check\n  patchbay check --config /etc/patchbay/patchbay.toml --json"
+)]
 pub(super) struct Check {
     #[command(flatten)]
     config: ConfigArguments,
@@ -31,21 +33,37 @@ impl Check {
             Ok(config) => policies(&config),
             Err(problems) => {
                 let lines = problems.lines().zip(&problems.list);
-                lines.map(|(text, problem)| Found { line: line_of(problem.place), key: problem.key.clone(), text }).collect()
+                lines
+                    .map(|(text, problem)| Found {
+                        line: line_of(problem.place),
+                        key: problem.key.clone(),
+                        text,
+                    })
+                    .collect()
             }
         };
         let file = self.config.file();
         if self.json {
-            let list: Vec<_> = found.iter().map(|found| json!({ "line": found.line, "key": found.key, "problem": found.text })).collect();
+            let list: Vec<_> = found
+                .iter()
+                .map(|found| json!({ "line": found.line, "key": found.key, "problem": found.text }))
+                .collect();
             output::json(&json!({ "file": file, "valid": found.is_empty(), "problems": list }));
         } else {
             found.iter().for_each(|found| eprintln!("{}", found.text));
             if found.is_empty() {
-                let what = file.map_or_else(|| "the development defaults".to_owned(), |file| file.display().to_string());
+                let what = file.map_or_else(
+                    || "the development defaults".to_owned(),
+                    |file| file.display().to_string(),
+                );
                 output::line(&format!("{what}: no problems"));
             }
         }
-        if found.is_empty() { Ok(()) } else { Err(Failure::Printed) }
+        if found.is_empty() {
+            Ok(())
+        } else {
+            Err(Failure::Printed)
+        }
     }
 }
 
@@ -58,5 +76,12 @@ fn line_of(place: Place) -> Option<usize> {
 
 fn policies(config: &Config) -> Vec<Found> {
     let problems = policy_directory::check(config);
-    problems.into_iter().map(|text| Found { line: None, key: "policy".to_owned(), text }).collect()
+    problems
+        .into_iter()
+        .map(|text| Found {
+            line: None,
+            key: "policy".to_owned(),
+            text,
+        })
+        .collect()
 }

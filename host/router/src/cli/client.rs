@@ -35,21 +35,36 @@ pub(super) struct Client {
 impl AdminArguments {
     /// The client of the router that the arguments name.
     pub(super) fn client(&self) -> Result<Client, Failure> {
-        let token = self.token_file.as_deref().map(config::token).transpose().map_err(Failure::Said)?;
+        let token = self
+            .token_file
+            .as_deref()
+            .map(config::token)
+            .transpose()
+            .map_err(Failure::Said)?;
         if let Some(url) = &self.admin {
-            let url = if url.contains("://") { url.clone() } else { format!("http://{url}") };
+            let url = if url.contains("://") {
+                url.clone()
+            } else {
+                format!("http://{url}")
+            };
             return Ok(Client::new(url.trim_end_matches('/').to_owned(), token));
         }
         let config = self.config.load();
         let data_dir = match &config {
             Ok(config) => config.node.data_dir.clone(),
-            Err(_) if self.config.config.is_none() => self.config.data_dir.clone().unwrap_or_else(|| PathBuf::from("patchbay-data")),
+            Err(_) if self.config.config.is_none() => self
+                .config
+                .data_dir
+                .clone()
+                .unwrap_or_else(|| PathBuf::from("patchbay-data")),
             Err(problems) => return Err(problems.clone().into()),
         };
         if let Some(endpoint) = Endpoint::read(&data_dir) {
             return Ok(Client::of_endpoint(&endpoint, token));
         }
-        let (address, configured) = config.map_or((DEFAULT_ADMIN, None), |config| (config.admin.listen, config.admin.token_file));
+        let (address, configured) = config.map_or((DEFAULT_ADMIN, None), |config| {
+            (config.admin.listen, config.admin.token_file)
+        });
         let token = match (token, configured) {
             (None, Some(file)) => Some(config::token(&file).map_err(Failure::Said)?),
             (token, _) => token,
@@ -60,13 +75,19 @@ impl AdminArguments {
 
 impl Client {
     fn new(base: String, token: Option<String>) -> Client {
-        let agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .build()
+            .into();
         Client { agent, base, token }
     }
 
     /// The client of the router that left its address in the data directory.
     pub(super) fn of_endpoint(endpoint: &Endpoint, token: Option<String>) -> Client {
-        Client::new(format!("http://{}", endpoint.address), token.or_else(|| Some(endpoint.token.clone())))
+        Client::new(
+            format!("http://{}", endpoint.address),
+            token.or_else(|| Some(endpoint.token.clone())),
+        )
     }
 
     pub(super) fn get(&self, path: &str) -> Result<Value, Failure> {
@@ -89,7 +110,10 @@ impl Client {
 
     pub(super) fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
         let url = self.url(path);
-        let mut request = self.agent.post(&url).header("content-type", "application/json");
+        let mut request = self
+            .agent
+            .post(&url)
+            .header("content-type", "application/json");
         if let Some(authorization) = self.authorization() {
             request = request.header("authorization", authorization);
         }
@@ -98,7 +122,10 @@ impl Client {
 
     pub(super) fn put_wasm(&self, path: &str, bytes: &[u8]) -> Result<Value, Failure> {
         let url = self.url(path);
-        let mut request = self.agent.put(&url).header("content-type", "application/wasm");
+        let mut request = self
+            .agent
+            .put(&url)
+            .header("content-type", "application/wasm");
         if let Some(authorization) = self.authorization() {
             request = request.header("authorization", authorization);
         }
@@ -114,16 +141,30 @@ impl Client {
     }
 }
 
-fn answer(url: &str, result: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<Value, Failure> {
-    let unreachable = |problem: String| Failure::Unreachable { url: url.to_owned(), problem };
+fn answer(
+    url: &str,
+    result: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+) -> Result<Value, Failure> {
+    let unreachable = |problem: String| Failure::Unreachable {
+        url: url.to_owned(),
+        problem,
+    };
     let mut response = result.map_err(|error| unreachable(error.to_string()))?;
     let status = response.status();
-    let text = response.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_string().map_err(|error| unreachable(error.to_string()))?;
+    let text = response
+        .body_mut()
+        .with_config()
+        .limit(MAX_ANSWER_BYTES)
+        .read_to_string()
+        .map_err(|error| unreachable(error.to_string()))?;
     let value: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
     if status.is_success() {
         return Ok(value);
     }
-    let detail = value.get("detail").and_then(Value::as_str).map_or_else(|| format!("{url} answered {status}"), str::to_owned);
+    let detail = value
+        .get("detail")
+        .and_then(Value::as_str)
+        .map_or_else(|| format!("{url} answered {status}"), str::to_owned);
     Err(Failure::Refused(detail))
 }
 

@@ -24,7 +24,12 @@ const DEFAULT_FILE: &str = "patchbay.toml";
 
 /// A SIP router whose routing logic is WebAssembly policies.
 #[derive(Debug, Parser)]
-#[command(name = "patchbay", version, arg_required_else_help = true, after_help = "Examples:\n  patchbay run\n  patchbay run --config /etc/patchbay/patchbay.toml\n  patchbay check --config patchbay.toml\n  patchbay policy new my-routing")]
+#[command(
+    name = "patchbay",
+    version,
+    arg_required_else_help = true,
+    after_help = "Examples:\n  patchbay run\n  patchbay run --config /etc/patchbay/patchbay.toml\n  patchbay check --config patchbay.toml\n  patchbay policy new my-routing"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -65,7 +70,9 @@ pub(crate) enum Failure {
     #[error("{0}")]
     Build(#[from] patchbay_guest_build::BuildError),
     /// The router can't be asked.
-    #[error("{url}: {problem}\nIs the router running there? --admin URL or --config FILE says where it is.")]
+    #[error(
+        "{url}: {problem}\nIs the router running there? --admin URL or --config FILE says where it is."
+    )]
     Unreachable {
         /// What was asked.
         url: String,
@@ -108,11 +115,17 @@ pub(crate) struct ConfigArguments {
 impl ConfigArguments {
     /// The file that is read.
     fn file(&self) -> Option<PathBuf> {
-        self.config.clone().or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|file| file.is_file()))
+        self.config
+            .clone()
+            .or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|file| file.is_file()))
     }
 
     fn overrides(&self) -> Overrides {
-        Overrides { data_dir: self.data_dir.clone(), set: self.set.clone(), ..Overrides::default() }
+        Overrides {
+            data_dir: self.data_dir.clone(),
+            set: self.set.clone(),
+            ..Overrides::default()
+        }
     }
 
     /// Reads it.
@@ -168,7 +181,9 @@ mod tests {
         if command.get_subcommands().next().is_none() {
             found.push(command.clone());
         }
-        command.get_subcommands().for_each(|inner| leaves(inner, found));
+        command
+            .get_subcommands()
+            .for_each(|inner| leaves(inner, found));
     }
 
     #[test]
@@ -189,7 +204,11 @@ mod tests {
 
     #[test]
     fn wrong_use_ends_with_2_and_help_with_0() {
-        let code = |arguments: &[&str]| Cli::try_parse_from(arguments).expect_err("no command").exit_code();
+        let code = |arguments: &[&str]| {
+            Cli::try_parse_from(arguments)
+                .expect_err("no command")
+                .exit_code()
+        };
         assert_eq!(code(&["patchbay", "dance"]), 2);
         assert_eq!(code(&["patchbay", "run", "--listen", "udp:nowhere"]), 2);
         assert_eq!(code(&["patchbay", "user"]), 2);
@@ -199,6 +218,9 @@ mod tests {
     #[test]
     fn passwords_are_no_arguments() {
         assert!(Cli::try_parse_from(["patchbay", "user", "add", "alice", "secret"]).is_err());
-        assert!(Cli::try_parse_from(["patchbay", "user", "add", "alice", "--password", "secret"]).is_err());
+        assert!(
+            Cli::try_parse_from(["patchbay", "user", "add", "alice", "--password", "secret"])
+                .is_err()
+        );
     }
 }

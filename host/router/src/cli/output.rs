@@ -23,7 +23,10 @@ pub(super) fn table(head: &[&str], rows: &[Vec<String>]) {
         }
     }
     let print = |cells: &mut dyn Iterator<Item = &str>| {
-        let text: Vec<String> = cells.zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        let text: Vec<String> = cells
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
         line(text.join("  ").trim_end());
     };
     print(&mut head.iter().copied());

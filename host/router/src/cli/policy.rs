@@ -32,7 +32,9 @@ pub(super) enum Policy {
 }
 
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  patchbay policy new my-routing && cd my-routing && cargo test && patchbay policy build")]
+#[command(
+    after_help = "Example:\n  patchbay policy new my-routing && cd my-routing && cargo test && patchbay policy build"
+)]
 pub(super) struct New {
     /// The name: lower-case letters, digits, - and _. A path puts it elsewhere than here.
     name: PathBuf,
@@ -42,7 +44,9 @@ pub(super) struct New {
 }
 
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  patchbay policy build\n  patchbay policy build policies/default --out /etc/patchbay/policies")]
+#[command(
+    after_help = "Examples:\n  patchbay policy build\n  patchbay policy build policies/default --out /etc/patchbay/policies"
+)]
 pub(super) struct Build {
     /// The folder of the policy.
     #[arg(default_value = ".")]
@@ -88,7 +92,9 @@ pub(super) struct List {
 }
 
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  patchbay policy push target/policies/mine.wasm\n  patchbay policy push mine build/routing.wasm --json")]
+#[command(
+    after_help = "Examples:\n  patchbay policy push target/policies/mine.wasm\n  patchbay policy push mine build/routing.wasm --json"
+)]
 pub(super) struct Push {
     /// The name of the policy and the file; the name may be left out when it is the file's.
     #[arg(required = true, num_args = 1..=2, value_name = "NAME] [FILE.wasm")]
@@ -101,7 +107,9 @@ pub(super) struct Push {
 }
 
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  patchbay policy activate mine\n  patchbay policy activate mine --version 3f2a91")]
+#[command(
+    after_help = "Examples:\n  patchbay policy activate mine\n  patchbay policy activate mine --version 3f2a91"
+)]
 pub(super) struct Activate {
     /// The name of the policy.
     name: String,
@@ -146,17 +154,26 @@ impl New {
         for file in &scaffold.files {
             output::line(&format!("wrote {}", file.display()));
         }
-        output::line(&format!("build it with: patchbay policy build {}", scaffold.folder.display()));
+        output::line(&format!(
+            "build it with: patchbay policy build {}",
+            scaffold.folder.display()
+        ));
         Ok(())
     }
 }
 
 impl Build {
     fn execute(self) -> Result<(), Failure> {
-        let out = self.out.unwrap_or_else(|| patchbay_guest_build::default_output(&self.folder));
-        let built = patchbay_guest_build::build_policy(&self.folder, &out, &mut |line| eprintln!("{line}"))?;
+        let out = self
+            .out
+            .unwrap_or_else(|| patchbay_guest_build::default_output(&self.folder));
+        let built = patchbay_guest_build::build_policy(&self.folder, &out, &mut |line| {
+            eprintln!("{line}")
+        })?;
         if self.json {
-            output::json(&json!({ "name": built.name, "path": built.path, "size_bytes": built.size_bytes }));
+            output::json(
+                &json!({ "name": built.name, "path": built.path, "size_bytes": built.size_bytes }),
+            );
         } else {
             output::line(&built.path.display().to_string());
         }
@@ -165,11 +182,15 @@ impl Build {
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, Failure> {
-    std::fs::read(file).map_err(|source| Failure::File { path: file.to_path_buf(), source })
+    std::fs::read(file).map_err(|source| Failure::File {
+        path: file.to_path_buf(),
+        source,
+    })
 }
 
 fn inspect(file: &Path) -> Result<ComponentReport, Failure> {
-    policy_directory::inspect(&read(file)?).map_err(|problem| Failure::Said(format!("{}: {problem}", file.display())))
+    policy_directory::inspect(&read(file)?)
+        .map_err(|problem| Failure::Said(format!("{}: {problem}", file.display())))
 }
 
 fn report_json(file: &Path, report: &ComponentReport) -> Value {
@@ -179,7 +200,11 @@ fn report_json(file: &Path, report: &ComponentReport) -> Value {
 
 impl Check {
     fn execute(self) -> Result<(), Failure> {
-        let results: Vec<(PathBuf, Result<ComponentReport, Failure>)> = self.files.into_iter().map(|file| (file.clone(), inspect(&file))).collect();
+        let results: Vec<(PathBuf, Result<ComponentReport, Failure>)> = self
+            .files
+            .into_iter()
+            .map(|file| (file.clone(), inspect(&file)))
+            .collect();
         let bad = results.iter().any(|(_, result)| result.is_err());
         if self.json {
             let list: Vec<Value> = results
@@ -190,7 +215,11 @@ impl Check {
         } else {
             for (file, result) in &results {
                 match result {
-                    Ok(report) => output::line(&format!("{}: a policy, version {}", file.display(), report.digest.short())),
+                    Ok(report) => output::line(&format!(
+                        "{}: a policy, version {}",
+                        file.display(),
+                        report.digest.short()
+                    )),
                     Err(problem) => eprintln!("{problem}"),
                 }
             }
@@ -208,7 +237,12 @@ impl Inspect {
         }
         output::line(&format!("version {}", report.digest.as_str()));
         output::line(&format!("size    {} bytes", report.size_bytes));
-        let hooks: Vec<&str> = report.exports_init.then_some("init").into_iter().chain(report.hooks.iter().map(|hook| hook.name())).collect();
+        let hooks: Vec<&str> = report
+            .exports_init
+            .then_some("init")
+            .into_iter()
+            .chain(report.hooks.iter().map(|hook| hook.name()))
+            .collect();
         output::line(&format!("hooks   {}", hooks.join(" ")));
         output::line(&format!("imports {}", report.imports.join(" ")));
         Ok(())
@@ -222,12 +256,29 @@ impl List {
             output::json(&answer);
             return Ok(());
         }
-        let part = |value: &Value, key: &str| value.get(key).map_or_else(|| "-".to_owned(), output::cell);
+        let part =
+            |value: &Value, key: &str| value.get(key).map_or_else(|| "-".to_owned(), output::cell);
         let mut rows = Vec::new();
-        for policy in answer.get("policies").and_then(Value::as_array).into_iter().flatten() {
-            for version in policy.get("versions").and_then(Value::as_array).into_iter().flatten() {
+        for policy in answer
+            .get("policies")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
+            for version in policy
+                .get("versions")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+            {
                 let digest: String = part(version, "version").chars().take(12).collect();
-                rows.push(vec![part(policy, "name"), digest, part(version, "state"), part(version, "calls"), part(version, "faults")]);
+                rows.push(vec![
+                    part(policy, "name"),
+                    digest,
+                    part(version, "state"),
+                    part(version, "calls"),
+                    part(version, "faults"),
+                ]);
             }
             if let Some(error) = policy.get("last_error").and_then(Value::as_str) {
                 eprintln!("{}: {error}", part(policy, "name"));
@@ -242,25 +293,42 @@ impl Push {
     fn execute(self) -> Result<(), Failure> {
         let (name, file) = match self.name_and_file.as_slice() {
             [name, file] => (name.to_string_lossy().into_owned(), file),
-            [file] => (file.file_stem().unwrap_or_default().to_string_lossy().into_owned(), file),
+            [file] => (
+                file.file_stem()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .into_owned(),
+                file,
+            ),
             _ => unreachable!("the parser takes one or two"),
         };
-        let answer = self.admin.client()?.put_wasm(&format!("/api/v1/policies/{}", escape(&name)), &read(file)?)?;
+        let answer = self
+            .admin
+            .client()?
+            .put_wasm(&format!("/api/v1/policies/{}", escape(&name)), &read(file)?)?;
         said(&answer, self.json, "stored")
     }
 }
 
 impl Activate {
     fn execute(self) -> Result<(), Failure> {
-        let body = self.version.map_or_else(|| json!({}), |version| json!({ "version": version }));
-        let answer = self.admin.client()?.post(&format!("/api/v1/policies/{}/activate", escape(&self.name)), &body)?;
+        let body = self
+            .version
+            .map_or_else(|| json!({}), |version| json!({ "version": version }));
+        let answer = self.admin.client()?.post(
+            &format!("/api/v1/policies/{}/activate", escape(&self.name)),
+            &body,
+        )?;
         said(&answer, self.json, "active:")
     }
 }
 
 impl Rollback {
     fn execute(self) -> Result<(), Failure> {
-        let answer = self.admin.client()?.post("/api/v1/policies/rollback", &json!({}))?;
+        let answer = self
+            .admin
+            .client()?
+            .post("/api/v1/policies/rollback", &json!({}))?;
         said(&answer, self.json, "active:")
     }
 }
@@ -270,7 +338,11 @@ fn said(answer: &Value, json: bool, word: &str) -> Result<(), Failure> {
         output::json(answer);
     } else {
         let part = |key: &str| answer.get(key).map_or_else(|| "-".to_owned(), output::cell);
-        output::line(&format!("{word} {} version {}", part("policy"), part("version")));
+        output::line(&format!(
+            "{word} {} version {}",
+            part("policy"),
+            part("version")
+        ));
     }
     Ok(())
 }

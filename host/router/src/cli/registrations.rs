@@ -60,19 +60,30 @@ impl Registrations {
                 show(&answer, list.json);
             }
             Registrations::Show(asked) => {
-                let answer = asked.admin.client()?.get(&format!("/api/v1/registrations?aor={}", escape(&asked.aor)))?;
-                let empty = answer.get("registrations").and_then(Value::as_array).is_none_or(Vec::is_empty);
+                let answer = asked
+                    .admin
+                    .client()?
+                    .get(&format!("/api/v1/registrations?aor={}", escape(&asked.aor)))?;
+                let empty = answer
+                    .get("registrations")
+                    .and_then(Value::as_array)
+                    .is_none_or(Vec::is_empty);
                 if empty {
                     return Err(Failure::Said(format!("{} is not registered", asked.aor)));
                 }
                 show(&answer, asked.json);
             }
             Registrations::Remove(asked) => {
-                let answer = asked.admin.client()?.delete(&format!("/api/v1/registrations/{}", escape(&asked.aor)))?;
+                let answer = asked
+                    .admin
+                    .client()?
+                    .delete(&format!("/api/v1/registrations/{}", escape(&asked.aor)))?;
                 if asked.json {
                     output::json(&answer);
                 } else {
-                    let removed = answer.get("removed").map_or_else(|| "0".to_owned(), output::cell);
+                    let removed = answer
+                        .get("removed")
+                        .map_or_else(|| "0".to_owned(), output::cell);
                     output::line(&format!("removed {removed} contacts of {}", asked.aor));
                 }
             }
@@ -86,11 +97,32 @@ fn show(answer: &Value, json: bool) {
         return output::json(answer);
     }
     let mut rows = Vec::new();
-    for registration in answer.get("registrations").and_then(Value::as_array).into_iter().flatten() {
-        for contact in registration.get("contacts").and_then(Value::as_array).into_iter().flatten() {
-            let part = |value: &Value, key: &str| value.get(key).map_or_else(|| "-".to_owned(), output::cell);
-            rows.push(vec![part(registration, "aor"), part(contact, "uri"), part(contact, "q"), part(contact, "expires_secs"), part(contact, "received")]);
+    for registration in answer
+        .get("registrations")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
+        for contact in registration
+            .get("contacts")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
+            let part = |value: &Value, key: &str| {
+                value.get(key).map_or_else(|| "-".to_owned(), output::cell)
+            };
+            rows.push(vec![
+                part(registration, "aor"),
+                part(contact, "uri"),
+                part(contact, "q"),
+                part(contact, "expires_secs"),
+                part(contact, "received"),
+            ]);
         }
     }
-    output::table(&["ADDRESS-OF-RECORD", "CONTACT", "Q", "EXPIRES", "RECEIVED"], &rows);
+    output::table(
+        &["ADDRESS-OF-RECORD", "CONTACT", "Q", "EXPIRES", "RECEIVED"],
+        &rows,
+    );
 }

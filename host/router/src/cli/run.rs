@@ -15,7 +15,9 @@ use crate::server;
 ///
 /// SIGTERM and SIGINT end it gracefully, a second one at once. SIGHUP reads the configuration again.
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  patchbay run\n  patchbay run --config /etc/patchbay/patchbay.toml\n  patchbay run --listen udp:127.0.0.1:0 --set registrar.durability=memory\n  patchbay run --policy target/policies/mine.wasm")]
+#[command(
+    after_help = "Examples:\n  patchbay run\n  patchbay run --config /etc/patchbay/patchbay.toml\n  patchbay run --listen udp:127.0.0.1:0 --set registrar.durability=memory\n  patchbay run --policy target/policies/mine.wasm"
+)]
 pub(super) struct Run {
     #[command(flatten)]
     config: ConfigArguments,

@@ -9,7 +9,9 @@ use super::output;
 
 /// Shows what a running router is doing.
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  patchbay status\n  patchbay status --admin http://127.0.0.1:8060 --json")]
+#[command(
+    after_help = "Examples:\n  patchbay status\n  patchbay status --admin http://127.0.0.1:8060 --json"
+)]
 pub(super) struct Status {
     #[command(flatten)]
     admin: AdminArguments,
@@ -31,17 +33,48 @@ impl Status {
 }
 
 fn print(status: &Value) {
-    let text = |pointer: &str| status.pointer(pointer).map_or_else(|| "-".to_owned(), output::cell);
-    output::line(&format!("patchbay {} on {}, up {} s", text("/version"), text("/node"), text("/uptime_seconds")));
+    let text = |pointer: &str| {
+        status
+            .pointer(pointer)
+            .map_or_else(|| "-".to_owned(), output::cell)
+    };
+    output::line(&format!(
+        "patchbay {} on {}, up {} s",
+        text("/version"),
+        text("/node"),
+        text("/uptime_seconds")
+    ));
     if status.get("draining") == Some(&Value::Bool(true)) {
         output::line("draining: new requests outside of dialogs get 503");
     }
-    output::line(&format!("policy {} version {}", text("/policy/name"), text("/policy/version")));
-    for listener in status.get("listeners").and_then(Value::as_array).into_iter().flatten() {
-        let part = |key: &str| listener.get(key).map_or_else(|| "-".to_owned(), output::cell);
-        output::line(&format!("listening {} {}", part("transport"), part("address")));
+    output::line(&format!(
+        "policy {} version {}",
+        text("/policy/name"),
+        text("/policy/version")
+    ));
+    for listener in status
+        .get("listeners")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
+        let part = |key: &str| {
+            listener
+                .get(key)
+                .map_or_else(|| "-".to_owned(), output::cell)
+        };
+        output::line(&format!(
+            "listening {} {}",
+            part("transport"),
+            part("address")
+        ));
     }
-    for (name, value) in status.get("counts").and_then(Value::as_object).into_iter().flatten() {
+    for (name, value) in status
+        .get("counts")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+    {
         output::line(&format!("{} {value}", name.replace('_', " ")));
     }
 }

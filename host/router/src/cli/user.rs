@@ -25,7 +25,9 @@ pub(super) enum User {
     /// Lists the users; there are no passwords to show.
     List(List),
     /// Adds or replaces the users of a CSV file, all or none.
-    #[command(long_about = "Adds or replaces the users of a CSV file, all or none.\n\nEach line is user,realm,password or user,realm,,ha1-md5,ha1-sha256,ha1-sha512-256.")]
+    #[command(
+        long_about = "Adds or replaces the users of a CSV file, all or none.\n\nEach line is user,realm,password or user,realm,,ha1-md5,ha1-sha256,ha1-sha512-256."
+    )]
     Import(Import),
 }
 
@@ -39,7 +41,9 @@ struct Place {
 }
 
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  patchbay user add alice\n  echo \"$PASSWORD\" | patchbay user add alice --realm example.com")]
+#[command(
+    after_help = "Examples:\n  patchbay user add alice\n  echo \"$PASSWORD\" | patchbay user add alice --realm example.com"
+)]
 pub(super) struct Add {
     /// The user name.
     user: String,
@@ -76,7 +80,9 @@ pub(super) struct List {
 }
 
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  patchbay user import users.csv\n  patchbay user import - < users.csv")]
+#[command(
+    after_help = "Examples:\n  patchbay user import users.csv\n  patchbay user import - < users.csv"
+)]
 pub(super) struct Import {
     /// The file; `-` reads stdin.
     file: PathBuf,
@@ -89,12 +95,16 @@ impl User {
         match self {
             User::Add(add) => {
                 let (users, realm) = add.place.open()?;
-                users.add(&add.user, &realm, &password(&add.user, &realm)?).map_err(said)?;
+                users
+                    .add(&add.user, &realm, &password(&add.user, &realm)?)
+                    .map_err(said)?;
                 output::line(&format!("added {}@{realm}", add.user));
             }
             User::Passwd(passwd) => {
                 let (users, realm) = passwd.place.open()?;
-                users.set_password(&passwd.user, &realm, &password(&passwd.user, &realm)?).map_err(said)?;
+                users
+                    .set_password(&passwd.user, &realm, &password(&passwd.user, &realm)?)
+                    .map_err(said)?;
                 output::line(&format!("changed {}@{realm}", passwd.user));
             }
             User::Remove(remove) => {
@@ -120,19 +130,41 @@ impl Place {
 impl List {
     fn execute(self) -> Result<(), Failure> {
         let config = self.place.config.load()?;
-        let entries = UserFile::in_directory(&config.node.data_dir).list().map_err(said)?;
-        let entries = entries.into_iter().filter(|entry| self.place.realm.as_ref().is_none_or(|realm| *realm == entry.realm));
+        let entries = UserFile::in_directory(&config.node.data_dir)
+            .list()
+            .map_err(said)?;
+        let entries = entries.into_iter().filter(|entry| {
+            self.place
+                .realm
+                .as_ref()
+                .is_none_or(|realm| *realm == entry.realm)
+        });
         let rows: Vec<(String, String, Vec<&str>)> = entries
             .map(|entry| {
-                let hashes = [("MD5", entry.hashes.md5.is_some()), ("SHA-256", entry.hashes.sha256.is_some()), ("SHA-512-256", entry.hashes.sha512_256.is_some())];
-                (entry.user, entry.realm, hashes.into_iter().filter(|(_, there)| *there).map(|(name, _)| name).collect())
+                let hashes = [
+                    ("MD5", entry.hashes.md5.is_some()),
+                    ("SHA-256", entry.hashes.sha256.is_some()),
+                    ("SHA-512-256", entry.hashes.sha512_256.is_some()),
+                ];
+                (
+                    entry.user,
+                    entry.realm,
+                    hashes
+                        .into_iter()
+                        .filter(|(_, there)| *there)
+                        .map(|(name, _)| name)
+                        .collect(),
+                )
             })
             .collect();
         if self.json {
             let users: Vec<_> = rows.iter().map(|(user, realm, algorithms)| json!({ "user": user, "realm": realm, "algorithms": algorithms })).collect();
             output::json(&json!({ "users": users }));
         } else {
-            let rows: Vec<Vec<String>> = rows.into_iter().map(|(user, realm, algorithms)| vec![user, realm, algorithms.join(" ")]).collect();
+            let rows: Vec<Vec<String>> = rows
+                .into_iter()
+                .map(|(user, realm, algorithms)| vec![user, realm, algorithms.join(" ")])
+                .collect();
             output::table(&["USER", "REALM", "ALGORITHMS"], &rows);
         }
         Ok(())
@@ -145,17 +177,33 @@ impl Import {
         let report = if self.file.as_os_str() == "-" {
             users.import(io::stdin().lock())
         } else {
-            let file = std::fs::File::open(&self.file).map_err(|source| Failure::File { path: self.file.clone(), source })?;
+            let file = std::fs::File::open(&self.file).map_err(|source| Failure::File {
+                path: self.file.clone(),
+                source,
+            })?;
             users.import(file)
         };
         match report {
             Ok(report) => output::line(&format!("imported {} users", report.users)),
             Err(ImportError::Lines(lines)) => {
-                let lines: Vec<String> = lines.iter().map(|error| format!("{}:{}: {}", self.file.display(), error.line, error.problem)).collect();
-                return Err(Failure::Said(format!("{}\nnothing was imported", lines.join("\n"))));
+                let lines: Vec<String> = lines
+                    .iter()
+                    .map(|error| {
+                        format!("{}:{}: {}", self.file.display(), error.line, error.problem)
+                    })
+                    .collect();
+                return Err(Failure::Said(format!(
+                    "{}\nnothing was imported",
+                    lines.join("\n")
+                )));
             }
             Err(ImportError::File(error)) => return Err(said(error)),
-            Err(ImportError::Read(source)) => return Err(Failure::File { path: self.file, source }),
+            Err(ImportError::Read(source)) => {
+                return Err(Failure::File {
+                    path: self.file,
+                    source,
+                });
+            }
         }
         Ok(())
     }
@@ -163,7 +211,14 @@ impl Import {
 
 /// The file of the users; the data directory is made when it is not there yet.
 fn user_file(data_dir: &std::path::Path) -> Result<UserFile, Failure> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(|source| Failure::File { path: data_dir.to_path_buf(), source })?;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(data_dir)
+        .map_err(|source| Failure::File {
+            path: data_dir.to_path_buf(),
+            source,
+        })?;
     Ok(UserFile::in_directory(data_dir))
 }
 
@@ -175,7 +230,8 @@ fn said(error: UserFileError) -> Failure {
 fn password(user: &str, realm: &str) -> Result<String, Failure> {
     let failed = |error: io::Error| Failure::Said(format!("the password can't be read: {error}"));
     let password = if io::stdin().is_terminal() {
-        let first = rpassword::prompt_password(format!("Password of {user}@{realm}: ")).map_err(failed)?;
+        let first =
+            rpassword::prompt_password(format!("Password of {user}@{realm}: ")).map_err(failed)?;
         if rpassword::prompt_password("Again: ").map_err(failed)? != first {
             return Err(Failure::Said("the passwords differ".to_owned()));
         }

@@ -445,10 +445,9 @@ fn admin(mut section: Section<'_>) -> Admin {
             ),
         );
     }
-    if let Some(path) = admin.token_file.as_deref().filter(|path| path.is_file()) {
-        if let Err(message) = check::token(path) {
-            section.problem("token_file", message);
-        }
+    let token_file = admin.token_file.as_deref().filter(|path| path.is_file());
+    if let Some(Err(message)) = token_file.map(check::token) {
+        section.problem("token_file", message);
     }
     section.finish();
     admin

@@ -192,9 +192,7 @@ impl Metrics {
             "Hook runs without a verdict.",
             |w| &w.hook_faults,
         );
-        self.gauge(text, "hooks", "Hooks that run or wait now.", |w| {
-            &w.hooks
-        });
+        self.gauge(text, "hooks", "Hooks that run or wait now.", |w| &w.hooks);
         text.head(
             "hook_seconds_total",
             "counter",

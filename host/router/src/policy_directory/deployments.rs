@@ -47,7 +47,9 @@ pub enum DeployError {
 #[derive(Debug, thiserror::Error)]
 pub enum StartPolicyError {
     /// The router was built without the default policy.
-    #[error("this router was built without its default policy: run `cargo xtask policies` and build it again, or give it one with --policy FILE.wasm")]
+    #[error(
+        "this router was built without its default policy: run `cargo xtask policies` and build it again, or give it one with --policy FILE.wasm"
+    )]
     NoBuiltin,
     /// The active policy has no file.
     #[error("policy.active: {0}")]
@@ -90,7 +92,12 @@ struct Configured {
 
 impl Deployments {
     /// Makes the first version active: the remembered one, unless the configuration or the policy's file has changed since then.
-    pub fn start(policies: Arc<Policies<HookHost>>, metrics: Arc<Metrics>, config: &Config, data_dir: &DataDir) -> Result<Deployments, StartPolicyError> {
+    pub fn start(
+        policies: Arc<Policies<HookHost>>,
+        metrics: Arc<Metrics>,
+        config: &Config,
+        data_dir: &DataDir,
+    ) -> Result<Deployments, StartPolicyError> {
         let deployments = Deployments {
             policies,
             metrics,
@@ -100,7 +107,10 @@ impl Deployments {
             configured: configured_name(config),
             state: Mutex::new(None),
         };
-        let remembered = deployments.activation.read().filter(|activation| activation.configured == deployments.configured);
+        let remembered = deployments
+            .activation
+            .read()
+            .filter(|activation| activation.configured == deployments.configured);
         if let Some(remembered) = remembered
             && deployments.restore(&remembered, config)
         {
@@ -124,8 +134,14 @@ impl Deployments {
     pub fn activate(&self, name: &str, version: Option<&str>) -> Result<Deployed, DeployError> {
         let mut state = self.lock();
         self.store_missing(name, &state)?;
-        let activated = self.policies.activate(name, version).map_err(DeployError::from);
-        let activated = self.counted(activated.map(|version| Deployed { policy: name.to_owned(), version: version.digest().clone() }))?;
+        let activated = self
+            .policies
+            .activate(name, version)
+            .map_err(DeployError::from);
+        let activated = self.counted(activated.map(|version| Deployed {
+            policy: name.to_owned(),
+            version: version.digest().clone(),
+        }))?;
         self.remember(&mut state, &activated, false);
         Ok(activated)
     }
@@ -134,7 +150,10 @@ impl Deployments {
     pub fn rollback(&self) -> Result<Deployed, DeployError> {
         let mut state = self.lock();
         let version = self.policies.rollback()?;
-        let active = Deployed { policy: version.name().to_string(), version: version.digest().clone() };
+        let active = Deployed {
+            policy: version.name().to_string(),
+            version: version.digest().clone(),
+        };
         self.remember(&mut state, &active, true);
         Ok(active)
     }
@@ -144,17 +163,35 @@ impl Deployments {
         let bytes = match std::fs::read(path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return,
-            Err(error) => return tracing::error!(policy = name, path = %path.display(), %error, "the policy's file can't be read"),
+            Err(error) => {
+                return tracing::error!(policy = name, path = %path.display(), %error, "the policy's file can't be read");
+            }
         };
         let is_active = self.active().is_some_and(|active| active.policy == name);
         if is_active && self.is_known_file(&bytes) {
             return;
         }
-        let deployed = self.store(name, &bytes).and_then(|stored| if is_active { self.activate(name, Some(stored.version.as_str())) } else { Ok(stored) });
+        let deployed = self.store(name, &bytes).and_then(|stored| {
+            if is_active {
+                self.activate(name, Some(stored.version.as_str()))
+            } else {
+                Ok(stored)
+            }
+        });
         match deployed {
-            Ok(deployed) if is_active => tracing::info!(policy = name, policy_version = deployed.version.short(), "the changed policy is active"),
-            Ok(deployed) => tracing::info!(policy = name, policy_version = deployed.version.short(), "policy stored"),
-            Err(error) => tracing::error!(policy = name, path = %path.display(), %error, "the policy's file is refused, what runs goes on"),
+            Ok(deployed) if is_active => tracing::info!(
+                policy = name,
+                policy_version = deployed.version.short(),
+                "the changed policy is active"
+            ),
+            Ok(deployed) => tracing::info!(
+                policy = name,
+                policy_version = deployed.version.short(),
+                "policy stored"
+            ),
+            Err(error) => {
+                tracing::error!(policy = name, path = %path.display(), %error, "the policy's file is refused, what runs goes on")
+            }
         }
     }
 
@@ -165,14 +202,27 @@ impl Deployments {
         {
             tracing::error!(policy = BUILTIN, %error, "the embedded policy does not load");
         }
-        let known: Vec<String> = self.policies.list().iter().flat_map(|policy| &policy.versions).map(|version| version.digest.to_string()).collect();
+        let known: Vec<String> = self
+            .policies
+            .list()
+            .iter()
+            .flat_map(|policy| &policy.versions)
+            .map(|version| version.digest.to_string())
+            .collect();
         for file in self.versions.list().unwrap_or_default() {
             if known.contains(&file.digest) {
                 continue;
             }
             let state = self.lock();
-            let loaded = self.versions.get(&file.policy, &file.digest).map_err(|error| error.to_string());
-            if let Err(error) = loaded.and_then(|bytes| self.policies.store(&file.policy, &bytes).map_err(|error| error.to_string())) {
+            let loaded = self
+                .versions
+                .get(&file.policy, &file.digest)
+                .map_err(|error| error.to_string());
+            if let Err(error) = loaded.and_then(|bytes| {
+                self.policies
+                    .store(&file.policy, &bytes)
+                    .map_err(|error| error.to_string())
+            }) {
                 tracing::warn!(policy = file.policy, path = %file.path.display(), error, "a stored version does not load");
             }
             drop(state);
@@ -182,7 +232,9 @@ impl Deployments {
 
     /// What was loaded last counts as the newest: the active version is newer than those of earlier runs.
     fn refresh_active(&self) {
-        let Some(active) = self.active().filter(|active| active.policy != BUILTIN) else { return };
+        let Some(active) = self.active().filter(|active| active.policy != BUILTIN) else {
+            return;
+        };
         if let Ok(bytes) = self.versions.get(&active.policy, active.version.as_str())
             && let Err(error) = self.policies.store(&active.policy, &bytes)
         {
@@ -193,8 +245,13 @@ impl Deployments {
     /// Remembers what is active when it changed by itself: the automatic rollback.
     pub fn follow(&self) {
         let mut state = self.lock();
-        let remembered = state.as_ref().map(|activation| activation.active.version.clone());
-        if let Some(active) = self.active().filter(|active| remembered.as_deref() != Some(active.version.as_str())) {
+        let remembered = state
+            .as_ref()
+            .map(|activation| activation.active.version.clone());
+        if let Some(active) = self
+            .active()
+            .filter(|active| remembered.as_deref() != Some(active.version.as_str()))
+        {
             self.remember(&mut state, &active, true);
         }
     }
@@ -206,29 +263,58 @@ impl Deployments {
 
     /// The active version.
     pub fn active(&self) -> Option<Deployed> {
-        self.policies.active().map(|version| Deployed { policy: version.name().to_string(), version: version.digest().clone() })
+        self.policies.active().map(|version| Deployed {
+            policy: version.name().to_string(),
+            version: version.digest().clone(),
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Activation>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn store_locked(&self, name: &str, bytes: &[u8], state: &Option<Activation>) -> Result<Deployed, DeployError> {
+    fn store_locked(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        state: &Option<Activation>,
+    ) -> Result<Deployed, DeployError> {
         let version = self.policies.store(name, bytes)?;
         if name != BUILTIN {
-            let keep: Vec<&str> = state.iter().flat_map(|state| [Some(&state.active), state.previous.as_ref()]).flatten().map(|name| name.version.as_str()).collect();
+            let keep: Vec<&str> = state
+                .iter()
+                .flat_map(|state| [Some(&state.active), state.previous.as_ref()])
+                .flatten()
+                .map(|name| name.version.as_str())
+                .collect();
             self.versions.put(name, &version, bytes, &keep)?;
         }
-        Ok(Deployed { policy: name.to_owned(), version })
+        Ok(Deployed {
+            policy: name.to_owned(),
+            version,
+        })
     }
 
     /// Stores the file of a policy that nobody has asked for yet.
     fn store_missing(&self, name: &str, state: &Option<Activation>) -> Result<(), DeployError> {
-        let path = self.directory.as_ref().filter(|_| is_policy_name(name)).map(|directory| directory.join(format!("{name}.wasm")));
-        let is_known = || self.policies.list().iter().any(|policy| policy.name == name);
+        let path = self
+            .directory
+            .as_ref()
+            .filter(|_| is_policy_name(name))
+            .map(|directory| directory.join(format!("{name}.wasm")));
+        let is_known = || {
+            self.policies
+                .list()
+                .iter()
+                .any(|policy| policy.name == name)
+        };
         match path.filter(|path| path.is_file() && !is_known()) {
-            Some(path) => self.counted(self.store_locked(name, &std::fs::read(path)?, state)).map(|_| ()),
-            None if name == BUILTIN && !BUILTIN_POLICY.is_empty() => Ok(self.policies.store(BUILTIN, BUILTIN_POLICY).map(|_| ())?),
+            Some(path) => self
+                .counted(self.store_locked(name, &std::fs::read(path)?, state))
+                .map(|_| ()),
+            None if name == BUILTIN && !BUILTIN_POLICY.is_empty() => {
+                Ok(self.policies.store(BUILTIN, BUILTIN_POLICY).map(|_| ())?)
+            }
             None => Ok(()),
         }
     }
@@ -242,12 +328,26 @@ impl Deployments {
 
     fn remember(&self, state: &mut Option<Activation>, active: &Deployed, went_back: bool) {
         self.metrics.activations.add_shared(1);
-        let name = VersionName { policy: active.policy.clone(), version: active.version.to_string() };
-        let before = state.as_ref().map(|activation| activation.active.clone()).filter(|before| *before != name);
+        let name = VersionName {
+            policy: active.policy.clone(),
+            version: active.version.to_string(),
+        };
+        let before = state
+            .as_ref()
+            .map(|activation| activation.active.clone())
+            .filter(|before| *before != name);
         let activation = Activation {
             configured: self.configured.clone(),
             file: self.file_digest(&active.policy),
-            previous: if went_back { None } else { before.or_else(|| state.as_ref().and_then(|activation| activation.previous.clone())) },
+            previous: if went_back {
+                None
+            } else {
+                before.or_else(|| {
+                    state
+                        .as_ref()
+                        .and_then(|activation| activation.previous.clone())
+                })
+            },
             active: name,
         };
         self.activation.write(&activation);
@@ -257,24 +357,36 @@ impl Deployments {
     /// The digest of the policy's own file, as far as it has one.
     fn file_digest(&self, policy: &str) -> Option<String> {
         let path = self.directory.as_ref()?.join(format!("{policy}.wasm"));
-        std::fs::read(path).ok().map(|bytes| Digest::of(&bytes).to_string())
+        std::fs::read(path)
+            .ok()
+            .map(|bytes| Digest::of(&bytes).to_string())
     }
 
     /// Whether the active policy's file is the one that was there at the last activation.
     fn is_known_file(&self, bytes: &[u8]) -> bool {
         let digest = Digest::of(bytes);
-        self.lock().as_ref().and_then(|activation| activation.file.as_deref()) == Some(digest.as_str())
+        self.lock()
+            .as_ref()
+            .and_then(|activation| activation.file.as_deref())
+            == Some(digest.as_str())
     }
 
     /// Makes the remembered version active; false when the configuration has to decide.
     fn restore(&self, remembered: &Activation, config: &Config) -> bool {
         let active = &remembered.active;
         let file = match &config.policy.active {
-            ActivePolicy::File(path) if configured_name(config) == active.policy => std::fs::read(path).ok().map(|bytes| Digest::of(&bytes).to_string()),
+            ActivePolicy::File(path) if configured_name(config) == active.policy => {
+                std::fs::read(path)
+                    .ok()
+                    .map(|bytes| Digest::of(&bytes).to_string())
+            }
             _ => self.file_digest(&active.policy),
         };
-        if file.is_some() && file != remembered.file {
-            return self.restore_changed_file(&active.policy);
+        if file.is_some()
+            && file != remembered.file
+            && self.restore_changed_file(&active.policy, config)
+        {
+            return true;
         }
         if active.policy == BUILTIN && Digest::of(BUILTIN_POLICY).as_str() != active.version {
             return false;
@@ -289,22 +401,40 @@ impl Deployments {
             return false;
         }
         *self.lock() = Some(remembered.clone());
-        tracing::info!(policy = active.policy, policy_version = active.version, "the last activation is active again");
+        tracing::info!(
+            policy = active.policy,
+            policy_version = active.version,
+            "the last activation is active again"
+        );
         true
     }
 
-    /// The policy that was active has another file than then.
-    fn restore_changed_file(&self, policy: &str) -> bool {
-        let Some(path) = self.directory.as_ref().map(|directory| directory.join(format!("{policy}.wasm"))) else { return false };
-        let deployed = std::fs::read(path).map_err(DeployError::from).and_then(|bytes| self.start_with(&Configured { name: policy.to_owned(), bytes }));
+    /// The policy that was active has another file than then. One that is refused replaces nothing: false.
+    fn restore_changed_file(&self, policy: &str, config: &Config) -> bool {
+        let path = match (&config.policy.active, &self.directory) {
+            (ActivePolicy::File(path), _) => path.clone(),
+            (_, Some(directory)) => directory.join(format!("{policy}.wasm")),
+            (_, None) => return false,
+        };
+        let bytes = std::fs::read(path).map_err(DeployError::from);
+        let deployed = bytes.and_then(|bytes| {
+            self.start_with(&Configured {
+                name: policy.to_owned(),
+                bytes,
+            })
+        });
         if let Err(error) = &deployed {
-            tracing::error!(policy, %error, "the policy's file changed and is refused");
+            tracing::error!(policy, %error, "the policy's file has changed and is refused, the last good version goes on");
         }
         deployed.is_ok()
     }
 
     fn load_version(&self, name: &VersionName) -> Result<(), DeployError> {
-        let bytes = if name.policy == BUILTIN { BUILTIN_POLICY.to_vec() } else { self.versions.get(&name.policy, &name.version)? };
+        let bytes = if name.policy == BUILTIN {
+            BUILTIN_POLICY.to_vec()
+        } else {
+            self.versions.get(&name.policy, &name.version)?
+        };
         self.policies.store(&name.policy, &bytes)?;
         self.policies.activate(&name.policy, Some(&name.version))?;
         Ok(())
@@ -312,13 +442,18 @@ impl Deployments {
 
     fn start_configured(&self, config: &Config) -> Result<(), StartPolicyError> {
         let configured = configured(config)?;
-        self.start_with(&configured).map_err(|source| StartPolicyError::Deploy { name: configured.name.clone(), source })
+        self.start_with(&configured)
+            .map_err(|source| StartPolicyError::Deploy {
+                name: configured.name.clone(),
+                source,
+            })
     }
 
     fn start_with(&self, configured: &Configured) -> Result<(), DeployError> {
         let mut state = self.lock();
         let stored = self.store_locked(&configured.name, &configured.bytes, &state)?;
-        self.policies.activate(&stored.policy, Some(stored.version.as_str()))?;
+        self.policies
+            .activate(&stored.policy, Some(stored.version.as_str()))?;
         self.remember(&mut state, &stored, false);
         Ok(())
     }
@@ -328,14 +463,23 @@ fn configured_name(config: &Config) -> String {
     match &config.policy.active {
         ActivePolicy::Builtin => BUILTIN.to_owned(),
         ActivePolicy::Named(name) => name.clone(),
-        ActivePolicy::File(path) => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+        ActivePolicy::File(path) => path
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned(),
         ActivePolicy::Unset if default_file(config).is_some() => "default".to_owned(),
         ActivePolicy::Unset => BUILTIN.to_owned(),
     }
 }
 
 fn default_file(config: &Config) -> Option<PathBuf> {
-    config.policy.directory.as_ref().map(|directory| directory.join("default.wasm")).filter(|path| path.is_file())
+    config
+        .policy
+        .directory
+        .as_ref()
+        .map(|directory| directory.join("default.wasm"))
+        .filter(|path| path.is_file())
 }
 
 fn configured(config: &Config) -> Result<Configured, StartPolicyError> {
@@ -350,7 +494,12 @@ fn configured(config: &Config) -> Result<Configured, StartPolicyError> {
             path
         }
         _ if BUILTIN_POLICY.is_empty() => return Err(StartPolicyError::NoBuiltin),
-        _ => return Ok(Configured { name, bytes: BUILTIN_POLICY.to_vec() }),
+        _ => {
+            return Ok(Configured {
+                name,
+                bytes: BUILTIN_POLICY.to_vec(),
+            });
+        }
     };
     let bytes = std::fs::read(&path).map_err(|source| StartPolicyError::Io { path, source })?;
     Ok(Configured { name, bytes })

@@ -60,15 +60,23 @@ pub fn check(config: &Config) -> Vec<String> {
         ActivePolicy::Unset | ActivePolicy::Builtin => {}
         ActivePolicy::File(path) => files.push(path.clone()),
         ActivePolicy::Named(name) => {
-            let there = files.iter().any(|path| path.file_stem().is_some_and(|stem| stem == name.as_str()));
+            let there = files
+                .iter()
+                .any(|path| path.file_stem().is_some_and(|stem| stem == name.as_str()));
             if let (false, Some(directory)) = (there, &config.policy.directory) {
                 problems.push(format!("policy.active: {}", missing(directory, name)));
             }
         }
     }
     for path in files {
-        let checked = std::fs::read(&path).map_err(|error| error.to_string()).and_then(|bytes| engine.check(&bytes).map_err(|error| error.to_string()));
-        problems.extend(checked.err().map(|problem| format!("{}: {problem}", path.display())));
+        let checked = std::fs::read(&path)
+            .map_err(|error| error.to_string())
+            .and_then(|bytes| engine.check(&bytes).map_err(|error| error.to_string()));
+        problems.extend(
+            checked
+                .err()
+                .map(|problem| format!("{}: {problem}", path.display())),
+        );
     }
     problems
 }
@@ -87,8 +95,14 @@ fn files_of(directory: &Path) -> std::io::Result<Vec<(String, PathBuf)>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(directory)? {
         let path = entry?.path();
-        let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
-        let is_wasm = path.extension().is_some_and(|extension| extension == "wasm");
+        let name = path
+            .file_stem()
+            .and_then(|stem| stem.to_str())
+            .unwrap_or_default()
+            .to_owned();
+        let is_wasm = path
+            .extension()
+            .is_some_and(|extension| extension == "wasm");
         if is_wasm && crate::config::is_policy_name(&name) && name != crate::config::BUILTIN {
             files.push((name, path));
         }

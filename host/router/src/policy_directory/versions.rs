@@ -27,9 +27,18 @@ pub(super) struct VersionFile {
 
 impl VersionFiles {
     /// Keeps a version, and drops the oldest ones beyond the limit but never `keep`.
-    pub(super) fn put(&self, policy: &str, digest: &Digest, bytes: &[u8], keep: &[&str]) -> io::Result<()> {
+    pub(super) fn put(
+        &self,
+        policy: &str,
+        digest: &Digest,
+        bytes: &[u8],
+        keep: &[&str],
+    ) -> io::Result<()> {
         let folder = self.0.join(policy);
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&folder)?;
         let path = folder.join(format!("{}.wasm", digest.as_str()));
         if !path.exists() {
             write_private(&path, bytes)?;
@@ -37,7 +46,10 @@ impl VersionFiles {
         let mut files = files(policy, &folder)?;
         files.sort_by_key(|file| file.stored);
         let superfluous = files.len().saturating_sub(MAX_VERSIONS);
-        let old = files.iter().take(superfluous).filter(|file| file.digest != digest.as_str() && !keep.contains(&file.digest.as_str()));
+        let old = files
+            .iter()
+            .take(superfluous)
+            .filter(|file| file.digest != digest.as_str() && !keep.contains(&file.digest.as_str()));
         old.map(|file| &file.path).try_for_each(fs::remove_file)
     }
 
@@ -45,7 +57,10 @@ impl VersionFiles {
     pub(super) fn get(&self, policy: &str, digest: &str) -> io::Result<Vec<u8>> {
         let bytes = fs::read(self.0.join(policy).join(format!("{digest}.wasm")))?;
         if Digest::of(&bytes).as_str() != digest {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the stored version is damaged"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the stored version is damaged",
+            ));
         }
         Ok(bytes)
     }
@@ -55,7 +70,11 @@ impl VersionFiles {
         let mut all = Vec::new();
         for entry in fs::read_dir(&self.0)? {
             let folder = entry?.path();
-            let policy = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+            let policy = folder
+                .file_name()
+                .and_then(|name| name.to_str())
+                .unwrap_or_default()
+                .to_owned();
             if folder.is_dir() && is_policy_name(&policy) {
                 all.extend(files(&policy, &folder)?);
             }
@@ -70,9 +89,22 @@ fn files(policy: &str, folder: &Path) -> io::Result<Vec<VersionFile>> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let path = entry.path();
-        let digest = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
-        if path.extension().is_some_and(|extension| extension == "wasm") && digest.parse::<Digest>().is_ok() {
-            files.push(VersionFile { policy: policy.to_owned(), digest, path, stored: entry.metadata()?.modified()? });
+        let digest = path
+            .file_stem()
+            .and_then(|stem| stem.to_str())
+            .unwrap_or_default()
+            .to_owned();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "wasm")
+            && digest.parse::<Digest>().is_ok()
+        {
+            files.push(VersionFile {
+                policy: policy.to_owned(),
+                digest,
+                path,
+                stored: entry.metadata()?.modified()?,
+            });
         }
     }
     Ok(files)
@@ -90,7 +122,13 @@ mod tests {
         files.put("mine", &digest, b"bytes", &[]).expect("put");
         assert_eq!(files.get("mine", digest.as_str()).expect("get"), b"bytes");
         fs::write(&files.list().expect("list")[0].path, b"other").expect("write");
-        assert_eq!(files.get("mine", digest.as_str()).expect_err("damaged").kind(), io::ErrorKind::InvalidData);
+        assert_eq!(
+            files
+                .get("mine", digest.as_str())
+                .expect_err("damaged")
+                .kind(),
+            io::ErrorKind::InvalidData
+        );
     }
 
     #[test]
@@ -101,7 +139,14 @@ mod tests {
         files.put("mine", &first, b"first", &[]).expect("put");
         for number in 0..2 * MAX_VERSIONS {
             let bytes = number.to_string();
-            files.put("mine", &Digest::of(bytes.as_bytes()), bytes.as_bytes(), &[first.as_str()]).expect("put");
+            files
+                .put(
+                    "mine",
+                    &Digest::of(bytes.as_bytes()),
+                    bytes.as_bytes(),
+                    &[first.as_str()],
+                )
+                .expect("put");
         }
         assert!(files.list().expect("list").len() <= MAX_VERSIONS + 1);
         files.get("mine", first.as_str()).expect("the one to keep");

@@ -53,21 +53,31 @@ impl DirectoryWatch {
     /// Loads what the directory and earlier runs left, and goes on watching.
     pub fn start(deployments: Arc<Deployments>) -> std::io::Result<DirectoryWatch> {
         let (wake, woken) = sync_channel(1);
-        let watcher = deployments.directory().and_then(|directory| watcher(directory, wake.clone()));
-        let thread = std::thread::Builder::new().name("policy-watch".to_owned()).spawn(move || {
-            let mut seen = BTreeMap::new();
-            deployments.load_stored();
-            look(&deployments, &mut seen, Duration::ZERO);
-            loop {
-                let settling = seen.values().any(|file: &Seen| !file.taken);
-                match woken.recv_timeout(if settling { LOOK_AGAIN } else { POLL }) {
-                    Ok(Wake::Look) | Err(RecvTimeoutError::Timeout) => look(&deployments, &mut seen, SETTLE),
-                    Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+        let watcher = deployments
+            .directory()
+            .and_then(|directory| watcher(directory, wake.clone()));
+        let thread = std::thread::Builder::new()
+            .name("policy-watch".to_owned())
+            .spawn(move || {
+                let mut seen = BTreeMap::new();
+                deployments.load_stored();
+                look(&deployments, &mut seen, Duration::ZERO);
+                loop {
+                    let settling = seen.values().any(|file: &Seen| !file.taken);
+                    match woken.recv_timeout(if settling { LOOK_AGAIN } else { POLL }) {
+                        Ok(Wake::Look) | Err(RecvTimeoutError::Timeout) => {
+                            look(&deployments, &mut seen, SETTLE)
+                        }
+                        Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                    }
+                    deployments.follow();
                 }
-                deployments.follow();
-            }
-        })?;
-        Ok(DirectoryWatch { watcher, stop: Some(wake), thread: Some(thread) })
+            })?;
+        Ok(DirectoryWatch {
+            watcher,
+            stop: Some(wake),
+            thread: Some(thread),
+        })
     }
 }
 
@@ -106,12 +116,27 @@ fn watcher(directory: &Path, wake: SyncSender<Wake>) -> Option<RecommendedWatche
 
 /// Takes the files that are new or have changed, and have settled. One that is gone stays as it runs.
 fn look(deployments: &Deployments, seen: &mut BTreeMap<PathBuf, Seen>, settle: Duration) {
-    let Some(files) = deployments.directory().and_then(|directory| files_of(directory).ok()) else { return };
+    let Some(files) = deployments
+        .directory()
+        .and_then(|directory| files_of(directory).ok())
+    else {
+        return;
+    };
     for (name, path) in files {
-        let Some(state) = FileState::of(&path) else { continue };
-        let file = seen.entry(path.clone()).or_insert_with(|| Seen { state, since: Instant::now(), taken: false });
+        let Some(state) = FileState::of(&path) else {
+            continue;
+        };
+        let file = seen.entry(path.clone()).or_insert_with(|| Seen {
+            state,
+            since: Instant::now(),
+            taken: false,
+        });
         if file.state != state {
-            *file = Seen { state, since: Instant::now(), taken: false };
+            *file = Seen {
+                state,
+                since: Instant::now(),
+                taken: false,
+            };
         }
         if !file.taken && file.since.elapsed() >= settle {
             file.taken = true;
@@ -122,7 +147,13 @@ fn look(deployments: &Deployments, seen: &mut BTreeMap<PathBuf, Seen>, settle: D
 
 impl FileState {
     fn of(path: &Path) -> Option<FileState> {
-        let metadata = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
-        Some(FileState { inode: metadata.ino(), bytes: metadata.len(), modified: (metadata.mtime(), metadata.mtime_nsec()) })
+        let metadata = std::fs::metadata(path)
+            .ok()
+            .filter(std::fs::Metadata::is_file)?;
+        Some(FileState {
+            inode: metadata.ino(),
+            bytes: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+        })
     }
 }

@@ -120,7 +120,9 @@ impl Running {
         }
         let config = Arc::new(reloaded(&old, new));
         logging::set_filter(&config.log.filter);
-        self.shared.location.set_registrar_config(registrar_config(&config.registrar));
+        self.shared
+            .location
+            .set_registrar_config(registrar_config(&config.registrar));
         self.init_config.store(Arc::clone(&config));
         self.shared.config.store(config);
         self.workers.reload();
@@ -137,7 +139,10 @@ impl Running {
         let deadline = Instant::now() + timeout;
         while self.is_busy().await {
             if Instant::now() >= deadline {
-                tracing::warn!(transactions = self.workers.counts().transactions, "the drain timeout is over");
+                tracing::warn!(
+                    transactions = self.workers.counts().transactions,
+                    "the drain timeout is over"
+                );
                 return;
             }
             tokio::select! {
@@ -160,7 +165,10 @@ impl Running {
             return false;
         }
         let live = self.workers.transactions(MAX_DRAIN_LIST).await;
-        live.len() >= MAX_DRAIN_LIST || live.iter().any(|transaction| transaction.state != "finished")
+        live.len() >= MAX_DRAIN_LIST
+            || live
+                .iter()
+                .any(|transaction| transaction.state != "finished")
     }
 
     /// Ends everything in an order in which nobody misses what is gone, and writes what is left to write.
@@ -185,22 +193,56 @@ impl Running {
 
 /// The sections in which something changed that can't change while the router runs.
 fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
-    let fixed = |config: &Config| (config.node.name.clone(), config.node.data_dir.clone(), config.node.workers);
+    let fixed = |config: &Config| {
+        (
+            config.node.name.clone(),
+            config.node.data_dir.clone(),
+            config.node.workers,
+        )
+    };
     let policy = |config: &Config| {
         let policy = &config.policy;
-        (policy.directory.clone(), policy.active.clone(), policy.hook_deadline, policy.hook_timeout, policy.max_concurrent_hooks, policy.memory_limit)
+        (
+            policy.directory.clone(),
+            policy.active.clone(),
+            policy.hook_deadline,
+            policy.hook_timeout,
+            policy.max_concurrent_hooks,
+            policy.memory_limit,
+        )
     };
     let changed = [
         ("node", fixed(old) != fixed(new)),
         ("listen", old.listen != new.listen),
         ("tls", old.tls != new.tls),
         ("policy", policy(old) != policy(new)),
-        ("registrar.durability", old.registrar.durability != new.registrar.durability),
-        ("auth", (&old.auth.realm, &old.auth.algorithms, old.auth.nonce_lifetime) != (&new.auth.realm, &new.auth.algorithms, new.auth.nonce_lifetime)),
+        (
+            "registrar.durability",
+            old.registrar.durability != new.registrar.durability,
+        ),
+        (
+            "auth",
+            (
+                &old.auth.realm,
+                &old.auth.algorithms,
+                old.auth.nonce_lifetime,
+            ) != (
+                &new.auth.realm,
+                &new.auth.algorithms,
+                new.auth.nonce_lifetime,
+            ),
+        ),
         ("admin", old.admin != new.admin),
-        ("log.format", (old.log.format, old.log.redact) != (new.log.format, new.log.redact)),
+        (
+            "log.format",
+            (old.log.format, old.log.redact) != (new.log.format, new.log.redact),
+        ),
     ];
-    changed.into_iter().filter(|(_, changed)| *changed).map(|(section, _)| section).collect()
+    changed
+        .into_iter()
+        .filter(|(_, changed)| *changed)
+        .map(|(section, _)| section)
+        .collect()
 }
 
 /// The new configuration with what can't change left as it was.
@@ -210,11 +252,23 @@ fn reloaded(old: &Config, mut new: Config) -> Config {
     new.node.workers = old.node.workers;
     new.listen.clone_from(&old.listen);
     new.tls.clone_from(&old.tls);
-    new.policy = crate::config::Policy { pin: new.policy.pin, settings: new.policy.settings, grants: new.policy.grants, ..old.policy.clone() };
+    new.policy = crate::config::Policy {
+        pin: new.policy.pin,
+        settings: new.policy.settings,
+        grants: new.policy.grants,
+        ..old.policy.clone()
+    };
     new.registrar.durability = old.registrar.durability;
-    new.auth = crate::config::Auth { registration: new.auth.registration, trust_udp_source: new.auth.trust_udp_source, ..old.auth.clone() };
+    new.auth = crate::config::Auth {
+        registration: new.auth.registration,
+        trust_udp_source: new.auth.trust_udp_source,
+        ..old.auth.clone()
+    };
     new.admin.clone_from(&old.admin);
-    new.log = crate::config::Log { filter: new.log.filter, ..old.log.clone() };
+    new.log = crate::config::Log {
+        filter: new.log.filter,
+        ..old.log.clone()
+    };
     new
 }
 
@@ -229,8 +283,12 @@ mod tests {
 
     #[test]
     fn settings_change_live_and_workers_do_not() {
-        let old = config("[node]\nname = \"a\"\nworkers = 1\n[policy.settings]\nvoicemail = \"sip:a@a\"\n");
-        let new = config("[node]\nname = \"a\"\nworkers = 2\ndomains = [\"b.example\"]\n[policy.settings]\nvoicemail = \"sip:b@b\"\n");
+        let old = config(
+            "[node]\nname = \"a\"\nworkers = 1\n[policy.settings]\nvoicemail = \"sip:a@a\"\n",
+        );
+        let new = config(
+            "[node]\nname = \"a\"\nworkers = 2\ndomains = [\"b.example\"]\n[policy.settings]\nvoicemail = \"sip:b@b\"\n",
+        );
         assert_eq!(needs_restart(&old, &new), ["node"]);
         let reloaded = reloaded(&old, new);
         assert_eq!(reloaded.node.workers, 1);

@@ -16,7 +16,9 @@ use rand::TryRngCore;
 use super::lifetime::Running;
 use super::{Shared, Source, StartError, unix_now};
 use crate::admin::{Admin, AdminThread, Endpoint};
-use crate::config::{self, Config, DigestAlgorithm, Durability, Registrar, Registration, transport_name};
+use crate::config::{
+    self, Config, DigestAlgorithm, Durability, Registrar, Registration, transport_name,
+};
 use crate::data_dir::DataDir;
 use crate::hooks::HookHost;
 use crate::location::{LocationConfig, LocationEvent, LocationService, LocationStore, SledStore};
@@ -33,24 +35,42 @@ const MAX_LOCATION_EVENTS: usize = 10_000;
 pub(super) fn start(config: Config, source: Source) -> Result<Running, StartError> {
     let started = Instant::now();
     warn_of(&config);
-    let token = config.admin.token_file.as_deref().map(config::token).transpose().map_err(StartError::Token)?;
+    let token = config
+        .admin
+        .token_file
+        .as_deref()
+        .map(config::token)
+        .transpose()
+        .map_err(StartError::Token)?;
     let data_dir = DataDir::open(&config.node.data_dir)?;
     let users = Arc::new(Users::open(UserFile::in_directory(data_dir.path()))?);
     let metrics = Arc::new(Metrics::new(config.node.workers));
     let init_config = Arc::new(ArcSwap::from_pointee(config.clone()));
     let engine = Engine::new(engine_config(&config, &data_dir))?;
     let policies = Arc::new(policies(&engine, &init_config));
-    let deployments = Arc::new(Deployments::start(Arc::clone(&policies), Arc::clone(&metrics), &config, &data_dir)?);
+    let deployments = Arc::new(Deployments::start(
+        Arc::clone(&policies),
+        Arc::clone(&metrics),
+        &config,
+        &data_dir,
+    )?);
 
     let bound = transport::bind(&config.listen, config.node.workers)?;
     let listeners: Vec<Listener> = bound.first().into_iter().flatten().map(listener).collect();
-    let admin_listener = TcpListener::bind(config.admin.listen).map_err(|source| StartError::Admin { address: config.admin.listen, source })?;
+    let admin_listener =
+        TcpListener::bind(config.admin.listen).map_err(|source| StartError::Admin {
+            address: config.admin.listen,
+            source,
+        })?;
     let (location, events) = location(&config, &data_dir, &listeners)?;
     let shared = Arc::new(Shared {
         listeners,
         secrets: data_dir.secrets().clone(),
         location: Arc::new(location),
-        authenticator: Arc::new(Authenticator::new(data_dir.secrets().nonce_key, auth_config(&config))),
+        authenticator: Arc::new(Authenticator::new(
+            data_dir.secrets().nonce_key,
+            auth_config(&config),
+        )),
         users: Arc::clone(&users),
         policies,
         metrics,
@@ -71,23 +91,44 @@ pub(super) fn start(config: Config, source: Source) -> Result<Running, StartErro
         token,
         local_token: random_token()?,
     });
-    Endpoint { address, token: admin.local_token.clone() }.write(data_dir.path())?;
+    Endpoint {
+        address,
+        token: admin.local_token.clone(),
+    }
+    .write(data_dir.path())?;
     let admin_thread = AdminThread::start(Arc::clone(&admin), admin_listener)?;
     let policy_watch = DirectoryWatch::start(deployments)?;
     let user_watch = UserWatch::start(users)?;
     log_listeners(&shared.listeners, &admin);
     admin.ready.store(true, Ordering::Relaxed);
     drop(admin);
-    Ok(Running { shared, workers, init_config, source, data_dir, admin_thread, policy_watch, user_watch })
+    Ok(Running {
+        shared,
+        workers,
+        init_config,
+        source,
+        data_dir,
+        admin_thread,
+        policy_watch,
+        user_watch,
+    })
 }
 
 fn warn_of(config: &Config) {
     if config.auth.registration == Registration::Open {
-        tracing::warn!("registration is open: anybody can register any address-of-record; auth.registration = \"required\" asks for passwords");
+        tracing::warn!(
+            "registration is open: anybody can register any address-of-record; auth.registration = \"required\" asks for passwords"
+        );
     }
-    for (key, granted) in [("policy.grants.http", &config.policy.grants.http), ("policy.grants.keyvalue", &config.policy.grants.keyvalue)] {
+    for (key, granted) in [
+        ("policy.grants.http", &config.policy.grants.http),
+        ("policy.grants.keyvalue", &config.policy.grants.keyvalue),
+    ] {
         if !granted.is_empty() {
-            tracing::warn!(key, "this version of Patchbay has nothing that the grant would allow");
+            tracing::warn!(
+                key,
+                "this version of Patchbay has nothing that the grant would allow"
+            );
         }
     }
 }
@@ -106,18 +147,30 @@ fn engine_config(config: &Config, data_dir: &DataDir) -> EngineConfig {
 
 fn policies(engine: &Engine<HookHost>, config: &Arc<ArcSwap<Config>>) -> Policies<HookHost> {
     let config = Arc::clone(config);
-    Policies::new(engine.clone(), move || HookHost::for_init(config.load_full(), "init"))
+    Policies::new(engine.clone(), move || {
+        HookHost::for_init(config.load_full(), "init")
+    })
 }
 
 fn listener(bound: &BoundListener) -> Listener {
-    Listener { transport: bound.transport, address: bound.address, advertise: bound.advertise.clone() }
+    Listener {
+        transport: bound.transport,
+        address: bound.address,
+        advertise: bound.advertise.clone(),
+    }
 }
 
-fn location(config: &Config, data_dir: &DataDir, listeners: &[Listener]) -> Result<(LocationService, Receiver<LocationEvent>), StartError> {
+fn location(
+    config: &Config,
+    data_dir: &DataDir,
+    listeners: &[Listener],
+) -> Result<(LocationService, Receiver<LocationEvent>), StartError> {
     let (sender, events) = sync_channel(MAX_LOCATION_EVENTS);
     let store: Option<Box<dyn LocationStore>> = match config.registrar.durability {
         Durability::Memory => None,
-        Durability::Batched | Durability::Relaxed => Some(Box::new(SledStore::new(data_dir.store())?)),
+        Durability::Batched | Durability::Relaxed => {
+            Some(Box::new(SledStore::new(data_dir.store())?))
+        }
     };
     let location_config = LocationConfig {
         registrar: registrar_config(&config.registrar),
@@ -159,7 +212,9 @@ fn post_events(events: Receiver<LocationEvent>, workers: Weak<Workers>) -> std::
     let thread = std::thread::Builder::new().name("events".to_owned());
     thread.spawn(move || {
         for event in events {
-            let Some(workers) = workers.upgrade() else { return };
+            let Some(workers) = workers.upgrade() else {
+                return;
+            };
             // What finds too many waiting is counted by the worker.
             let _ = workers.post_event(policy_event(&event));
         }
@@ -176,14 +231,22 @@ fn policy_event(event: &LocationEvent) -> Event {
     match event.kind {
         ChangeKind::Added => Event::RegistrationAdded(registration),
         ChangeKind::Refreshed => Event::RegistrationRefreshed(registration),
-        ChangeKind::Removed => Event::RegistrationRemoved(RegistrationEvent { expires_secs: 0, ..registration }),
-        ChangeKind::Expired => Event::RegistrationExpired(RegistrationEvent { expires_secs: 0, ..registration }),
+        ChangeKind::Removed => Event::RegistrationRemoved(RegistrationEvent {
+            expires_secs: 0,
+            ..registration
+        }),
+        ChangeKind::Expired => Event::RegistrationExpired(RegistrationEvent {
+            expires_secs: 0,
+            ..registration
+        }),
     }
 }
 
 fn random_token() -> std::io::Result<String> {
     let mut bytes = [0; 32];
-    rand::rngs::OsRng.try_fill_bytes(&mut bytes).map_err(std::io::Error::other)?;
+    rand::rngs::OsRng
+        .try_fill_bytes(&mut bytes)
+        .map_err(std::io::Error::other)?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
