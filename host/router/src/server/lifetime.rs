@@ -287,7 +287,7 @@ mod tests {
             "[node]\nname = \"a\"\nworkers = 1\n[policy.settings]\nvoicemail = \"sip:a@a\"\n",
         );
         let new = config(
-            "[node]\nname = \"a\"\nworkers = 2\ndomains = [\"b.example\"]\n[policy.settings]\nvoicemail = \"sip:b@b\"\n",
+            "[node]\nname = \"a\"\nworkers = 2\ndomains = [\"b.example\"]\n[auth]\nrealm = \"a\"\n[policy.settings]\nvoicemail = \"sip:b@b\"\n",
         );
         assert_eq!(needs_restart(&old, &new), ["node"]);
         let reloaded = reloaded(&old, new);
