@@ -2473,8 +2473,8 @@ pub mod patchbay {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// The live contacts of the address-of-record in this URI, highest q first. `not-found` when nobody ever registered it
-            /// and it is no known user.
+            /// The live contacts of the address-of-record in this URI, highest q first. `not-found` when there is none and
+            /// nobody of that name is a user with a password.
             #[allow(async_fn_in_trait)]
             pub fn lookup(uri: &str) -> ::core::result::Result<LookupResult, Error> {
                 unsafe {

@@ -1,9 +1,11 @@
 //! Look-ups of the location service, and the targets made of them.
 
-use patchbay_core::door::{Flow, HookContext, Target};
+use std::net::IpAddr;
+
+use patchbay_core::door::{Flow, HookContext, Target, Transport};
 use patchbay_core::registrar::ContactBinding;
 use patchbay_core::time::UnixTime;
-use patchbay_message::{AddressOfRecord, Uri};
+use patchbay_message::{AddressOfRecord, Host, Uri};
 use patchbay_policy::{Binding, ErrorKind, HostError, LookupResult};
 use smallvec::SmallVec;
 
@@ -89,10 +91,55 @@ pub(super) fn target(services: &Services, binding: &ContactBinding, group: u16) 
         q: binding.q(),
         group,
         path: binding.path().map(<[u8]>::to_vec).collect(),
-        flow: binding.flow().filter(|flow| is_usable(services, flow)),
+        flow: binding
+            .flow()
+            .filter(|flow| is_way_to(binding, flow) && is_usable(services, flow)),
         next_hop: None,
         listener: None,
         no_answer: None,
+    }
+}
+
+/// Whether a contact is reached over the flow that it registered on, rather than where its URI says.
+///
+/// RFC 3261 §16.6 wants the URI, and a third party may register somebody else's address. The flow is right where RFC 5626
+/// asks for it, on a connection of the host that the URI names (its port is seldom one to connect to), on a WebSocket
+/// (RFC 7118 §5), and where the URI names a private address but the packet came from a public one: that phone is behind a
+/// translation of addresses. Behind a Path (RFC 3327) the flow is the edge proxy's.
+fn is_way_to(binding: &ContactBinding, flow: &Flow) -> bool {
+    if binding.path().next().is_some() {
+        return false;
+    }
+    if binding.reg_id().is_some() || matches!(flow.transport, Transport::Ws | Transport::Wss) {
+        return true;
+    }
+    let named = match Uri::parse(binding.uri()).map(|uri| uri.host) {
+        Ok(Host::V4(ip)) => IpAddr::V4(ip),
+        Ok(Host::V6(ip)) => IpAddr::V6(ip),
+        _ => return flow.connection.is_some(),
+    };
+    let source = flow.remote.ip();
+    (flow.connection.is_some() && named == source) || (is_private(named) && !is_private(source))
+}
+
+/// Addresses that nobody outside of the network can send to.
+fn is_private(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => {
+            let [first, second, ..] = ip.octets();
+            let is_shared = first == 100 && (64..128).contains(&second);
+            ip.is_private()
+                || ip.is_loopback()
+                || ip.is_link_local()
+                || ip.is_unspecified()
+                || is_shared
+        }
+        IpAddr::V6(ip) => {
+            ip.is_unique_local()
+                || ip.is_unicast_link_local()
+                || ip.is_loopback()
+                || ip.is_unspecified()
+        }
     }
 }
 
@@ -157,4 +204,106 @@ fn is_known(services: &Services, aor: &AddressOfRecord) -> bool {
 
 fn number(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use patchbay_core::door::{FlowId, ListenerId};
+    use patchbay_core::registrar::BindingParts;
+
+    use super::*;
+
+    fn binding(uri: &str, flow: Flow) -> ContactBinding {
+        let parts = BindingParts {
+            display: b"",
+            uri: uri.as_bytes(),
+            parameters: b"",
+            instance: None,
+            reg_id: None,
+            q: 1000,
+            expires: UnixTime(60),
+            updated: UnixTime(0),
+            call_id: b"1",
+            cseq: 1,
+            user_agent: b"",
+            path: &[],
+            flow: Some(flow),
+        };
+        ContactBinding::new(&parts).expect("a short contact")
+    }
+
+    fn flow(transport: Transport, remote: &str) -> Flow {
+        Flow {
+            listener: ListenerId(0),
+            transport,
+            local: "192.0.2.1:5060".parse().expect("an address"),
+            remote: remote.parse().expect("an address"),
+            connection: transport.is_reliable().then_some(FlowId {
+                owner: 0,
+                slot: 0,
+                generation: 0,
+            }),
+        }
+    }
+
+    fn by_flow(uri: &str, transport: Transport, remote: &str) -> bool {
+        let flow = flow(transport, remote);
+        is_way_to(&binding(uri, flow), &flow)
+    }
+
+    #[test]
+    fn a_udp_contact_is_reached_where_its_uri_says() {
+        assert!(!by_flow(
+            "sip:bob@198.51.100.2:5080",
+            Transport::Udp,
+            "198.51.100.2:40000"
+        ));
+        assert!(!by_flow(
+            "sip:bob@198.51.100.9",
+            Transport::Udp,
+            "198.51.100.2:5060"
+        ));
+    }
+
+    #[test]
+    fn a_phone_behind_a_translation_of_addresses_is_reached_over_its_flow() {
+        assert!(by_flow(
+            "sip:bob@192.168.1.7:5060",
+            Transport::Udp,
+            "198.51.100.2:40000"
+        ));
+        assert!(by_flow(
+            "sip:bob@10.0.0.7:5060",
+            Transport::Tcp,
+            "198.51.100.2:40000"
+        ));
+        assert!(!by_flow(
+            "sip:bob@192.168.1.7:5060",
+            Transport::Udp,
+            "192.168.1.9:5060"
+        ));
+    }
+
+    #[test]
+    fn a_phone_on_a_connection_is_reached_over_it() {
+        assert!(by_flow(
+            "sip:bob@198.51.100.2:5060;transport=tcp",
+            Transport::Tcp,
+            "198.51.100.2:40000"
+        ));
+        assert!(by_flow(
+            "sip:bob@df7jal23ls0d.invalid;transport=ws",
+            Transport::Ws,
+            "198.51.100.2:40000"
+        ));
+    }
+
+    #[test]
+    fn a_contact_of_a_third_party_is_reached_where_its_uri_says() {
+        assert!(!by_flow(
+            "sip:bob@198.51.100.9:5060;transport=tcp",
+            Transport::Tcp,
+            "198.51.100.2:40000"
+        ));
+    }
 }
