@@ -13,12 +13,20 @@ const PATIENCE: Duration = Duration::from_secs(8);
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
 fn unique() -> String {
-    format!("{:x}x{:x}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+    format!(
+        "{:x}x{:x}",
+        std::process::id(),
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    )
 }
 
 enum Link {
     Udp(UdpSocket),
-    Tcp { stream: TcpStream, listener: TcpListener, buffer: Vec<u8> },
+    Tcp {
+        stream: TcpStream,
+        listener: TcpListener,
+        buffer: Vec<u8>,
+    },
 }
 
 /// A user agent with one socket.
@@ -46,7 +54,13 @@ impl Agent {
     pub fn udp(proxy: SocketAddr, user: &str) -> Agent {
         let socket = UdpSocket::bind((loopback(proxy), 0)).expect("bind a UDP socket");
         let local = socket.local_addr().expect("a bound socket");
-        Agent { user: user.to_owned(), domain: "localhost".to_owned(), link: Link::Udp(socket), local, proxy }
+        Agent {
+            user: user.to_owned(),
+            domain: "localhost".to_owned(),
+            link: Link::Udp(socket),
+            local,
+            proxy,
+        }
     }
 
     /// An agent on one TCP connection.
@@ -55,7 +69,17 @@ impl Agent {
         let stream = TcpStream::connect_timeout(&proxy, PATIENCE).expect("connect");
         stream.set_nodelay(true).expect("set TCP_NODELAY");
         let local = stream.local_addr().expect("a connected socket");
-        Agent { user: user.to_owned(), domain: "localhost".to_owned(), link: Link::Tcp { stream, listener, buffer: Vec::new() }, local, proxy }
+        Agent {
+            user: user.to_owned(),
+            domain: "localhost".to_owned(),
+            link: Link::Tcp {
+                stream,
+                listener,
+                buffer: Vec::new(),
+            },
+            local,
+            proxy,
+        }
     }
 
     /// The address of the socket.
@@ -86,13 +110,41 @@ impl Agent {
 
     /// A request outside of a dialog, as text to edit before it is sent.
     pub fn compose(&self, method: &str, uri: &str, to: &str, more: &str, body: &str) -> String {
-        self.compose_with(method, uri, to, more, body, &format!("{}@agent", unique()), 1, &unique())
+        self.compose_with(
+            method,
+            uri,
+            to,
+            more,
+            body,
+            &format!("{}@agent", unique()),
+            1,
+            &unique(),
+        )
     }
 
     /// The same with Call-ID, CSeq number and From tag given.
-    #[allow(clippy::too_many_arguments, reason = "these are the header fields of a request")]
-    pub fn compose_with(&self, method: &str, uri: &str, to: &str, more: &str, body: &str, call_id: &str, cseq: u32, tag: &str) -> String {
-        let (transport, local, branch, from, contact) = (self.transport(), self.local, unique(), self.aor(), self.contact());
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "these are the header fields of a request"
+    )]
+    pub fn compose_with(
+        &self,
+        method: &str,
+        uri: &str,
+        to: &str,
+        more: &str,
+        body: &str,
+        call_id: &str,
+        cseq: u32,
+        tag: &str,
+    ) -> String {
+        let (transport, local, branch, from, contact) = (
+            self.transport(),
+            self.local,
+            unique(),
+            self.aor(),
+            self.contact(),
+        );
         let length = body.len();
         format!(
             "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/{transport} {local};branch=z9hG4bK{branch};rport\r\nMax-Forwards: 70\r\n\
@@ -118,14 +170,19 @@ impl Agent {
 
     /// Sends text somewhere else than to the proxy (UDP only).
     pub fn send_to(&mut self, text: &str, address: SocketAddr) {
-        let Link::Udp(socket) = &self.link else { panic!("only on UDP") };
+        let Link::Udp(socket) = &self.link else {
+            panic!("only on UDP")
+        };
         socket.send_to(text.as_bytes(), address).expect("send");
     }
 
     /// Sends a request and remembers it.
     pub fn request(&mut self, text: String) -> Sent {
         self.send(&text);
-        Sent { text: Text::parse(text.as_bytes()), bytes: text }
+        Sent {
+            text: Text::parse(text.as_bytes()),
+            bytes: text,
+        }
     }
 
     /// The next message, or `None` when none comes in `wait`.
@@ -139,19 +196,27 @@ impl Agent {
         match &mut self.link {
             Link::Udp(socket) => {
                 let mut buffer = vec![0; 65_536];
-                socket.set_read_timeout(Some(wait.max(Duration::from_millis(1)))).expect("set a timeout");
+                socket
+                    .set_read_timeout(Some(wait.max(Duration::from_millis(1))))
+                    .expect("set a timeout");
                 let (length, _) = socket.recv_from(&mut buffer).ok()?;
                 buffer.truncate(length);
                 Some(buffer)
             }
-            Link::Tcp { stream, listener, buffer } => {
+            Link::Tcp {
+                stream,
+                listener,
+                buffer,
+            } => {
                 listener.set_nonblocking(true).expect("set nonblocking");
                 loop {
                     if let Some(length) = framed(buffer) {
                         return Some(buffer.drain(..length).collect());
                     }
                     let left = deadline.checked_duration_since(Instant::now())?;
-                    stream.set_read_timeout(Some(left.max(Duration::from_millis(1)))).expect("set a timeout");
+                    stream
+                        .set_read_timeout(Some(left.max(Duration::from_millis(1))))
+                        .expect("set a timeout");
                     let mut chunk = [0; 16_384];
                     match stream.read(&mut chunk) {
                         Ok(0) | Err(_) => return None,
@@ -164,13 +229,18 @@ impl Agent {
 
     /// The next message.
     pub fn receive(&mut self) -> Text {
-        self.receive_within(PATIENCE).unwrap_or_else(|| panic!("{} waited in vain for a message", self.user))
+        self.receive_within(PATIENCE)
+            .unwrap_or_else(|| panic!("{} waited in vain for a message", self.user))
     }
 
     /// The next request of that method; answers nothing, skips nothing but retransmissions of 100.
     pub fn expect_request(&mut self, method: &str) -> Text {
         let message = self.receive();
-        assert!(message.start.starts_with(&format!("{method} ")), "{} expected {method}, got {message:?}", self.user);
+        assert!(
+            message.start.starts_with(&format!("{method} ")),
+            "{} expected {method}, got {message:?}",
+            self.user
+        );
         message
     }
 
@@ -193,7 +263,11 @@ impl Agent {
             if message.status() >= 200 {
                 return message;
             }
-            assert!(message.status() >= 100, "{} expected a response, got {message:?}", self.user);
+            assert!(
+                message.status() >= 100,
+                "{} expected a response, got {message:?}",
+                self.user
+            );
         }
     }
 
@@ -215,15 +289,24 @@ impl Agent {
     pub fn compose_response(&self, request: &Text, status: u16, more: &str, body: &str) -> String {
         let mut text = format!("SIP/2.0 {status} Test\r\n");
         for (name, value) in &request.headers {
-            let copied = ["via", "from", "call-id", "cseq", "record-route"].contains(&name.to_ascii_lowercase().as_str());
+            let copied = ["via", "from", "call-id", "cseq", "record-route"]
+                .contains(&name.to_ascii_lowercase().as_str());
             if copied {
                 text.push_str(&format!("{name}: {value}\r\n"));
             } else if name.eq_ignore_ascii_case("To") {
-                let tag = if status == 100 || value.contains(";tag=") { String::new() } else { format!(";tag={}", self.user) };
+                let tag = if status == 100 || value.contains(";tag=") {
+                    String::new()
+                } else {
+                    format!(";tag={}", self.user)
+                };
                 text.push_str(&format!("To: {value}{tag}\r\n"));
             }
         }
-        text.push_str(&format!("Contact: <{}>\r\n{more}Content-Length: {}\r\n\r\n{body}", self.contact(), body.len()));
+        text.push_str(&format!(
+            "Contact: <{}>\r\n{more}Content-Length: {}\r\n\r\n{body}",
+            self.contact(),
+            body.len()
+        ));
         text
     }
 
@@ -231,11 +314,28 @@ impl Agent {
     pub fn in_dialog(&self, method: &str, invite: &Sent, response: &Text) -> String {
         let uri = response.uri_in("Contact");
         let routes: Vec<&str> = response.headers("Record-Route").collect();
-        let routes: String = routes.join(",").split(',').rev().map(|r| format!("Route: {}\r\n", r.trim())).collect();
-        let number: u32 = invite.text.header("CSeq").split(' ').next().expect("a CSeq").parse().expect("a number");
+        let routes: String = routes
+            .join(",")
+            .split(',')
+            .rev()
+            .map(|r| format!("Route: {}\r\n", r.trim()))
+            .collect();
+        let number: u32 = invite
+            .text
+            .header("CSeq")
+            .split(' ')
+            .next()
+            .expect("a CSeq")
+            .parse()
+            .expect("a number");
         let number = if method == "ACK" { number } else { number + 1 };
-        let (transport, local, branch, contact) = (self.transport(), self.local, unique(), self.contact());
-        let (from, to, call_id) = (invite.text.header("From"), response.header("To"), invite.text.header("Call-ID"));
+        let (transport, local, branch, contact) =
+            (self.transport(), self.local, unique(), self.contact());
+        let (from, to, call_id) = (
+            invite.text.header("From"),
+            response.header("To"),
+            invite.text.header("Call-ID"),
+        );
         format!(
             "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/{transport} {local};branch=z9hG4bK{branch};rport\r\nMax-Forwards: 70\r\n{routes}\
              From: {from}\r\nTo: {to}\r\nCall-ID: {call_id}\r\nCSeq: {number} {method}\r\nContact: <{contact}>\r\nContent-Length: 0\r\n\r\n"
@@ -246,9 +346,22 @@ impl Agent {
     pub fn in_dialog_as_callee(&self, method: &str, invite: &Text, response: &Text) -> String {
         let uri = invite.uri_in("Contact");
         let routes: Vec<&str> = invite.headers("Record-Route").collect();
-        let routes: String = if routes.is_empty() { String::new() } else { routes.join(",").split(',').map(|r| format!("Route: {}\r\n", r.trim())).collect() };
-        let (transport, local, branch, contact) = (self.transport(), self.local, unique(), self.contact());
-        let (from, to, call_id) = (response.header("To"), response.header("From"), invite.header("Call-ID"));
+        let routes: String = if routes.is_empty() {
+            String::new()
+        } else {
+            routes
+                .join(",")
+                .split(',')
+                .map(|r| format!("Route: {}\r\n", r.trim()))
+                .collect()
+        };
+        let (transport, local, branch, contact) =
+            (self.transport(), self.local, unique(), self.contact());
+        let (from, to, call_id) = (
+            response.header("To"),
+            response.header("From"),
+            invite.header("Call-ID"),
+        );
         format!(
             "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/{transport} {local};branch=z9hG4bK{branch};rport\r\nMax-Forwards: 70\r\n{routes}\
              From: {from}\r\nTo: {to}\r\nCall-ID: {call_id}\r\nCSeq: 7 {method}\r\nContact: <{contact}>\r\nContent-Length: 0\r\n\r\n"
@@ -264,7 +377,12 @@ impl Agent {
             invite.text.header("From"),
             invite.text.header("To"),
             invite.text.header("Call-ID"),
-            invite.text.header("CSeq").split(' ').next().expect("a CSeq"),
+            invite
+                .text
+                .header("CSeq")
+                .split(' ')
+                .next()
+                .expect("a CSeq"),
         );
         self.send(&text);
     }
@@ -278,14 +396,25 @@ impl Agent {
             invite.text.header("From"),
             response.header("To"),
             invite.text.header("Call-ID"),
-            invite.text.header("CSeq").split(' ').next().expect("a CSeq"),
+            invite
+                .text
+                .header("CSeq")
+                .split(' ')
+                .next()
+                .expect("a CSeq"),
         );
         self.send(&text);
     }
 
     /// Registers the contact without credentials and expects a 200.
     pub fn register(&mut self) -> Text {
-        let text = self.compose("REGISTER", &format!("sip:{}", self.domain), &self.aor(), "Expires: 300\r\n", "");
+        let text = self.compose(
+            "REGISTER",
+            &format!("sip:{}", self.domain),
+            &self.aor(),
+            "Expires: 300\r\n",
+            "",
+        );
         self.request(text);
         self.expect(200)
     }
@@ -296,17 +425,35 @@ impl Agent {
         let text = self.compose("REGISTER", &uri, &self.aor(), "Expires: 300\r\n", "");
         self.request(text);
         let challenge = self.expect(401);
-        let credentials = self.credentials(&challenge, "WWW-Authenticate", "REGISTER", &uri, password);
-        let text = self.compose("REGISTER", &uri, &self.aor(), &format!("Authorization: {credentials}\r\nExpires: 300\r\n"), "");
+        let credentials =
+            self.credentials(&challenge, "WWW-Authenticate", "REGISTER", &uri, password);
+        let text = self.compose(
+            "REGISTER",
+            &uri,
+            &self.aor(),
+            &format!("Authorization: {credentials}\r\nExpires: 300\r\n"),
+            "",
+        );
         self.request(text);
         self.expect(200)
     }
 
     /// The credentials that answer the MD5 challenge of a 401 or 407.
-    pub fn credentials(&self, challenge: &Text, header: &str, method: &str, uri: &str, password: &str) -> String {
+    pub fn credentials(
+        &self,
+        challenge: &Text,
+        header: &str,
+        method: &str,
+        uri: &str,
+        password: &str,
+    ) -> String {
         let value = challenge
             .headers(header)
-            .find(|v| !v.contains("algorithm") || v.contains("algorithm=MD5") || v.contains("algorithm=\"MD5\""))
+            .find(|v| {
+                !v.contains("algorithm")
+                    || v.contains("algorithm=MD5")
+                    || v.contains("algorithm=\"MD5\"")
+            })
             .unwrap_or_else(|| panic!("no MD5 challenge in {challenge:?}"));
         let (realm, nonce) = (quoted(value, "realm"), quoted(value, "nonce"));
         let user = &self.user;
@@ -328,7 +475,14 @@ impl Agent {
 
     /// Accepts the connection that the proxy opens towards this agent's listener, and goes on there.
     pub fn accept(&mut self) {
-        let Link::Tcp { stream, listener, buffer } = &mut self.link else { panic!("only on TCP") };
+        let Link::Tcp {
+            stream,
+            listener,
+            buffer,
+        } = &mut self.link
+        else {
+            panic!("only on TCP")
+        };
         listener.set_nonblocking(false).expect("set blocking");
         *stream = listener.accept().expect("accept").0;
         buffer.clear();
@@ -339,7 +493,11 @@ impl Agent {
 pub const SDP: &str = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n";
 
 fn loopback(peer: SocketAddr) -> std::net::IpAddr {
-    if peer.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() }
+    if peer.is_ipv4() {
+        [127, 0, 0, 1].into()
+    } else {
+        std::net::Ipv6Addr::LOCALHOST.into()
+    }
 }
 
 fn md5_hex(text: &str) -> String {
@@ -347,7 +505,9 @@ fn md5_hex(text: &str) -> String {
 }
 
 fn quoted(value: &str, name: &str) -> String {
-    let (_, rest) = value.split_once(&format!("{name}=\"")).unwrap_or_else(|| panic!("no {name} in {value}"));
+    let (_, rest) = value
+        .split_once(&format!("{name}=\""))
+        .unwrap_or_else(|| panic!("no {name} in {value}"));
     rest.split('"').next().unwrap_or_default().to_owned()
 }
 
@@ -358,6 +518,10 @@ fn framed(buffer: &mut Vec<u8>) -> Option<usize> {
     }
     let head = buffer.windows(4).position(|w| w == b"\r\n\r\n")? + 4;
     let text = Text::parse(&buffer[..head]);
-    let length = head + text.header("Content-Length").parse::<usize>().expect("a Content-Length");
+    let length = head
+        + text
+            .header("Content-Length")
+            .parse::<usize>()
+            .expect("a Content-Length");
     (buffer.len() >= length).then_some(length)
 }

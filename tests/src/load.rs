@@ -43,7 +43,13 @@ impl Load {
             socket.set_nonblocking(true).expect("set nonblocking");
             socket
         };
-        Load { caller: bind(), callee: bind(), router, name: name.to_owned(), calls: BTreeMap::new() }
+        Load {
+            caller: bind(),
+            callee: bind(),
+            router,
+            name: name.to_owned(),
+            calls: BTreeMap::new(),
+        }
     }
 
     /// The callee's address, for a registration or a setting.
@@ -54,14 +60,26 @@ impl Load {
     /// Registers the callee under this user name.
     pub fn register(&mut self, user: &str) {
         let mut agent = crate::agent::Agent::udp(self.router, user);
-        let text = agent.compose("REGISTER", "sip:localhost", &agent.aor(), "Expires: 3600\r\n", "");
+        let text = agent.compose(
+            "REGISTER",
+            "sip:localhost",
+            &agent.aor(),
+            "Expires: 3600\r\n",
+            "",
+        );
         let contact = format!("<sip:{user}@{}>", self.callee());
         agent.request(text.replace(&format!("<{}>", agent.contact()), &contact));
         agent.expect(200);
     }
 
     /// Makes `total` calls at `rate` a second; `user` names the callee of each. `between` runs before each call with its number.
-    pub fn run(mut self, total: usize, rate: f64, user: impl Fn(usize) -> String, mut between: impl FnMut(usize)) -> Vec<Call> {
+    pub fn run(
+        mut self,
+        total: usize,
+        rate: f64,
+        user: impl Fn(usize) -> String,
+        mut between: impl FnMut(usize),
+    ) -> Vec<Call> {
         let start = Instant::now();
         for number in 0..total {
             between(number);
@@ -91,13 +109,42 @@ impl Load {
 
     fn invite(&mut self, number: usize, user: &str) {
         let call_id = format!("{}-{number:06}", self.name);
-        let text = self.request("INVITE", &format!("sip:{user}@localhost"), &format!("<sip:{user}@localhost>"), &call_id, 1, "", SDP);
-        self.caller.send_to(text.as_bytes(), self.router).expect("send");
-        self.calls.insert(call_id, Call { sent: Some(Instant::now()), user: user.to_owned(), ..Call::default() });
+        let text = self.request(
+            "INVITE",
+            &format!("sip:{user}@localhost"),
+            &format!("<sip:{user}@localhost>"),
+            &call_id,
+            1,
+            "",
+            SDP,
+        );
+        self.caller
+            .send_to(text.as_bytes(), self.router)
+            .expect("send");
+        self.calls.insert(
+            call_id,
+            Call {
+                sent: Some(Instant::now()),
+                user: user.to_owned(),
+                ..Call::default()
+            },
+        );
     }
 
-    #[allow(clippy::too_many_arguments, reason = "these are the header fields of a request")]
-    fn request(&self, method: &str, uri: &str, to: &str, call_id: &str, cseq: u32, routes: &str, body: &str) -> String {
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "these are the header fields of a request"
+    )]
+    fn request(
+        &self,
+        method: &str,
+        uri: &str,
+        to: &str,
+        call_id: &str,
+        cseq: u32,
+        routes: &str,
+        body: &str,
+    ) -> String {
         let local = self.caller.local_addr().expect("a bound socket");
         format!(
             "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bK{call_id}{method}{cseq};rport\r\nMax-Forwards: 70\r\n{routes}\
@@ -109,7 +156,9 @@ impl Load {
 
     fn serve_callee(&mut self) -> bool {
         let mut buffer = [0; 8192];
-        let Ok((length, from)) = self.callee.recv_from(&mut buffer) else { return false };
+        let Ok((length, from)) = self.callee.recv_from(&mut buffer) else {
+            return false;
+        };
         let request = Text::parse(&buffer[..length]);
         match request.method() {
             "INVITE" => {
@@ -129,22 +178,31 @@ impl Load {
         let mut text = format!("SIP/2.0 {status} Test\r\n");
         for (name, value) in &request.headers {
             match name.to_ascii_lowercase().as_str() {
-                "via" | "from" | "call-id" | "cseq" | "record-route" => text.push_str(&format!("{name}: {value}\r\n")),
+                "via" | "from" | "call-id" | "cseq" | "record-route" => {
+                    text.push_str(&format!("{name}: {value}\r\n"))
+                }
                 "to" if value.contains(";tag=") => text.push_str(&format!("To: {value}\r\n")),
                 "to" => text.push_str(&format!("To: {value};tag=callee\r\n")),
                 _ => {}
             }
         }
-        text.push_str(&format!("Contact: <sip:callee@{}>\r\nContent-Length: 0\r\n\r\n", self.callee()));
+        text.push_str(&format!(
+            "Contact: <sip:callee@{}>\r\nContent-Length: 0\r\n\r\n",
+            self.callee()
+        ));
         self.callee.send_to(text.as_bytes(), to).expect("send");
     }
 
     fn serve_caller(&mut self) -> bool {
         let mut buffer = [0; 8192];
-        let Ok((length, _)) = self.caller.recv_from(&mut buffer) else { return false };
+        let Ok((length, _)) = self.caller.recv_from(&mut buffer) else {
+            return false;
+        };
         let response = Text::parse(&buffer[..length]);
         let call_id = response.header("Call-ID").to_owned();
-        let Some(call) = self.calls.get_mut(&call_id) else { return true };
+        let Some(call) = self.calls.get_mut(&call_id) else {
+            return true;
+        };
         if response.method() == "BYE" {
             call.ended = response.status() == 200;
             return true;
@@ -162,18 +220,36 @@ impl Load {
         }
         if response.status() >= 300 {
             let user = call.user.clone();
-            let ack = self.request("ACK", &format!("sip:{user}@localhost"), response.header("To"), &call_id, 1, "", "");
+            let ack = self.request(
+                "ACK",
+                &format!("sip:{user}@localhost"),
+                response.header("To"),
+                &call_id,
+                1,
+                "",
+                "",
+            );
             // RFC 3261 §17.1.1.3: the ACK of a failure has the branch of the INVITE.
             let ack = ack.replace(&format!("{call_id}ACK1"), &format!("{call_id}INVITE1"));
-            self.caller.send_to(ack.as_bytes(), self.router).expect("send");
+            self.caller
+                .send_to(ack.as_bytes(), self.router)
+                .expect("send");
         } else {
-            let routes: String = response.headers("Record-Route").map(|route| format!("Route: {route}\r\n")).collect();
+            let routes: String = response
+                .headers("Record-Route")
+                .map(|route| format!("Route: {route}\r\n"))
+                .collect();
             let uri = response.uri_in("Contact");
             let ack = self.request("ACK", &uri, response.header("To"), &call_id, 1, &routes, "");
-            self.caller.send_to(ack.as_bytes(), self.router).expect("send");
+            self.caller
+                .send_to(ack.as_bytes(), self.router)
+                .expect("send");
             if first {
-                let bye = self.request("BYE", &uri, response.header("To"), &call_id, 2, &routes, "");
-                self.caller.send_to(bye.as_bytes(), self.router).expect("send");
+                let bye =
+                    self.request("BYE", &uri, response.header("To"), &call_id, 2, &routes, "");
+                self.caller
+                    .send_to(bye.as_bytes(), self.router)
+                    .expect("send");
             }
         }
         true

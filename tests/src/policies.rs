@@ -10,13 +10,19 @@ use crate::router::{binary, policies};
 /// A policy of `policies/`, built by `cargo xtask policies`.
 pub fn built(name: &str) -> PathBuf {
     let path = policies().join(format!("{name}.wasm"));
-    assert!(path.exists(), "{} is not built: run `cargo xtask policies`", path.display());
+    assert!(
+        path.exists(),
+        "{} is not built: run `cargo xtask policies`",
+        path.display()
+    );
     path
 }
 
 /// The policy in `tests/guests/NAME.rs`, built when it is new or has changed.
 pub fn guest(name: &str) -> PathBuf {
-    let source = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("guests/{name}.rs"))).expect("the guest's source");
+    let source =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("guests/{name}.rs")))
+            .expect("the guest's source");
     guest_from(name, &source)
 }
 
@@ -38,13 +44,34 @@ pub fn guest_from(name: &str, source: &str) -> PathBuf {
     fs::write(&file, source).expect("write the guest's source");
     let built = root.join("built");
     fs::create_dir_all(&built).expect("a folder for components");
-    patchbay(&crate_folder, &["policy", "build", ".", "--out", built.to_str().expect("a UTF-8 path")]);
-    assert!(component.exists(), "patchbay policy build left no {}", component.display());
+    patchbay(
+        &crate_folder,
+        &[
+            "policy",
+            "build",
+            ".",
+            "--out",
+            built.to_str().expect("a UTF-8 path"),
+        ],
+    );
+    assert!(
+        component.exists(),
+        "patchbay policy build left no {}",
+        component.display()
+    );
     component
 }
 
 fn patchbay(folder: &Path, arguments: &[&str]) {
-    let output = Command::new(binary()).args(arguments).current_dir(folder).output().expect("run patchbay");
+    let output = Command::new(binary())
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .expect("run patchbay");
     let text = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "patchbay {}: {text}", arguments.join(" "));
+    assert!(
+        output.status.success(),
+        "patchbay {}: {text}",
+        arguments.join(" ")
+    );
 }

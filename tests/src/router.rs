@@ -24,15 +24,25 @@ pub fn binary() -> PathBuf {
         folder.pop();
     }
     let path = folder.join("patchbay");
-    assert!(path.exists(), "{} is not built: run `cargo build -p patchbay` (or `cargo xtask test`)", path.display());
+    assert!(
+        path.exists(),
+        "{} is not built: run `cargo build -p patchbay` (or `cargo xtask test`)",
+        path.display()
+    );
     path
 }
 
 /// The folder with the built policies: `$PATCHBAY_POLICIES`, or `target/policies` of the workspace.
 pub fn policies() -> PathBuf {
-    let path = std::env::var_os("PATCHBAY_POLICIES")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/policies"), PathBuf::from);
-    assert!(path.join("default.wasm").exists(), "{} has no default.wasm: run `cargo xtask policies`", path.display());
+    let path = std::env::var_os("PATCHBAY_POLICIES").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/policies"),
+        PathBuf::from,
+    );
+    assert!(
+        path.join("default.wasm").exists(),
+        "{} has no default.wasm: run `cargo xtask policies`",
+        path.display()
+    );
     path
 }
 
@@ -141,15 +151,22 @@ impl Setup {
 
     /// Writes the files, starts the router and waits until it serves.
     pub fn start(self) -> Router {
-        let directory = self.directory.unwrap_or_else(|| TempDir::new().expect("a temporary directory"));
+        let directory = self
+            .directory
+            .unwrap_or_else(|| TempDir::new().expect("a temporary directory"));
         let root = directory.path();
         let policy_directory = root.join("policies");
         std::fs::create_dir_all(&policy_directory).expect("a policy directory");
         if self.active == "default" && !policy_directory.join("default.wasm").exists() {
-            std::fs::copy(policies().join("default.wasm"), policy_directory.join("default.wasm")).expect("copy the default policy");
+            std::fs::copy(
+                policies().join("default.wasm"),
+                policy_directory.join("default.wasm"),
+            )
+            .expect("copy the default policy");
         }
         for (name, file) in &self.policy_files {
-            std::fs::copy(file, policy_directory.join(format!("{name}.wasm"))).expect("copy a policy");
+            std::fs::copy(file, policy_directory.join(format!("{name}.wasm")))
+                .expect("copy a policy");
         }
         let mut config = format!(
             "[node]\nname = \"test\"\ndomains = [\"localhost\"]\ndata_dir = {:?}\nworkers = {}\n{}\n",
@@ -161,21 +178,33 @@ impl Setup {
             config.push_str(&format!("[[listen]]\naddress = {address:?}\n"));
         }
         if !self.sections.contains("[policy]") {
-            config.push_str(&format!("[policy]\ndirectory = {policy_directory:?}\nactive = {:?}\n", self.active));
+            config.push_str(&format!(
+                "[policy]\ndirectory = {policy_directory:?}\nactive = {:?}\n",
+                self.active
+            ));
         }
         config.push_str("[policy.settings]\n");
         for (name, value) in &self.settings {
             config.push_str(&format!("{name} = {value:?}\n"));
         }
         if !self.sections.contains("[auth]") {
-            config.push_str(&format!("[auth]\nrealm = \"localhost\"\nregistration = {:?}\n", self.registration));
+            config.push_str(&format!(
+                "[auth]\nrealm = \"localhost\"\nregistration = {:?}\n",
+                self.registration
+            ));
         }
-        config.push_str(&format!("[admin]\nlisten = \"127.0.0.1:0\"\n{}", self.admin));
+        config.push_str(&format!(
+            "[admin]\nlisten = \"127.0.0.1:0\"\n{}",
+            self.admin
+        ));
         config.push_str(&self.sections);
         let file = root.join("patchbay.toml");
         std::fs::write(&file, config).expect("write patchbay.toml");
         import_users(&file, root, &self.users);
-        Router::launch(Command::new(binary()).arg("run").arg("--config").arg(&file), Some(directory))
+        Router::launch(
+            Command::new(binary()).arg("run").arg("--config").arg(&file),
+            Some(directory),
+        )
     }
 }
 
@@ -183,11 +212,24 @@ fn import_users(config: &Path, root: &Path, users: &[(String, String)]) {
     if users.is_empty() {
         return;
     }
-    let lines: String = users.iter().map(|(name, password)| format!("{name},localhost,{password}\n")).collect();
+    let lines: String = users
+        .iter()
+        .map(|(name, password)| format!("{name},localhost,{password}\n"))
+        .collect();
     let file = root.join("users.csv");
     std::fs::write(&file, lines).expect("write users.csv");
-    let output = Command::new(binary()).args(["user", "import"]).arg(&file).arg("--config").arg(config).output().expect("run patchbay user import");
-    assert!(output.status.success(), "patchbay user import: {}", String::from_utf8_lossy(&output.stderr));
+    let output = Command::new(binary())
+        .args(["user", "import"])
+        .arg(&file)
+        .arg("--config")
+        .arg(config)
+        .output()
+        .expect("run patchbay user import");
+    assert!(
+        output.status.success(),
+        "patchbay user import: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 /// A running router; ended with SIGKILL when it is dropped.
@@ -207,7 +249,12 @@ impl Router {
 
     /// Runs this command, which starts a router, and waits until it serves.
     pub fn launch(command: &mut Command, directory: Option<TempDir>) -> Router {
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("start patchbay");
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("start patchbay");
         let log = Arc::new(Mutex::new(Vec::new()));
         let stderr = child.stderr.take().expect("stderr is piped");
         let lines = Arc::clone(&log);
@@ -216,7 +263,13 @@ impl Router {
                 lines.lock().expect("the log").push(line);
             }
         });
-        let mut router = Router { child, log, listeners: Vec::new(), admin: SocketAddr::from(([0, 0, 0, 0], 0)), directory };
+        let mut router = Router {
+            child,
+            log,
+            listeners: Vec::new(),
+            admin: SocketAddr::from(([0, 0, 0, 0], 0)),
+            directory,
+        };
         router.wait_until_ready();
         router
     }
@@ -225,8 +278,16 @@ impl Router {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let lines = self.log.lock().expect("the log").clone();
-            self.listeners = lines.iter().filter(|l| l.contains("listening")).filter_map(|l| field(l, "transport").zip(field(l, "address")?.parse().ok())).collect();
-            let admin = self.listeners.iter().find(|(transport, _)| transport == "http").map(|(_, address)| *address);
+            self.listeners = lines
+                .iter()
+                .filter(|l| l.contains("listening"))
+                .filter_map(|l| field(l, "transport").zip(field(l, "address")?.parse().ok()))
+                .collect();
+            let admin = self
+                .listeners
+                .iter()
+                .find(|(transport, _)| transport == "http")
+                .map(|(_, address)| *address);
             if let Some(admin) = admin {
                 self.admin = admin;
                 if ureq::get(format!("http://{admin}/readyz")).call().is_ok() {
@@ -237,14 +298,22 @@ impl Router {
             if let Some(status) = self.child.try_wait().expect("wait for the router") {
                 panic!("the router ended with {status}:\n{}", lines.join("\n"));
             }
-            assert!(Instant::now() < deadline, "the router is not ready:\n{}", lines.join("\n"));
+            assert!(
+                Instant::now() < deadline,
+                "the router is not ready:\n{}",
+                lines.join("\n")
+            );
             std::thread::sleep(Duration::from_millis(10));
         }
     }
 
     /// The bound address of the first listener of this transport.
     pub fn address(&self, transport: &str) -> SocketAddr {
-        self.listeners.iter().find(|(t, _)| t == transport).unwrap_or_else(|| panic!("no {transport} listener")).1
+        self.listeners
+            .iter()
+            .find(|(t, _)| t == transport)
+            .unwrap_or_else(|| panic!("no {transport} listener"))
+            .1
     }
 
     /// The UDP address.
@@ -279,44 +348,70 @@ impl Router {
 
     /// GET of the admin API, as JSON.
     pub fn get(&self, path: &str) -> Value {
-        let mut response = ureq::get(format!("http://{}{path}", self.admin)).call().unwrap_or_else(|error| panic!("GET {path}: {error}"));
-        response.body_mut().read_json().unwrap_or_else(|error| panic!("GET {path}: {error}"))
+        let mut response = ureq::get(format!("http://{}{path}", self.admin))
+            .call()
+            .unwrap_or_else(|error| panic!("GET {path}: {error}"));
+        response
+            .body_mut()
+            .read_json()
+            .unwrap_or_else(|error| panic!("GET {path}: {error}"))
     }
 
     /// GET of the admin API, as text.
     pub fn get_text(&self, path: &str) -> String {
-        let mut response = ureq::get(format!("http://{}{path}", self.admin)).call().unwrap_or_else(|error| panic!("GET {path}: {error}"));
-        response.body_mut().read_to_string().unwrap_or_else(|error| panic!("GET {path}: {error}"))
+        let mut response = ureq::get(format!("http://{}{path}", self.admin))
+            .call()
+            .unwrap_or_else(|error| panic!("GET {path}: {error}"));
+        response
+            .body_mut()
+            .read_to_string()
+            .unwrap_or_else(|error| panic!("GET {path}: {error}"))
     }
 
     /// POST of JSON to the admin API: status and answer.
     pub fn post(&self, path: &str, body: &str) -> (u16, String) {
-        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .build()
+            .into();
         let mut response = agent
             .post(format!("http://{}{path}", self.admin))
             .header("Content-Type", "application/json")
             .send(body)
             .unwrap_or_else(|error| panic!("POST {path}: {error}"));
-        (response.status().as_u16(), response.body_mut().read_to_string().unwrap_or_default())
+        (
+            response.status().as_u16(),
+            response.body_mut().read_to_string().unwrap_or_default(),
+        )
     }
 
     /// The value of a metric: the sum over its label sets that contain `labels`.
     pub fn metric(&self, name: &str, labels: &str) -> f64 {
         self.get_text("/metrics")
             .lines()
-            .filter(|line| line.starts_with(name) && line[name.len()..].starts_with(['{', ' ']) && line.contains(labels))
+            .filter(|line| {
+                line.starts_with(name)
+                    && line[name.len()..].starts_with(['{', ' '])
+                    && line.contains(labels)
+            })
             .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
             .sum()
     }
 
     /// Waits until the log has a line with this text.
     pub fn wait_for_log(&self, text: &str) {
-        wait_until(&format!("{text:?} in the log"), || self.log().contains(text));
+        wait_until(&format!("{text:?} in the log"), || {
+            self.log().contains(text)
+        });
     }
 
     /// Sends a signal.
     pub fn signal(&self, name: &str) {
-        let status = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status().expect("run kill");
+        let status = Command::new("kill")
+            .arg(format!("-{name}"))
+            .arg(self.child.id().to_string())
+            .status()
+            .expect("run kill");
         assert!(status.success(), "kill -{name} failed");
     }
 
@@ -327,7 +422,11 @@ impl Router {
             if let Some(status) = self.child.try_wait().expect("wait for the router") {
                 return status;
             }
-            assert!(Instant::now() < deadline, "the router does not end:\n{}", self.log());
+            assert!(
+                Instant::now() < deadline,
+                "the router does not end:\n{}",
+                self.log()
+            );
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -343,7 +442,11 @@ impl Router {
     pub fn stop(mut self) -> TempDir {
         self.signal("TERM");
         let status = self.wait();
-        assert!(status.success(), "the router ended with {status}:\n{}", self.log());
+        assert!(
+            status.success(),
+            "the router ended with {status}:\n{}",
+            self.log()
+        );
         self.directory.take().expect("started by Setup")
     }
 }

@@ -42,31 +42,79 @@ impl Sipp {
     }
 
     /// The same from a given address.
-    pub fn start_at(scenario: &str, local: SocketAddr, remote: SocketAddr, transport: &str, arguments: &[&str]) -> Sipp {
+    pub fn start_at(
+        scenario: &str,
+        local: SocketAddr,
+        remote: SocketAddr,
+        transport: &str,
+        arguments: &[&str],
+    ) -> Sipp {
         let directory = TempDir::new().expect("a temporary directory");
         let file = scenarios().join(format!("{scenario}.xml"));
         let child = Command::new("sipp")
             .current_dir(directory.path())
             .arg("-sf")
             .arg(&file)
-            .args(["-i", &local.ip().to_string(), "-p", &local.port().to_string(), "-t", transport])
-            .args(["-nostdin", "-trace_stat", "-fd", "1", "-stf", "stat.csv", "-trace_err", "-error_file", "errors.log", "-timeout_error"])
-            .args(["-buff_size", "4194304", "-max_socket", "1000", "-watchdog_minor_threshold", "100000", "-watchdog_major_threshold", "1000000"])
+            .args([
+                "-i",
+                &local.ip().to_string(),
+                "-p",
+                &local.port().to_string(),
+                "-t",
+                transport,
+            ])
+            .args([
+                "-nostdin",
+                "-trace_stat",
+                "-fd",
+                "1",
+                "-stf",
+                "stat.csv",
+                "-trace_err",
+                "-error_file",
+                "errors.log",
+                "-timeout_error",
+            ])
+            .args([
+                "-buff_size",
+                "4194304",
+                "-max_socket",
+                "1000",
+                "-watchdog_minor_threshold",
+                "100000",
+                "-watchdog_major_threshold",
+                "1000000",
+            ])
             .args(arguments)
             .arg(remote.to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .unwrap_or_else(|error| panic!("sipp does not start ({error}): install it with `apt-get install sip-tester`"));
-        Sipp { child, directory, scenario: scenario.to_owned(), local }
+            .unwrap_or_else(|error| {
+                panic!(
+                    "sipp does not start ({error}): install it with `apt-get install sip-tester`"
+                )
+            });
+        Sipp {
+            child,
+            directory,
+            scenario: scenario.to_owned(),
+            local,
+        }
     }
 
     /// Waits for the end of the scenario.
     pub fn finish(mut self, patience: Duration) -> Counts {
         let deadline = Instant::now() + patience;
         while self.child.try_wait().expect("wait for sipp").is_none() {
-            assert!(Instant::now() < deadline, "sipp {} does not end: {:?}\n{}", self.scenario, self.counts(), self.errors());
+            assert!(
+                Instant::now() < deadline,
+                "sipp {} does not end: {:?}\n{}",
+                self.scenario,
+                self.counts(),
+                self.errors()
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
         self.counts()
@@ -75,7 +123,10 @@ impl Sipp {
     /// Ends a server scenario and gives what it has counted.
     pub fn stop(mut self) -> Counts {
         // SIGUSR1 lets SIPp end its calls and write its statistics.
-        Command::new("kill").args(["-USR1", &self.child.id().to_string()]).status().expect("run kill");
+        Command::new("kill")
+            .args(["-USR1", &self.child.id().to_string()])
+            .status()
+            .expect("run kill");
         let deadline = Instant::now() + Duration::from_secs(5);
         while self.child.try_wait().expect("wait for sipp").is_none() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(20));
@@ -85,12 +136,14 @@ impl Sipp {
 
     /// What SIPp has complained of.
     pub fn errors(&self) -> String {
-        let text = std::fs::read_to_string(self.directory.path().join("errors.log")).unwrap_or_default();
+        let text =
+            std::fs::read_to_string(self.directory.path().join("errors.log")).unwrap_or_default();
         text.chars().take(4000).collect()
     }
 
     fn counts(&self) -> Counts {
-        let text = std::fs::read_to_string(self.directory.path().join("stat.csv")).unwrap_or_default();
+        let text =
+            std::fs::read_to_string(self.directory.path().join("stat.csv")).unwrap_or_default();
         let mut lines = text.lines();
         let names: Vec<&str> = lines.next().unwrap_or_default().split(';').collect();
         let values: Vec<&str> = lines.next_back().unwrap_or_default().split(';').collect();
@@ -120,6 +173,12 @@ impl Drop for Sipp {
 
 /// A free port, for UDP and TCP, on the loopback address of the peer's family.
 pub fn free_port(peer: SocketAddr) -> SocketAddr {
-    let ip: std::net::IpAddr = if peer.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() };
-    std::net::UdpSocket::bind((ip, 0)).and_then(|socket| socket.local_addr()).expect("a free port")
+    let ip: std::net::IpAddr = if peer.is_ipv4() {
+        [127, 0, 0, 1].into()
+    } else {
+        std::net::Ipv6Addr::LOCALHOST.into()
+    };
+    std::net::UdpSocket::bind((ip, 0))
+        .and_then(|socket| socket.local_addr())
+        .expect("a free port")
 }

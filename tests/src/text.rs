@@ -26,12 +26,20 @@ impl Text {
                 (name.trim().to_owned(), value.trim().to_owned())
             })
             .collect();
-        Text { start, headers, body: body.to_owned() }
+        Text {
+            start,
+            headers,
+            body: body.to_owned(),
+        }
     }
 
     /// The status of a response; 0 for a request.
     pub fn status(&self) -> u16 {
-        self.start.strip_prefix("SIP/2.0 ").and_then(|rest| rest.get(..3)).and_then(|code| code.parse().ok()).unwrap_or(0)
+        self.start
+            .strip_prefix("SIP/2.0 ")
+            .and_then(|rest| rest.get(..3))
+            .and_then(|code| code.parse().ok())
+            .unwrap_or(0)
     }
 
     /// The method of a request, or of the CSeq of a response.
@@ -50,12 +58,18 @@ impl Text {
 
     /// The first header of that name, or an empty text.
     pub fn header(&self, name: &str) -> &str {
-        self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map_or("", |(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(n, _)| n.eq_ignore_ascii_case(name))
+            .map_or("", |(_, value)| value.as_str())
     }
 
     /// Every header of that name.
     pub fn headers<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.headers.iter().filter(move |(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str())
+        self.headers
+            .iter()
+            .filter(move |(n, _)| n.eq_ignore_ascii_case(name))
+            .map(|(_, v)| v.as_str())
     }
 
     /// A parameter of the first header of that name (`tag` of From, `branch` of Via).
@@ -64,14 +78,20 @@ impl Text {
         let outside = value.rsplit_once('>').map_or(value, |(_, params)| params);
         outside.split(';').find_map(|p| {
             let (name, value) = p.split_once('=').unwrap_or((p, ""));
-            name.trim().eq_ignore_ascii_case(parameter).then(|| value.trim().to_owned())
+            name.trim()
+                .eq_ignore_ascii_case(parameter)
+                .then(|| value.trim().to_owned())
         })
     }
 
     /// The URI between `<` and `>` of the first header of that name.
     pub fn uri_in(&self, header: &str) -> String {
         let value = self.header(header);
-        value.split_once('<').and_then(|(_, rest)| rest.split_once('>')).map_or(value, |(uri, _)| uri).to_owned()
+        value
+            .split_once('<')
+            .and_then(|(_, rest)| rest.split_once('>'))
+            .map_or(value, |(uri, _)| uri)
+            .to_owned()
     }
 }
 

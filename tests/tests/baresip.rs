@@ -1,5 +1,11 @@
 //! A real client: baresip registers with digest authentication, calls, hangs up, is busy.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test reports by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test reports by panicking"
+)]
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -27,7 +33,9 @@ impl Baresip {
             module_path()
         );
         std::fs::write(directory.path().join("config"), config).expect("write config");
-        let account = format!("<sip:{user}@localhost>;auth_user={user};auth_pass=secret;outbound=\"sip:{router};transport=udp\";regint=600;{account}\n");
+        let account = format!(
+            "<sip:{user}@localhost>;auth_user={user};auth_pass=secret;outbound=\"sip:{router};transport=udp\";regint=600;{account}\n"
+        );
         std::fs::write(directory.path().join("accounts"), account).expect("write accounts");
         std::fs::write(directory.path().join("contacts"), "").expect("write contacts");
         let mut child = Command::new("stdbuf")
@@ -39,9 +47,16 @@ impl Baresip {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .unwrap_or_else(|error| panic!("baresip does not start ({error}): install it with `apt-get install baresip`"));
+            .unwrap_or_else(|error| {
+                panic!(
+                    "baresip does not start ({error}): install it with `apt-get install baresip`"
+                )
+            });
         let output = Arc::new(Mutex::new(String::new()));
-        for stream in [Box::new(child.stdout.take().expect("piped")) as Box<dyn std::io::Read + Send>, Box::new(child.stderr.take().expect("piped"))] {
+        for stream in [
+            Box::new(child.stdout.take().expect("piped")) as Box<dyn std::io::Read + Send>,
+            Box::new(child.stderr.take().expect("piped")),
+        ] {
             let output = Arc::clone(&output);
             std::thread::spawn(move || {
                 for line in BufReader::new(stream).lines().map_while(Result::ok) {
@@ -51,7 +66,11 @@ impl Baresip {
                 }
             });
         }
-        Baresip { child, output, _directory: directory }
+        Baresip {
+            child,
+            output,
+            _directory: directory,
+        }
     }
 
     fn output(&self) -> String {
@@ -59,7 +78,9 @@ impl Baresip {
     }
 
     fn wait_for(&self, text: &str) {
-        wait_until(&format!("{text:?} from baresip"), || self.output().contains(text));
+        wait_until(&format!("{text:?} from baresip"), || {
+            self.output().contains(text)
+        });
     }
 }
 
@@ -76,15 +97,26 @@ impl Drop for Baresip {
 
 fn module_path() -> &'static str {
     let path = "/usr/lib/baresip/modules";
-    assert!(Path::new(path).exists(), "{path} is missing: install baresip with `apt-get install baresip`");
+    assert!(
+        Path::new(path).exists(),
+        "{path} is missing: install baresip with `apt-get install baresip`"
+    );
     path
 }
 
 #[test]
 fn two_clients_register_and_one_calls_the_other() {
-    let router = Setup::new().user("alice", "secret").user("bob", "secret").start();
+    let router = Setup::new()
+        .user("alice", "secret")
+        .user("bob", "secret")
+        .start();
     let bob = Baresip::start(router.udp(), "bob", "answermode=auto", &[]);
-    wait_until("bob's registration", || router.get("/api/v1/registrations").to_string().contains("bob@"));
+    wait_until("bob's registration", || {
+        router
+            .get("/api/v1/registrations")
+            .to_string()
+            .contains("bob@")
+    });
     let alice = Baresip::start(router.udp(), "alice", "", &["/dial sip:bob@localhost"]);
     alice.wait_for("Call established");
     bob.wait_for("Call established");
@@ -93,8 +125,13 @@ fn two_clients_register_and_one_calls_the_other() {
 #[test]
 fn a_busy_client_sends_its_caller_to_voicemail() {
     let voicemail_at = free_port("127.0.0.1:9".parse().expect("an address"));
-    let router = Setup::new().user("alice", "secret").user("bob", "secret").setting("voicemail", &format!("sip:voicemail@{voicemail_at}")).start();
-    let voicemail = patchbay_tests::sipp::Sipp::start_at("uas_answer", voicemail_at, router.udp(), "u1", &[]);
+    let router = Setup::new()
+        .user("alice", "secret")
+        .user("bob", "secret")
+        .setting("voicemail", &format!("sip:voicemail@{voicemail_at}"))
+        .start();
+    let voicemail =
+        patchbay_tests::sipp::Sipp::start_at("uas_answer", voicemail_at, router.udp(), "u1", &[]);
     let mut bob = patchbay_tests::agent::Agent::udp(router.udp(), "bob");
     bob.register_with("secret");
     let alice = Baresip::start(router.udp(), "alice", "", &["/dial sip:bob@localhost"]);

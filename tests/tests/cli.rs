@@ -1,5 +1,11 @@
 //! The command line as an operator and an author use it.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test reports by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test reports by panicking"
+)]
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -10,11 +16,19 @@ use patchbay_tests::router::{Router, Setup, binary};
 use tempfile::TempDir;
 
 fn patchbay(folder: &Path, arguments: &[&str]) -> Output {
-    Command::new(binary()).args(arguments).current_dir(folder).output().expect("run patchbay")
+    Command::new(binary())
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .expect("run patchbay")
 }
 
 fn text(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }
 
 #[test]
@@ -40,8 +54,17 @@ fn every_command_has_help_with_an_example() {
         &["status"],
     ] {
         let output = patchbay(folder.path(), &[command, &["--help"]].concat());
-        assert_eq!(output.status.code(), Some(0), "{command:?}: {}", text(&output));
-        assert!(text(&output).to_lowercase().contains("example"), "{command:?} has no example:\n{}", text(&output));
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{command:?}: {}",
+            text(&output)
+        );
+        assert!(
+            text(&output).to_lowercase().contains("example"),
+            "{command:?} has no example:\n{}",
+            text(&output)
+        );
     }
 }
 
@@ -49,7 +72,12 @@ fn every_command_has_help_with_an_example() {
 fn wrong_use_ends_with_2() {
     let folder = TempDir::new().expect("a folder");
     assert_eq!(patchbay(folder.path(), &["dance"]).status.code(), Some(2));
-    assert_eq!(patchbay(folder.path(), &["run", "--no-such-flag"]).status.code(), Some(2));
+    assert_eq!(
+        patchbay(folder.path(), &["run", "--no-such-flag"])
+            .status
+            .code(),
+        Some(2)
+    );
 }
 
 #[test]
@@ -60,8 +88,19 @@ fn check_names_every_wrong_key_with_its_line() {
     let output = patchbay(folder.path(), &["check", "--config", "patchbay.toml"]);
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));
     let said = text(&output);
-    for part in ["domain", "domains", "line 3", "t1", "line 6", "max_contacts", "line 9"] {
-        assert!(said.contains(part) || said.contains(&part.replace("line ", ":")), "{part:?} is missing in:\n{said}");
+    for part in [
+        "domain",
+        "domains",
+        "line 3",
+        "t1",
+        "line 6",
+        "max_contacts",
+        "line 9",
+    ] {
+        assert!(
+            said.contains(part) || said.contains(&part.replace("line ", ":")),
+            "{part:?} is missing in:\n{said}"
+        );
     }
 }
 
@@ -71,7 +110,11 @@ fn run_with_a_wrong_configuration_starts_nothing() {
     std::fs::write(folder.path().join("patchbay.toml"), "[nod]\nname = \"x\"\n").expect("write");
     let output = patchbay(folder.path(), &["run", "--config", "patchbay.toml"]);
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));
-    assert!(text(&output).contains("node"), "the nearest known key: {}", text(&output));
+    assert!(
+        text(&output).contains("node"),
+        "the nearest known key: {}",
+        text(&output)
+    );
     assert!(!folder.path().join("patchbay-data").exists());
 }
 
@@ -88,24 +131,43 @@ fn check_accepts_a_good_configuration() {
 fn the_development_defaults_run_without_a_configuration() {
     let folder = TempDir::new().expect("a folder");
     let mut command = Command::new(binary());
-    command.current_dir(folder.path()).args(["run", "--listen", "udp:127.0.0.1:0", "--set", "admin.listen=127.0.0.1:0"]);
+    command.current_dir(folder.path()).args([
+        "run",
+        "--listen",
+        "udp:127.0.0.1:0",
+        "--set",
+        "admin.listen=127.0.0.1:0",
+    ]);
     let router = Router::launch(&mut command, None);
     let mut bob = Agent::udp(router.udp(), "bob");
     bob.register();
     assert!(folder.path().join("patchbay-data").is_dir());
-    assert!(router.log().to_lowercase().contains("warn"), "open registration is said in a warning:\n{}", router.log());
+    assert!(
+        router.log().to_lowercase().contains("warn"),
+        "open registration is said in a warning:\n{}",
+        router.log()
+    );
     let status = router.get("/api/v1/status");
-    assert!(status.to_string().contains(&router.udp().to_string()), "{status}");
+    assert!(
+        status.to_string().contains(&router.udp().to_string()),
+        "{status}"
+    );
 }
 
 #[test]
 fn a_second_router_on_the_same_data_fails_with_a_clear_error() {
     let router = Router::start();
     let config = router.path().join("patchbay.toml");
-    let output = patchbay(router.path(), &["run", "--config", config.to_str().expect("a path")]);
+    let output = patchbay(
+        router.path(),
+        &["run", "--config", config.to_str().expect("a path")],
+    );
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));
     let said = text(&output).to_lowercase();
-    assert!(said.contains("lock") || said.contains("in use") || said.contains("another"), "{said}");
+    assert!(
+        said.contains("lock") || said.contains("in use") || said.contains("another"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -114,11 +176,28 @@ fn a_user_added_while_the_router_runs_can_register() {
     let config = router.path().join("patchbay.toml");
     let config = config.to_str().expect("a path");
     let csv = router.path().join("more.csv");
-    std::fs::write(&csv, "bob,localhost,his\ncarol,localhost,,00000000000000000000000000000000,,\n").expect("write");
-    let output = patchbay(router.path(), &["user", "import", csv.to_str().expect("a path"), "--config", config]);
+    std::fs::write(
+        &csv,
+        "bob,localhost,his\ncarol,localhost,,00000000000000000000000000000000,,\n",
+    )
+    .expect("write");
+    let output = patchbay(
+        router.path(),
+        &[
+            "user",
+            "import",
+            csv.to_str().expect("a path"),
+            "--config",
+            config,
+        ],
+    );
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
-    let list = patchbay(router.path(), &["user", "list", "--config", config, "--json"]);
-    let users: serde_json::Value = serde_json::from_slice(&list.stdout).unwrap_or_else(|error| panic!("{error}: {}", text(&list)));
+    let list = patchbay(
+        router.path(),
+        &["user", "list", "--config", config, "--json"],
+    );
+    let users: serde_json::Value = serde_json::from_slice(&list.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}", text(&list)));
     assert!(users.to_string().contains("carol"), "{users}");
     assert!(!text(&list).contains("his\""), "no password is kept");
     router.signal("HUP");
@@ -131,7 +210,8 @@ fn a_user_added_while_the_router_runs_can_register() {
 fn a_new_policy_builds_is_inspected_pushed_activated_and_rolled_back() {
     let wasm = policies::guest_from(
         "version-one",
-        &std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("guests/teapot.rs")).expect("the guest's source"),
+        &std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("guests/teapot.rs"))
+            .expect("the guest's source"),
     );
     let wasm = wasm.to_str().expect("a path");
     let router = Router::start();
@@ -139,7 +219,12 @@ fn a_new_policy_builds_is_inspected_pushed_activated_and_rolled_back() {
     let folder = router.path();
     for command in ["check", "inspect"] {
         let output = patchbay(folder, &["policy", command, wasm]);
-        assert_eq!(output.status.code(), Some(0), "{command}: {}", text(&output));
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{command}: {}",
+            text(&output)
+        );
     }
     assert!(text(&patchbay(folder, &["policy", "inspect", wasm])).contains("request-route"));
     let mut alice = Agent::udp(router.udp(), "alice");
@@ -150,7 +235,10 @@ fn a_new_policy_builds_is_inspected_pushed_activated_and_rolled_back() {
         answer.status()
     };
     assert_eq!(status_of_a_call(), 404);
-    let output = patchbay(folder, &["policy", "push", "teapot", wasm, "--admin", &admin]);
+    let output = patchbay(
+        folder,
+        &["policy", "push", "teapot", wasm, "--admin", &admin],
+    );
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
     assert_eq!(status_of_a_call(), 404, "push does not activate");
     let output = patchbay(folder, &["policy", "activate", "teapot", "--admin", &admin]);
@@ -178,7 +266,11 @@ fn the_last_activation_is_remembered_over_a_restart() {
 #[test]
 fn a_file_that_is_no_policy_is_refused_with_a_reason() {
     let folder = TempDir::new().expect("a folder");
-    std::fs::write(folder.path().join("half.wasm"), b"\0asm\x0d\0\x01\0 and then nothing").expect("write");
+    std::fs::write(
+        folder.path().join("half.wasm"),
+        b"\0asm\x0d\0\x01\0 and then nothing",
+    )
+    .expect("write");
     let output = patchbay(folder.path(), &["policy", "check", "half.wasm"]);
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));
     assert!(text(&output).contains("half.wasm"), "{}", text(&output));
@@ -196,7 +288,10 @@ fn sigterm_drains_and_an_idle_router_is_gone_at_once() {
 #[test]
 fn a_draining_router_ends_the_call_and_refuses_new_ones() {
     let mut router = Router::start();
-    let (mut alice, mut bob) = (Agent::udp(router.udp(), "alice"), Agent::udp(router.udp(), "bob"));
+    let (mut alice, mut bob) = (
+        Agent::udp(router.udp(), "alice"),
+        Agent::udp(router.udp(), "bob"),
+    );
     bob.register();
     let invite = alice.invite(&bob.aor());
     let received = bob.expect_request("INVITE");

@@ -1,7 +1,13 @@
 //! A router killed in the middle of a storm of REGISTERs: what it acknowledged is there after the restart.
 //!
 //! `PATCHBAY_REGISTERS` (default 3000) makes the storm longer.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test reports by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test reports by panicking"
+)]
 
 use std::collections::BTreeSet;
 use std::net::UdpSocket;
@@ -20,22 +26,37 @@ fn register(user: usize, local: &std::net::SocketAddr) -> String {
 
 #[test]
 fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
-    let total: usize = std::env::var("PATCHBAY_REGISTERS").ok().and_then(|text| text.parse().ok()).unwrap_or(3000);
+    let total: usize = std::env::var("PATCHBAY_REGISTERS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(3000);
     let router = Setup::new().workers(2).start();
     let address = router.udp();
     let acknowledged = Arc::new(Mutex::new(BTreeSet::new()));
     let over = Arc::new(AtomicBool::new(false));
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
-    socket.set_read_timeout(Some(Duration::from_millis(50))).expect("set a timeout");
+    socket
+        .set_read_timeout(Some(Duration::from_millis(50)))
+        .expect("set a timeout");
     let reader = std::thread::spawn({
-        let (socket, acknowledged, over) = (socket.try_clone().expect("clone the socket"), Arc::clone(&acknowledged), Arc::clone(&over));
+        let (socket, acknowledged, over) = (
+            socket.try_clone().expect("clone the socket"),
+            Arc::clone(&acknowledged),
+            Arc::clone(&over),
+        );
         move || {
             let mut buffer = [0; 4096];
             while !over.load(Ordering::Relaxed) {
-                let Ok((length, _)) = socket.recv_from(&mut buffer) else { continue };
+                let Ok((length, _)) = socket.recv_from(&mut buffer) else {
+                    continue;
+                };
                 let answer = Text::parse(&buffer[..length]);
                 if answer.status() == 200 {
-                    let user = answer.header("Call-ID").trim_start_matches("storm-").parse::<usize>().expect("a number");
+                    let user = answer
+                        .header("Call-ID")
+                        .trim_start_matches("storm-")
+                        .parse::<usize>()
+                        .expect("a number");
                     acknowledged.lock().expect("the set").insert(user);
                 }
             }
@@ -59,7 +80,11 @@ fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
     over.store(true, Ordering::Relaxed);
     reader.join().expect("the reader");
     let acknowledged = acknowledged.lock().expect("the set").clone();
-    assert!(acknowledged.len() > total / 10, "only {} of {total} were acknowledged before the kill", acknowledged.len());
+    assert!(
+        acknowledged.len() > total / 10,
+        "only {} of {total} were acknowledged before the kill",
+        acknowledged.len()
+    );
 
     let router = Setup::new().directory(directory.expect("killed")).start();
     let list = router.get("/api/v1/registrations");
@@ -67,8 +92,22 @@ fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
         .as_array()
         .expect("registrations")
         .iter()
-        .filter_map(|row| row["aor"].as_str()?.trim_start_matches("sip:").strip_prefix("user")?.split('@').next()?.parse().ok())
+        .filter_map(|row| {
+            row["aor"]
+                .as_str()?
+                .trim_start_matches("sip:")
+                .strip_prefix("user")?
+                .split('@')
+                .next()?
+                .parse()
+                .ok()
+        })
         .collect();
     let lost: Vec<_> = acknowledged.difference(&stored).collect();
-    assert!(lost.is_empty(), "{} of {} acknowledged registrations are lost: {lost:?}", lost.len(), acknowledged.len());
+    assert!(
+        lost.is_empty(),
+        "{} of {} acknowledged registrations are lost: {lost:?}",
+        lost.len(),
+        acknowledged.len()
+    );
 }

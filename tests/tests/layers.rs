@@ -1,5 +1,11 @@
 //! The arrows between our crates are the ones of ARCHITECTURE.md, and no others.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test reports by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test reports by panicking"
+)]
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -23,11 +29,21 @@ const ARROWS: &[(&str, &str)] = &[
 
 fn metadata() -> Value {
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--no-deps",
+            "--offline",
+        ])
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .output()
         .expect("run cargo metadata");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
@@ -35,7 +51,10 @@ fn metadata() -> Value {
 fn arrows() -> Vec<(String, String, String)> {
     let metadata = metadata();
     let packages = metadata["packages"].as_array().expect("packages");
-    let members: BTreeSet<&str> = packages.iter().map(|p| p["name"].as_str().expect("a name")).collect();
+    let members: BTreeSet<&str> = packages
+        .iter()
+        .map(|p| p["name"].as_str().expect("a name"))
+        .collect();
     let mut arrows = Vec::new();
     for package in packages {
         let from = package["name"].as_str().expect("a name");
@@ -56,8 +75,12 @@ fn crates_depend_on_each_other_only_along_the_arrows() {
     assert!(found.len() >= 8, "cargo metadata showed only {found:?}");
     for (from, to, folder) in found {
         let policy = folder.contains("/policies/") && to == "patchbay-sdk";
-        let allowed = from == "patchbay-tests" || policy || ARROWS.contains(&(from.as_str(), to.as_str()));
-        assert!(allowed, "{from} depends on {to}: ARCHITECTURE.md has no such arrow");
+        let allowed =
+            from == "patchbay-tests" || policy || ARROWS.contains(&(from.as_str(), to.as_str()));
+        assert!(
+            allowed,
+            "{from} depends on {to}: ARCHITECTURE.md has no such arrow"
+        );
     }
 }
 
@@ -68,15 +91,32 @@ fn only_patchbay_policy_names_wasmtime() {
         let name = package["name"].as_str().expect("a name");
         for dependency in package["dependencies"].as_array().expect("dependencies") {
             let to = dependency["name"].as_str().expect("a name");
-            assert!(!to.starts_with("wasmtime") || name == "patchbay-policy", "{name} depends on {to}");
+            assert!(
+                !to.starts_with("wasmtime") || name == "patchbay-policy",
+                "{name} depends on {to}"
+            );
         }
     }
 }
 
 #[test]
 fn the_core_bans_clocks_randomness_sockets_threads_and_files() {
-    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../host/core/clippy.toml")).expect("host/core/clippy.toml");
-    for name in ["std::time::Instant::now", "std::time::SystemTime::now", "std::net::UdpSocket", "std::net::TcpStream", "std::thread::spawn", "std::fs::"] {
-        assert!(text.contains(name), "host/core/clippy.toml does not ban {name}");
+    let text = std::fs::read_to_string(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../host/core/clippy.toml"
+    ))
+    .expect("host/core/clippy.toml");
+    for name in [
+        "std::time::Instant::now",
+        "std::time::SystemTime::now",
+        "std::net::UdpSocket",
+        "std::net::TcpStream",
+        "std::thread::spawn",
+        "std::fs::",
+    ] {
+        assert!(
+            text.contains(name),
+            "host/core/clippy.toml does not ban {name}"
+        );
     }
 }

@@ -24,7 +24,10 @@ fn setup() -> Setup {
 
 fn start() -> (Router, Agent, Agent) {
     let router = setup().start();
-    let (caller, mut bob) = (Agent::udp(router.udp(), "alice"), Agent::udp(router.udp(), "bob"));
+    let (caller, mut bob) = (
+        Agent::udp(router.udp(), "alice"),
+        Agent::udp(router.udp(), "bob"),
+    );
     bob.register();
     (router, caller, bob)
 }
@@ -74,7 +77,10 @@ fn a_busy_callee_leads_to_voicemail() {
     let mut voicemail = Agent::udp("127.0.0.1:9".parse().expect("an address"), "voicemail");
     let address = format!("sip:voicemail@{}", voicemail.local());
     let router = setup().setting("voicemail", &address).start();
-    let (mut alice, mut bob) = (Agent::udp(router.udp(), "alice"), Agent::udp(router.udp(), "bob"));
+    let (mut alice, mut bob) = (
+        Agent::udp(router.udp(), "alice"),
+        Agent::udp(router.udp(), "bob"),
+    );
     bob.register();
     alice.invite(&bob.aor());
     let received = bob.expect_request("INVITE");

@@ -1,7 +1,13 @@
 //! Hundreds of seeded runs of the core on a bad network.
 //!
 //! `PATCHBAY_SIM_SEEDS` (default 300) makes the run longer; `PATCHBAY_SIM_SEED=0x…` runs one seed again.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test reports by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test reports by panicking"
+)]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -11,7 +17,9 @@ fn run(seed: u64) -> u64 {
     match catch_unwind(AssertUnwindSafe(|| World::new(seed).run())) {
         Ok(digest) => digest,
         Err(panic) => {
-            eprintln!("seed {seed:#x} failed; run it again with PATCHBAY_SIM_SEED={seed:#x} cargo test -p patchbay-tests --test simulation");
+            eprintln!(
+                "seed {seed:#x} failed; run it again with PATCHBAY_SIM_SEED={seed:#x} cargo test -p patchbay-tests --test simulation"
+            );
             std::panic::resume_unwind(panic);
         }
     }
@@ -29,7 +37,10 @@ fn calls_on_a_bad_network_come_to_their_end() {
         run(seed);
         return;
     }
-    let seeds: u64 = std::env::var("PATCHBAY_SIM_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(300);
+    let seeds: u64 = std::env::var("PATCHBAY_SIM_SEEDS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(300);
     for seed in 0..seeds {
         run(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16);
     }

@@ -1,5 +1,11 @@
 //! Calls through the real binary, one message at a time.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test reports by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test reports by panicking"
+)]
 
 use std::time::Duration;
 
@@ -15,8 +21,14 @@ fn call(caller: &mut Agent, callee: &mut Agent) {
     assert_eq!(received.body, SDP, "the body is forwarded as it came");
     assert_eq!(received.header("Max-Forwards"), "69");
     assert!(received.headers("Via").count() == 2, "{received:?}");
-    assert!(received.header("Record-Route").contains(";lr"), "{received:?}");
-    assert!(received.uri().starts_with(&callee.contact()), "the Request-URI is the contact: {received:?}");
+    assert!(
+        received.header("Record-Route").contains(";lr"),
+        "{received:?}"
+    );
+    assert!(
+        received.uri().starts_with(&callee.contact()),
+        "the Request-URI is the contact: {received:?}"
+    );
     callee.respond(&received, 180, "", "");
     let ringing = caller.expect(180);
     assert_eq!(ringing.headers("Via").count(), 1);
@@ -27,7 +39,11 @@ fn call(caller: &mut Agent, callee: &mut Agent) {
     let ack = caller.in_dialog("ACK", &invite, &answer);
     caller.send(&ack);
     let ack = callee.expect_request("ACK");
-    assert_eq!(ack.headers("Route").count(), 0, "our own Route values are gone: {ack:?}");
+    assert_eq!(
+        ack.headers("Route").count(),
+        0,
+        "our own Route values are gone: {ack:?}"
+    );
     let bye = caller.in_dialog("BYE", &invite, &answer);
     caller.send(&bye);
     let bye = callee.expect_request("BYE");
@@ -38,7 +54,10 @@ fn call(caller: &mut Agent, callee: &mut Agent) {
 #[test]
 fn a_call_over_udp() {
     let router = Router::start();
-    let (mut alice, mut bob) = (Agent::udp(router.udp(), "alice"), Agent::udp(router.udp(), "bob"));
+    let (mut alice, mut bob) = (
+        Agent::udp(router.udp(), "alice"),
+        Agent::udp(router.udp(), "bob"),
+    );
     bob.register();
     call(&mut alice, &mut bob);
 }
@@ -46,7 +65,10 @@ fn a_call_over_udp() {
 #[test]
 fn a_call_over_tcp() {
     let router = Router::start();
-    let (mut alice, mut bob) = (Agent::tcp(router.tcp(), "alice"), Agent::tcp(router.tcp(), "bob"));
+    let (mut alice, mut bob) = (
+        Agent::tcp(router.tcp(), "alice"),
+        Agent::tcp(router.tcp(), "bob"),
+    );
     bob.register();
     call(&mut alice, &mut bob);
 }
@@ -54,11 +76,17 @@ fn a_call_over_tcp() {
 #[test]
 fn a_call_from_udp_to_tcp_has_two_record_routes() {
     let router = Router::start();
-    let (mut alice, mut bob) = (Agent::udp(router.udp(), "alice"), Agent::tcp(router.tcp(), "bob"));
+    let (mut alice, mut bob) = (
+        Agent::udp(router.udp(), "alice"),
+        Agent::tcp(router.tcp(), "bob"),
+    );
     bob.register();
     let invite = alice.invite(&bob.aor());
     let received = bob.expect_request("INVITE");
-    let values: usize = received.headers("Record-Route").map(|value| value.split(',').count()).sum();
+    let values: usize = received
+        .headers("Record-Route")
+        .map(|value| value.split(',').count())
+        .sum();
     assert_eq!(values, 2, "RFC 5658: one for each side: {received:?}");
     bob.respond(&received, 200, "", "");
     let answer = alice.expect(200);
@@ -71,7 +99,10 @@ fn a_call_from_udp_to_tcp_has_two_record_routes() {
 #[test]
 fn the_callee_hangs_up() {
     let router = Router::start();
-    let (mut alice, mut bob) = (Agent::udp(router.udp(), "alice"), Agent::tcp(router.tcp(), "bob"));
+    let (mut alice, mut bob) = (
+        Agent::udp(router.udp(), "alice"),
+        Agent::tcp(router.tcp(), "bob"),
+    );
     bob.register();
     let invite = alice.invite(&bob.aor());
     let received = bob.expect_request("INVITE");
@@ -90,7 +121,10 @@ fn the_callee_hangs_up() {
 #[test]
 fn a_call_over_ipv6() {
     let router = Setup::new().listen(&["udp:[::1]:0", "tcp:[::1]:0"]).start();
-    let (mut alice, mut bob) = (Agent::udp(router.udp(), "alice"), Agent::tcp(router.tcp(), "bob"));
+    let (mut alice, mut bob) = (
+        Agent::udp(router.udp(), "alice"),
+        Agent::tcp(router.tcp(), "bob"),
+    );
     bob.register();
     let invite = alice.invite(&bob.aor());
     let received = bob.expect_request("INVITE");
@@ -106,15 +140,23 @@ fn a_call_over_ipv6() {
 fn a_busy_callee_leads_to_voicemail_in_the_same_transaction() {
     // Its proxy is not known before the router runs; it answers with `send_to`.
     let mut voicemail = Agent::udp("127.0.0.1:9".parse().expect("an address"), "voicemail");
-    let router = Setup::new().setting("voicemail", &format!("sip:voicemail@{}", voicemail.local())).start();
-    let (mut alice, mut bob) = (Agent::udp(router.udp(), "alice"), Agent::udp(router.udp(), "bob"));
+    let router = Setup::new()
+        .setting("voicemail", &format!("sip:voicemail@{}", voicemail.local()))
+        .start();
+    let (mut alice, mut bob) = (
+        Agent::udp(router.udp(), "alice"),
+        Agent::udp(router.udp(), "bob"),
+    );
     bob.register();
     let invite = alice.invite(&bob.aor());
     let received = bob.expect_request("INVITE");
     bob.respond(&received, 486, "", "");
     bob.expect_request("ACK");
     let deposited = voicemail.expect_request("INVITE");
-    assert_eq!(deposited.uri(), format!("sip:voicemail@{}", voicemail.local()));
+    assert_eq!(
+        deposited.uri(),
+        format!("sip:voicemail@{}", voicemail.local())
+    );
     assert_eq!(deposited.header("Call-ID"), invite.text.header("Call-ID"));
     let ok = voicemail.compose_response(&deposited, 200, "", "");
     voicemail.send_to(&ok, router.udp());
@@ -126,8 +168,14 @@ fn a_busy_callee_leads_to_voicemail_in_the_same_transaction() {
 fn no_answer_leads_to_voicemail_after_the_timeout_of_the_settings() {
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
     let voicemail = socket.local_addr().expect("an address");
-    let router = Setup::new().setting("voicemail", &format!("sip:voicemail@{voicemail}")).setting("no_answer_timeout", "1s").start();
-    let (mut alice, mut bob) = (Agent::udp(router.udp(), "alice"), Agent::udp(router.udp(), "bob"));
+    let router = Setup::new()
+        .setting("voicemail", &format!("sip:voicemail@{voicemail}"))
+        .setting("no_answer_timeout", "1s")
+        .start();
+    let (mut alice, mut bob) = (
+        Agent::udp(router.udp(), "alice"),
+        Agent::udp(router.udp(), "bob"),
+    );
     bob.register();
     alice.invite(&bob.aor());
     let received = bob.expect_request("INVITE");
@@ -138,15 +186,22 @@ fn no_answer_leads_to_voicemail_after_the_timeout_of_the_settings() {
     bob.respond(&received, 487, "", "");
     bob.expect_request("ACK");
     let mut buffer = [0; 4096];
-    socket.set_read_timeout(Some(Duration::from_secs(5))).expect("set a timeout");
-    let (length, _) = socket.recv_from(&mut buffer).expect("an INVITE at the voicemail");
+    socket
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .expect("set a timeout");
+    let (length, _) = socket
+        .recv_from(&mut buffer)
+        .expect("an INVITE at the voicemail");
     assert!(buffer[..length].starts_with(b"INVITE sip:voicemail@"));
 }
 
 #[test]
 fn without_voicemail_a_busy_callee_gives_486() {
     let router = Router::start();
-    let (mut alice, mut bob) = (Agent::udp(router.udp(), "alice"), Agent::udp(router.udp(), "bob"));
+    let (mut alice, mut bob) = (
+        Agent::udp(router.udp(), "alice"),
+        Agent::udp(router.udp(), "bob"),
+    );
     bob.register();
     let invite = alice.invite(&bob.aor());
     let received = bob.expect_request("INVITE");
@@ -160,7 +215,10 @@ fn without_voicemail_a_busy_callee_gives_486() {
 #[test]
 fn cancel_while_ringing_gives_487() {
     let router = Router::start();
-    let (mut alice, mut bob) = (Agent::udp(router.udp(), "alice"), Agent::udp(router.udp(), "bob"));
+    let (mut alice, mut bob) = (
+        Agent::udp(router.udp(), "alice"),
+        Agent::udp(router.udp(), "bob"),
+    );
     bob.register();
     let invite = alice.invite(&bob.aor());
     let received = bob.expect_request("INVITE");
@@ -169,11 +227,18 @@ fn cancel_while_ringing_gives_487() {
     alice.cancel(&invite);
     assert_eq!(alice.expect(200).method(), "CANCEL");
     let cancel = bob.expect_request("CANCEL");
-    assert_eq!(cancel.header("Via"), received.header("Via"), "RFC 3261 §9.1: the CANCEL has the Via of the INVITE");
+    assert_eq!(
+        cancel.header("Via"),
+        received.header("Via"),
+        "RFC 3261 §9.1: the CANCEL has the Via of the INVITE"
+    );
     bob.respond(&cancel, 200, "", "");
     bob.respond(&received, 487, "", "");
     let ack = bob.expect_request("ACK");
-    assert_eq!(ack.parameter("Via", "branch"), received.parameter("Via", "branch"));
+    assert_eq!(
+        ack.parameter("Via", "branch"),
+        received.parameter("Via", "branch")
+    );
     let terminated = alice.expect(487);
     alice.acknowledge(&invite, &terminated);
     alice.expect_silence(QUIET);
@@ -192,12 +257,21 @@ fn a_cancel_that_matches_nothing_gives_481() {
 fn a_call_forks_to_every_contact_and_the_first_answer_wins() {
     let router = Router::start();
     let mut alice = Agent::udp(router.udp(), "alice");
-    let (mut desk, mut mobile) = (Agent::udp(router.udp(), "bob"), Agent::udp(router.udp(), "bob"));
+    let (mut desk, mut mobile) = (
+        Agent::udp(router.udp(), "bob"),
+        Agent::udp(router.udp(), "bob"),
+    );
     desk.register();
     mobile.register();
     alice.invite("sip:bob@localhost");
-    let (at_desk, at_mobile) = (desk.expect_request("INVITE"), mobile.expect_request("INVITE"));
-    assert_ne!(at_desk.parameter("Via", "branch"), at_mobile.parameter("Via", "branch"));
+    let (at_desk, at_mobile) = (
+        desk.expect_request("INVITE"),
+        mobile.expect_request("INVITE"),
+    );
+    assert_ne!(
+        at_desk.parameter("Via", "branch"),
+        at_mobile.parameter("Via", "branch")
+    );
     desk.respond(&at_desk, 180, "", "");
     alice.expect(180);
     mobile.respond(&at_mobile, 180, "", "");
@@ -214,7 +288,10 @@ fn a_call_forks_to_every_contact_and_the_first_answer_wins() {
 #[test]
 fn a_retransmitted_invite_is_absorbed() {
     let router = Router::start();
-    let (mut alice, mut bob) = (Agent::udp(router.udp(), "alice"), Agent::udp(router.udp(), "bob"));
+    let (mut alice, mut bob) = (
+        Agent::udp(router.udp(), "alice"),
+        Agent::udp(router.udp(), "bob"),
+    );
     bob.register();
     let invite = alice.invite(&bob.aor());
     let received = bob.expect_request("INVITE");
@@ -243,7 +320,13 @@ fn a_user_without_a_contact_gives_480() {
     bob.invite(uri);
     let challenge = bob.expect(407);
     let credentials = bob.credentials(&challenge, "Proxy-Authenticate", "INVITE", uri, "secret");
-    let text = bob.compose("INVITE", uri, uri, &format!("Proxy-Authorization: {credentials}\r\n"), "");
+    let text = bob.compose(
+        "INVITE",
+        uri,
+        uri,
+        &format!("Proxy-Authorization: {credentials}\r\n"),
+        "",
+    );
     bob.request(text);
     bob.expect(480);
 }
@@ -251,7 +334,10 @@ fn a_user_without_a_contact_gives_480() {
 #[test]
 fn a_slow_callee_makes_the_router_say_100() {
     let router = Router::start();
-    let (mut alice, mut bob) = (Agent::udp(router.udp(), "alice"), Agent::udp(router.udp(), "bob"));
+    let (mut alice, mut bob) = (
+        Agent::udp(router.udp(), "alice"),
+        Agent::udp(router.udp(), "bob"),
+    );
     bob.register();
     alice.invite(&bob.aor());
     bob.expect_request("INVITE");
@@ -260,9 +346,18 @@ fn a_slow_callee_makes_the_router_say_100() {
 
 #[test]
 fn when_traffic_has_stopped_the_tables_are_empty() {
-    let router = Setup::new().section("[timers]\nt1 = \"20ms\"\nt2 = \"80ms\"\nt4 = \"100ms\"").start();
-    let (mut alice, mut bob) = (Agent::udp(router.udp(), "alice"), Agent::udp(router.udp(), "bob"));
+    let router = Setup::new()
+        .section("[timers]\nt1 = \"20ms\"\nt2 = \"80ms\"\nt4 = \"100ms\"")
+        .start();
+    let (mut alice, mut bob) = (
+        Agent::udp(router.udp(), "alice"),
+        Agent::udp(router.udp(), "bob"),
+    );
     bob.register();
     call(&mut alice, &mut bob);
-    wait_until("empty tables", || router.get("/api/v1/transactions")["transactions"].as_array().is_some_and(Vec::is_empty));
+    wait_until("empty tables", || {
+        router.get("/api/v1/transactions")["transactions"]
+            .as_array()
+            .is_some_and(Vec::is_empty)
+    });
 }

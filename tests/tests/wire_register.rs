@@ -1,5 +1,11 @@
 //! Registrations through the real binary.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test reports by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test reports by panicking"
+)]
 
 use std::time::Duration;
 
@@ -7,7 +13,10 @@ use patchbay_tests::agent::Agent;
 use patchbay_tests::router::{Router, Setup};
 
 fn contacts(answer: &patchbay_tests::text::Text) -> Vec<String> {
-    answer.headers("Contact").flat_map(|value| value.split(',').map(|c| c.trim().to_owned())).collect()
+    answer
+        .headers("Contact")
+        .flat_map(|value| value.split(',').map(|c| c.trim().to_owned()))
+        .collect()
 }
 
 #[test]
@@ -18,7 +27,10 @@ fn open_registration_asks_nobody() {
     let contacts = contacts(&answer);
     assert_eq!(contacts.len(), 1, "{answer:?}");
     assert!(contacts[0].contains(&bob.contact()), "{answer:?}");
-    assert!(contacts[0].contains("expires=300") || contacts[0].contains("expires=299"), "{answer:?}");
+    assert!(
+        contacts[0].contains("expires=300") || contacts[0].contains("expires=299"),
+        "{answer:?}"
+    );
 }
 
 #[test]
@@ -39,11 +51,22 @@ fn a_wrong_password_is_challenged_again() {
     bob.request(text);
     let challenge = bob.expect(401);
     let credentials = bob.credentials(&challenge, "WWW-Authenticate", "REGISTER", uri, "wrong");
-    let text = bob.compose("REGISTER", uri, &bob.aor(), &format!("Authorization: {credentials}\r\n"), "");
+    let text = bob.compose(
+        "REGISTER",
+        uri,
+        &bob.aor(),
+        &format!("Authorization: {credentials}\r\n"),
+        "",
+    );
     bob.request(text);
     let status = bob.final_response().status();
     assert!(status == 401 || status == 403, "got {status}");
-    assert_eq!(router.get("/api/v1/registrations")["registrations"].as_array().map(Vec::len), Some(0));
+    assert_eq!(
+        router.get("/api/v1/registrations")["registrations"]
+            .as_array()
+            .map(Vec::len),
+        Some(0)
+    );
 }
 
 #[test]
@@ -54,7 +77,10 @@ fn replayed_credentials_are_refused() {
     let text = bob.compose("REGISTER", uri, &bob.aor(), "", "");
     bob.request(text);
     let challenge = bob.expect(401);
-    let credentials = format!("Authorization: {}\r\n", bob.credentials(&challenge, "WWW-Authenticate", "REGISTER", uri, "secret"));
+    let credentials = format!(
+        "Authorization: {}\r\n",
+        bob.credentials(&challenge, "WWW-Authenticate", "REGISTER", uri, "secret")
+    );
     let text = bob.compose("REGISTER", uri, &bob.aor(), &credentials, "");
     bob.request(text);
     bob.expect(200);
@@ -62,29 +88,57 @@ fn replayed_credentials_are_refused() {
     let text = mallory.compose("REGISTER", uri, &mallory.aor(), &credentials, "");
     mallory.request(text);
     let answer = mallory.expect(401);
-    assert!(answer.header("WWW-Authenticate").to_ascii_lowercase().contains("stale=true"), "the nonce was good: {answer:?}");
+    assert!(
+        answer
+            .header("WWW-Authenticate")
+            .to_ascii_lowercase()
+            .contains("stale=true"),
+        "the nonce was good: {answer:?}"
+    );
 }
 
 #[test]
 fn a_registration_for_another_address_of_record_is_forbidden() {
-    let router = Setup::new().user("bob", "secret").user("mallory", "hers").start();
+    let router = Setup::new()
+        .user("bob", "secret")
+        .user("mallory", "hers")
+        .start();
     let mut mallory = Agent::udp(router.udp(), "mallory");
     let uri = "sip:localhost";
     let text = mallory.compose("REGISTER", uri, "sip:bob@localhost", "", "");
     mallory.request(text);
     let challenge = mallory.expect(401);
     let credentials = mallory.credentials(&challenge, "WWW-Authenticate", "REGISTER", uri, "hers");
-    let text = mallory.compose("REGISTER", uri, "sip:bob@localhost", &format!("Authorization: {credentials}\r\n"), "");
+    let text = mallory.compose(
+        "REGISTER",
+        uri,
+        "sip:bob@localhost",
+        &format!("Authorization: {credentials}\r\n"),
+        "",
+    );
     mallory.request(text);
     mallory.expect(403);
-    assert_eq!(router.get("/api/v1/registrations")["registrations"].as_array().map(Vec::len), Some(0));
+    assert_eq!(
+        router.get("/api/v1/registrations")["registrations"]
+            .as_array()
+            .map(Vec::len),
+        Some(0)
+    );
 }
 
 #[test]
 fn a_short_expiry_is_refused_with_min_expires() {
-    let router = Setup::new().section("[registrar]\nmin_expires = \"60s\"").start();
+    let router = Setup::new()
+        .section("[registrar]\nmin_expires = \"60s\"")
+        .start();
     let mut bob = Agent::udp(router.udp(), "bob");
-    let text = bob.compose("REGISTER", "sip:localhost", &bob.aor(), "Expires: 5\r\n", "");
+    let text = bob.compose(
+        "REGISTER",
+        "sip:localhost",
+        &bob.aor(),
+        "Expires: 5\r\n",
+        "",
+    );
     bob.request(text);
     assert_eq!(bob.expect(423).header("Min-Expires"), "60");
 }
@@ -92,10 +146,19 @@ fn a_short_expiry_is_refused_with_min_expires() {
 #[test]
 fn a_star_removes_every_contact() {
     let router = Router::start();
-    let (mut desk, mut mobile) = (Agent::udp(router.udp(), "bob"), Agent::udp(router.udp(), "bob"));
+    let (mut desk, mut mobile) = (
+        Agent::udp(router.udp(), "bob"),
+        Agent::udp(router.udp(), "bob"),
+    );
     desk.register();
     assert_eq!(contacts(&mobile.register()).len(), 2);
-    let text = desk.compose("REGISTER", "sip:localhost", &desk.aor(), "Expires: 0\r\n", "");
+    let text = desk.compose(
+        "REGISTER",
+        "sip:localhost",
+        &desk.aor(),
+        "Expires: 0\r\n",
+        "",
+    );
     let contact = format!("Contact: <{}>", desk.contact());
     let text = text.replace(&contact, "Contact: *");
     desk.request(text);
@@ -104,9 +167,20 @@ fn a_star_removes_every_contact() {
 
 #[test]
 fn an_expired_contact_is_not_called() {
-    let router = Setup::new().section("[registrar]\nmin_expires = \"1s\"").start();
-    let (mut alice, mut bob) = (Agent::udp(router.udp(), "alice"), Agent::udp(router.udp(), "bob"));
-    let text = bob.compose("REGISTER", "sip:localhost", &bob.aor(), "Expires: 1\r\n", "");
+    let router = Setup::new()
+        .section("[registrar]\nmin_expires = \"1s\"")
+        .start();
+    let (mut alice, mut bob) = (
+        Agent::udp(router.udp(), "alice"),
+        Agent::udp(router.udp(), "bob"),
+    );
+    let text = bob.compose(
+        "REGISTER",
+        "sip:localhost",
+        &bob.aor(),
+        "Expires: 1\r\n",
+        "",
+    );
     bob.request(text);
     bob.expect(200);
     std::thread::sleep(Duration::from_millis(2200));
@@ -120,13 +194,26 @@ fn an_expired_contact_is_not_called() {
 fn all_parameters_of_a_contact_are_kept_and_returned() {
     let router = Router::start();
     let mut bob = Agent::udp(router.udp(), "bob");
-    let text = bob.compose("REGISTER", "sip:localhost", &bob.aor(), "Expires: 300\r\n", "");
+    let text = bob.compose(
+        "REGISTER",
+        "sip:localhost",
+        &bob.aor(),
+        "Expires: 300\r\n",
+        "",
+    );
     let contact = format!("<{}>", bob.contact());
-    let rich = format!("\"Bob\" {contact};q=0.7;+sip.instance=\"<urn:uuid:00000000-0000-1000-8000-000A95A0E128>\";x-custom=yes;audio");
+    let rich = format!(
+        "\"Bob\" {contact};q=0.7;+sip.instance=\"<urn:uuid:00000000-0000-1000-8000-000A95A0E128>\";x-custom=yes;audio"
+    );
     bob.request(text.replace(&contact, &rich));
     let answer = bob.expect(200);
     let value = answer.header("Contact");
-    for part in ["q=0.7", "+sip.instance=\"<urn:uuid:00000000-0000-1000-8000-000A95A0E128>\"", "x-custom=yes", "audio"] {
+    for part in [
+        "q=0.7",
+        "+sip.instance=\"<urn:uuid:00000000-0000-1000-8000-000A95A0E128>\"",
+        "x-custom=yes",
+        "audio",
+    ] {
         assert!(value.contains(part), "{part} is missing in {value}");
     }
 }
@@ -145,10 +232,19 @@ fn registrations_survive_a_restart() {
 #[test]
 fn an_operator_can_remove_a_registration() {
     let router = Router::start();
-    let (mut alice, mut bob) = (Agent::udp(router.udp(), "alice"), Agent::udp(router.udp(), "bob"));
+    let (mut alice, mut bob) = (
+        Agent::udp(router.udp(), "alice"),
+        Agent::udp(router.udp(), "bob"),
+    );
     bob.register();
-    let url = format!("http://{}/api/v1/registrations/sip:bob@localhost", router.admin());
-    let response = ureq::delete(url).header("Content-Type", "application/json").call().expect("DELETE");
+    let url = format!(
+        "http://{}/api/v1/registrations/sip:bob@localhost",
+        router.admin()
+    );
+    let response = ureq::delete(url)
+        .header("Content-Type", "application/json")
+        .call()
+        .expect("DELETE");
     assert!(response.status().is_success());
     alice.invite(&bob.aor());
     alice.expect(404);

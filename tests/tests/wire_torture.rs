@@ -1,5 +1,11 @@
 //! RFC 4475 and RFC 5118 against the running router: the verdict of the RFC, and it goes on serving.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test reports by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test reports by panicking"
+)]
 
 use std::path::Path;
 use std::time::Duration;
@@ -16,7 +22,9 @@ fn still_answers_options(router: &Router, after: &str) {
     let mut probe = Agent::udp(router.udp(), "probe");
     let text = probe.compose("OPTIONS", "sip:localhost", "sip:localhost", "", "");
     probe.request(text);
-    let answer = probe.receive_within(Duration::from_secs(5)).unwrap_or_else(|| panic!("no answer to OPTIONS after {after}"));
+    let answer = probe
+        .receive_within(Duration::from_secs(5))
+        .unwrap_or_else(|| panic!("no answer to OPTIONS after {after}"));
     assert_eq!(answer.status(), 200, "after {after}: {answer:?}");
 }
 
@@ -24,7 +32,9 @@ fn still_answers_options(router: &Router, after: &str) {
 fn verdict(router: &Router, name: &str) -> Option<u16> {
     let mut agent = Agent::udp(router.udp(), "torture");
     agent.send_bytes(&data(name));
-    let answer = agent.receive_within(Duration::from_millis(700)).map(|answer| answer.status());
+    let answer = agent
+        .receive_within(Duration::from_millis(700))
+        .map(|answer| answer.status());
     still_answers_options(router, name);
     answer
 }
@@ -37,7 +47,10 @@ fn every_torture_message_leaves_the_router_serving() {
     for rfc in ["rfc4475", "rfc5118"] {
         for entry in std::fs::read_dir(folder.join(rfc)).expect("the torture messages") {
             let path = entry.expect("an entry").path();
-            let name = format!("{rfc}/{}", path.file_name().expect("a name").to_string_lossy());
+            let name = format!(
+                "{rfc}/{}",
+                path.file_name().expect("a name").to_string_lossy()
+            );
             let mut agent = Agent::udp(router.udp(), "torture");
             agent.send_bytes(&std::fs::read(&path).expect("a message"));
             still_answers_options(&router, &name);
@@ -79,7 +92,12 @@ fn malformed_requests_get_the_status_of_the_rfc() {
 #[test]
 fn torture_responses_get_no_answer() {
     let router = Router::start();
-    for name in ["rfc4475/scalarlg.dat", "rfc4475/bigcode.dat", "rfc4475/unreason.dat", "rfc4475/noreason.dat"] {
+    for name in [
+        "rfc4475/scalarlg.dat",
+        "rfc4475/bigcode.dat",
+        "rfc4475/unreason.dat",
+        "rfc4475/noreason.dat",
+    ] {
         assert_eq!(verdict(&router, name), None, "{name}");
     }
 }
