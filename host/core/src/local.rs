@@ -112,6 +112,12 @@ pub(crate) fn default_port(transport: Transport) -> u16 {
     if transport.is_secure() { 5061 } else { 5060 }
 }
 
+/// Whether it is a `sips:` URI.
+pub(crate) fn is_sips(uri: &[u8]) -> bool {
+    uri.get(..5)
+        .is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"sips:"))
+}
+
 /// The name of the transport in a URI.
 pub(crate) fn transport_parameter(transport: Transport) -> &'static [u8] {
     match transport {

@@ -19,10 +19,8 @@ impl Core {
             return self.answer_cancel(received, flow, 481);
         };
         self.answer_cancel(received, flow, 200);
-        let reason = received
-            .header(HeaderName::Reason)
-            .unwrap_or_default()
-            .to_vec();
+        let reasons: Vec<&[u8]> = received.headers(HeaderName::Reason).collect();
+        let reason = reasons.join(&b", "[..]);
         self.cancel_context(now, handle, reason);
     }
 

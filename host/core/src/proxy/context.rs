@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use patchbay_message::Draft;
+use patchbay_message::{Draft, HeaderName};
 use smallvec::SmallVec;
 
 use crate::alarm::Alarm;
@@ -133,6 +133,15 @@ pub(crate) struct ResponseContext {
 }
 
 impl ResponseContext {
+    /// Where a request outside of dialogs goes is the policy's to say: the Route of a stranger would lead the branch elsewhere, so
+    /// it is left out when the policy names targets. Inside a dialog the route set is proved.
+    pub(crate) fn forget_preloaded_route(&mut self) {
+        if self.dialog.is_none() && self.request.header(HeaderName::Route).is_some() {
+            // Only a full patch list refuses; then no branch can be written either.
+            let _ = self.request.remove(HeaderName::Route);
+        }
+    }
+
     /// RFC 3261 §17.2.3: keeps the To tag of a final response, by which the ACK of a client without magic cookie is known.
     pub(crate) fn note_sent_tag(&mut self, tag: Option<&[u8]>) {
         let is_old = self

@@ -260,7 +260,8 @@ impl Core {
         if context.facts.max_forwards == 0 {
             return self.reject(now, handle, &Reject::new(483, ""));
         }
-        if targets.is_empty() {
+        let is_default = targets.is_empty();
+        if is_default {
             match default_target(context, &self.env) {
                 Some(target) => targets.push(target),
                 None if context.kind == Kind::Ack => {
@@ -272,6 +273,9 @@ impl Core {
         }
         if context.kind == Kind::Ack {
             targets.truncate(1);
+        }
+        if !is_default {
+            context.forget_preloaded_route();
         }
         context.targets = TargetSet::new(targets);
         context.stage = Stage::Forwarding;
@@ -344,6 +348,7 @@ impl Core {
         context.best = None;
         context.challenges.clear();
         context.declined = false;
+        context.forget_preloaded_route();
         context.targets = TargetSet::new(routing.targets);
         context.stage = Stage::Forwarding;
         self.next_group(now, handle);

@@ -283,7 +283,13 @@ impl Core {
         let Some(context) = self.contexts.get(branch.context) else {
             return;
         };
-        let Some(way) = way_out(&self.env, branch.target.listener, &to, &context.flow) else {
+        // RFC 3261 §16.6 step 7, §26.2.2: every hop of a sips: URI is secure, whatever flow, route or next hop was chosen.
+        let is_sips = local::is_sips(branch.request.request_uri());
+        let way = way_out(&self.env, branch.target.listener, &to, &context.flow);
+        let Some(way) = way.filter(|way| way.transport.is_secure() || !is_sips) else {
+            if is_sips && branch.destinations.is_empty() {
+                return self.end_branch(now, slot, 480);
+            }
             return self.next_destination(now, slot);
         };
         let to = with_listener(to, way.listener);
@@ -322,12 +328,14 @@ impl Core {
     }
 
     /// Whether the branch has another destination, or the URI of a flow that is gone, to try.
-    pub(crate) fn try_elsewhere(&mut self, now: Now, slot: u32) -> bool {
+    pub(crate) fn try_elsewhere(&mut self, now: Now, slot: u32, flow: FlowState) -> bool {
         let Some(branch) = self.branches.at_mut(slot) else {
             return false;
         };
-        let by_uri =
-            branch.flow_tried && branch.destinations.is_empty() && branch.target.next_hop.is_none();
+        let by_uri = flow == FlowState::Gone
+            && branch.flow_tried
+            && branch.destinations.is_empty()
+            && branch.target.next_hop.is_none();
         if !matches!(branch.cancel, Cancel::None) || branch.destinations.is_empty() && !by_uri {
             return false;
         }
@@ -343,6 +351,15 @@ impl Core {
         }
         true
     }
+}
+
+/// What a failed attempt says of the flow it used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FlowState {
+    /// Somebody answered, or kept silent, at its other end: the URI leads to the same phone.
+    Alive,
+    /// It could not be used.
+    Gone,
 }
 
 /// RFC 3261 §16.6 steps 2 and 6, RFC 3327 §5.3: the target's URI and Path go into the copy.

@@ -179,11 +179,7 @@ fn write_record_route(
         version: pinned_version(env, context),
     };
     let written = written_parameters(context);
-    let is_sips = context
-        .request
-        .request_uri()
-        .get(..5)
-        .is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"sips:"));
+    let is_sips = local::is_sips(context.request.request_uri());
     out.extend_from_slice(if is_sips { b"<sips:" } else { b"<sip:" });
     let dialog = DialogIdentity {
         call_id: request.call_id(),

@@ -4,9 +4,13 @@ use patchbay_message::{Draft, HeaderName};
 
 use crate::core::Core;
 use crate::door::{DropReason, Hook, HookContext, HookFault, Packet, Verdict};
-use crate::proxy::context::{ReplyInHook, WaitingReply};
+use crate::proxy::context::{Kind, ReplyInHook, WaitingReply};
 use crate::table::Handle;
 use crate::time::Now;
+
+/// How many responses wait behind a hook. What is dropped beyond comes again: 2xx to INVITE and reliable provisionals are
+/// retransmitted, others are only news. Provisionals fill half of it at most.
+const MAX_WAITING: usize = 64;
 
 impl Core {
     /// Lets `onreply_route` see the response when it is armed, in the order of arrival.
@@ -23,6 +27,14 @@ impl Core {
         let Some(context) = self.contexts.get_mut(handle) else {
             return;
         };
+        let is_again = match reply.status {
+            0..200 => context.replies.len() >= MAX_WAITING / 2,
+            200..300 => context.kind == Kind::Invite && context.replies.len() >= MAX_WAITING,
+            _ => false,
+        };
+        if is_again {
+            return self.env.dropped(DropReason::Overload);
+        }
         if reply.status >= 200 {
             context.replies.retain(|waiting| waiting.status >= 200);
         }

@@ -8,9 +8,16 @@ use crate::core::{Core, ORIGINATED_SLOT, server_send_id};
 use crate::door::{DropReason, Event, Flow, Packet};
 use crate::proxy::branch::{Branch, STATELESS_SLOT};
 use crate::proxy::context::{BranchStage, Cancel, Final, Kind, Stage, WaitingReply};
+use crate::proxy::fork::FlowState;
 use crate::proxy::forward;
 use crate::table::Handle;
 use crate::time::Now;
+
+/// How many 2xx of one branch are remembered as `onreply_route` edited them; further ones run it for each copy.
+const MAX_ACCEPTED: usize = 64;
+
+/// RFC 3326 §2: so that the other phones list no missed call.
+const COMPLETED_ELSEWHERE: &[u8] = b"SIP;cause=200;text=\"Call completed elsewhere\"";
 
 impl Core {
     /// RFC 3261 §16.7 steps 1 to 3: finds the branch of a response; what matches nothing is dropped (RFC 6026 §8.9).
@@ -50,6 +57,10 @@ impl Core {
         }
         match message.method() {
             Method::Cancel => self.on_cancel_response(now, handle.slot, &message),
+            // RFC 3261 §16.7 step 3: without another Via there is nobody to forward it to. It is dropped before it can end anything.
+            _ if message.values(HeaderName::Via).nth(1).is_none() => {
+                self.env.dropped(DropReason::Malformed)
+            }
             _ => self.on_branch_response(now, handle, flow, message),
         }
     }
@@ -92,7 +103,7 @@ impl Core {
         let handle = branch.context;
         let is_counted = branch.stage == BranchStage::Finished;
         if status < 200 {
-            self.on_provisional(now, slot);
+            self.on_provisional(now, slot, status);
         }
         // A branch that was given up says only that it was answered after all.
         if is_counted && !(200..300).contains(&status) {
@@ -100,7 +111,7 @@ impl Core {
         }
         if status >= 200 {
             // RFC 3263 §4.3: a 503 of one server is no answer of the target while another can be tried.
-            if status == 503 && self.try_elsewhere(now, slot) {
+            if status == 503 && self.try_elsewhere(now, slot, FlowState::Alive) {
                 return;
             }
             self.close_branch(slot);
@@ -128,8 +139,8 @@ impl Core {
         );
     }
 
-    /// RFC 3261 §16.7 step 2 resets Timer C; §9.1 lets a CANCEL that waited go out.
-    fn on_provisional(&mut self, now: Now, slot: u32) {
+    /// RFC 3261 §16.7 step 2 resets Timer C for 101 to 199; §9.1 lets a CANCEL that waited go out.
+    fn on_provisional(&mut self, now: Now, slot: u32, status: u16) {
         let timer_c = now.instant + self.env.config.timer_c;
         let Some(branch) = self.branches.at_mut(slot) else {
             return;
@@ -137,7 +148,7 @@ impl Core {
         if branch.stage == BranchStage::Calling {
             branch.stage = BranchStage::Proceeding;
         }
-        if branch.timer_c.is_some() {
+        if branch.timer_c.is_some() && status > 100 {
             branch.timer_c = Some(timer_c);
         }
         if matches!(branch.cancel, Cancel::Wanted(_)) {
@@ -223,7 +234,7 @@ impl Core {
                     },
                 );
                 if status >= 600 {
-                    self.decline(now, handle);
+                    self.decline(now, handle, status);
                 }
                 self.next_group(now, handle);
             }
@@ -268,7 +279,7 @@ impl Core {
         }
         self.give_accepted(now, handle, reply.status, packet);
         if !is_late {
-            self.cancel_branches(now, handle, None);
+            self.cancel_branches(now, handle, Some(COMPLETED_ELSEWHERE));
         }
     }
 
@@ -280,7 +291,8 @@ impl Core {
             .and_then(|to| to.tag())
             .unwrap_or_default()
             .to_vec();
-        if let Some(branch) = self.branches.at_mut(reply.branch) {
+        let branch = self.branches.at_mut(reply.branch);
+        if let Some(branch) = branch.filter(|branch| branch.accepted.len() < MAX_ACCEPTED) {
             branch.accepted.push((tag, packet.clone()));
         }
     }
@@ -303,11 +315,13 @@ impl Core {
     }
 
     /// RFC 3261 §16.7 step 5: a 6xx ends the search, but is not forwarded before every branch is done.
-    fn decline(&mut self, now: Now, handle: Handle) {
+    fn decline(&mut self, now: Now, handle: Handle, status: u16) {
         if let Some(context) = self.contexts.get_mut(handle) {
             context.declined = true;
             context.targets.clear();
         }
-        self.cancel_branches(now, handle, None);
+        let text = patchbay_message::default_reason(status);
+        let reason = format!("SIP;cause={status};text=\"{text}\"");
+        self.cancel_branches(now, handle, Some(reason.as_bytes()));
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::core::{Core, branch_send_id};
 use crate::door::{Event, Flow};
 use crate::proxy::context::{BranchStage, Cancel};
+use crate::proxy::fork::FlowState;
 use crate::table::Handle;
 use crate::time::{Instant, Now};
 use crate::transaction::ClientAction;
@@ -71,6 +72,14 @@ impl Core {
     /// answered with 408 at once, so that the next target need not wait for the cancelled one; a 2xx that crosses the CANCEL is still
     /// forwarded.
     fn on_no_answer(&mut self, now: Now, slot: u32) {
+        let is_sent = |stage| matches!(stage, BranchStage::Calling | BranchStage::Proceeding);
+        if !self
+            .branches
+            .at(slot)
+            .is_some_and(|branch| is_sent(branch.stage))
+        {
+            return self.end_branch(now, slot, 408);
+        }
         self.cancel_branch(now, slot, None);
         self.end_branch_but_listen(now, slot, 408);
     }
@@ -142,7 +151,13 @@ impl Core {
         };
         branch.client = None;
         let is_silent = branch.stage == BranchStage::Calling;
-        if branch.stage == BranchStage::Finished || is_silent && self.try_elsewhere(now, slot) {
+        let flow = if status == 503 {
+            FlowState::Gone
+        } else {
+            FlowState::Alive
+        };
+        if branch.stage == BranchStage::Finished || is_silent && self.try_elsewhere(now, slot, flow)
+        {
             return;
         }
         self.end_branch(now, slot, status);

@@ -159,3 +159,38 @@ fn cancel_during_failure_route_is_487() {
     stage.relay_to(&["sip:c@192.0.2.3"]);
     stage.assert_silent();
 }
+
+#[test]
+fn every_reason_of_the_caller_reaches_the_branch() {
+    let (mut stage, invite) = ringing();
+    stage.answer(&invite, 180, "b");
+    stage.next_response(180);
+    let text = cancel().replace(
+        "Reason: SIP;cause=200\r\n",
+        "Reason: SIP;cause=200\r\nReason: Q.850;cause=16\r\n",
+    );
+    stage.receive(ALICE, &text);
+    stage.next_response(200);
+    let sent = stage.next_request("CANCEL");
+    assert_eq!(
+        sent.headers("Reason").join(", "),
+        "SIP;cause=200, Q.850;cause=16"
+    );
+}
+
+#[test]
+fn phones_that_stop_ringing_hear_that_another_answered() {
+    let mut stage = stage();
+    stage.receive(ALICE, &invite());
+    stage.relay_to(&["sip:a@192.0.2.2", "sip:b@192.0.2.3"]);
+    let (a, b) = (stage.next_request("INVITE"), stage.next_request("INVITE"));
+    stage.answer(&b, 180, "b");
+    stage.next_response(180);
+    stage.answer(&a, 200, "a");
+    stage.next_response(200);
+    let sent = stage.next_request("CANCEL");
+    assert_eq!(
+        sent.header("Reason"),
+        "SIP;cause=200;text=\"Call completed elsewhere\""
+    );
+}

@@ -321,6 +321,56 @@ fn timer_c_cancels_a_branch_that_only_rings() {
 }
 
 #[test]
+fn a_100_does_not_reset_timer_c() {
+    let (mut stage, a) = super::calls::ringing();
+    stage.answer(&a, 180, "a");
+    stage.next_response(180);
+    stage.wait(Duration::from_secs(180));
+    stage.answer(&a, 100, "");
+    stage.wait(Duration::from_secs(2));
+    stage.next_request("CANCEL");
+    stage.next_response(408);
+}
+
+#[test]
+fn no_answer_while_resolving_is_408_and_spares_the_next_target() {
+    let mut stage = invited();
+    let first = Target {
+        no_answer: Some(Duration::from_secs(20)),
+        flow: Some(flow(Transport::Tcp, "198.51.100.7:40000")),
+        ..target("sip:a@pbx.example.net", 0, 1000)
+    };
+    relay(&mut stage, vec![first, target("sip:b@192.0.2.3", 1, 1000)]);
+    let a = stage.next_request("INVITE");
+    stage.input(Input::SendFailed { id: a.id });
+    assert_eq!(stage.resolves.len(), 1);
+    stage.wait(Duration::from_millis(19_000));
+    stage.next_response(100);
+    stage.wait(Duration::from_millis(1_010));
+    let b = stage.next_request("INVITE");
+    assert_eq!(b.uri(), "sip:b@192.0.2.3");
+    stage.answer(&b, 486, "b");
+    stage.next_request("ACK");
+    assert!(matches!(stage.next().status(), Some(486)));
+    stage.assert_empties();
+}
+
+#[test]
+fn a_503_over_a_registered_flow_is_the_answer_of_the_phone() {
+    let mut stage = invited();
+    let only = Target {
+        flow: Some(flow(Transport::Udp, BOB)),
+        ..target("sip:bob@192.0.2.2", 0, 1000)
+    };
+    relay(&mut stage, vec![only]);
+    let first = stage.next_request("INVITE");
+    stage.answer(&first, 503, "b");
+    stage.next_request("ACK");
+    stage.next_response(500);
+    stage.assert_silent();
+}
+
+#[test]
 fn max_branches_bounds_a_transaction() {
     let mut stage = stage_with(CoreConfig {
         max_branches: 2,

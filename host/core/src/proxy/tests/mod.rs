@@ -6,6 +6,7 @@ mod crossing;
 mod dialogs;
 mod forking;
 mod hooks;
+mod hostile;
 mod originating;
 mod registering;
 mod responses;
