@@ -373,7 +373,10 @@ impl BranchState {
 
     pub(crate) fn is_over(&self) -> bool {
         let is_finished = self.stage == crate::proxy::context::BranchStage::Finished;
-        is_finished && self.client.is_none() && !matches!(self.cancel, Cancel::Sent(_))
+        is_finished
+            && self.hook == 0
+            && self.client.is_none()
+            && !matches!(self.cancel, Cancel::Sent(_))
     }
 }
 

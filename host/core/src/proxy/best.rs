@@ -49,6 +49,10 @@ impl Core {
             return self.free_context(handle);
         }
         if context.armed.failure_route && context.cancelled.is_none() {
+            // `branch_route` of a branch that was ended still runs: this comes back when it returns.
+            if context.hook.is_some() {
+                return;
+            }
             context.stage = Stage::Failing;
             if context.best.is_none() {
                 context.best = Some(Final::of_status(408));

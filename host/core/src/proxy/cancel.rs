@@ -54,29 +54,31 @@ impl Core {
         self.respond_status(now, handle, 487);
     }
 
-    /// RFC 3261 §16.10: cancels every branch that has no final response.
+    /// RFC 3261 §16.10: ends every branch that has no final response.
     pub(crate) fn cancel_branches(&mut self, now: Now, handle: Handle, reason: Option<&[u8]>) {
         let Some(context) = self.contexts.get(handle) else {
             return;
         };
-        if context.kind != Kind::Invite {
-            return;
-        }
         let slots = context.branches.clone();
         for slot in slots {
             self.cancel_branch(now, slot, reason);
         }
     }
 
-    /// RFC 3261 §9.1: only what was sent can be cancelled, and only after a provisional response.
+    /// RFC 3261 §9.1: only what was sent can be cancelled, only after a provisional response, and only an INVITE: another request runs to its
+    /// end, but is sent nowhere else.
     pub(crate) fn cancel_branch(&mut self, now: Now, slot: u32, reason: Option<&[u8]>) {
         let Some(branch) = self.branches.at_mut(slot) else {
             return;
         };
         branch.destinations.clear();
         branch.no_answer = None;
+        let is_invite = branch.request.method() == Method::Invite;
         match (branch.stage, &branch.cancel) {
             (BranchStage::Deciding | BranchStage::Resolving, _) => self.end_branch(now, slot, 487),
+            (BranchStage::Calling | BranchStage::Proceeding, _) if !is_invite => {
+                branch.cancel = Cancel::Over;
+            }
             (BranchStage::Calling, Cancel::None) => {
                 branch.cancel = Cancel::Wanted(reason.unwrap_or_default().to_vec());
             }

@@ -134,7 +134,7 @@ impl Core {
             Hook::BranchRoute => {}
         }
         // A 2xx may have come while another hook than its own ran.
-        self.next_reply(now, handle);
+        self.next_hook(now, handle);
         self.next_group(now, handle);
         self.free_context(handle);
     }

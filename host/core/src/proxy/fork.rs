@@ -106,20 +106,22 @@ impl Core {
             return self.end_branch(now, branch.slot, 500);
         }
         if armed {
-            self.run_branch_hook(handle, branch)
+            self.next_hook(now, handle)
         } else {
             self.find_destination(now, branch.slot)
         }
     }
 
-    fn run_branch_hook(&mut self, handle: Handle, branch: Handle) {
+    /// Runs `branch_route` for a branch. Hooks of a context run one after the other, so that each sees the variables that the last one set.
+    pub(crate) fn run_branch_hook(&mut self, handle: Handle, slot: u32) {
         let number = self.env.next_hook();
         let (Some(context), Some(state)) =
-            (self.contexts.get(handle), self.branches.get_mut(branch))
+            (self.contexts.get_mut(handle), self.branches.at_mut(slot))
         else {
             return;
         };
         state.hook = number;
+        context.hook = Some((Hook::BranchRoute, number));
         let version = context.version;
         let fresh = HookContext {
             hook: Hook::BranchRoute,
@@ -139,11 +141,22 @@ impl Core {
         };
         let boxed = self.boxed_hook_context(fresh);
         self.put_hook(
-            branch_hook_id(branch.slot, number),
+            branch_hook_id(slot, number),
             Hook::BranchRoute,
             version,
             boxed,
         );
+    }
+
+    /// The branch whose `branch_route` is next to run.
+    pub(crate) fn undecided_branch(&self, handle: Handle) -> Option<u32> {
+        let context = self.contexts.get(handle)?;
+        let waits = |slot: &u32| {
+            self.branches
+                .at(*slot)
+                .is_some_and(|branch| branch.stage == BranchStage::Deciding && branch.hook == 0)
+        };
+        context.branches.iter().copied().find(waits)
     }
 
     /// `branch_route` returned. After a fault the branch is sent as it was.
@@ -153,16 +166,33 @@ impl Core {
         slot: u32,
         number: u32,
         result: Result<Verdict, HookFault>,
-        mut returned: Option<Box<HookContext>>,
+        returned: Option<Box<HookContext>>,
     ) {
         let Some(branch) = self.branches.at_mut(slot) else {
             return;
         };
-        if branch.hook != number || branch.stage != BranchStage::Deciding {
+        if branch.hook != number {
             return self.keep_box(returned);
         }
         branch.hook = 0;
         let handle = branch.context;
+        if let Some(context) = self.contexts.get_mut(handle) {
+            context.hook = None;
+        }
+        self.decide_branch(now, slot, result, returned);
+        self.free_branch(slot);
+        self.next_hook(now, handle);
+        self.next_group(now, handle);
+        self.free_context(handle);
+    }
+
+    fn decide_branch(
+        &mut self,
+        now: Now,
+        slot: u32,
+        result: Result<Verdict, HookFault>,
+        mut returned: Option<Box<HookContext>>,
+    ) {
         let result = match result {
             Ok(Verdict::Pass | Verdict::Drop) | Err(_) => result,
             Ok(_) => Err(HookFault::Verdict),
@@ -173,9 +203,18 @@ impl Core {
                 fault,
             });
         }
-        if let (Ok(_), Some(returned), Some(context)) =
-            (&result, &mut returned, self.contexts.get_mut(handle))
-        {
+        let Some(branch) = self.branches.at_mut(slot) else {
+            return;
+        };
+        // It was ended while the hook ran.
+        if branch.stage != BranchStage::Deciding {
+            return self.keep_box(returned);
+        }
+        if let (Ok(_), Some(returned), Some(context)) = (
+            &result,
+            &mut returned,
+            self.contexts.get_mut(branch.context),
+        ) {
             std::mem::swap(&mut branch.request, &mut returned.request);
             context.variables = std::mem::take(&mut returned.variables);
         }

@@ -39,7 +39,7 @@ impl Core {
             context.replies.retain(|waiting| waiting.status >= 200);
         }
         context.replies.push_back(reply);
-        self.next_reply(now, handle);
+        self.next_hook(now, handle);
     }
 
     /// A 2xx that was seen before, as `onreply_route` edited it.
@@ -50,20 +50,27 @@ impl Core {
         (200..300).contains(&reply.status).then(|| known.1.clone())
     }
 
-    pub(crate) fn next_reply(&mut self, now: Now, handle: Handle) {
-        let Some(context) = self.contexts.get_mut(handle) else {
+    /// Runs the next hook that waits: `branch_route` of a new branch, or `onreply_route` of the next response.
+    pub(crate) fn next_hook(&mut self, now: Now, handle: Handle) {
+        let Some(context) = self.contexts.get(handle) else {
             return;
         };
         if context.hook.is_some() {
             return;
         }
+        if let Some(slot) = self.undecided_branch(handle) {
+            return self.run_branch_hook(handle, slot);
+        }
+        let Some(context) = self.contexts.get_mut(handle) else {
+            return;
+        };
         let Some(waiting) = context.replies.pop_front() else {
             return;
         };
         // A copy of a 2xx can have waited behind its original.
         if let Some(packet) = self.edited_copy(&waiting) {
             self.give_accepted(now, handle, waiting.status, packet);
-            return self.next_reply(now, handle);
+            return self.next_hook(now, handle);
         }
         let Some(context) = self.contexts.get_mut(handle) else {
             return;
@@ -103,6 +110,7 @@ impl Core {
         else {
             return;
         };
+        let is_reliable = is_reliable(&response);
         if let (Ok(_), Some(returned)) = (&result, &mut returned) {
             context.variables = std::mem::take(&mut returned.variables);
             if let Some(edited) = returned.response.take() {
@@ -110,7 +118,7 @@ impl Core {
             }
         }
         self.keep_box(returned);
-        let is_dropped = result == Ok(Verdict::Drop) && status < 200 && !is_reliable(&response);
+        let is_dropped = result == Ok(Verdict::Drop) && status < 200 && !is_reliable;
         if is_dropped {
             self.env.dropped(DropReason::Policy);
         } else {
@@ -125,7 +133,7 @@ impl Core {
                 },
             );
         }
-        self.next_reply(now, handle);
+        self.next_hook(now, handle);
         self.next_group(now, handle);
     }
 }

@@ -38,3 +38,47 @@ fn a_2xx_that_crosses_the_cancel_is_forwarded() {
     stage.answer(&forwarded, 200, "bob");
     assert!(stage.next_response(200).header("CSeq").ends_with("INVITE"));
 }
+
+#[test]
+fn a_2xx_to_a_message_starts_no_other_branch() {
+    let mut stage = stage();
+    stage.receive(
+        ALICE,
+        &request("MESSAGE", "sip:bob@example.com", "z9hG4bKm", ""),
+    );
+    stage.relay_to(&["sip:bob@192.0.2.2:5060", "sip:bob@elsewhere.example.org"]);
+    let forwarded = stage.next_request("MESSAGE");
+    let (elsewhere, _) = stage.resolves.pop_front().unwrap();
+    stage.answer(&forwarded, 200, "bob");
+    stage.next_response(200);
+    stage.input(Input::Resolved {
+        id: elsewhere,
+        destinations: vec![Destination {
+            transport: Transport::Udp,
+            address: CAROL.parse().unwrap(),
+            host: None,
+            listener: None,
+            local: None,
+        }],
+    });
+    stage.assert_silent();
+}
+
+#[test]
+fn a_message_is_never_cancelled() {
+    let mut stage = stage();
+    stage.receive(
+        ALICE,
+        &request("MESSAGE", "sip:bob@example.com", "z9hG4bKm", ""),
+    );
+    let mut hook = stage.hook();
+    hook.context.routing.targets = vec![Target {
+        no_answer: Some(Duration::from_millis(100)),
+        ..Target::of_uri(b"sip:bob@192.0.2.2:5060".to_vec())
+    }];
+    stage.decide(hook, Verdict::Relay);
+    let forwarded = stage.next_request("MESSAGE");
+    stage.wait(Duration::from_millis(200));
+    stage.answer(&forwarded, 100, "");
+    stage.assert_silent();
+}

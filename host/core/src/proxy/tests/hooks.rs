@@ -153,11 +153,45 @@ fn branch_route_drops_a_branch() {
         armed(true, false, false),
         &["sip:a@192.0.2.2", "sip:b@192.0.2.3"],
     );
-    let (first, second) = (stage.hook(), stage.hook());
-    stage.decide(first, Verdict::Drop);
-    stage.decide(second, Verdict::Drop);
+    for _ in 0..2 {
+        let hook = stage.hook();
+        stage.decide(hook, Verdict::Drop);
+    }
     stage.next_response(480);
     stage.assert_empties();
+}
+
+#[test]
+fn hooks_of_a_transaction_run_one_at_a_time() {
+    let mut stage = relayed(
+        armed(true, true, false),
+        &["sip:a@192.0.2.2", "sip:b@192.0.2.3"],
+    );
+    let first = stage.hook();
+    assert!(stage.hooks.is_empty(), "the other branch waits");
+    stage.decide(first, Verdict::Pass);
+    let second = stage.hook();
+    let forwarded = stage.next_request("INVITE");
+    stage.answer(&forwarded, 180, "a");
+    assert!(stage.hooks.is_empty(), "the response waits");
+    stage.decide(second, Verdict::Pass);
+    assert_eq!(stage.hook().hook, Hook::OnreplyRoute);
+}
+
+#[test]
+fn branch_route_that_outlives_its_branch_delays_failure_route() {
+    let mut stage = relayed(
+        armed(true, false, true),
+        &["sip:a@192.0.2.2", "sip:b@192.0.2.3"],
+    );
+    let first = stage.hook();
+    stage.decide(first, Verdict::Pass);
+    let second = stage.hook();
+    let forwarded = stage.next_request("INVITE");
+    stage.answer(&forwarded, 603, "a");
+    assert!(stage.hooks.is_empty(), "the branch of the hook is over");
+    stage.decide(second, Verdict::Pass);
+    assert_eq!(stage.hook().hook, Hook::FailureRoute);
 }
 
 #[test]
