@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn contacts_become_targets_by_q_over_their_flows() {
+    fn contacts_become_targets_by_q() {
         let services = services("");
         let udp = flow(Transport::Udp, None);
         register(&services, "<sip:bob@127.0.0.1:1>;q=0.5", udp);
@@ -312,10 +312,24 @@ mod tests {
         assert_eq!(
             plain,
             [
-                (b"sip:bob@127.0.0.1:2".as_slice(), 1000, Some(udp)),
-                (b"sip:bob@127.0.0.1:1", 500, Some(udp))
+                (b"sip:bob@127.0.0.1:2".as_slice(), 1000, None),
+                (b"sip:bob@127.0.0.1:1", 500, None)
             ]
         );
+    }
+
+    #[test]
+    fn a_contact_behind_nat_is_reached_over_its_addresses() {
+        let services = services("");
+        let public = Flow {
+            remote: address("203.0.113.5:40000"),
+            ..flow(Transport::Udp, None)
+        };
+        register(&services, "<sip:bob@192.168.1.7:5060>", public);
+        let mut host = host(&services, public);
+        let found = host.lookup(BOB).unwrap();
+        host.add_lookup(found.lookup).unwrap();
+        assert_eq!(targets(host, Verdict::Relay).remove(0).flow, Some(public));
     }
 
     #[test]
