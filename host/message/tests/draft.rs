@@ -309,3 +309,29 @@ fn unknown_statuses_have_the_phrase_of_their_class() {
         ("Busy Here", "Request Failure", "Global Failure")
     );
 }
+
+#[test]
+fn a_request_uri_has_no_headers_and_no_method() {
+    let message = Message::parse(
+        b"OPTIONS sip:a@example.com SIP/2.0\r\nCall-ID: 1\r\n\r\n",
+        &Limits::default(),
+    )
+    .unwrap();
+    let mut draft = Draft::new(Arc::new(message));
+    for (uri, expected) in [
+        (
+            "sip:b@192.0.2.1:5070;x=1?Subject=a",
+            "sip:b@192.0.2.1:5070;x=1",
+        ),
+        (
+            "sip:b@[2001:db8::1];METHOD=INVITE;lr?a=b",
+            "sip:b@[2001:db8::1];lr",
+        ),
+        ("sip:b?c@192.0.2.1?a=b", "sip:b?c@192.0.2.1"),
+        ("sip:192.0.2.1;method=BYE", "sip:192.0.2.1"),
+        ("tel:+1;ext=2", "tel:+1;ext=2"),
+    ] {
+        draft.set_request_uri(uri.as_bytes()).unwrap();
+        assert_eq!(String::from_utf8_lossy(draft.request_uri()), expected);
+    }
+}

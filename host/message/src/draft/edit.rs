@@ -20,14 +20,20 @@ const MAX_EDIT_BYTES: usize = 256 * 1024;
 const MAX_PATCHES: usize = 4096;
 
 impl Draft {
-    /// Changes the Request-URI.
+    /// Changes the Request-URI. RFC 3261 §16.6 step 2: what a URI may have only in other places, headers and a `method`
+    /// parameter (§19.1.1, Table 1), is left out.
     pub fn set_request_uri(&mut self, uri: &[u8]) -> Result<(), EditError> {
         if !self.is_request() {
             return Err(EditError::NoRequestUri);
         }
-        Uri::parse(uri).map_err(|_| EditError::Uri)?;
+        let parsed = Uri::parse(uri).map_err(|_| EditError::Uri)?;
         self.make_room(uri.len())?;
-        self.request_uri = Some(self.patches.store(uri));
+        let span = if parsed.headers.is_none() && !parsed.params.contains(b"method") {
+            self.patches.store(uri)
+        } else {
+            self.patches.store(&for_start_line(&parsed))
+        };
+        self.request_uri = Some(span);
         Ok(())
     }
 
@@ -289,6 +295,27 @@ impl Draft {
             _ => self.patches.list.insert(place, Patch { at: field, action }),
         }
     }
+}
+
+/// The URI without its headers and `method` parameter.
+fn for_start_line(uri: &Uri<'_>) -> smallvec::SmallVec<[u8; 512]> {
+    let headers = uri.headers.map_or(0, |headers| headers.len() + 1);
+    let behind = headers + uri.params.raw().len();
+    let mut line = scratch(
+        uri.raw
+            .get(..uri.raw.len().saturating_sub(behind))
+            .unwrap_or_default(),
+    );
+    let is_method = |name: &[u8]| name.eq_ignore_ascii_case(b"method");
+    for (name, value) in uri.params.iter().filter(|(name, _)| !is_method(name)) {
+        line.push(b';');
+        line.extend_from_slice(name);
+        if let Some(value) = value {
+            line.push(b'=');
+            line.extend_from_slice(value);
+        }
+    }
+    line
 }
 
 /// A copy on the stack, because the text may stand in the arena that is about to be written.
