@@ -17,23 +17,23 @@ use wasmtime::{Store, Trap, WasmBacktrace};
 
 use crate::engine::{Engine, LoadError};
 use crate::host::{Hook, Host};
-use crate::state::{Interrupt, Phase, State, on_tick};
+use crate::state::{Interrupt, Phase, Seat, State, on_tick};
 use crate::verdict::{Event, FailureVerdict, Fault, PassVerdict, RequestVerdict, Verdict};
 use crate::version::Version;
 use crate::world::Exports;
 
 /// One hook to run.
-pub(crate) struct Job<H> {
-    pub(crate) hook: Hook,
-    pub(crate) host: H,
-    pub(crate) event: Option<Event>,
-    pub(crate) started: Instant,
+struct Job<H> {
+    hook: Hook,
+    seat: Seat<H>,
+    event: Option<Event>,
+    started: Instant,
 }
 
 /// What came of it.
-pub(crate) struct Outcome<H> {
-    pub(crate) host: Option<H>,
-    pub(crate) result: Result<Verdict, Fault>,
+struct Outcome<H> {
+    seat: Option<Seat<H>>,
+    result: Result<Verdict, Fault>,
 }
 
 /// Where the owner of an instance and its future hand things over.
@@ -73,19 +73,21 @@ pub(crate) struct Instance<H: Host> {
     future: Pin<Box<dyn Future<Output = ()>>>,
     exchange: Rc<Exchange<H>>,
     entered: Entered,
+    /// Here before a run and after it.
+    seat: Option<Seat<H>>,
     pub(crate) uses: u32,
     /// The job was assigned and not polled yet.
     fresh: bool,
 }
 
 /// How far a run is after a poll.
-pub(crate) enum Progress<H> {
+pub(crate) enum Progress {
     /// The guest has yielded.
     Running,
     /// The run is over, and the instance can run another hook.
-    Done(Outcome<H>),
+    Done(Result<Verdict, Fault>),
     /// The run is over, and the instance with it.
-    Spent(Outcome<H>),
+    Spent(Result<Verdict, Fault>),
 }
 
 impl<H: Host> Instance<H> {
@@ -107,16 +109,29 @@ impl<H: Host> Instance<H> {
             future,
             exchange,
             entered,
+            seat: None,
             uses: 0,
             fresh: false,
         }
     }
 
     /// Gives it a job; the next polls carry it out.
-    pub(crate) fn assign(&mut self, job: Job<H>) {
+    pub(crate) fn assign(&mut self, hook: Hook, host: H, event: Option<Event>, started: Instant) {
         self.uses += 1;
         self.fresh = true;
-        self.exchange.job.set(Some(job));
+        let mut seat = self.seat.take().unwrap_or_else(Seat::empty);
+        seat.take(host);
+        self.exchange.job.set(Some(Job {
+            hook,
+            seat,
+            event,
+            started,
+        }));
+    }
+
+    /// The host of the run that is over, unless the fault lost it.
+    pub(crate) fn take_host(&mut self) -> Option<H> {
+        self.seat.as_mut().and_then(Seat::leave)
     }
 
     /// Whether its job has not begun.
@@ -124,18 +139,22 @@ impl<H: Host> Instance<H> {
         self.fresh
     }
 
-    pub(crate) fn poll(&mut self, now: Instant, context: &mut Context<'_>) -> Progress<H> {
+    pub(crate) fn poll(&mut self, now: Instant, context: &mut Context<'_>) -> Progress {
         self.entered.set(now);
         self.fresh = false;
         let ended = self.future.as_mut().poll(context).is_ready();
-        match self.exchange.outcome.take() {
-            Some(outcome) if ended => Progress::Spent(outcome),
-            Some(outcome) => Progress::Done(outcome),
-            None if ended => Progress::Spent(Outcome {
-                host: None,
-                result: Err(Fault::Unavailable("the instance ended".into())),
-            }),
-            None => Progress::Running,
+        let Some(outcome) = self.exchange.outcome.take() else {
+            return if ended {
+                Progress::Spent(Err(Fault::Unavailable("the instance ended".into())))
+            } else {
+                Progress::Running
+            };
+        };
+        self.seat = outcome.seat;
+        if ended {
+            Progress::Spent(outcome.result)
+        } else {
+            Progress::Done(outcome.result)
         }
     }
 }
@@ -155,14 +174,14 @@ async fn serve<H: Host>(
 ) {
     let mut job = exchange.next_job().await;
     store.data_mut().begin(job.started);
-    store.data_mut().host = Some(job.host);
+    store.data_mut().seat = Some(job.seat);
     let made = make(&mut store, &pre).await;
     let hooks = match made {
         Ok(instance) => match run_init(&mut store, &instance, &exports).await {
             Ok(()) => Hooks::find(&mut store, &instance, &exports),
-            Err(error) => Err(Fault::Unavailable(error.to_string())),
+            Err(error) => Err(error.fault()),
         },
-        Err(fault) => Err(Fault::Unavailable(fault.to_string())),
+        Err(fault) => Err(fault),
     };
     let hooks = match hooks {
         Ok(hooks) => hooks,
@@ -182,7 +201,7 @@ async fn serve<H: Host>(
             }
         }
         job = exchange.next_job().await;
-        store.data_mut().host = Some(job.host);
+        store.data_mut().seat = Some(job.seat);
     }
 }
 
@@ -196,8 +215,8 @@ impl<H: Host> Exchange<H> {
     }
 
     fn finish(&self, store: &mut Store<State<H>>, result: Result<Verdict, Fault>) {
-        let host = store.data_mut().host.take();
-        self.outcome.set(Some(Outcome { host, result }));
+        let seat = store.data_mut().seat.take();
+        self.outcome.set(Some(Outcome { seat, result }));
     }
 }
 
@@ -300,17 +319,29 @@ async fn make<H: Host>(
         Err(error) if error.is::<wasmtime::PoolConcurrencyLimitError>() => {
             Err(Fault::Unavailable("every instance is in use".into()))
         }
-        Err(error) => Err(fault_of(store, &error)),
+        Err(error) => Err(match fault_of(store, &error) {
+            // The version could be instantiated when it was loaded: what fails now without a trap is the machine's.
+            Fault::Verdict(text) => Fault::Unavailable(text),
+            fault => fault,
+        }),
     }
 }
 
 /// Why an instance is not ready.
-#[derive(Debug, thiserror::Error)]
 enum InitError {
-    #[error("init refused: {0}")]
     Refused(String),
-    #[error("init failed: {0}")]
     Fault(Fault),
+}
+
+impl InitError {
+    /// What the hook gets that needed the instance: it is the policy's fault, as it would be in the hook itself.
+    fn fault(self) -> Fault {
+        match self {
+            InitError::Refused(text) => Fault::Verdict(format!("init refused: {text}")),
+            InitError::Fault(Fault::Trap(text)) => Fault::Trap(format!("in init: {text}")),
+            InitError::Fault(fault) => fault,
+        }
+    }
 }
 
 async fn run_init<H: Host>(
@@ -378,7 +409,9 @@ pub(crate) fn try_out<H: Host>(
     let entered = Entered::new();
     let mut store = new_store(engine, entered.clone());
     store.data_mut().begin(Instant::now());
-    store.data_mut().host = Some(host);
+    let mut seat = Seat::empty();
+    seat.take(host);
+    store.data_mut().seat = Some(seat);
     let trial = async {
         let instance = make(&mut store, &version.pre)
             .await

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::engine::Engine;
 use crate::host::{Hook, Host};
-use crate::instance::{Instance, Job, Outcome, Progress};
+use crate::instance::{Instance, Progress};
 use crate::verdict::{Event, Fault, Verdict};
 use crate::version::Version;
 
@@ -72,12 +72,7 @@ impl<H: Host> Instances<H> {
             })
         } else {
             let mut instance = pool.take(version);
-            instance.assign(Job {
-                hook,
-                host,
-                event,
-                started,
-            });
+            instance.assign(hook, host, event, started);
             pool.running.set(pool.running.get() + 1);
             Stage::Running(instance)
         };
@@ -206,18 +201,19 @@ impl<H: Host> HookRun<H> {
         self.hook
     }
 
-    fn done(&mut self, outcome: Outcome<H>) -> Poll<HookDone<H>> {
+    fn done(
+        &mut self,
+        instance: &mut Instance<H>,
+        result: Result<Verdict, Fault>,
+    ) -> Poll<HookDone<H>> {
         self.pool.ended();
         let elapsed = self.started.elapsed();
-        self.version.stats().count(
-            self.pool.worker,
-            self.hook,
-            elapsed,
-            outcome.result.as_ref().err(),
-        );
+        self.version
+            .stats()
+            .count(self.pool.worker, self.hook, elapsed, result.as_ref().err());
         Poll::Ready(HookDone {
-            host: outcome.host,
-            result: outcome.result,
+            host: instance.take_host(),
+            result,
             elapsed,
         })
     }
@@ -254,11 +250,12 @@ impl<H: Host> Future for HookRun<H> {
                         run.stage = Stage::Running(instance);
                         Poll::Pending
                     }
-                    Progress::Done(outcome) => {
+                    Progress::Done(result) => {
+                        let done = run.done(&mut instance, result);
                         run.pool.give_back(&run.version, instance);
-                        run.done(outcome)
+                        done
                     }
-                    Progress::Spent(outcome) => run.done(outcome),
+                    Progress::Spent(result) => run.done(&mut instance, result),
                 }
             }
             Stage::Over => Poll::Pending,

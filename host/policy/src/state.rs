@@ -1,6 +1,6 @@
 //! The data of one instance's store: the host of the current hook, limits, clocks and scratch space.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,10 @@ pub(crate) const MAX_TABLE_ELEMENTS: usize = 60_000;
 const QUEUEING_GRACE: Duration = Duration::from_millis(25);
 /// A guest that was entered less than this ago does not yield at a tick: a hook of a microsecond that meets a tick goes on.
 const MIN_SLICE: Duration = Duration::from_micros(500);
+
+/// Buffers for texts on their way into the guest: as many as one answer has texts at most, and what most of them need.
+const MAX_ANSWERS: usize = 8;
+const ANSWER_CAPACITY: usize = 256;
 
 /// What is running in an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,8 +46,25 @@ pub(crate) struct RunLimits {
     pub(crate) memory: usize,
 }
 
+/// Where the host of a run sits: the instance keeps the box, so that a host is moved into it and out of it and nowhere between.
+pub(crate) struct Seat<H>(Box<Option<H>>);
+
+impl<H> Seat<H> {
+    pub(crate) fn empty() -> Seat<H> {
+        Seat(Box::new(None))
+    }
+
+    pub(crate) fn take(&mut self, host: H) {
+        *self.0 = Some(host);
+    }
+
+    pub(crate) fn leave(&mut self) -> Option<H> {
+        self.0.take()
+    }
+}
+
 pub(crate) struct State<H> {
-    pub(crate) host: Option<H>,
+    pub(crate) seat: Option<Seat<H>>,
     pub(crate) phase: Phase,
     pub(crate) scratch: Scratch,
     limits: RunLimits,
@@ -64,8 +85,8 @@ struct Run {
 
 /// Buffers for values on their way into or out of the guest, so that a call to the host needs no allocation.
 pub(crate) struct Scratch {
-    /// The text of the last answer. The answer holds a second reference until it has been copied into the guest.
-    pub(crate) answer: Cell<Arc<String>>,
+    /// Texts of answers. An answer holds a second reference to its text until it has been copied into the guest.
+    answers: RefCell<Vec<Arc<String>>>,
     pub(crate) name: String,
     pub(crate) value: String,
 }
@@ -73,10 +94,10 @@ pub(crate) struct Scratch {
 impl<H: Host> State<H> {
     pub(crate) fn new(limits: RunLimits, entered: Entered) -> State<H> {
         State {
-            host: None,
+            seat: None,
             phase: Phase::Idle,
             scratch: Scratch {
-                answer: Cell::new(Arc::new(String::with_capacity(256))),
+                answers: RefCell::default(),
                 name: String::with_capacity(64),
                 value: String::with_capacity(256),
             },
@@ -123,10 +144,20 @@ impl<H: Host> State<H> {
         ran >= self.limits.deadline || since_start >= self.limits.deadline + QUEUEING_GRACE
     }
 
+    /// The host of the run.
+    pub(crate) fn host(&self) -> Option<&H> {
+        self.seat.as_ref().and_then(|seat| (*seat.0).as_ref())
+    }
+
+    /// The host of the run, to act.
+    pub(crate) fn host_mut(&mut self) -> Option<&mut H> {
+        self.seat.as_mut().and_then(|seat| (*seat.0).as_mut())
+    }
+
     /// The current message; none in `init` and `event-route`.
     pub(crate) fn message(&self) -> Option<&Draft> {
         if self.is_on_message() {
-            self.host.as_ref().and_then(H::message)
+            self.host().and_then(H::message)
         } else {
             None
         }
@@ -136,7 +167,7 @@ impl<H: Host> State<H> {
     pub(crate) fn response(&self) -> Option<&Draft> {
         match self.phase {
             Phase::Hook(Hook::OnreplyRoute | Hook::FailureRoute) => {
-                self.host.as_ref().and_then(H::response)
+                self.host().and_then(H::response)
             }
             _ => None,
         }
@@ -145,7 +176,7 @@ impl<H: Host> State<H> {
     /// The host, where a transaction is current.
     pub(crate) fn transaction(&self) -> Option<&H> {
         if self.is_on_message() {
-            self.host.as_ref()
+            self.host()
         } else {
             None
         }
@@ -153,7 +184,7 @@ impl<H: Host> State<H> {
 
     /// The host, where one of `hooks` runs.
     pub(crate) fn during(&mut self, hooks: &[Hook]) -> Result<&mut H, HostError> {
-        match (self.phase, self.host.as_mut()) {
+        match (self.phase, self.host_mut()) {
             (Phase::Hook(hook), Some(host)) if hooks.contains(&hook) => Ok(host),
             _ => Err(wrong_hook(hooks)),
         }
@@ -178,25 +209,24 @@ fn wrong_hook(hooks: &[Hook]) -> HostError {
 }
 
 impl Scratch {
-    /// Lends `write` an empty buffer and returns what it wrote.
+    /// Lends `write` an empty buffer and returns what it wrote. A record of several texts takes as many buffers.
     pub(crate) fn text(&self, write: impl FnOnce(&mut String)) -> Arc<String> {
-        let mut answer = self.answer.replace(Arc::default());
-        match Arc::get_mut(&mut answer) {
-            Some(text) => {
+        let mut answers = self.answers.borrow_mut();
+        for answer in answers.iter_mut() {
+            if let Some(text) = Arc::get_mut(answer) {
                 text.clear();
                 write(text);
+                return Arc::clone(answer);
             }
-            None => answer = Arc::new(written(write)),
         }
-        self.answer.set(Arc::clone(&answer));
+        let mut text = String::with_capacity(ANSWER_CAPACITY);
+        write(&mut text);
+        let answer = Arc::new(text);
+        if answers.len() < MAX_ANSWERS {
+            answers.push(Arc::clone(&answer));
+        }
         answer
     }
-}
-
-fn written(write: impl FnOnce(&mut String)) -> String {
-    let mut text = String::new();
-    write(&mut text);
-    text
 }
 
 /// The callback of the epoch: a running guest yields each millisecond, and ends at its deadline.

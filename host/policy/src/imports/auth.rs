@@ -22,12 +22,12 @@ pub(super) fn add<H: Host>(linker: &mut LinkerInstance<'_, State<H>>) -> wasmtim
         Ok((user.map(|user| state.scratch.text(|text| text.push_str(user))),))
     })?;
     linker.func_wrap("required", |call: Call<'_, H>, (): ()| {
-        Ok((call.data().host.as_ref().is_some_and(H::auth_required),))
+        Ok((call.data().host().is_some_and(H::auth_required),))
     })?;
     linker.func_wrap("realm", |call: Call<'_, H>, (): ()| {
         let state = call.data();
         Ok((state
             .scratch
-            .text(|text| text.push_str(state.host.as_ref().map_or("", H::realm))),))
+            .text(|text| text.push_str(state.host().map_or("", H::realm))),))
     })
 }

@@ -10,10 +10,10 @@ pub(super) fn add_clock<H: Host>(
     linker: &mut LinkerInstance<'_, State<H>>,
 ) -> wasmtime::Result<()> {
     linker.func_wrap("unix-ms", |call: Call<'_, H>, (): ()| {
-        Ok((call.data().host.as_ref().map_or(0, H::unix_ms),))
+        Ok((call.data().host().map_or(0, H::unix_ms),))
     })?;
     linker.func_wrap("monotonic-us", |call: Call<'_, H>, (): ()| {
-        Ok((call.data().host.as_ref().map_or(0, H::monotonic_us),))
+        Ok((call.data().host().map_or(0, H::monotonic_us),))
     })
 }
 
@@ -21,6 +21,6 @@ pub(super) fn add_random<H: Host>(
     linker: &mut LinkerInstance<'_, State<H>>,
 ) -> wasmtime::Result<()> {
     linker.func_wrap("u64", |mut call: Call<'_, H>, (): ()| {
-        Ok((call.data_mut().host.as_mut().map_or(0, H::random_u64),))
+        Ok((call.data_mut().host_mut().map_or(0, H::random_u64),))
     })
 }

@@ -24,8 +24,7 @@ fn add_readers<H: Host>(linker: &mut LinkerInstance<'_, State<H>>) -> wasmtime::
         |call: Call<'_, H>, (lookup, index): (u32, u32)| {
             Ok((call
                 .data()
-                .host
-                .as_ref()
+                .host()
                 .and_then(|host| host.binding_at(lookup, index)),))
         },
     )?;

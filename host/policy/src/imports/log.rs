@@ -13,12 +13,7 @@ pub(super) fn add<H: Host>(linker: &mut LinkerInstance<'_, State<H>>) -> wasmtim
     linker.func_wrap(
         "log",
         |call: Call<'_, H>, (level, message): (Level, WasmStr)| {
-            let Some(host) = call
-                .data()
-                .host
-                .as_ref()
-                .filter(|host| host.log_enabled(level))
-            else {
+            let Some(host) = call.data().host().filter(|host| host.log_enabled(level)) else {
                 return Ok(());
             };
             let message = text(&call, &message)?;
@@ -37,8 +32,7 @@ pub(super) fn add<H: Host>(linker: &mut LinkerInstance<'_, State<H>>) -> wasmtim
     linker.func_wrap("enabled", |call: Call<'_, H>, (level,): (Level,)| {
         Ok((call
             .data()
-            .host
-            .as_ref()
+            .host()
             .is_some_and(|host| host.log_enabled(level)),))
     })
 }

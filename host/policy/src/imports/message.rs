@@ -24,16 +24,16 @@ const REQUESTS: [Hook; 3] = [Hook::RequestRoute, Hook::BranchRoute, Hook::Failur
 #[derive(ComponentType, Lower, Default)]
 #[component(record)]
 struct MessageSummary {
-    method: String,
+    method: Arc<String>,
     #[component(name = "request-uri")]
-    request_uri: String,
+    request_uri: Arc<String>,
     #[component(name = "from-uri")]
-    from_uri: String,
+    from_uri: Arc<String>,
     #[component(name = "to-uri")]
-    to_uri: String,
+    to_uri: Arc<String>,
     #[component(name = "call-id")]
-    call_id: String,
-    source: String,
+    call_id: Arc<String>,
+    source: Arc<String>,
     #[component(name = "in-dialog")]
     in_dialog: bool,
 }
@@ -98,12 +98,7 @@ fn add_header_readers<H: Host>(linker: &mut LinkerInstance<'_, State<H>>) -> was
             let mut found = Vec::with_capacity(names.len());
             for name in &names {
                 let name = text(&call, name)?;
-                found.push(
-                    call.data()
-                        .message()
-                        .and_then(|message| message.header(&*name))
-                        .map(lossy),
-                );
+                found.push(header(call.data(), call.data().message(), &name));
             }
             Ok((found,))
         },
@@ -236,18 +231,20 @@ fn summary<H: Host>(state: &State<H>) -> MessageSummary {
     let (Some(message), Some(host)) = (state.message(), state.transaction()) else {
         return MessageSummary::default();
     };
-    let mut source = String::new();
-    if let Some(from) = host.source() {
-        // Writing to a String does not fail.
-        let _ = write!(source, "{}", from.remote);
-    }
+    let shown = |bytes| state.scratch.text(|text| push_lossy(text, bytes));
+    let source = |text: &mut String| {
+        if let Some(from) = host.source() {
+            // Writing to a String does not fail.
+            let _ = write!(text, "{}", from.remote);
+        }
+    };
     MessageSummary {
-        method: lossy(message.method().as_bytes()),
-        request_uri: lossy(message.request_uri()),
-        from_uri: lossy(from_uri(message)),
-        to_uri: lossy(to_uri(message)),
-        call_id: lossy(message.call_id()),
-        source,
+        method: shown(message.method().as_bytes()),
+        request_uri: shown(message.request_uri()),
+        from_uri: shown(from_uri(message)),
+        to_uri: shown(to_uri(message)),
+        call_id: shown(message.call_id()),
+        source: state.scratch.text(source),
         in_dialog: host.in_dialog(),
     }
 }

@@ -10,15 +10,10 @@ pub(super) fn add<H: Host>(linker: &mut LinkerInstance<'_, State<H>>) -> wasmtim
     linker.func_wrap("get", |call: Call<'_, H>, (name,): (WasmStr,)| {
         let name = text(&call, &name)?;
         let state = call.data();
-        let value = state.host.as_ref().and_then(|host| host.setting(&name));
+        let value = state.host().and_then(|host| host.setting(&name));
         Ok((value.map(|value| state.scratch.text(|text| text.push_str(value))),))
     })?;
     linker.func_wrap("all", |call: Call<'_, H>, (): ()| {
-        Ok((call
-            .data()
-            .host
-            .as_ref()
-            .map(H::settings)
-            .unwrap_or_default(),))
+        Ok((call.data().host().map(H::settings).unwrap_or_default(),))
     })
 }

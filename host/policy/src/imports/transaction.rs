@@ -86,8 +86,7 @@ fn add_state<H: Host>(linker: &mut LinkerInstance<'_, State<H>>) -> wasmtime::Re
         let uri = text(&call, &uri)?;
         Ok((call
             .data()
-            .host
-            .as_ref()
+            .host()
             .is_some_and(|host| host.is_local_uri(&uri)),))
     })?;
     linker.func_wrap("failure-round", |call: Call<'_, H>, (): ()| {
