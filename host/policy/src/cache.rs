@@ -7,6 +7,7 @@ use std::fs;
 use std::hash::{Hash, Hasher};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use wasmtime::component::Component;
 
@@ -22,6 +23,10 @@ pub(crate) struct Cache {
     folder: PathBuf,
     /// What the code depends on besides the component: engine configuration, processor, wasmtime's version.
     engine: String,
+    /// Files that were found damaged.
+    damaged: AtomicU64,
+    /// Makes the names of new files unique.
+    written: AtomicU64,
 }
 
 impl Cache {
@@ -31,6 +36,8 @@ impl Cache {
         Ok(Cache {
             folder: folder.to_owned(),
             engine: engine_digest(engine),
+            damaged: AtomicU64::new(0),
+            written: AtomicU64::new(0),
         })
     }
 
@@ -41,6 +48,7 @@ impl Cache {
         match precompiled::load(engine, &code, seal.trim()) {
             Ok(component) => Some(component),
             Err(error) => {
+                self.damaged.fetch_add(1, Ordering::Relaxed);
                 tracing::warn!(
                     policy_version = digest.short(),
                     "a compiled policy is damaged and compiled again: {error}"
@@ -48,6 +56,11 @@ impl Cache {
                 None
             }
         }
+    }
+
+    /// How many files were found damaged.
+    pub(crate) fn damaged(&self) -> u64 {
+        self.damaged.load(Ordering::Relaxed)
     }
 
     /// Keeps the compiled component. A failure costs the next start some time, and is logged.
@@ -70,9 +83,10 @@ impl Cache {
         self.remove_oldest()
     }
 
-    /// Writes beside and renames: a file that is mapped into this process is never written to.
+    /// Writes beside and renames: a file that is mapped into a process is never written to, and no two writers share a file.
     fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let beside = path.with_extension(format!("{}.new", std::process::id()));
+        let number = self.written.fetch_add(1, Ordering::Relaxed);
+        let beside = path.with_extension(format!("{}-{number}.new", std::process::id()));
         let mut file = create_private(&beside)?;
         file.write_all(bytes)?;
         fs::rename(&beside, path)
@@ -98,10 +112,18 @@ impl Cache {
         files.sort();
         let surplus = files.len().saturating_sub(MAX_FILES);
         for (_, path) in files.into_iter().take(surplus) {
-            fs::remove_file(&path)?;
-            fs::remove_file(path.with_extension(SEAL))?;
+            fs::remove_file(path.with_extension(SEAL)).or_else(absent)?;
+            fs::remove_file(&path).or_else(absent)?;
         }
         Ok(())
+    }
+}
+
+/// Another process may have removed it.
+fn absent(error: io::Error) -> io::Result<()> {
+    match error.kind() {
+        io::ErrorKind::NotFound => Ok(()),
+        _ => Err(error),
     }
 }
 

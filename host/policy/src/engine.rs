@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use wasmtime::component::{Component, InstancePre, Linker};
@@ -105,6 +106,17 @@ pub enum LoadError {
     InitFault(Fault),
 }
 
+/// Where compiled code came from so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EngineStats {
+    /// Components that were compiled.
+    pub compiled: u64,
+    /// Components whose code was taken from the cache.
+    pub cached: u64,
+    /// Files of the cache that were not loaded, because they are damaged or belong to another engine.
+    pub damaged: u64,
+}
+
 /// Compiles, checks and limits policies. Cloning it is cheap.
 pub struct Engine<H: Host> {
     inner: Arc<Inner<H>>,
@@ -114,6 +126,8 @@ struct Inner<H: Host> {
     engine: wasmtime::Engine,
     linker: Linker<State<H>>,
     cache: Option<Cache>,
+    compiled: AtomicU64,
+    cached: AtomicU64,
     config: EngineConfig,
     activity: Activity,
     _ticker: Ticker,
@@ -157,6 +171,8 @@ impl<H: Host> Engine<H> {
                 engine,
                 linker,
                 cache,
+                compiled: AtomicU64::new(0),
+                cached: AtomicU64::new(0),
                 config,
                 activity,
                 _ticker: ticker,
@@ -212,6 +228,16 @@ impl<H: Host> Engine<H> {
         &self.inner.config
     }
 
+    /// Where compiled code came from so far.
+    pub fn stats(&self) -> EngineStats {
+        let inner = &self.inner;
+        EngineStats {
+            compiled: inner.compiled.load(Ordering::Relaxed),
+            cached: inner.cached.load(Ordering::Relaxed),
+            damaged: inner.cache.as_ref().map_or(0, Cache::damaged),
+        }
+    }
+
     pub(crate) fn wasmtime(&self) -> &wasmtime::Engine {
         &self.inner.engine
     }
@@ -227,13 +253,12 @@ impl<H: Host> Engine<H> {
 
     fn compile(&self, digest: &Digest, bytes: &[u8]) -> Result<Checked<H>, CheckError> {
         let engine = &self.inner.engine;
-        let component = match self
-            .inner
-            .cache
-            .as_ref()
-            .and_then(|cache| cache.load(engine, digest))
-        {
-            Some(component) => component,
+        let cache = self.inner.cache.as_ref();
+        let component = match cache.and_then(|cache| cache.load(engine, digest)) {
+            Some(component) => {
+                self.inner.cached.fetch_add(1, Ordering::Relaxed);
+                component
+            }
             None => self.compile_cold(digest, bytes)?,
         };
         let imports = world::check_imports(&component)?;
@@ -256,6 +281,7 @@ impl<H: Host> Engine<H> {
         }
         let component = Component::new(&self.inner.engine, bytes)
             .map_err(|error| CheckError::Invalid(format!("{error:#}")))?;
+        self.inner.compiled.fetch_add(1, Ordering::Relaxed);
         if let Some(cache) = &self.inner.cache {
             cache.store(&component, digest);
         }

@@ -24,7 +24,7 @@ mod version;
 mod world;
 
 pub use digest::{Digest, DigestError};
-pub use engine::{Engine, EngineConfig, EngineError, LoadError};
+pub use engine::{Engine, EngineConfig, EngineError, EngineStats, LoadError};
 pub use host::*;
 pub use instances::{HookDone, HookRun, Instances};
 pub use policies::{
