@@ -22,9 +22,8 @@ pub struct Version<H: Host> {
     name: Arc<str>,
     digest: Digest,
     imports: Vec<String>,
-    stats: Stats,
-    /// Transactions (or dialogs) that have to end in this version.
-    pub(crate) pins: AtomicU64,
+    stats: Arc<Stats>,
+    pub(crate) pins: Pins,
     pub(crate) exports: Exports,
     pub(crate) pre: InstancePre<State<H>>,
 }
@@ -44,8 +43,8 @@ impl<H: Host> Version<H> {
             name: Arc::from(name),
             digest,
             imports,
-            stats: Stats::new(workers),
-            pins: AtomicU64::new(0),
+            stats: Arc::new(Stats::new(workers)),
+            pins: Pins::default(),
             exports,
             pre,
         }
@@ -82,13 +81,64 @@ impl<H: Host> Version<H> {
     }
 
     /// How it did so far.
-    pub fn stats(&self) -> &Stats {
+    pub fn stats(&self) -> &Arc<Stats> {
         &self.stats
     }
 
     /// How many transactions (or dialogs) have to end in it.
     pub fn pinned(&self) -> u64 {
-        self.pins.load(Ordering::SeqCst)
+        self.pins.count()
+    }
+}
+
+/// Counts the transactions (or dialogs) that have to end in a version.
+///
+/// The registry closes the counter of a version that it forgets, which succeeds only without pins: who pins a closed one knows that
+/// the version has to be put back.
+#[derive(Debug, Default)]
+pub(crate) struct Pins(AtomicU64);
+
+impl Pins {
+    const CLOSED: u64 = 1 << 63;
+
+    fn count(&self) -> u64 {
+        self.0.load(Ordering::SeqCst) & !Pins::CLOSED
+    }
+
+    /// Adds a pin; false when the counter is closed.
+    pub(crate) fn add(&self) -> bool {
+        self.update(|pins| (pins & Pins::CLOSED == 0).then_some(pins + 1))
+            .is_some()
+    }
+
+    /// Adds a pin and opens the counter.
+    pub(crate) fn open_and_add(&self) {
+        self.open();
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn open(&self) {
+        self.0.fetch_and(!Pins::CLOSED, Ordering::SeqCst);
+    }
+
+    /// Removes a pin; true when it was the last one.
+    pub(crate) fn remove(&self) -> bool {
+        let count = |pins| pins & !Pins::CLOSED;
+        self.update(|pins| (count(pins) > 0).then(|| pins - 1))
+            .is_some_and(|before| count(before) == 1)
+    }
+
+    /// Closes the counter unless there are pins.
+    pub(crate) fn close(&self) -> bool {
+        self.update(|pins| (pins & !Pins::CLOSED == 0).then_some(Pins::CLOSED))
+            .is_some()
+    }
+
+    /// The value before the change, when there is one.
+    fn update(&self, change: impl FnMut(u64) -> Option<u64>) -> Option<u64> {
+        self.0
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, change)
+            .ok()
     }
 }
 

@@ -9,7 +9,6 @@ mod watch;
 
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
@@ -144,16 +143,14 @@ impl<H: Host> Policies<H> {
 
     /// Keeps this version alive for a transaction (or dialog).
     pub fn pin_version(&self, version: &Arc<Version<H>>) {
-        version.pins.fetch_add(1, Ordering::SeqCst);
-        // A release that did not see the pin has published its table before: put the version back.
-        if self.by_number(version.number()).is_none() {
-            let _registry = self.lock();
-            self.publish(|table| {
-                if !table.iter().any(|other| other.number() == version.number()) {
-                    table.push(Arc::clone(version));
-                }
-            });
+        if version.pins.add() {
+            return;
         }
+        // It was released meanwhile, and is put back.
+        let mut registry = self.lock();
+        version.pins.open_and_add();
+        registry.needed_again(version);
+        self.publish(|table| list(table, version));
     }
 
     /// Ends one [`pin`](Policies::pin). The last one of a version that was replaced frees it.
@@ -161,13 +158,7 @@ impl<H: Host> Policies<H> {
         let Some(version) = self.by_number(number) else {
             return;
         };
-        let unpinned = version
-            .pins
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |pins| {
-                pins.checked_sub(1)
-            });
-        let was_last = unpinned == Ok(1);
-        if was_last && !self.is_active(number) {
+        if version.pins.remove() && !self.is_active(number) {
             self.release(&mut self.lock());
         }
     }
@@ -244,7 +235,9 @@ impl<H: Host> Policies<H> {
         let restored = registry
             .previous
             .clone()
-            .filter(|_| finding == Finding::FailsSoon && registry.may_roll_back(failing.digest()));
+            .filter(|_| finding == Finding::FailsSoon)
+            .filter(|good| good.number() != failing.number())
+            .filter(|_| !registry.was_rolled_back(failing.digest()));
         let Some(restored) = restored else {
             registry.alarm(&failing);
             return None;
@@ -307,18 +300,20 @@ impl<H: Host> Policies<H> {
 
     fn install(&self, registry: &mut Registry<H>, version: &Arc<Version<H>>, past: Past) {
         // In the table first: whoever sees it active also finds it by number.
-        self.publish(|table| {
-            if !table.iter().any(|other| other.number() == version.number()) {
-                table.push(Arc::clone(version));
-            }
-        });
+        version.pins.open();
+        self.publish(|table| list(table, version));
         let before = self.active.swap(Some(Arc::clone(version)));
         registry.activated(version, SystemTime::now());
-        registry.watch = Some(Watch::new(version.number(), Instant::now()));
+        registry.watch = Some(Watch::new(version, Instant::now()));
         registry.previous = match (past, before) {
             (Past::Remember, Some(before)) => {
                 registry.remember(before.name(), before.digest());
-                Some(before)
+                // One that was rolled back is no good one: what was to go back to stays it.
+                if registry.was_rolled_back(before.digest()) {
+                    registry.previous.take()
+                } else {
+                    Some(before)
+                }
             }
             _ => None,
         };
@@ -329,22 +324,14 @@ impl<H: Host> Policies<H> {
     fn release(&self, registry: &mut Registry<H>) {
         let active = self.active.load().as_ref().map(|version| version.number());
         let previous = registry.previous.as_ref().map(|version| version.number());
-        let mut dropped = Vec::new();
+        let mut freed = Vec::new();
         self.publish(|table| {
-            dropped = table
-                .extract_if(.., |version| {
-                    let number = Some(version.number());
-                    number != active && number != previous && version.pinned() == 0
-                })
-                .collect();
+            let needless = |version: &mut Arc<Version<H>>| {
+                let number = Some(version.number());
+                number != active && number != previous && version.pins.close()
+            };
+            freed = table.extract_if(.., needless).collect();
         });
-        // Pinned meanwhile: see `pin_version`.
-        let (pinned, freed): (Vec<_>, Vec<_>) = dropped
-            .into_iter()
-            .partition(|version| version.pinned() > 0);
-        if !pinned.is_empty() {
-            self.publish(|table| table.extend(pinned));
-        }
         for version in freed {
             registry.freed(&version);
         }
@@ -355,6 +342,12 @@ impl<H: Host> Policies<H> {
         let mut table = Vec::clone(&self.table.load());
         change(&mut table);
         self.table.store(Arc::new(table));
+    }
+}
+
+fn list<H: Host>(table: &mut Vec<Arc<Version<H>>>, version: &Arc<Version<H>>) {
+    if !table.iter().any(|other| other.number() == version.number()) {
+        table.push(Arc::clone(version));
     }
 }
 

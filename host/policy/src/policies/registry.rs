@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use crate::digest::Digest;
 use crate::engine::LoadError;
 use crate::host::{Hook, Host};
-use crate::version::{Counts, Version};
+use crate::version::{Counts, Stats, Version};
 
 use super::ActivateError;
 use super::report::{PolicyReport, VersionReport, VersionState};
@@ -55,7 +55,8 @@ pub(super) struct Stored<H: Host> {
     /// In memory as long as anybody needs it.
     live: Weak<Version<H>>,
     hooks: Vec<Hook>,
-    /// Counts of its earlier lives in memory.
+    /// Counts of its last life in memory, and of those before.
+    stats: Option<Arc<Stats>>,
     past: Counts,
     last_error: Option<String>,
     alarms: u64,
@@ -85,8 +86,9 @@ impl<H: Host> Stored<H> {
                 .as_ref()
                 .map(|version| version.hooks())
                 .unwrap_or_default(),
-            ready: version,
+            stats: version.as_ref().map(|version| Arc::clone(version.stats())),
             past: Counts::default(),
+            ready: version,
             last_error: error,
             alarms: 0,
             stored_at: SystemTime::now(),
@@ -105,6 +107,10 @@ impl<H: Host> Stored<H> {
         match version {
             Ok(version) => {
                 self.live = Arc::downgrade(&version);
+                if let Some(ended) = self.stats.replace(Arc::clone(version.stats())) {
+                    self.past.add(&ended.counts());
+                    self.last_error = ended.last_fault().or_else(|| self.last_error.take());
+                }
                 Ok(version)
             }
             Err(error) => {
@@ -129,8 +135,8 @@ impl<H: Host> Stored<H> {
     fn report(&self, active: Option<u64>) -> VersionReport {
         let version = self.version();
         let mut counts = self.past.clone();
-        if let Some(version) = &version {
-            counts.add(&version.stats().counts());
+        if let Some(stats) = &self.stats {
+            counts.add(&stats.counts());
         }
         VersionReport {
             digest: self.digest.clone(),
@@ -141,8 +147,10 @@ impl<H: Host> Stored<H> {
             pinned: version.as_ref().map_or(0, |version| version.pinned()),
             counts,
             alarms: self.alarms,
-            last_error: version
-                .and_then(|version| version.stats().last_fault())
+            last_error: self
+                .stats
+                .as_ref()
+                .and_then(|stats| stats.last_fault())
                 .or_else(|| self.last_error.clone()),
             stored_at: self.stored_at,
             activated_at: self.activated_at,
@@ -248,17 +256,20 @@ impl<H: Host> Registry<H> {
     }
 
     pub(super) fn freed(&mut self, version: &Version<H>) {
-        let counts = version.stats().counts();
-        let last_fault = version.stats().last_fault();
         if let Some(stored) = self.stored(version.name(), version.digest()) {
-            stored.past.add(&counts);
-            stored.last_error = last_fault.or_else(|| stored.last_error.take());
             stored.live = Weak::new();
         }
     }
 
-    pub(super) fn may_roll_back(&self, failing: &Digest) -> bool {
-        !self.rolled_back.contains(failing)
+    /// A version that was freed is needed again by somebody who still had it.
+    pub(super) fn needed_again(&mut self, version: &Arc<Version<H>>) {
+        if let Some(stored) = self.stored(version.name(), version.digest()) {
+            stored.live = Arc::downgrade(version);
+        }
+    }
+
+    pub(super) fn was_rolled_back(&self, version: &Digest) -> bool {
+        self.rolled_back.contains(version)
     }
 
     pub(super) fn rolled_back(&mut self, failing: &Version<H>) {

@@ -22,6 +22,8 @@ pub(super) struct Watch {
     number: u64,
     activated: Instant,
     window_start: Instant,
+    /// The version's hook runs before the window.
+    calls_before: u64,
     faults: u32,
     sources: Vec<IpAddr>,
     /// The window's finding was told.
@@ -38,11 +40,21 @@ pub(super) enum Finding {
 }
 
 impl Watch {
-    pub(super) fn new(number: u64, now: Instant) -> Watch {
+    /// Watches a version that is activated now. It may have run before: its earlier calls do not count.
+    pub(super) fn new<H: Host>(version: &Version<H>, now: Instant) -> Watch {
+        Watch::of(
+            version.number(),
+            version.stats().counts().total_calls(),
+            now,
+        )
+    }
+
+    fn of(number: u64, calls_before: u64, now: Instant) -> Watch {
         Watch {
             number,
             activated: now,
             window_start: now,
+            calls_before,
             faults: 0,
             sources: Vec::with_capacity(MIN_SOURCES),
             told: false,
@@ -59,13 +71,13 @@ impl Watch {
         if version.number() != self.number {
             return None;
         }
-        let counts = version.stats().counts();
-        self.count(source, now, counts.total_calls(), counts.total_faults())
+        self.count(source, now, version.stats().counts().total_calls())
     }
 
-    fn count(&mut self, source: IpAddr, now: Instant, calls: u64, faults: u64) -> Option<Finding> {
+    fn count(&mut self, source: IpAddr, now: Instant, calls: u64) -> Option<Finding> {
         if now.saturating_duration_since(self.window_start) >= WINDOW {
             self.window_start = now;
+            self.calls_before = calls;
             self.faults = 0;
             self.sources.clear();
             self.told = false;
@@ -77,7 +89,8 @@ impl Watch {
         }
         let keeps_failing = self.faults >= MIN_FAULTS
             && self.sources.len() >= MIN_SOURCES
-            && faults.saturating_mul(MAX_CALLS_PER_FAULT) >= calls;
+            && u64::from(self.faults) * MAX_CALLS_PER_FAULT
+                >= calls.saturating_sub(self.calls_before);
         if !keeps_failing || std::mem::replace(&mut self.told, true) {
             return None;
         }
@@ -109,16 +122,13 @@ mod tests {
     #[test]
     fn five_faults_from_three_sources_are_failing_soon() {
         let start = Instant::now();
-        let mut watch = Watch::new(1, start);
+        let mut watch = Watch::of(1, 0, start);
         for last in [1, 2, 1, 2] {
-            assert_eq!(watch.count(source(last), start, 10, 5), None);
+            assert_eq!(watch.count(source(last), start, 10), None);
         }
+        assert_eq!(watch.count(source(3), start, 10), Some(Finding::FailsSoon));
         assert_eq!(
-            watch.count(source(3), start, 10, 5),
-            Some(Finding::FailsSoon)
-        );
-        assert_eq!(
-            watch.count(source(4), start, 10, 6),
+            watch.count(source(4), start, 10),
             None,
             "told once per window"
         );
@@ -127,42 +137,49 @@ mod tests {
     #[test]
     fn one_source_is_never_enough() {
         let start = Instant::now();
-        let mut watch = Watch::new(1, start);
+        let mut watch = Watch::of(1, 0, start);
         for _ in 0..1000 {
-            assert_eq!(watch.count(source(1), start, 1000, 1000), None);
+            assert_eq!(watch.count(source(1), start, 1000), None);
         }
     }
 
     #[test]
     fn one_ipv6_network_is_one_source() {
         let start = Instant::now();
-        let mut watch = Watch::new(1, start);
+        let mut watch = Watch::of(1, 0, start);
         for host in 1..100u128 {
             let address = Ipv6Addr::from_bits((0x2001_0db8 << 96) | host);
-            assert_eq!(watch.count(address.into(), start, 100, 100), None);
+            assert_eq!(watch.count(address.into(), start, 100), None);
         }
     }
 
     #[test]
     fn rare_faults_among_many_calls_are_no_finding() {
         let start = Instant::now();
-        let mut watch = Watch::new(1, start);
+        let mut watch = Watch::of(1, 0, start);
         for last in 1..=20 {
-            assert_eq!(
-                watch.count(source(last), start, 100_000, u64::from(last)),
-                None
-            );
+            assert_eq!(watch.count(source(last), start, 100_000), None);
         }
     }
 
     #[test]
     fn later_it_is_an_alarm_and_no_more() {
         let start = Instant::now();
-        let mut watch = Watch::new(1, start);
+        let mut watch = Watch::of(1, 0, start);
         let later = start + PROBATION;
         let findings: Vec<_> = (1..=5)
-            .filter_map(|last| watch.count(source(last), later, 5, 5))
+            .filter_map(|last| watch.count(source(last), later, 5))
             .collect();
         assert_eq!(findings, [Finding::Fails]);
+    }
+
+    #[test]
+    fn calls_before_the_activation_do_not_hide_faults() {
+        let start = Instant::now();
+        let mut watch = Watch::of(1, 1_000_000, start);
+        let findings: Vec<_> = (1..=5)
+            .filter_map(|last| watch.count(source(last), start, 1_000_010))
+            .collect();
+        assert_eq!(findings, [Finding::FailsSoon]);
     }
 }
