@@ -217,6 +217,31 @@ fn fail(policies: &Policies<TestHost>, number: u64) -> Option<AutomaticRollback>
 }
 
 #[test]
+fn a_full_router_is_no_fault_of_the_policy() {
+    let (policies, _, new) = swapped();
+    let full = Instances::new(policies.engine().clone(), 0);
+    let held: Vec<_> = (0..4)
+        .map(|_| full.run(&new, Hook::RequestRoute, TestHost::new(0), None))
+        .collect();
+    let refused = block_on(full.run(&new, Hook::RequestRoute, TestHost::new(0), None));
+    let fault = refused.result.unwrap_err();
+    assert!(!fault.is_policys(), "{fault}");
+    drop(held);
+}
+
+#[test]
+fn a_version_that_was_rolled_back_is_not_gone_back_to() {
+    let (policies, good, bad) = swapped();
+    fail(&policies, bad.number()).unwrap();
+    let bad = policies.activate("p", Some(bad.digest().as_str())).unwrap();
+    policies.store("p", &many_ways(2)).unwrap();
+    let worse = policies.activate("p", None).unwrap();
+    let rollback = fail(&policies, worse.number()).unwrap();
+    assert_ne!(&rollback.restored_version, bad.digest());
+    assert_eq!(&rollback.restored_version, good.digest());
+}
+
+#[test]
 fn a_version_that_keeps_failing_is_rolled_back_once() {
     let (policies, old, new) = swapped();
     let rollback = fail(&policies, new.number()).unwrap();
@@ -248,26 +273,51 @@ fn file(folder: &std::path::Path, extension: &str) -> std::path::PathBuf {
 #[test]
 fn compiled_code_is_taken_from_the_cache() {
     let folder = tempfile::tempdir().unwrap();
-    cached(folder.path()).check(&many_ways(0)).unwrap();
-    let code = file(folder.path(), "cwasm");
-    let written = std::fs::metadata(&code).unwrap().modified().unwrap();
-    cached(folder.path()).check(&many_ways(0)).unwrap();
+    let first = cached(folder.path());
+    first.check(&many_ways(0)).unwrap();
+    first.check(&many_ways(0)).unwrap();
+    let stats = first.stats();
+    assert_eq!((stats.compiled, stats.cached, stats.damaged), (1, 1, 0));
+    let second = cached(folder.path());
+    let version = second
+        .load("p", &many_ways(0), || TestHost::new(0))
+        .unwrap();
+    let stats = second.stats();
+    assert_eq!((stats.compiled, stats.cached, stats.damaged), (0, 1, 0));
+    let instances = Instances::new(second, 0);
+    let run = instances.run(&version, Hook::RequestRoute, TestHost::new(0), None);
     assert_eq!(
-        std::fs::metadata(&code).unwrap().modified().unwrap(),
-        written
+        block_on(run).result,
+        Ok(Verdict::Relay),
+        "what was cached runs"
     );
 }
 
 #[test]
-fn damaged_code_is_compiled_again() {
+fn damaged_code_is_not_loaded_but_compiled_again() {
     let folder = tempfile::tempdir().unwrap();
     cached(folder.path()).check(&many_ways(0)).unwrap();
     let code = file(folder.path(), "cwasm");
     let whole = std::fs::read(&code).unwrap();
-    let mut damaged = whole.clone();
-    let middle = damaged.len() / 2;
-    damaged[middle] ^= 0xff;
-    std::fs::write(&code, &damaged).unwrap();
+    for at in [0, whole.len() / 2, whole.len() - 1] {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 0x01;
+        std::fs::write(&code, &damaged).unwrap();
+        let engine = cached(folder.path());
+        engine.check(&many_ways(0)).unwrap();
+        let stats = engine.stats();
+        assert_eq!((stats.compiled, stats.cached, stats.damaged), (1, 0, 1));
+        assert_ne!(std::fs::read(&code).unwrap(), damaged, "it is replaced");
+    }
+}
+
+#[test]
+fn code_without_its_seal_is_not_loaded() {
+    let folder = tempfile::tempdir().unwrap();
     cached(folder.path()).check(&many_ways(0)).unwrap();
-    assert_ne!(std::fs::read(&code).unwrap(), damaged);
+    std::fs::remove_file(file(folder.path(), "blake3")).unwrap();
+    let engine = cached(folder.path());
+    engine.check(&many_ways(0)).unwrap();
+    let stats = engine.stats();
+    assert_eq!((stats.compiled, stats.cached), (1, 0));
 }

@@ -2,6 +2,7 @@
 
 #![allow(
     dead_code,
+    unused_imports,
     missing_docs,
     unreachable_pub,
     clippy::indexing_slicing,
@@ -11,6 +12,8 @@
     reason = "each test uses a part of it, and states expectations by panicking"
 )]
 
+mod guests;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,6 +21,8 @@ use patchbay_message::{Draft, Limits, Message};
 use patchbay_policy::*;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
+
+pub use guests::*;
 
 /// A guest whose `request-route` does what `transaction.failure-round` says: see [`TestHost::round`].
 pub const MANY_WAYS: &str = r#"(module
@@ -123,7 +128,13 @@ pub struct TestHost {
     /// What [`MANY_WAYS`] does: 0 relays, 1 traps, 2 loops, 3 takes memory, 4 returns no verdict, 5 replies with status 42,
     /// 6 replies 404, 7 reads three headers and sets X-A, 8 tries to set Via and replies 400 plus the number of the error kind.
     pub round: u32,
+    /// The current message.
     pub draft: Draft,
+    pub response: Option<Draft>,
+    pub settings: Vec<(String, String)>,
+    pub targets: Vec<String>,
+    pub armed: Armed,
+    pub counters: Vec<(String, u64)>,
 }
 
 impl TestHost {
@@ -131,6 +142,11 @@ impl TestHost {
         TestHost {
             round,
             draft: invite(),
+            response: None,
+            settings: Vec::new(),
+            targets: Vec::new(),
+            armed: Armed::default(),
+            counters: Vec::new(),
         }
     }
 }
@@ -139,18 +155,18 @@ impl TestHost {
 impl Host for TestHost {
     fn message(&self) -> Option<&Draft> { Some(&self.draft) }
     fn message_mut(&mut self) -> Option<&mut Draft> { Some(&mut self.draft) }
-    fn response(&self) -> Option<&Draft> { None }
+    fn response(&self) -> Option<&Draft> { self.response.as_ref() }
     fn source(&self) -> Option<Source> { None }
     fn in_dialog(&self) -> bool { false }
     fn is_local_uri(&self, _: &str) -> bool { true }
     fn failure_round(&self) -> u32 { self.round }
     fn variable(&self, _: &str) -> Option<&str> { None }
     fn set_variable(&mut self, _: &str, _: &str) -> Result<(), HostError> { Ok(()) }
-    fn arm(&mut self, _: Armed) {}
+    fn arm(&mut self, hooks: Armed) { self.armed = hooks; }
     fn set_record_route(&mut self, _: bool) {}
     fn add_record_route_parameter(&mut self, _: &str, _: &str) -> Result<(), HostError> { Ok(()) }
     fn record_route_parameter(&self, _: &str) -> Option<&str> { None }
-    fn add_target(&mut self, _: Target) -> Result<(), HostError> { Ok(()) }
+    fn add_target(&mut self, target: Target) -> Result<(), HostError> { self.targets.push(target.uri); Ok(()) }
     fn add_lookup(&mut self, _: u32) -> Result<u32, HostError> { Ok(0) }
     fn next_group(&mut self) {}
     fn set_no_answer_timeout(&mut self, _: u32) {}
@@ -167,14 +183,14 @@ impl Host for TestHost {
     fn verified_user(&self) -> Option<&str> { None }
     fn auth_required(&self) -> bool { false }
     fn realm(&self) -> &str { "example.com" }
-    fn setting(&self, _: &str) -> Option<&str> { None }
-    fn settings(&self) -> Vec<(String, String)> { Vec::new() }
+    fn setting(&self, name: &str) -> Option<&str> { self.settings.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str()) }
+    fn settings(&self) -> Vec<(String, String)> { self.settings.clone() }
     fn log(&self, _: Level, _: &str) {}
     fn log_enabled(&self, _: Level) -> bool { false }
     fn unix_ms(&self) -> u64 { 0 }
     fn monotonic_us(&self) -> u64 { 0 }
     fn random_u64(&mut self) -> u64 { 4 }
-    fn add_counter(&mut self, _: &str, _: u64) -> Result<(), HostError> { Ok(()) }
+    fn add_counter(&mut self, name: &str, value: u64) -> Result<(), HostError> { self.counters.push((name.into(), value)); Ok(()) }
     fn set_timer(&mut self, _: &str, _: u32) -> Result<(), HostError> { Ok(()) }
     fn cancel_timer(&mut self, _: &str) -> bool { false }
 }

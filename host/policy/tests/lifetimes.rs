@@ -1,0 +1,137 @@
+//! Versions live as long as they are needed, and no longer.
+
+#![allow(clippy::unwrap_used, reason = "tests state expectations by panicking")]
+
+mod support;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::thread;
+
+use patchbay_policy::*;
+use support::*;
+
+fn policies(engine: Engine<TestHost>) -> Policies<TestHost> {
+    Policies::new(engine, || TestHost::new(0))
+}
+
+fn activate(policies: &Policies<TestHost>, bytes: &[u8]) -> Arc<Version<TestHost>> {
+    let digest = policies.store("p", bytes).unwrap();
+    policies.activate("p", Some(digest.as_str())).unwrap()
+}
+
+#[test]
+fn two_hundred_swaps_keep_a_bounded_number_of_versions() {
+    let policies = policies(engine());
+    let instances = Instances::new(policies.engine().clone(), 0);
+    let mut seen: Vec<Weak<Version<TestHost>>> = Vec::new();
+    for variant in 0..200 {
+        let version = activate(&policies, &many_ways(variant));
+        let run = instances.run(&version, Hook::RequestRoute, TestHost::new(0), None);
+        assert_eq!(block_on(run).result, Ok(Verdict::Relay));
+        seen.push(Arc::downgrade(&version));
+    }
+    let alive = seen.iter().filter(|version| version.strong_count() > 0);
+    assert_eq!(alive.count(), 2, "the active one and the one before");
+    assert!(policies.list()[0].versions.len() <= 8);
+    assert!(
+        instances.idle() <= 2,
+        "instances of versions that are gone are gone: {}",
+        instances.idle()
+    );
+}
+
+#[test]
+fn a_pinned_version_outlives_many_swaps() {
+    let policies = policies(engine());
+    let pinned = activate(&policies, &many_ways(0));
+    policies.pin_version(&pinned);
+    for variant in 1..30 {
+        activate(&policies, &many_ways(variant));
+    }
+    let number = pinned.number();
+    let weak = Arc::downgrade(&pinned);
+    drop(pinned);
+    assert!(policies.by_number(number).is_some());
+    let draining = policies.list()[0]
+        .versions
+        .iter()
+        .filter(|version| version.state == VersionState::Draining)
+        .count();
+    assert_eq!(draining, 1);
+    policies.unpin(number);
+    assert_eq!(weak.strong_count(), 0);
+}
+
+#[test]
+fn an_unpin_too_many_does_no_harm() {
+    let policies = policies(engine());
+    let version = activate(&policies, &many_ways(0));
+    policies.pin_version(&version);
+    policies.unpin(version.number());
+    policies.unpin(version.number());
+    assert_eq!(version.pinned(), 0);
+    assert!(policies.by_number(version.number()).is_some());
+}
+
+/// Holds a pin for a moment, as a transaction does: what it pinned can be found until it lets go.
+fn transaction(policies: &Policies<TestHost>) -> Weak<Version<TestHost>> {
+    let version = policies.pin_active().unwrap();
+    let (number, weak) = (version.number(), Arc::downgrade(&version));
+    drop(version);
+    for _ in 0..20 {
+        assert!(policies.by_number(number).is_some(), "pinned and gone");
+        assert!(policies.pin(number));
+        policies.unpin(number);
+    }
+    policies.unpin(number);
+    weak
+}
+
+#[test]
+fn pins_of_many_threads_hold_while_versions_are_swapped() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = Engine::new(EngineConfig {
+        cache_dir: Some(folder.path().to_owned()),
+        ..config()
+    })
+    .unwrap();
+    let policies = policies(engine);
+    let variants: Vec<_> = (0..4).map(many_ways).collect();
+    activate(&policies, &variants[0]);
+    let done = AtomicBool::new(false);
+    let seen: Vec<Weak<Version<TestHost>>> = thread::scope(|scope| {
+        let worker = || {
+            let mut seen = Vec::new();
+            while !done.load(Ordering::Relaxed) {
+                seen.push(transaction(&policies));
+                seen.dedup_by(|a, b| a.ptr_eq(b));
+            }
+            seen
+        };
+        let workers: Vec<_> = (0..4).map(|_| scope.spawn(worker)).collect();
+        for swap in 1..200 {
+            activate(&policies, &variants[swap % variants.len()]);
+        }
+        done.store(true, Ordering::Relaxed);
+        workers
+            .into_iter()
+            .flat_map(|worker| worker.join().unwrap())
+            .collect()
+    });
+    for version in seen.iter().filter_map(Weak::upgrade) {
+        assert_eq!(version.pinned(), 0, "no pin is lost");
+    }
+    // Two more swaps of ones that are not in memory push out what the last swaps left.
+    let last = [
+        activate(&policies, &many_ways(10)),
+        activate(&policies, &many_ways(11)),
+    ];
+    let alive: Vec<_> = seen
+        .iter()
+        .filter_map(Weak::upgrade)
+        .filter(|version| last.iter().all(|other| other.number() != version.number()))
+        .map(|version| version.number())
+        .collect();
+    assert!(alive.is_empty(), "freed with the last pin: {alive:?}");
+}
