@@ -232,3 +232,42 @@ pub(crate) struct BranchState {
     /// The deadline in the wheel.
     pub(crate) alarm: Alarm,
 }
+
+impl BranchState {
+    /// A branch that has not decided where to go.
+    pub(crate) fn new(context: Handle, target: Target, request: Draft, breadth: u32) -> Self {
+        BranchState {
+            context,
+            stage: BranchStage::Deciding,
+            target,
+            request,
+            hook: 0,
+            destinations: Vec::new(),
+            flow_tried: false,
+            text: None,
+            sent_to: None,
+            via: Vec::new(),
+            client: None,
+            reliable: false,
+            cancel: Cancel::None,
+            timer_c: None,
+            no_answer: None,
+            cancel_end: None,
+            breadth,
+            accepted: Vec::new(),
+            alarm: Alarm::default(),
+        }
+    }
+
+    /// The same request on its way to the destinations that are left.
+    pub(crate) fn split_off(&mut self) -> Self {
+        let (target, request) = (self.target.clone(), self.request.clone());
+        BranchState {
+            stage: BranchStage::Resolving,
+            destinations: std::mem::take(&mut self.destinations),
+            flow_tried: self.flow_tried,
+            no_answer: self.no_answer.take(),
+            ..BranchState::new(self.context, target, request, self.breadth)
+        }
+    }
+}

@@ -295,6 +295,15 @@ impl Core {
         if context.stage != Stage::Failing {
             return self.keep_box(hook_context);
         }
+        // Somebody has picked up after all: `onreply_route` of that 2xx is next.
+        if context
+            .replies
+            .iter()
+            .any(|reply| (200..300).contains(&reply.status))
+        {
+            context.stage = Stage::Forwarding;
+            return self.keep_box(hook_context);
+        }
         let (verdict, routing) = match (result, hook_context) {
             (Ok(verdict), Some(mut returned)) => {
                 if verdict == Verdict::Relay {

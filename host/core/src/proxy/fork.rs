@@ -2,7 +2,6 @@
 
 use patchbay_message::{Draft, HeaderName, Host, NameAddr, Scheme, Uri};
 
-use crate::alarm::Alarm;
 use crate::core::{Core, ORIGINATED, branch_hook_id, branch_send_id};
 use crate::door::{
     Destination, DropReason, Event, Flow, Hook, HookContext, HookFault, ListenerId, Output,
@@ -80,27 +79,9 @@ impl Core {
         let mut request = context.request.clone();
         let is_fit = apply_target(&mut request, &target);
         let armed = context.armed.branch_route && context.kind != Kind::Ack;
-        let branch = self.branches.insert(BranchState {
-            context: handle,
-            stage: BranchStage::Deciding,
-            target,
-            request,
-            hook: 0,
-            destinations: Vec::new(),
-            flow_tried: false,
-            text: None,
-            sent_to: None,
-            via: Vec::new(),
-            client: None,
-            reliable: false,
-            cancel: Cancel::None,
-            timer_c: None,
-            no_answer: None,
-            cancel_end: None,
-            breadth,
-            accepted: Vec::new(),
-            alarm: Alarm::default(),
-        });
+        let branch = self
+            .branches
+            .insert(BranchState::new(handle, target, request, breadth));
         context.branches.push(branch.slot);
         if !is_fit {
             return self.end_branch(now, branch.slot, 500);
@@ -364,6 +345,27 @@ impl Core {
         }
         self.perform_client(now, slot, actions, None);
         self.arm_branch(slot);
+    }
+
+    /// RFC 3263 §4.3: after a 503 the other destinations are tried in a branch of their own, so that the client transaction that got the 503
+    /// still acknowledges its copies (RFC 3261 §17.1.1.2, Timer D).
+    pub(crate) fn continue_elsewhere(&mut self, now: Now, slot: u32) -> bool {
+        let Some(branch) = self.branches.at_mut(slot) else {
+            return false;
+        };
+        if !matches!(branch.cancel, Cancel::None) || branch.destinations.is_empty() {
+            return false;
+        }
+        let handle = branch.context;
+        let rest = branch.split_off();
+        let rest = self.branches.insert(rest);
+        self.close_branch(slot);
+        if let Some(context) = self.contexts.get_mut(handle) {
+            context.open += 1;
+            context.branches.push(rest.slot);
+        }
+        self.next_destination(now, rest.slot);
+        true
     }
 
     /// Whether the branch has another destination, or the URI of a flow that is gone, to try.

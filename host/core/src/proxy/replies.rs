@@ -4,7 +4,7 @@ use patchbay_message::{Draft, HeaderName};
 
 use crate::core::Core;
 use crate::door::{DropReason, Hook, HookContext, HookFault, Packet, Verdict};
-use crate::proxy::context::{Kind, ReplyInHook, WaitingReply};
+use crate::proxy::context::{Kind, ReplyInHook, Stage, WaitingReply};
 use crate::table::Handle;
 use crate::time::Now;
 
@@ -38,8 +38,24 @@ impl Core {
         if reply.status >= 200 {
             context.replies.retain(|waiting| waiting.status >= 200);
         }
+        let status = reply.status;
         context.replies.push_back(reply);
+        self.end_search(now, handle, status);
         self.next_hook(now, handle);
+    }
+
+    /// RFC 3261 §16.7 steps 5 and 10: a 2xx or 6xx ends the search when it comes, not only when `onreply_route` has seen it.
+    fn end_search(&mut self, now: Now, handle: Handle, status: u16) {
+        let Some(context) = self.contexts.get_mut(handle) else {
+            return;
+        };
+        let is_end = (200..300).contains(&status) || status >= 600;
+        if !is_end || context.stage != Stage::Forwarding {
+            return;
+        }
+        context.declined |= status >= 600;
+        context.targets.clear();
+        self.cancel_branches(now, handle, None);
     }
 
     /// A 2xx that was seen before, as `onreply_route` edited it.

@@ -8,7 +8,6 @@ use crate::core::{Core, ORIGINATED_SLOT, server_send_id};
 use crate::door::{DropReason, Event, Flow, Packet};
 use crate::proxy::branch::{Branch, STATELESS_SLOT};
 use crate::proxy::context::{BranchStage, Cancel, Final, Kind, Stage, WaitingReply};
-use crate::proxy::fork::FlowState;
 use crate::proxy::forward;
 use crate::table::Handle;
 use crate::time::Now;
@@ -111,7 +110,7 @@ impl Core {
         }
         if status >= 200 {
             // RFC 3263 §4.3: a 503 of one server is no answer of the target while another can be tried.
-            if status == 503 && self.try_elsewhere(now, slot, FlowState::Alive) {
+            if status == 503 && self.continue_elsewhere(now, slot) {
                 return;
             }
             self.close_branch(slot);
@@ -157,7 +156,7 @@ impl Core {
     }
 
     /// Notes that a branch has its final response.
-    fn close_branch(&mut self, slot: u32) {
+    pub(crate) fn close_branch(&mut self, slot: u32) {
         let Some(branch) = self.branches.at_mut(slot) else {
             return;
         };
