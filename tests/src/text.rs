@@ -84,6 +84,18 @@ impl Text {
         })
     }
 
+    /// The message in one line: for traces.
+    pub fn line(&self) -> String {
+        let branch = self.parameter("Via", "branch").unwrap_or_default();
+        let tag = self.parameter("To", "tag").unwrap_or_default();
+        format!(
+            "{} [{} {} via {branch} to-tag {tag}]",
+            self.start,
+            self.header("Call-ID"),
+            self.header("CSeq")
+        )
+    }
+
     /// The URI between `<` and `>` of the first header of that name.
     pub fn uri_in(&self, header: &str) -> String {
         let value = self.header(header);

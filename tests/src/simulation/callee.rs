@@ -1,11 +1,12 @@
-//! A callee: answers INVITEs as it pleases, and everything else as it must.
+//! A callee: answers requests as it pleases, hangs up or asks again when it likes.
 
 use std::net::SocketAddr;
 
 use rand::Rng;
 use rand::rngs::StdRng;
 
-use super::{Alarm, T1, T2, Wishes, branch};
+use super::user_agent::UserAgent;
+use super::{Alarm, SECOND, Wishes, branch};
 use crate::text::Text;
 
 /// What it does with one INVITE.
@@ -20,51 +21,48 @@ enum Mood {
     SaysNothing,
 }
 
-/// One INVITE, as it came by one branch.
-#[derive(Debug)]
-struct Ringing {
-    invite: Text,
-    mood: Mood,
-    provisional: Option<String>,
-    last: Option<String>,
-    status: u16,
-    acknowledged: bool,
-    gave_up: bool,
-}
-
 /// A phone.
 #[derive(Debug)]
 pub(crate) struct Callee {
-    pub(crate) address: SocketAddr,
-    pub(crate) reliable: bool,
-    ringing: Vec<Ringing>,
+    pub(crate) agent: UserAgent,
+    /// For each INVITE: what it does, and whether its 180 is reliable.
+    moods: Vec<(Mood, bool)>,
+    /// Other requests outside of dialogs, and their answers.
+    others: Vec<(Text, Option<String>)>,
+    /// Of a dialog that was made by the INVITE with this number: what it will do.
+    plans: Vec<(usize, Alarm)>,
 }
 
 impl Callee {
-    pub(crate) fn new(address: SocketAddr, reliable: bool) -> Callee {
-        Callee { address, reliable, ringing: Vec::new() }
-    }
-
-    /// The 2xx responses that were never acknowledged: for each the Call-ID.
-    pub(crate) fn unacknowledged(&self) -> impl Iterator<Item = &str> {
-        self.ringing.iter().filter(|r| r.status == 200 && !r.acknowledged).map(|r| r.invite.header("Call-ID"))
+    pub(crate) fn new(number: usize, address: SocketAddr, reliable: bool) -> Callee {
+        let agent = UserAgent::new(format!("phone{number}"), address, reliable);
+        Callee {
+            agent,
+            moods: Vec::new(),
+            others: Vec::new(),
+            plans: Vec::new(),
+        }
     }
 
     pub(crate) fn on_request(&mut self, request: &Text, random: &mut StdRng, wishes: &mut Wishes) {
         match request.method() {
             "INVITE" => self.on_invite(request, random, wishes),
-            "ACK" => self.on_ack(request),
-            "CANCEL" => self.on_cancel(request, wishes),
-            _ => wishes.send.push(self.response(request, 200, "")),
+            "MESSAGE" | "OPTIONS" => self.on_other(request, random, wishes),
+            "ACK" => {
+                if let Some(at) = self.agent.on_request(request, wishes) {
+                    self.on_established(at, random, wishes);
+                }
+            }
+            _ => {
+                self.agent.on_request(request, wishes);
+            }
         }
     }
 
     fn on_invite(&mut self, invite: &Text, random: &mut StdRng, wishes: &mut Wishes) {
-        let known = self.ringing.iter().find(|r| branch(&r.invite) == branch(invite));
-        if let Some(known) = known {
-            wishes.send.extend(known.last.clone());
+        let Some(at) = self.agent.on_invite(invite, wishes) else {
             return;
-        }
+        };
         let mood = match random.random_range(0..100) {
             0..50 => Mood::Answers,
             50..65 => Mood::IsBusy,
@@ -74,102 +72,127 @@ impl Callee {
             85..95 => Mood::NeverAnswers,
             _ => Mood::SaysNothing,
         };
-        let number = self.ringing.len();
-        self.ringing.push(Ringing { invite: invite.clone(), mood, provisional: None, last: None, status: 0, acknowledged: false, gave_up: false });
+        self.moods.push((mood, random.random_bool(0.25)));
+        if invite.parameter("To", "tag").is_some() {
+            return self.agent.finish(at, 200, wishes);
+        }
         if mood == Mood::SaysNothing {
             return;
         }
-        let rings = random.random_bool(0.8) || mood == Mood::NeverAnswers;
-        if rings {
-            wishes.timers.push((random.random_range(0..600_000), Alarm::Ring(number)));
+        if random.random_bool(0.8) || mood == Mood::NeverAnswers {
+            wishes
+                .timers
+                .push((random.random_range(0..600_000), Alarm::Ring(at)));
         }
         if mood != Mood::NeverAnswers {
-            wishes.timers.push((random.random_range(0..8_000_000), Alarm::Answer(number)));
+            wishes
+                .timers
+                .push((random.random_range(0..8 * SECOND), Alarm::Answer(at)));
         }
     }
 
-    fn on_ack(&mut self, ack: &Text) {
-        let tag = ack.parameter("To", "tag").unwrap_or_default();
-        for ringing in &mut self.ringing {
-            let of_success = ringing.status == 200 && ack.header("Call-ID") == ringing.invite.header("Call-ID") && tag == to_tag(&ringing.invite);
-            let of_failure = ringing.status >= 300 && branch(ack) == branch(&ringing.invite);
-            ringing.acknowledged |= of_success || of_failure;
+    /// OPTIONS and MESSAGE: at once, late, or never (RFC 4320).
+    fn on_other(&mut self, request: &Text, random: &mut StdRng, wishes: &mut Wishes) {
+        if let Some((_, answer)) = self
+            .others
+            .iter()
+            .find(|(known, _)| branch(known) == branch(request))
+        {
+            wishes.send.extend(answer.clone());
+            return;
         }
-    }
-
-    fn on_cancel(&mut self, cancel: &Text, wishes: &mut Wishes) {
-        wishes.send.push(self.response(cancel, 200, ""));
-        if let Some(number) = self.ringing.iter().position(|r| branch(&r.invite) == branch(cancel) && r.status == 0) {
-            self.finish(number, 487, wishes);
-        }
-    }
-
-    pub(crate) fn on_alarm(&mut self, alarm: &Alarm, wishes: &mut Wishes) {
-        match *alarm {
-            Alarm::Ring(number) => self.ring(number, wishes),
-            Alarm::Answer(number) if self.ringing[number].status == 0 => {
-                let status = match self.ringing[number].mood {
-                    Mood::Answers => 200,
-                    Mood::IsBusy => 486,
-                    Mood::Declines => 603,
-                    Mood::IsUnavailable => 503,
-                    _ => 302,
-                };
-                self.finish(number, status, wishes);
-            }
-            Alarm::RepeatFinal(number, waited) => self.repeat(number, waited, wishes),
+        self.others.push((request.clone(), None));
+        let at = self.others.len() - 1;
+        match random.random_range(0..10) {
+            0..6 => self.answer_other(at, 200, wishes),
+            6 => self.answer_other(at, 404, wishes),
+            7..9 => wishes
+                .timers
+                .push((random.random_range(0..40 * SECOND), Alarm::AnswerLate(at))),
             _ => {}
         }
     }
 
-    fn ring(&mut self, number: usize, wishes: &mut Wishes) {
-        if self.ringing[number].status == 0 {
-            let text = self.response(&self.ringing[number].invite, 180, "");
-            self.ringing[number].provisional = Some(text.clone());
-            self.ringing[number].last = Some(text.clone());
-            wishes.send.push(text);
-        }
-    }
-
-    fn finish(&mut self, number: usize, status: u16, wishes: &mut Wishes) {
-        let text = self.response(&self.ringing[number].invite, status, "");
-        self.ringing[number].status = status;
-        self.ringing[number].last = Some(text.clone());
+    fn answer_other(&mut self, at: usize, status: u16, wishes: &mut Wishes) {
+        let text = self.agent.response(&self.others[at].0, status, "");
+        self.others[at].1 = Some(text.clone());
         wishes.send.push(text);
-        wishes.timers.push((T1, Alarm::RepeatFinal(number, T1)));
     }
 
-    /// RFC 3261 §13.3.1.4 and §17.2.1: a final response is repeated until its ACK; a 2xx on every transport.
-    fn repeat(&mut self, number: usize, waited: u64, wishes: &mut Wishes) {
-        let reliable = self.reliable;
-        let ringing = &mut self.ringing[number];
-        if ringing.acknowledged || waited >= 64 * T1 {
-            ringing.gave_up = !ringing.acknowledged;
+    /// The ACK to a 2xx came: sometimes it is the callee who goes on.
+    fn on_established(&mut self, at: usize, random: &mut StdRng, wishes: &mut Wishes) {
+        let is_first = self.agent.answers[at]
+            .invite
+            .parameter("To", "tag")
+            .is_none();
+        if !is_first {
             return;
         }
-        if ringing.status == 200 || !reliable {
-            wishes.send.extend(ringing.last.clone());
+        if random.random_bool(0.3) {
+            self.plan(at, Alarm::HangUp, random, wishes);
         }
-        let step = waited.min(T2);
-        wishes.timers.push((step, Alarm::RepeatFinal(number, waited + step)));
+        if random.random_bool(0.3) {
+            self.plan(at, Alarm::Reinvite, random, wishes);
+        }
     }
 
-    fn response(&self, request: &Text, status: u16, more: &str) -> String {
-        let mut text = format!("SIP/2.0 {status} Sim\r\n");
-        for (name, value) in &request.headers {
-            match name.to_ascii_lowercase().as_str() {
-                "via" | "from" | "call-id" | "cseq" | "record-route" => text.push_str(&format!("{name}: {value}\r\n")),
-                "to" if value.contains(";tag=") => text.push_str(&format!("To: {value}\r\n")),
-                "to" => text.push_str(&format!("To: {value};tag={}\r\n", to_tag(request))),
-                _ => {}
-            }
-        }
-        text.push_str(&format!("Contact: <sip:callee@{}>\r\n{more}Content-Length: 0\r\n\r\n", self.address));
-        text
+    fn plan(&mut self, at: usize, alarm: Alarm, random: &mut StdRng, wishes: &mut Wishes) {
+        self.plans.push((at, alarm.clone()));
+        wishes
+            .timers
+            .push((random.random_range(0..4 * SECOND), alarm));
     }
-}
 
-/// One dialog per branch: the tag is the branch.
-fn to_tag(request: &Text) -> String {
-    format!("t{}", branch(request))
+    pub(crate) fn on_alarm(&mut self, alarm: &Alarm, wishes: &mut Wishes) {
+        match alarm {
+            Alarm::Ring(at) => self.agent.ring(*at, self.moods[*at].1, wishes),
+            Alarm::Answer(at) => self.answer(*at, wishes),
+            Alarm::AnswerLate(at) => self.answer_other(*at, 200, wishes),
+            Alarm::HangUp | Alarm::Reinvite => self.go_on(alarm, wishes),
+            _ => self.agent.on_alarm(alarm, wishes),
+        }
+    }
+
+    fn answer(&mut self, at: usize, wishes: &mut Wishes) {
+        if self.agent.answers[at].status != 0 {
+            return;
+        }
+        if self.agent.awaits_prack(at) {
+            return wishes.timers.push((SECOND, Alarm::Answer(at)));
+        }
+        let status = match self.moods[at].0 {
+            Mood::Answers => 200,
+            Mood::IsBusy => 486,
+            Mood::Declines => 603,
+            Mood::IsUnavailable => 503,
+            _ => 302,
+        };
+        self.agent.finish(at, status, wishes);
+    }
+
+    fn go_on(&mut self, alarm: &Alarm, wishes: &mut Wishes) {
+        let Some(planned) = self.plans.iter().position(|(_, planned)| planned == alarm) else {
+            return;
+        };
+        let key = self.agent.dialog_of(self.plans.remove(planned).0);
+        if self
+            .agent
+            .dialogs
+            .get(&key)
+            .is_none_or(|dialog| dialog.left)
+        {
+            return;
+        }
+        match alarm {
+            Alarm::HangUp => self.agent.leave(&key, wishes),
+            _ => self.agent.send_in_dialog(&key, "INVITE", "", wishes),
+        }
+    }
+
+    pub(crate) fn on_response(&mut self, response: &Text, wishes: &mut Wishes) {
+        self.agent.on_response(response, wishes);
+        if response.status() >= 300 {
+            self.agent.complain(response, "refused in a dialog");
+        }
+    }
 }

@@ -1,6 +1,6 @@
-//! The clockwork: virtual time, the network between the agents and the core, the services behind it.
+//! The clockwork: virtual time, the agents, the network between them and the core, the services behind it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,42 +8,23 @@ use std::time::Duration;
 
 use patchbay_core::Core;
 use patchbay_core::door::{
-    CoreConfig, Destination, Flow, FlowId, HookContext, HookFault, HookId, Input, Listener, ListenerId, Output, PolicyVersion, Reject, ResolveId,
-    SendId, SendTo, Transport, UpdateId, Verdict,
+    CoreConfig, Flow, FlowId, Hook, HookContext, HookId, Input, Listener, ListenerId, Originate,
+    OriginateId, Output, PolicyVersion, SendId, SendTo, Transport,
 };
-use patchbay_core::registrar::ContactBinding;
 use patchbay_core::time::{Instant, Now, UnixTime};
 use patchbay_message::{Limits, Message};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::callee::Callee;
-use super::caller::{Caller, Plan};
+use super::caller::{Aim, Caller, Plan};
+use super::event::Event;
 use super::invariants::Invariants;
-use super::services::{DEAD, Services};
-use super::{Alarm, Wishes};
+use super::network::Network;
+use super::services::{DEAD, SILENT, Services};
+use super::user_agent::UserAgent;
+use super::{Alarm, SECOND, Wishes, branch};
 use crate::text::Text;
-
-/// What the network does to a datagram.
-#[derive(Clone, Copy, Debug)]
-pub struct Network {
-    /// The share that is lost.
-    pub loss: f64,
-    /// The share that comes twice.
-    pub doubling: f64,
-    /// The longest delay in microseconds; what is delayed differently is reordered.
-    pub delay: u64,
-}
-
-enum Event {
-    ToRouter { from: SocketAddr, reliable: bool, bytes: Vec<u8> },
-    ToAgent { to: SocketAddr, bytes: Vec<u8> },
-    AgentAlarm { agent: SocketAddr, alarm: Alarm },
-    Hook { id: HookId, result: Result<Verdict, HookFault>, context: Option<Box<HookContext>>, version: PolicyVersion },
-    Resolved { id: ResolveId, destinations: Vec<Destination> },
-    Updated { id: UpdateId, result: Result<Vec<ContactBinding>, Reject> },
-    SendFailed { id: SendId },
-}
 
 /// One run.
 pub struct World {
@@ -54,34 +35,36 @@ pub struct World {
     core: Core,
     queue: BTreeMap<(u64, u64), Event>,
     sequence: u64,
-    /// On a reliable transport nothing overtakes: the last arrival by direction and agent.
-    last_arrival: BTreeMap<(bool, SocketAddr), u64>,
     callers: BTreeMap<SocketAddr, Caller>,
     callees: BTreeMap<SocketAddr, Callee>,
     services: Services,
     invariants: Invariants,
+    /// Calls that may fail: a connection broke under them.
+    excused: BTreeSet<String>,
+    /// Requests of the router's own, and how many answers they had.
+    probes: BTreeMap<u64, u32>,
     trace: DefaultHasher,
-    /// Messages that the router sent.
-    pub sent: u64,
+    traced: bool,
 }
 
 const ROUTER: &str = "10.0.0.1:5060";
-const SECOND: u64 = 1_000_000;
 
-fn config() -> CoreConfig {
+fn config(pin_dialog: bool) -> CoreConfig {
     let address = ROUTER.parse().expect("an address");
+    let listener = |transport| Listener {
+        transport,
+        address,
+        advertise: None,
+    };
     CoreConfig {
         node: "sim".into(),
         worker: 0,
         domains: vec!["example.com".into()],
-        listeners: vec![
-            Listener { transport: Transport::Udp, address, advertise: None },
-            Listener { transport: Transport::Tcp, address, advertise: None },
-        ],
+        listeners: vec![listener(Transport::Udp), listener(Transport::Tcp)],
         token_key: [9; 32],
         registration_required: false,
         realm: "example.com".into(),
-        pin_dialog: false,
+        pin_dialog,
         t1: Duration::from_millis(500),
         t2: Duration::from_secs(4),
         t4: Duration::from_secs(5),
@@ -95,36 +78,45 @@ fn config() -> CoreConfig {
 }
 
 impl World {
-    /// A world with a few callers and phones, all drawn from the seed.
+    /// A world with a few callers and phones, all drawn from the seed. With `PATCHBAY_SIM_TRACE` set each step is printed.
     pub fn new(seed: u64) -> World {
         let mut random = StdRng::seed_from_u64(seed);
-        let network = if random.random_bool(0.3) {
-            Network { loss: 0.0, doubling: 0.0, delay: 1_000 }
-        } else {
-            Network { loss: random.random_range(0.0..0.15), doubling: random.random_range(0.0..0.1), delay: random.random_range(1_000..400_000) }
-        };
-        let phones: Vec<(SocketAddr, bool)> = (0..random.random_range(2..5u8)).map(|i| (SocketAddr::from(([10, 2, 0, i], 5060)), random.random_bool(0.3))).collect();
+        let network = Network::draw(&mut random);
+        let phones: Vec<(SocketAddr, bool)> = (0..random.random_range(2..5u8))
+            .map(|i| {
+                (
+                    SocketAddr::from(([10, 2, 0, i], 5060)),
+                    random.random_bool(0.3),
+                )
+            })
+            .collect();
+        let pin_dialog = random.random_bool(0.3);
         let mut core_seed = [0; 32];
         random.fill(&mut core_seed);
+        let callee = |(number, &(address, reliable)): (usize, &(SocketAddr, bool))| {
+            (address, Callee::new(number, address, reliable))
+        };
         let mut world = World {
             seed,
             now: SECOND,
             network,
-            core: Core::new(Arc::new(config()), core_seed),
+            core: Core::new(Arc::new(config(pin_dialog)), core_seed),
             queue: BTreeMap::new(),
             sequence: 0,
-            last_arrival: BTreeMap::new(),
             callers: BTreeMap::new(),
-            callees: phones.iter().map(|&(address, reliable)| (address, Callee::new(address, reliable))).collect(),
-            services: Services::new(phones),
+            callees: phones.iter().enumerate().map(callee).collect(),
+            services: Services::new(phones, pin_dialog),
             invariants: Invariants::default(),
+            excused: BTreeSet::new(),
+            probes: BTreeMap::new(),
             trace: DefaultHasher::new(),
-            sent: 0,
+            traced: std::env::var_os("PATCHBAY_SIM_TRACE").is_some(),
             random,
         };
         for number in 0..world.random.random_range(3..10) {
             world.add_caller(number);
         }
+        world.add_surprises();
         world
     }
 
@@ -132,15 +124,48 @@ impl World {
         let address = SocketAddr::from(([10, 1, 0, number as u8], 5060));
         let random = &mut self.random;
         let plan = Plan {
+            aim: [
+                Aim::Call,
+                Aim::Call,
+                Aim::Call,
+                Aim::Call,
+                Aim::Message,
+                Aim::Register,
+            ][random.random_range(0..6)],
             callee: format!("user{}", random.random_range(0..3)),
-            cancel_after: random.random_bool(0.3).then(|| random.random_range(0..10 * SECOND)),
-            hang_up_after: random.random_range(1_000..5 * SECOND),
-            registers: random.random_bool(0.2),
-            reliable: random.random_bool(0.3),
+            cancel_after: random
+                .random_bool(0.3)
+                .then(|| random.random_range(0..10 * SECOND)),
+            hasty: random.random_bool(0.3),
+            hang_up_after: random.random_range(1_000..8 * SECOND),
+            reinvite_after: random
+                .random_bool(0.3)
+                .then(|| random.random_range(0..4 * SECOND)),
+            repeat_after: random
+                .random_bool(0.2)
+                .then(|| random.random_range(0..3 * SECOND)),
         };
-        let start = random.random_range(0..5 * SECOND);
-        self.callers.insert(address, Caller::new(number, address, plan));
-        self.schedule(start, Event::AgentAlarm { agent: address, alarm: Alarm::Start });
+        let (reliable, start) = (random.random_bool(0.3), random.random_range(0..5 * SECOND));
+        self.callers
+            .insert(address, Caller::new(number, address, reliable, plan));
+        self.schedule(
+            start,
+            Event::AgentAlarm {
+                agent: address,
+                alarm: Alarm::Start,
+            },
+        );
+    }
+
+    fn add_surprises(&mut self) {
+        if self.random.random_bool(0.2) {
+            let after = self.random.random_range(0..15 * SECOND);
+            self.schedule(after, Event::Drain);
+        }
+        for _ in 0..self.random.random_range(0..4) {
+            let after = self.random.random_range(0..30 * SECOND);
+            self.schedule(after, Event::Probe);
+        }
     }
 
     fn schedule(&mut self, after: u64, event: Event) {
@@ -149,7 +174,16 @@ impl World {
     }
 
     fn clock(&self) -> Now {
-        Now { instant: Instant(self.now), unix: UnixTime(1_700_000_000 + self.now / SECOND) }
+        Now {
+            instant: Instant(self.now),
+            unix: UnixTime(1_700_000_000 + self.now / SECOND),
+        }
+    }
+
+    fn tell(&self, what: impl FnOnce() -> String) {
+        if self.traced {
+            eprintln!("{:>12.6} {}", self.now as f64 / SECOND as f64, what());
+        }
     }
 
     /// Runs until nothing is left to happen; checks everything. The digest of all that was sent tells two runs apart.
@@ -158,37 +192,69 @@ impl World {
         loop {
             let event = self.queue.keys().next().map(|(at, _)| *at);
             let timer = self.core.poll_timeout().map(|at| at.0);
-            let Some(next) = event.into_iter().chain(timer).min() else { break };
+            let Some(next) = event.into_iter().chain(timer).min() else {
+                break;
+            };
             self.now = self.now.max(next);
             if timer.is_some_and(|at| at <= self.now) {
                 self.core.handle_timeout(self.clock());
             } else if let Some((_, event)) = self.queue.pop_first() {
+                self.tell(|| event.line());
                 self.step(event);
             }
             self.carry_out();
+            self.core.check_invariants();
+            self.invariants.on_time(self.now);
             steps += 1;
-            assert!(steps < 500_000, "seed {:#x}: no end after {steps} steps", self.seed);
+            assert!(
+                steps < 500_000,
+                "seed {:#x}: no end after {steps} steps",
+                self.seed
+            );
         }
-        self.check_end();
-        self.trace.finish()
+        self.check_end().finish()
     }
 
     fn step(&mut self, event: Event) {
-        let now = self.clock();
-        match event {
-            Event::ToRouter { from, reliable, bytes } => self.receive(from, reliable, &bytes),
-            Event::ToAgent { to, bytes } => self.deliver(to, &bytes),
-            Event::AgentAlarm { agent, alarm } => self.alarm(agent, &alarm),
-            Event::Hook { id, result, context, version } => self.core.handle(now, Input::HookReturned { id, result, context, version }),
-            Event::Resolved { id, destinations } => self.core.handle(now, Input::Resolved { id, destinations }),
-            Event::Updated { id, result } => self.core.handle(now, Input::BindingsUpdated { id, result }),
-            Event::SendFailed { id } => self.core.handle(now, Input::SendFailed { id }),
-        }
+        let input = match event {
+            Event::ToRouter {
+                from,
+                reliable,
+                bytes,
+            } => self.arrival(from, reliable, &bytes),
+            Event::ToAgent { to, bytes } => return self.deliver(to, &bytes),
+            Event::AgentAlarm { agent, alarm } => return self.alarm(agent, &alarm),
+            Event::Hook {
+                id,
+                result,
+                context,
+                version,
+            } => {
+                self.invariants.on_hook_end(id, result.as_ref().ok());
+                Input::HookReturned {
+                    id,
+                    result,
+                    context,
+                    version,
+                }
+            }
+            Event::Resolved { id, destinations } => Input::Resolved { id, destinations },
+            Event::Updated { id, result } => Input::BindingsUpdated { id, result },
+            Event::SendFailed { id, branch } => {
+                self.invariants.on_failed(&branch);
+                Input::SendFailed { id }
+            }
+            Event::Probe => self.probe(),
+            Event::Drain => Input::Drain,
+        };
+        self.core.handle(self.clock(), input);
     }
 
-    fn receive(&mut self, from: SocketAddr, reliable: bool, bytes: &[u8]) {
-        self.invariants.on_input(&Text::parse(bytes));
-        let message = Arc::new(Message::parse(bytes, &Limits::default()).expect("our agents speak SIP"));
+    fn arrival(&mut self, from: SocketAddr, reliable: bool, bytes: &[u8]) -> Input {
+        self.invariants
+            .on_input(self.now, &Text::parse(bytes), reliable);
+        let message =
+            Arc::new(Message::parse(bytes, &Limits::default()).expect("our agents speak SIP"));
         let octets = match from.ip() {
             std::net::IpAddr::V4(ip) => ip.octets(),
             std::net::IpAddr::V6(_) => [0; 4],
@@ -196,20 +262,49 @@ impl World {
         let slot = u32::from_be_bytes(octets);
         let flow = Flow {
             listener: ListenerId(u16::from(reliable)),
-            transport: if reliable { Transport::Tcp } else { Transport::Udp },
+            transport: if reliable {
+                Transport::Tcp
+            } else {
+                Transport::Udp
+            },
             local: ROUTER.parse().expect("an address"),
             remote: from,
-            connection: reliable.then_some(FlowId { owner: 0, slot, generation: 1 }),
+            connection: reliable.then_some(FlowId {
+                owner: 0,
+                slot,
+                generation: 1,
+            }),
         };
-        self.core.handle(self.clock(), Input::Received { flow, message });
+        Input::Received { flow, message }
+    }
+
+    /// An OPTIONS of the router's own to one of the phones.
+    fn probe(&mut self) -> Input {
+        let number = self.probes.len() as u64 + 1;
+        self.probes.insert(number, 0);
+        let phone = self.random.random_range(0..self.callees.len());
+        Input::Originate(Originate {
+            id: OriginateId(number),
+            method: b"OPTIONS".to_vec(),
+            uri: format!("sip:probe@phone{phone}.sim").into_bytes(),
+            from: b"sip:prober@example.com".to_vec(),
+            to: format!("sip:probe@phone{phone}.sim").into_bytes(),
+            headers: Vec::new(),
+            body: None,
+        })
     }
 
     fn deliver(&mut self, to: SocketAddr, bytes: &[u8]) {
         let (text, mut wishes) = (Text::parse(bytes), Wishes::default());
-        if let Some(callee) = self.callees.get_mut(&to) {
-            callee.on_request(&text, &mut self.random, &mut wishes);
-        } else if let Some(caller) = self.callers.get_mut(&to) {
-            caller.on_response(&text, &mut wishes);
+        let is_request = text.status() == 0;
+        match (self.callees.get_mut(&to), self.callers.get_mut(&to)) {
+            (Some(callee), _) if is_request => {
+                callee.on_request(&text, &mut self.random, &mut wishes)
+            }
+            (Some(callee), _) => callee.on_response(&text, &mut wishes),
+            (_, Some(caller)) if is_request => caller.on_request(&text, &mut wishes),
+            (_, Some(caller)) => caller.on_response(&text, &mut wishes),
+            _ => {}
         }
         self.grant(to, wishes);
     }
@@ -225,34 +320,47 @@ impl World {
     }
 
     fn grant(&mut self, agent: SocketAddr, wishes: Wishes) {
-        let reliable = self.is_reliable(agent);
+        let reliable = self
+            .agents()
+            .any(|other| other.address == agent && other.reliable);
         for text in wishes.send {
-            self.transmit(false, agent, reliable, |bytes| Event::ToRouter { from: agent, reliable, bytes }, text.into_bytes());
+            self.transmit(false, agent, reliable, text.as_bytes(), |bytes| {
+                Event::ToRouter {
+                    from: agent,
+                    reliable,
+                    bytes,
+                }
+            });
         }
         for (after, alarm) in wishes.timers {
             self.schedule(after, Event::AgentAlarm { agent, alarm });
         }
     }
 
-    fn is_reliable(&self, agent: SocketAddr) -> bool {
-        self.callers.get(&agent).map(|caller| caller.plan.reliable).or_else(|| self.callees.get(&agent).map(|callee| callee.reliable)).unwrap_or(false)
+    fn agents(&self) -> impl Iterator<Item = &UserAgent> {
+        self.callers
+            .values()
+            .map(|caller| &caller.agent)
+            .chain(self.callees.values().map(|callee| &callee.agent))
     }
 
-    /// Over the network: on a reliable transport late but whole and in order, else as it comes.
-    fn transmit(&mut self, outward: bool, agent: SocketAddr, reliable: bool, event: impl Fn(Vec<u8>) -> Event, bytes: Vec<u8>) {
-        let delay = self.random.random_range(100..=self.network.delay.max(101));
+    /// Over the network: on a connection late but whole and in order, else as it comes.
+    fn transmit(
+        &mut self,
+        outward: bool,
+        agent: SocketAddr,
+        reliable: bool,
+        bytes: &[u8],
+        event: impl Fn(Vec<u8>) -> Event,
+    ) {
         if reliable {
-            let last = self.last_arrival.entry((outward, agent)).or_default();
-            let arrival = (self.now + delay).max(*last + 1);
-            *last = arrival;
-            return self.schedule(arrival - self.now, event(bytes));
+            let arrival = self
+                .network
+                .on_connection(self.now, outward, agent, &mut self.random);
+            return self.schedule(arrival - self.now, event(bytes.to_vec()));
         }
-        if self.random.random_bool(self.network.doubling) {
-            let later = self.random.random_range(100..=self.network.delay.max(101));
-            self.schedule(later, event(bytes.clone()));
-        }
-        if !self.random.random_bool(self.network.loss) {
-            self.schedule(delay, event(bytes));
+        for delay in self.network.on_datagram(bytes, &mut self.random) {
+            self.schedule(delay, event(bytes.to_vec()));
         }
     }
 
@@ -261,15 +369,21 @@ impl World {
         while let Some(output) = self.core.poll_output() {
             match output {
                 Output::Send { id, to, packet } => self.send(id, &to, &packet),
-                Output::RunHook { id, hook, version, mut context } => {
-                    let (result, version) = self.services.decide(hook, version, &mut context, &mut self.random);
-                    let context = (result.is_ok() || self.random.random_bool(0.5)).then_some(context);
-                    let after = if self.random.random_bool(0.6) { 0 } else { self.random.random_range(0..2 * SECOND) };
-                    self.schedule(after, Event::Hook { id, result, context, version });
-                }
+                Output::RunHook {
+                    id,
+                    hook,
+                    version,
+                    context,
+                } => self.run_hook(id, hook, version, context),
                 Output::Resolve { id, uri, .. } => {
-                    let destinations = self.services.resolve(&String::from_utf8_lossy(&uri), &mut self.random);
-                    let after = if self.random.random_bool(0.7) { 0 } else { self.random.random_range(0..SECOND) };
+                    let destinations = self
+                        .services
+                        .resolve(&String::from_utf8_lossy(&uri), &mut self.random);
+                    let after = if self.random.random_bool(0.7) {
+                        0
+                    } else {
+                        self.random.random_range(0..SECOND)
+                    };
                     self.schedule(after, Event::Resolved { id, destinations });
                 }
                 Output::UpdateBindings { id, registration } => {
@@ -278,37 +392,169 @@ impl World {
                     self.schedule(after, Event::Updated { id, result });
                 }
                 Output::Unpin { version } => self.services.unpin(version),
-                Output::OriginateResponse { .. } | Output::Event(_) => {}
+                Output::OriginateResponse { id, response } => {
+                    self.on_probe_answer(id, response.and_then(|response| response.status()))
+                }
+                Output::Event(_) => {}
             }
         }
     }
 
+    fn run_hook(
+        &mut self,
+        id: HookId,
+        hook: Hook,
+        version: PolicyVersion,
+        mut context: Box<HookContext>,
+    ) {
+        self.tell(|| {
+            format!(
+                "  hook {:x} {hook:?} {}",
+                id.0,
+                String::from_utf8_lossy(context.request.call_id())
+            )
+        });
+        self.invariants.on_hook(id, hook, &context);
+        let (result, version) = self
+            .services
+            .decide(hook, version, &mut context, &mut self.random);
+        let context = (result.is_ok() || self.random.random_bool(0.5)).then_some(context);
+        let after = if self.random.random_bool(0.6) {
+            0
+        } else {
+            self.random.random_range(0..2 * SECOND)
+        };
+        self.schedule(
+            after,
+            Event::Hook {
+                id,
+                result,
+                context,
+                version,
+            },
+        );
+    }
+
+    fn on_probe_answer(&mut self, id: OriginateId, status: Option<u16>) {
+        self.tell(|| format!("  probe {} is answered {status:?}", id.0));
+        if status.is_none_or(|status| status >= 200) {
+            *self.probes.entry(id.0).or_default() += 1;
+        }
+    }
+
     fn send(&mut self, id: SendId, to: &SendTo, packet: &[u8]) {
-        self.sent += 1;
         packet.hash(&mut self.trace);
-        self.invariants.on_output(packet);
+        let text = Text::parse(packet);
+        self.tell(|| format!("  router sends {:x} {}", id.0, text.line()));
         let (address, transport) = match to {
             SendTo::Flow { flow, .. } => (flow.remote, flow.transport),
             SendTo::Destination(destination) => (destination.address, destination.transport),
         };
-        if address == DEAD {
-            return self.schedule(1_000, Event::SendFailed { id });
+        let call_id = text.header("Call-ID");
+        self.invariants.on_output(
+            self.now,
+            packet,
+            self.excused.contains(call_id),
+            &self.services.timed,
+        );
+        let breaks = transport.is_reliable() && self.network.breaks(&mut self.random);
+        if address == DEAD || breaks {
+            if breaks {
+                self.excused.insert(call_id.to_owned());
+            }
+            return self.schedule(
+                1_000,
+                Event::SendFailed {
+                    id,
+                    branch: branch(&text),
+                },
+            );
         }
-        self.transmit(true, address, transport.is_reliable(), |bytes| Event::ToAgent { to: address, bytes }, packet.to_vec());
+        if address != SILENT {
+            self.transmit(true, address, transport.is_reliable(), packet, |bytes| {
+                Event::ToAgent { to: address, bytes }
+            });
+        }
     }
 
-    fn check_end(&self) {
+    fn check_end(mut self) -> DefaultHasher {
         let seed = self.seed;
-        assert!(self.core.counts().is_empty(), "seed {seed:#x}: tables are not empty: {:?}", self.core.counts());
-        let pinned: Vec<_> = self.services.pins.iter().filter(|(_, count)| **count != 0).collect();
-        assert!(pinned.is_empty(), "seed {seed:#x}: versions stay pinned: {pinned:?}");
-        for caller in self.callers.values() {
-            assert!(caller.is_over(), "seed {seed:#x}: {} has not ended: {caller:?}", caller.call_id);
-            assert!(!caller.gave_up, "seed {seed:#x}: {} had to give up: {caller:?}", caller.call_id);
+        assert!(
+            self.core.counts().is_empty(),
+            "seed {seed:#x}: tables are not empty: {:?}",
+            self.core.counts()
+        );
+        let pinned: Vec<_> = self
+            .services
+            .pins
+            .iter()
+            .filter(|(_, count)| **count != 0)
+            .collect();
+        assert!(
+            pinned.is_empty(),
+            "seed {seed:#x}: versions stay pinned: {pinned:?}"
+        );
+        let unanswered: Vec<_> = self
+            .probes
+            .iter()
+            .filter(|(_, answers)| **answers != 1)
+            .collect();
+        assert!(
+            unanswered.is_empty(),
+            "seed {seed:#x}: probes without exactly one answer: {unanswered:?}"
+        );
+        self.excused.append(&mut self.services.dropped);
+        self.invariants.check_end(&self.excused);
+        for caller in self
+            .callers
+            .values()
+            .filter(|caller| !self.excused.contains(&caller.call_id))
+        {
+            assert!(
+                caller.is_over(),
+                "seed {seed:#x}: {} has not ended: {caller:#?}",
+                caller.call_id
+            );
         }
-        for callee in self.callees.values() {
-            let open: Vec<_> = callee.unacknowledged().collect();
-            assert!(open.is_empty(), "seed {seed:#x}: answered, but never acknowledged: {open:?}");
+        self.agents().for_each(|agent| self.check_agent(agent));
+        self.trace
+    }
+
+    fn check_agent(&self, agent: &UserAgent) {
+        let seed = self.seed;
+        let counts = |call_id: &str| !self.excused.contains(call_id);
+        for answer in agent
+            .answers
+            .iter()
+            .filter(|answer| counts(answer.invite.header("Call-ID")))
+        {
+            let is_done = answer.status == 0 || answer.acknowledged;
+            assert!(
+                is_done,
+                "seed {seed:#x}: {} without ACK: {:?}",
+                answer.status, answer.invite
+            );
+        }
+        for (call_id, why) in agent
+            .complaints
+            .iter()
+            .filter(|(call_id, _)| counts(call_id))
+        {
+            panic!("seed {seed:#x}: {call_id}: {why}");
+        }
+        for call_id in agent.unheard.iter().filter(|call_id| counts(call_id)) {
+            panic!("seed {seed:#x}: a reliable provisional response got no PRACK: {call_id}");
+        }
+        for (call_id, method) in agent
+            .unanswered
+            .iter()
+            .filter(|(call_id, _)| counts(call_id))
+        {
+            // RFC 4320: nothing is better than a late answer.
+            assert_eq!(
+                method, "MESSAGE",
+                "seed {seed:#x}: nobody answered: {call_id}"
+            );
         }
     }
 }
