@@ -57,6 +57,7 @@ pub struct Setup {
     active: String,
     workers: u16,
     registration: &'static str,
+    algorithms: &'static str,
     admin: String,
     directory: Option<TempDir>,
 }
@@ -73,6 +74,7 @@ impl Default for Setup {
             active: "default".into(),
             workers: 1,
             registration: "open",
+            algorithms: r#"["SHA-256", "MD5"]"#,
             admin: String::new(),
             directory: None,
         }
@@ -101,6 +103,12 @@ impl Setup {
     pub fn user(mut self, name: &str, password: &str) -> Setup {
         self.users.push((name.to_owned(), password.to_owned()));
         self.registration = "required";
+        self
+    }
+
+    /// Challenges with MD5 only, for clients that look at the first challenge only and know nothing else.
+    pub fn md5_only(mut self) -> Setup {
+        self.algorithms = r#"["MD5"]"#;
         self
     }
 
@@ -189,8 +197,8 @@ impl Setup {
         }
         if !self.sections.contains("[auth]") {
             config.push_str(&format!(
-                "[auth]\nrealm = \"localhost\"\nregistration = {:?}\n",
-                self.registration
+                "[auth]\nrealm = \"localhost\"\nregistration = {:?}\nalgorithms = {}\n",
+                self.registration, self.algorithms
             ));
         }
         config.push_str(&format!(

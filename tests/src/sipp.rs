@@ -117,7 +117,11 @@ impl Sipp {
             );
             std::thread::sleep(Duration::from_millis(20));
         }
-        self.counts()
+        let counts = self.counts();
+        if counts.failed > 0 {
+            eprintln!("--- sipp {} ---\n{}", self.scenario, self.errors());
+        }
+        counts
     }
 
     /// Ends a server scenario and gives what it has counted.

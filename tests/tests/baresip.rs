@@ -29,7 +29,7 @@ impl Baresip {
         let directory = TempDir::new().expect("a temporary directory");
         let listen = free_port(router);
         let config = format!(
-            "sip_listen {listen}\naudio_player aufile,/dev/null\naudio_source ausine,400\nmodule_path {}\nmodule ausine.so\nmodule aufile.so\n             module g711.so\nmodule_app account.so\nmodule_app menu.so\nmodule stdio.so\n",
+            "sip_listen {listen}\naudio_player aubridge,line\naudio_source aubridge,line\nmodule_path {}\nmodule aubridge.so\n             module g711.so\nmodule_app account.so\nmodule_app menu.so\nmodule stdio.so\n",
             module_path()
         );
         std::fs::write(directory.path().join("config"), config).expect("write config");
@@ -107,6 +107,7 @@ fn module_path() -> &'static str {
 #[test]
 fn two_clients_register_and_one_calls_the_other() {
     let router = Setup::new()
+        .md5_only()
         .user("alice", "secret")
         .user("bob", "secret")
         .start();
@@ -126,6 +127,7 @@ fn two_clients_register_and_one_calls_the_other() {
 fn a_busy_client_sends_its_caller_to_voicemail() {
     let voicemail_at = free_port("127.0.0.1:9".parse().expect("an address"));
     let router = Setup::new()
+        .md5_only()
         .user("alice", "secret")
         .user("bob", "secret")
         .setting("voicemail", &format!("sip:voicemail@{voicemail_at}"))

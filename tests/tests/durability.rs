@@ -13,14 +13,14 @@ use std::collections::BTreeSet;
 use std::net::UdpSocket;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use patchbay_tests::router::Setup;
 use patchbay_tests::text::Text;
 
 fn register(user: usize, local: &std::net::SocketAddr) -> String {
     format!(
-        "REGISTER sip:localhost SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bKstorm{user};rport\r\nMax-Forwards: 70\r\n         From: <sip:user{user}@localhost>;tag=s{user}\r\nTo: <sip:user{user}@localhost>\r\nCall-ID: storm-{user}\r\nCSeq: 1 REGISTER\r\n         Contact: <sip:user{user}@{local}>\r\nExpires: 3600\r\nContent-Length: 0\r\n\r\n"
+        "REGISTER sip:localhost SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bKstorm{user};rport\r\nMax-Forwards: 70\r\nFrom: <sip:user{user}@localhost>;tag=s{user}\r\nTo: <sip:user{user}@localhost>\r\nCall-ID: storm-{user}\r\nCSeq: 1 REGISTER\r\nContact: <sip:user{user}@{local}>\r\nExpires: 3600\r\nContent-Length: 0\r\n\r\n"
     )
 }
 
@@ -65,15 +65,18 @@ fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
     let local = socket.local_addr().expect("an address");
     let mut router = Some(router);
     let mut directory = None;
+    let answered = || acknowledged.lock().expect("the set").len();
     for user in 0..total {
-        if user == total / 2 {
+        if directory.is_none() && answered() >= total / 2 {
             // The storm goes on while the process dies.
             directory = router.take().map(patchbay_tests::router::Router::kill);
         }
         // Once the process is gone the kernel may refuse to send.
         let _ = socket.send_to(register(user, &local).as_bytes(), address);
-        if user % 20 == 0 {
-            std::thread::sleep(Duration::from_millis(2));
+        // A storm, but not one that the socket's buffer can't hold; what is lost all the same is not waited for.
+        let patience = Instant::now() + Duration::from_millis(100);
+        while directory.is_none() && user > answered() + 400 && Instant::now() < patience {
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
     std::thread::sleep(Duration::from_millis(300));
@@ -81,7 +84,7 @@ fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
     reader.join().expect("the reader");
     let acknowledged = acknowledged.lock().expect("the set").clone();
     assert!(
-        acknowledged.len() > total / 10,
+        acknowledged.len() >= total / 2,
         "only {} of {total} were acknowledged before the kill",
         acknowledged.len()
     );

@@ -131,9 +131,10 @@ fn cancelled_calls() {
 #[test]
 fn registrations_with_digest_authentication() {
     let users: Vec<String> = (0..100).map(|i| format!("user{i}")).collect();
+    // SIPp looks at the first challenge only, and knows MD5 only.
     let router = users
         .iter()
-        .fold(Setup::new().workers(2), |setup, user| {
+        .fold(Setup::new().workers(2).md5_only(), |setup, user| {
             setup.user(user, "secret")
         })
         .start();

@@ -111,7 +111,7 @@ fn an_unmatched_response_is_dropped() {
     let mut mallory = Agent::udp(router.udp(), "mallory");
     let mut victim = Agent::udp(router.udp(), "victim");
     let text = format!(
-        "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP {};branch=z9hG4bKguess\r\nVia: SIP/2.0/UDP {};branch=z9hG4bKnext\r\nFrom: <sip:a@localhost>;tag=1\r\n         To: <sip:b@localhost>;tag=2\r\nCall-ID: guess\r\nCSeq: 1 INVITE\r\nContent-Length: 0\r\n\r\n",
+        "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP {};branch=z9hG4bKguess\r\nVia: SIP/2.0/UDP {};branch=z9hG4bKnext\r\nFrom: <sip:a@localhost>;tag=1\r\nTo: <sip:b@localhost>;tag=2\r\nCall-ID: guess\r\nCSeq: 1 INVITE\r\nContent-Length: 0\r\n\r\n",
         router.udp(),
         victim.local()
     );

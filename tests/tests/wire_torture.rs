@@ -75,7 +75,7 @@ fn malformed_requests_get_the_status_of_the_rfc() {
         ("rfc4475/lwsruri.dat", 400),
         ("rfc4475/badvers.dat", 505),
         ("rfc4475/mismatch01.dat", 400),
-        ("rfc4475/mismatch02.dat", 400),
+        ("rfc4475/mismatch02.dat", 501),
         ("rfc4475/insuf.dat", 400),
         ("rfc4475/unkscm.dat", 416),
         ("rfc4475/novelsc.dat", 416),

@@ -250,16 +250,16 @@ fn is_same_response(expected: &[u8], given: &[u8]) -> bool {
     expected.ct_eq(lower).into()
 }
 
-/// RFC 7616 §3.4.6 wants the URI that was requested, RFC 3261 §22.4 lets intermediaries rewrite it: user and host have to agree,
-/// not port, parameters and headers.
+/// RFC 7616 §3.4.6 wants the URI that was requested; RFC 3261 §22.4 says that in SIP it is not necessarily a failure if the
+/// two are not equivalent, because proxies rewrite the Request-URI. Clients also name the address of the server that they talk
+/// to instead of its domain. So credentials for one user may not be used for another, and the rest is left to the nonce.
 fn is_same_resource(given: &[u8], requested: &[u8]) -> bool {
     if given == requested {
         return true;
     }
     match (Uri::parse(given), Uri::parse(requested)) {
         (Ok(given), Ok(requested)) => {
-            given.user_unescaped() == requested.user_unescaped()
-                && given.host_raw.eq_ignore_ascii_case(requested.host_raw)
+            given.user.is_none() || given.user_unescaped() == requested.user_unescaped()
         }
         _ => false,
     }
