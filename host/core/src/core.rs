@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use patchbay_message::{Draft, Message};
+use patchbay_message::Draft;
 use rand::RngCore;
 
 use crate::alarm::Alarms;
@@ -82,8 +82,6 @@ pub struct Core {
     /// Boxes for hooks, to use again: it is the boxes that travel, so they are kept whole.
     #[allow(clippy::vec_box)]
     pub(crate) hook_contexts: Vec<Box<HookContext>>,
-    /// What an unused box holds.
-    pub(crate) nothing: Arc<Message>,
     pub(crate) server_actions: Vec<Vec<ServerAction>>,
     pub(crate) client_actions: Vec<Vec<ClientAction>>,
 }
@@ -106,7 +104,6 @@ impl Core {
             draining: false,
             pending_hooks: 0,
             hook_contexts: Vec::new(),
-            nothing: Arc::new(Message::default()),
             server_actions: Vec::new(),
             client_actions: Vec::new(),
         }
@@ -253,7 +250,6 @@ impl Core {
                     if let Some(context) = self.contexts.get(handle) {
                         self.env
                             .send(server_send_id(handle), &context.reply_to, &packet);
-                        self.env.recycle(packet);
                     }
                 }
                 ServerAction::MakeTrying => self.respond_status(now, handle, 100),
@@ -315,6 +311,7 @@ impl Core {
             return;
         };
         branch.alarm.cancel(&mut self.alarms);
+        self.env.give_back(branch.request);
         if let Some(context) = self.contexts.get_mut(branch.context) {
             context.branches.retain(|other| *other != slot);
         }
@@ -341,6 +338,8 @@ impl Core {
             return;
         };
         context.alarm.cancel(&mut self.alarms);
+        self.env.give_back(context.received);
+        self.env.give_back(context.request);
         if let Some(key) = context.key {
             self.keys.remove(&key);
         }

@@ -412,7 +412,7 @@ pub struct Armed {
 /// RFC 3261 §16.5: one target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// The Request-URI of the branch.
+    /// The Request-URI of the branch; empty: that of the request.
     pub uri: Vec<u8>,
     /// Thousandths: higher first, equal ones in parallel.
     pub q: u16,

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use patchbay_message::{Draft, Message};
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
 
@@ -14,7 +15,16 @@ use crate::keyed::Keyed;
 use crate::local::LocalNames;
 
 /// How many packets wait for reuse at most.
-const POOLED_PACKETS: usize = 1024;
+const POOLED_PACKETS: usize = 16_384;
+
+/// How many packets are looked at to find one that is free.
+const PROBED_PACKETS: usize = 8;
+
+/// Room for the usual edits of one draft: a Via with `received`, a Request-URI.
+const DRAFT_BYTES: usize = 192;
+
+/// How many drafts wait for reuse at most.
+const POOLED_DRAFTS: usize = 4096;
 
 /// The shared part of a core.
 pub(crate) struct Environment {
@@ -23,19 +33,32 @@ pub(crate) struct Environment {
     pub(crate) keyed: Keyed,
     pub(crate) random: StdRng,
     pub(crate) outputs: VecDeque<Output>,
-    /// Packets whose last user may be gone.
+    /// Every packet that was made, until its last user is gone.
     packets: VecDeque<Packet>,
+    /// Drafts whose memory for edits can be used again; they hold no message.
+    drafts: Vec<Draft>,
+    /// What a branch sends, while it is made.
+    outgoing: Draft,
+    /// What an unused draft is a draft of.
+    nothing: Arc<Message>,
+    /// A buffer for texts that are made and copied at once.
+    pub(crate) scratch: Vec<u8>,
     last_hook: u32,
 }
 
 impl Environment {
     pub(crate) fn new(config: Arc<CoreConfig>, seed: [u8; 32]) -> Environment {
+        let nothing = Arc::new(Message::default());
         Environment {
             local: LocalNames::new(&config),
             keyed: Keyed::new(&config),
             random: StdRng::from_seed(seed),
             outputs: VecDeque::new(),
             packets: VecDeque::new(),
+            drafts: Vec::new(),
+            outgoing: Draft::new(nothing.clone()),
+            nothing,
+            scratch: Vec::new(),
             last_hook: 0,
             config,
         }
@@ -69,24 +92,91 @@ impl Environment {
 
     /// A packet that `write` fills; its memory was another packet's where possible.
     pub(crate) fn packet(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Packet {
-        let mut packet = self.packets.pop_front().unwrap_or_default();
-        if let Some(bytes) = Arc::get_mut(&mut packet) {
-            bytes.clear();
-            write(bytes);
-            return packet;
+        let mut packet = self.unused_packet();
+        match Arc::get_mut(&mut packet) {
+            Some(bytes) => write(bytes),
+            None => {
+                let mut bytes = Vec::with_capacity(1024);
+                write(&mut bytes);
+                packet = Arc::new(bytes);
+            }
         }
-        // Somebody still sends it: it goes to the end of the queue.
-        self.recycle(packet);
-        let mut bytes = Vec::with_capacity(1024);
-        write(&mut bytes);
-        Arc::new(bytes)
+        if self.packets.len() < POOLED_PACKETS {
+            self.packets.push_back(packet.clone());
+        }
+        packet
     }
 
-    /// Takes a packet back; whoever still sends it keeps it alive.
-    pub(crate) fn recycle(&mut self, packet: Packet) {
-        if self.packets.len() < POOLED_PACKETS {
-            self.packets.push_back(packet);
+    /// An empty packet that nobody holds any more. Each packet stands in the queue once; what is still in use goes to its end, or is left to its
+    /// users when the queue is long.
+    fn unused_packet(&mut self) -> Packet {
+        for _ in 0..PROBED_PACKETS {
+            let Some(mut packet) = self.packets.pop_front() else {
+                break;
+            };
+            if let Some(bytes) = Arc::get_mut(&mut packet) {
+                bytes.clear();
+                return packet;
+            }
+            if self.packets.len() < POOLED_PACKETS / 2 {
+                self.packets.push_back(packet);
+            }
         }
+        Arc::new(Vec::with_capacity(1024))
+    }
+
+    /// A draft of this message; its memory was another draft's where possible.
+    pub(crate) fn draft(&mut self, message: Arc<Message>) -> Draft {
+        match self.drafts.pop() {
+            Some(mut draft) => {
+                draft.reset(message);
+                draft
+            }
+            None => Draft::with_capacity(message, DRAFT_BYTES),
+        }
+    }
+
+    /// A copy of a draft; its memory was another draft's where possible.
+    pub(crate) fn copy(&mut self, source: &Draft) -> Draft {
+        match self.drafts.pop() {
+            Some(mut draft) => {
+                draft.clone_from(source);
+                draft
+            }
+            None => {
+                let mut draft = Draft::with_capacity(self.nothing.clone(), DRAFT_BYTES);
+                draft.clone_from(source);
+                draft
+            }
+        }
+    }
+
+    /// A copy that `use_it` changes and writes, in memory that is kept for that.
+    pub(crate) fn with_outgoing<R>(
+        &mut self,
+        source: &Draft,
+        use_it: impl FnOnce(&mut Self, &mut Draft) -> R,
+    ) -> R {
+        let empty = self.no_draft();
+        let mut draft = std::mem::replace(&mut self.outgoing, empty);
+        draft.clone_from(source);
+        let result = use_it(self, &mut draft);
+        draft.reset(self.nothing.clone());
+        self.outgoing = draft;
+        result
+    }
+
+    /// Takes a draft back.
+    pub(crate) fn give_back(&mut self, mut draft: Draft) {
+        if self.drafts.len() < POOLED_DRAFTS {
+            draft.reset(self.nothing.clone());
+            self.drafts.push(draft);
+        }
+    }
+
+    /// A draft of nothing, where one has to be.
+    pub(crate) fn no_draft(&self) -> Draft {
+        Draft::new(self.nothing.clone())
     }
 
     /// A number that names one hook run; never 0.

@@ -12,7 +12,7 @@ use crate::door::{
 };
 use crate::local;
 use crate::proxy::branch::{Branch, BranchText};
-use crate::proxy::fork::{Numeric, numeric_destination};
+use crate::proxy::next_hop::{Numeric, numeric_destination};
 use crate::table::Handle;
 use crate::time::Now;
 use crate::transaction::ClientAction;

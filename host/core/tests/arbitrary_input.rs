@@ -327,6 +327,7 @@ fn large() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 #[test]
+#[allow(clippy::disallowed_methods, clippy::disallowed_types)] // What is measured is the real time.
 fn no_message_within_the_limits_takes_long() {
     for (title, bytes) in large() {
         let limits = Limits::default();

@@ -17,6 +17,9 @@ use crate::table::Handle;
 use crate::time::Instant;
 use crate::transaction::TransactionKey;
 
+/// A Via of ours: it stays in place unless an advertised name is long.
+pub(crate) type ViaText = SmallVec<[u8; 120]>;
+
 /// What decides how a request is treated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -206,7 +209,7 @@ pub(crate) struct BranchState {
     /// The hook that runs.
     pub(crate) hook: u32,
     /// Destinations that are left, the next one last.
-    pub(crate) destinations: Vec<Destination>,
+    pub(crate) destinations: SmallVec<[Destination; 1]>,
     /// The flow of the registered contact was tried.
     pub(crate) flow_tried: bool,
     /// The branch parameter of the attempt under way.
@@ -214,7 +217,7 @@ pub(crate) struct BranchState {
     /// Where the attempt under way was sent to.
     pub(crate) sent_to: Option<SendTo>,
     /// The Via that we added.
-    pub(crate) via: Vec<u8>,
+    pub(crate) via: ViaText,
     /// `None` before sending, and for an ACK.
     pub(crate) client: Option<ClientMachine>,
     /// Whether the transport of the attempt is reliable.
@@ -242,11 +245,11 @@ impl BranchState {
             target,
             request,
             hook: 0,
-            destinations: Vec::new(),
+            destinations: SmallVec::new(),
             flow_tried: false,
             text: None,
             sent_to: None,
-            via: Vec::new(),
+            via: SmallVec::new(),
             client: None,
             reliable: false,
             cancel: Cancel::None,

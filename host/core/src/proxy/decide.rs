@@ -8,7 +8,7 @@ use crate::door::{
     Routing, Target, Verdict,
 };
 use crate::proxy::context::{Kind, Stage};
-use crate::proxy::target::TargetSet;
+use crate::proxy::target::{TargetSet, Targets};
 use crate::table::Handle;
 use crate::time::Now;
 
@@ -39,7 +39,7 @@ impl Core {
             (Some(reply), Hook::OnreplyRoute) => reply.flow,
             _ => context.flow,
         };
-        let request = context.request.clone();
+        let request = self.env.copy(&context.request);
         let version = match &context.dialog {
             Some(dialog) if context.version.0 == 0 && self.env.config.pin_dialog => dialog.version,
             _ => context.version,
@@ -179,7 +179,7 @@ impl Core {
             return;
         };
         match (context.dialog.is_some(), context.kind, fault) {
-            (true, ..) => self.relay(now, handle, Vec::new(), Armed::default()),
+            (true, ..) => self.relay(now, handle, Targets::new(), Armed::default()),
             (false, Kind::Ack, _) => {
                 self.env.dropped(DropReason::StrayAck);
                 self.finish_silently(now, handle);
@@ -200,7 +200,7 @@ impl Core {
     ) {
         let (verdict, targets, armed, challenge) = decided;
         match verdict {
-            Verdict::Relay => self.relay(now, handle, targets, armed),
+            Verdict::Relay => self.relay(now, handle, Targets::from_vec(targets), armed),
             Verdict::Reply(reply) => self.respond_reply(now, handle, &reply),
             Verdict::Challenge(values) => self.challenge(now, handle, &values),
             Verdict::Save => self.save(now, handle, &challenge),
@@ -252,7 +252,7 @@ impl Core {
     }
 
     /// RFC 3261 §16.5: forwards to the targets, or without any to where the request says.
-    fn relay(&mut self, now: Now, handle: Handle, mut targets: Vec<Target>, armed: Armed) {
+    fn relay(&mut self, now: Now, handle: Handle, mut targets: Targets, armed: Armed) {
         let Some(context) = self.contexts.get_mut(handle) else {
             return;
         };
@@ -366,7 +366,8 @@ impl Core {
     pub(crate) fn keep_box(&mut self, returned: Option<Box<HookContext>>) {
         let Some(mut returned) = returned else { return };
         if self.hook_contexts.len() < POOLED_CONTEXTS {
-            returned.request.reset(self.nothing.clone());
+            let request = std::mem::replace(&mut returned.request, self.env.no_draft());
+            self.env.give_back(request);
             returned.response = None;
             self.hook_contexts.push(returned);
         }
@@ -384,7 +385,7 @@ fn default_target(
         .header(patchbay_message::HeaderName::Route)
         .is_some();
     let is_ours = env.local.is_local(&uri, context.flow.local.ip());
-    let mut target = Target::of_uri(context.request.request_uri().to_vec());
+    let mut target = Target::of_uri(Vec::new());
     target.listener = context.dialog.as_ref().map(|dialog| dialog.listener);
     (leads_on || !is_ours).then_some(target)
 }

@@ -1,17 +1,20 @@
 //! RFC 3261 §16.6: branches are started, group by group, and find their destinations.
 
-use patchbay_message::{Draft, HeaderName, Host, NameAddr, Scheme, Uri};
+use patchbay_message::{Draft, HeaderName};
+use smallvec::SmallVec;
 
 use crate::core::{Core, ORIGINATED, branch_hook_id, branch_send_id};
 use crate::door::{
-    Destination, DropReason, Event, Flow, Hook, HookContext, HookFault, ListenerId, Output,
-    ResolveId, Routing, SendTo, Target, Transport, Verdict,
+    Destination, DropReason, Event, Hook, HookContext, HookFault, Output, ResolveId, Routing,
+    SendTo, Target, Verdict,
 };
-use crate::environment::Environment;
 use crate::local;
 use crate::proxy::context::{BranchStage, BranchState, Cancel, Final, Kind, Stage};
 use crate::proxy::forward;
 use crate::proxy::machine::ClientMachine;
+use crate::proxy::next_hop::{
+    Numeric, next_hop, numeric_destination, usable_flow, way_out, with_listener,
+};
 use crate::table::Handle;
 use crate::time::Now;
 
@@ -58,7 +61,7 @@ impl Core {
             return self.store(handle, Final::of_status(status));
         }
         let share = breadth / count as u32;
-        let targets: smallvec::SmallVec<[Target; 4]> =
+        let targets: SmallVec<[Target; 4]> =
             (0..count).filter_map(|_| context.targets.take()).collect();
         context.started += count;
         context.open += count;
@@ -76,7 +79,7 @@ impl Core {
         let Some(context) = self.contexts.get_mut(handle) else {
             return;
         };
-        let mut request = context.request.clone();
+        let mut request = self.env.copy(&context.request);
         let is_fit = apply_target(&mut request, &target);
         let armed = context.armed.branch_route && context.kind != Kind::Ack;
         let branch = self
@@ -106,7 +109,7 @@ impl Core {
         let version = context.version;
         let fresh = HookContext {
             hook: Hook::BranchRoute,
-            request: state.request.clone(),
+            request: self.env.copy(&state.request),
             response: None,
             source: context.flow,
             in_dialog: context.dialog.is_some(),
@@ -229,17 +232,20 @@ impl Core {
                 },
             );
         }
-        let Some(uri) = next_hop(branch) else {
+        let Some(hop) = next_hop(branch) else {
             return self.end_branch(now, slot, 500);
         };
-        let listener = branch.target.listener;
-        match numeric_destination(&uri, listener) {
+        let uri = hop.uri(branch);
+        match numeric_destination(uri, branch.target.listener) {
             Numeric::Destination(destination) => {
                 branch.destinations.push(destination);
                 self.next_destination(now, slot);
             }
             Numeric::Impossible => self.end_branch(now, slot, 416),
-            Numeric::Name => self.ask_resolver(slot, uri),
+            Numeric::Name => {
+                let uri = uri.to_vec();
+                self.ask_resolver(slot, uri)
+            }
         }
     }
 
@@ -277,7 +283,7 @@ impl Core {
             return;
         }
         destinations.reverse();
-        branch.destinations = destinations;
+        branch.destinations = SmallVec::from_vec(destinations);
         self.next_destination(now, handle.slot);
     }
 
@@ -319,7 +325,6 @@ impl Core {
         let is_invite = context.kind == Kind::Invite;
         if context.kind == Kind::Ack {
             self.env.send(branch_send_id(handle), &to, &written.packet);
-            self.env.recycle(written.packet);
             return self.end_stateless(slot);
         }
         branch.stage = BranchStage::Calling;
@@ -405,7 +410,8 @@ pub(crate) enum FlowState {
 
 /// RFC 3261 §16.6 steps 2 and 6, RFC 3327 §5.3: the target's URI and Path go into the copy.
 fn apply_target(request: &mut Draft, target: &Target) -> bool {
-    if request.request_uri() != target.uri.as_slice()
+    if !target.uri.is_empty()
+        && request.request_uri() != target.uri.as_slice()
         && request.set_request_uri(&target.uri).is_err()
     {
         return false;
@@ -415,131 +421,4 @@ fn apply_target(request: &mut Draft, target: &Target) -> bool {
         .iter()
         .rev()
         .all(|value| request.prepend(HeaderName::Route, value).is_ok())
-}
-
-/// RFC 5626 §5.3: the flow of the registered contact, unless the request has another way to go.
-fn usable_flow(branch: &BranchState) -> Option<Flow> {
-    if branch.flow_tried || branch.target.next_hop.is_some() {
-        return None;
-    }
-    let flow = branch.target.flow?;
-    let routes = branch.request.values(HeaderName::Route).count();
-    (routes == branch.target.path.len()).then_some(flow)
-}
-
-/// The URI to resolve. A first Route without `lr` is a strict router: RFC 3261 §16.6 step 6 swaps it with the Request-URI.
-fn next_hop(branch: &mut BranchState) -> Option<Vec<u8>> {
-    if let Some(uri) = &branch.target.next_hop {
-        return Some(uri.clone());
-    }
-    let Some(value) = branch.request.values(HeaderName::Route).next() else {
-        return Some(branch.request.request_uri().to_vec());
-    };
-    let route = NameAddr::parse(value).ok()?;
-    let uri = route.uri_raw.to_vec();
-    if route.uri().ok()?.is_lr() {
-        return Some(uri);
-    }
-    let last = [b"<", branch.request.request_uri(), b">"].concat();
-    branch.request.remove_first_value(HeaderName::Route).ok()?;
-    branch.request.append(HeaderName::Route, &last).ok()?;
-    branch.request.set_request_uri(&uri).ok()?;
-    Some(uri)
-}
-
-/// What can be told of a URI without asking anybody.
-pub(crate) enum Numeric {
-    Destination(Destination),
-    Name,
-    Impossible,
-}
-
-/// RFC 3263 §4.1 and §4.2 for numeric addresses: nothing needs to be looked up.
-pub(crate) fn numeric_destination(uri: &[u8], listener: Option<ListenerId>) -> Numeric {
-    let Ok(uri) = Uri::parse(uri) else {
-        return Numeric::Impossible;
-    };
-    let secure = match uri.scheme {
-        Scheme::Sip => false,
-        Scheme::Sips => true,
-        _ => return Numeric::Impossible,
-    };
-    let maddr = uri.maddr().and_then(Host::parse);
-    let address = match maddr.unwrap_or(uri.host) {
-        Host::V4(address) => std::net::IpAddr::V4(address),
-        Host::V6(address) => std::net::IpAddr::V6(address),
-        Host::Name(_) => return Numeric::Name,
-    };
-    let named = match uri.transport().map(local::transport_named) {
-        None if secure => Transport::Tls,
-        None => Transport::Udp,
-        Some(Some(Transport::Tcp | Transport::Udp)) if secure => Transport::Tls,
-        Some(Some(Transport::Ws)) if secure => Transport::Wss,
-        Some(Some(transport)) => transport,
-        Some(None) => return Numeric::Impossible,
-    };
-    let port = uri.port.unwrap_or(local::default_port(named));
-    Numeric::Destination(Destination {
-        transport: named,
-        address: std::net::SocketAddr::new(address, port),
-        host: None,
-        listener,
-        local: None,
-    })
-}
-
-/// How a branch leaves.
-pub(crate) struct WayOut {
-    pub(crate) listener: ListenerId,
-    pub(crate) transport: Transport,
-    pub(crate) local: std::net::SocketAddr,
-}
-
-fn way_out(
-    env: &Environment,
-    chosen: Option<ListenerId>,
-    to: &SendTo,
-    source: &Flow,
-) -> Option<WayOut> {
-    let (listener, transport, hint) = match to {
-        SendTo::Flow { flow, .. } => (flow.listener, flow.transport, Some(flow.local.ip())),
-        SendTo::Destination(destination) => {
-            let fits = |id: &ListenerId| {
-                env.config
-                    .listeners
-                    .get(usize::from(id.0))
-                    .is_some_and(|found| {
-                        found.transport == destination.transport
-                            && found.address.is_ipv4() == destination.address.is_ipv4()
-                    })
-            };
-            // Without another wish a request leaves from where it came to: one Record-Route is enough then.
-            let wished = [destination.listener, chosen, Some(source.listener)]
-                .into_iter()
-                .flatten()
-                .find(fits);
-            let listener = wished.or_else(|| {
-                local::listener_for(&env.config, destination.transport, destination.address)
-            })?;
-            (listener, destination.transport, destination.local)
-        }
-    };
-    let same_family =
-        source.local.is_ipv4() == hint.map_or(source.local.is_ipv4(), |hint| hint.is_ipv4());
-    let hint = hint.or(same_family.then(|| source.local.ip()));
-    Some(WayOut {
-        listener,
-        transport,
-        local: env.listener_address(listener, hint, source),
-    })
-}
-
-fn with_listener(to: SendTo, listener: ListenerId) -> SendTo {
-    match to {
-        SendTo::Destination(destination) => SendTo::Destination(Destination {
-            listener: Some(listener),
-            ..destination
-        }),
-        flow => flow,
-    }
 }

@@ -7,8 +7,8 @@ use crate::environment::Environment;
 use crate::keyed::Purpose;
 use crate::local;
 use crate::proxy::branch::{Branch, BranchText, STATELESS_SLOT};
-use crate::proxy::context::{BranchState, Kind, ResponseContext};
-use crate::proxy::fork::WayOut;
+use crate::proxy::context::{BranchState, Kind, ResponseContext, ViaText};
+use crate::proxy::next_hop::WayOut;
 use crate::proxy::record_route::{self, DialogIdentity, TokenFacts};
 use crate::proxy::route::Initiator;
 use crate::table::Handle;
@@ -17,7 +17,7 @@ use crate::table::Handle;
 pub(crate) struct Written {
     pub(crate) packet: Packet,
     /// The Via that was added, for CANCEL and ACK.
-    pub(crate) via: Vec<u8>,
+    pub(crate) via: ViaText,
 }
 
 /// RFC 3261 §16.6 step 8: the branch parameter of an attempt; for an ACK that of §16.11, the same for each of its copies.
@@ -67,8 +67,23 @@ pub(crate) fn write_request(
     way: &WayOut,
     text: &BranchText,
 ) -> Written {
-    let mut request = branch.request.clone();
-    let mut scratch = Vec::with_capacity(256);
+    env.with_outgoing(&branch.request, |env, request| {
+        let via = add_headers(env, request, context, branch.breadth, way, text);
+        let packet = env.packet(|out| request.write_to(out));
+        Written { packet, via }
+    })
+}
+
+/// Adds what a proxy adds; the Via comes back.
+fn add_headers(
+    env: &mut Environment,
+    request: &mut Draft,
+    context: &ResponseContext,
+    breadth: u32,
+    way: &WayOut,
+    text: &BranchText,
+) -> ViaText {
+    let mut scratch = std::mem::take(&mut env.scratch);
     let mut put = |request: &mut Draft,
                    name: HeaderName,
                    write: &mut dyn FnMut(&mut Vec<u8>),
@@ -88,16 +103,16 @@ pub(crate) fn write_request(
     };
     let hops = u64::from(context.facts.max_forwards.saturating_sub(1));
     put(
-        &mut request,
+        request,
         HeaderName::MaxForwards,
         &mut |out| local::write_number(out, hops),
         false,
     );
     if context.kind != Kind::Ack {
         put(
-            &mut request,
+            request,
             HeaderName::MaxBreadth,
-            &mut |out| local::write_number(out, u64::from(branch.breadth)),
+            &mut |out| local::write_number(out, u64::from(breadth)),
             false,
         );
     }
@@ -116,31 +131,28 @@ pub(crate) fn write_request(
                 local: incoming,
             };
             put(
-                &mut request,
+                request,
                 HeaderName::RecordRoute,
                 &mut |out| write_record_route(out, env, context, &received),
                 true,
             );
         }
         put(
-            &mut request,
+            request,
             HeaderName::RecordRoute,
             &mut |out| write_record_route(out, env, context, way),
             true,
         );
     }
-    let mut via = Vec::with_capacity(128);
-    write_via(&mut via, env, way, text);
     put(
-        &mut request,
+        request,
         HeaderName::Via,
-        &mut |out| out.extend_from_slice(&via),
+        &mut |out| write_via(out, env, way, text),
         true,
     );
-    Written {
-        packet: env.packet(|out| request.write_to(out)),
-        via,
-    }
+    let via = ViaText::from_slice(&scratch);
+    env.scratch = scratch;
+    via
 }
 
 fn write_via(out: &mut Vec<u8>, env: &Environment, way: &WayOut, text: &BranchText) {

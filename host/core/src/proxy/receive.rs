@@ -38,8 +38,10 @@ impl Core {
                 return;
             }
         }
-        let mut received = Draft::new(message.clone());
-        add_received(&mut received, &flow);
+        let mut received = self.env.draft(message.clone());
+        let mut scratch = std::mem::take(&mut self.env.scratch);
+        add_received(&mut received, &flow, &mut scratch);
+        self.env.scratch = scratch;
         if let Err(invalid) = message.validate() {
             return self.refuse(
                 &received,
@@ -88,7 +90,7 @@ impl Core {
         let is_local = Uri::parse(received.request_uri())
             .is_ok_and(|uri| self.env.local.is_local(&uri, flow.local.ip()));
         let facts = validate::check(received, &self.env, is_local)?;
-        let mut request = received.clone();
+        let mut request = self.env.copy(received);
         let dialog = route::preprocess(&mut request, flow, &self.env);
         if self.draining && dialog.is_none() {
             return Err(self.unavailable());
@@ -230,18 +232,17 @@ struct Prepared {
 }
 
 /// RFC 3261 §18.2.1 and RFC 3581 §4: notes in the top Via where the request really came from.
-fn add_received(request: &mut Draft, flow: &Flow) {
-    let Some(value) = with_received(request, flow) else {
-        return;
-    };
-    // It is a part of a Via that was parsed, and an address.
-    let _ = request.replace_first_value(HeaderName::Via, &value);
+fn add_received(request: &mut Draft, flow: &Flow, scratch: &mut Vec<u8>) {
+    scratch.clear();
+    if write_received(scratch, request, flow).is_some() {
+        // It is a part of a Via that was parsed, and an address.
+        let _ = request.replace_first_value(HeaderName::Via, scratch);
+    }
 }
 
-fn with_received(request: &Draft, flow: &Flow) -> Option<SmallVec<[u8; 256]>> {
+fn write_received(value: &mut Vec<u8>, request: &Draft, flow: &Flow) -> Option<()> {
     let via = request.top_via().ok()?;
     let wants_port = answers_to_source(&via, flow);
-    let mut value: Vec<u8> = Vec::with_capacity(via.raw.len() + 48);
     let params_start = via.raw.len() - via.params.raw().len().min(via.raw.len());
     value.extend_from_slice(via.raw.get(..params_start)?.trim_ascii_end());
     for (name, text) in via.params.iter() {
@@ -256,12 +257,12 @@ fn with_received(request: &Draft, flow: &Flow) -> Option<SmallVec<[u8; 256]>> {
         }
     }
     value.extend_from_slice(b";received=");
-    local::write_ip(&mut value, flow.remote.ip(), false);
+    local::write_ip(value, flow.remote.ip(), false);
     if wants_port {
         value.extend_from_slice(b";rport=");
-        local::write_number(&mut value, u64::from(flow.remote.port()));
+        local::write_number(value, u64::from(flow.remote.port()));
     }
-    Some(SmallVec::from_vec(value))
+    Some(())
 }
 
 /// RFC 3581 §4: whether answers go to the port the request came from.

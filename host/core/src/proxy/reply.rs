@@ -37,7 +37,6 @@ impl Core {
         });
         let to = response_destination(received, flow);
         self.env.send(SendId(0), &to, &packet);
-        self.env.recycle(packet);
         self.env.event(Event::Replied {
             status: reject.status,
         });

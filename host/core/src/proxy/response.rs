@@ -308,7 +308,7 @@ impl Core {
         if context.kind == Kind::Invite && !server.takes_success() {
             self.env
                 .send(server_send_id(handle), &context.reply_to, &packet);
-            return self.env.recycle(packet);
+            return;
         }
         self.give_response(now, handle, status, packet);
     }

@@ -1,27 +1,35 @@
 //! RFC 3261 §16.5: the target set, in the order it is tried.
 
+use smallvec::SmallVec;
+
 use crate::door::Target;
+
+/// Targets in any order; mostly there is one.
+pub(crate) type Targets = SmallVec<[Target; 1]>;
 
 /// Targets that are not tried yet: groups one after the other, in a group the highest q first, equal ones in parallel.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TargetSet {
     /// The next one last.
-    waiting: Vec<Target>,
+    waiting: Targets,
 }
 
 impl TargetSet {
     /// The set of these targets. The same URI over the same flow counts once (RFC 3261 §16.5).
-    pub(crate) fn new(targets: Vec<Target>) -> TargetSet {
-        let mut waiting: Vec<Target> = Vec::with_capacity(targets.len());
-        for target in targets {
-            let is_known = |known: &Target| {
-                known.uri == target.uri
-                    && known.flow == target.flow
-                    && known.next_hop == target.next_hop
-                    && known.group == target.group
-            };
-            if !waiting.iter().any(is_known) {
-                waiting.push(target);
+    pub(crate) fn new(targets: impl Into<Targets>) -> TargetSet {
+        let mut waiting: Targets = targets.into();
+        let is_same = |left: &Target, right: &Target| {
+            left.uri == right.uri
+                && left.flow == right.flow
+                && left.next_hop == right.next_hop
+                && left.group == right.group
+        };
+        let mut at = 1;
+        while let Some((known, [target, ..])) = waiting.split_at_checked(at) {
+            if known.iter().any(|known| is_same(known, target)) {
+                waiting.remove(at);
+            } else {
+                at += 1;
             }
         }
         waiting.sort_by_key(|target| (target.group, std::cmp::Reverse(target.q)));

@@ -113,7 +113,6 @@ impl Core {
                         .and_then(|branch| branch.sent_to.as_ref())
                     {
                         self.env.send(branch_send_id(handle), to, &packet);
-                        self.env.recycle(packet);
                     }
                 }
                 ClientAction::Response => {

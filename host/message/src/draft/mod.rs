@@ -59,6 +59,13 @@ impl Draft {
         }
     }
 
+    /// A draft without edits and with room for texts of so many bytes.
+    pub fn with_capacity(base: Arc<Message>, bytes: usize) -> Draft {
+        let mut draft = Draft::new(base);
+        draft.patches.reserve(bytes);
+        draft
+    }
+
     /// Starts again with another base, keeping the memory of the edits.
     pub fn reset(&mut self, base: Arc<Message>) {
         self.base = base;

@@ -67,6 +67,10 @@ impl Patches {
         self.touched = 0;
     }
 
+    pub(crate) fn reserve(&mut self, bytes: usize) {
+        self.arena.reserve(bytes);
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
