@@ -1,4 +1,4 @@
-//! The folder where fetched toolchains stay.
+//! The folder where fetched toolchains and copies of the SDK stay.
 
 use std::env;
 use std::fs::{self, File};
@@ -14,7 +14,7 @@ pub(crate) fn folder() -> Result<PathBuf, BuildError> {
     let base = base.or_else(|| env::var_os("HOME").map(|home| Path::new(&home).join(".cache")));
     base.map(|base| base.join("patchbay"))
         .ok_or_else(|| BuildError::Missing {
-            what: "a folder for the toolchain cache",
+            what: "a folder for the cache",
             reason: "neither XDG_CACHE_HOME nor HOME is set".to_owned(),
             command: "export XDG_CACHE_HOME=/var/cache".to_owned(),
         })
@@ -31,7 +31,8 @@ pub(crate) fn ensure(
     ensure_in(&folder()?, name, progress, fill)
 }
 
-fn ensure_in(
+/// The same in another folder than the usual one.
+pub(crate) fn ensure_in(
     cache: &Path,
     name: &str,
     progress: &mut dyn FnMut(&str),
@@ -46,7 +47,7 @@ fn ensure_in(
     let lock =
         File::create(&lock_path).map_err(|error| BuildError::io("create", &lock_path, error))?;
     if lock.try_lock().is_err() {
-        progress("waiting for another build that is fetching the same toolchain");
+        progress("waiting for another build that makes the same files");
         lock.lock()
             .map_err(|error| BuildError::io("lock", &lock_path, error))?;
     }

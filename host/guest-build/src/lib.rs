@@ -13,6 +13,7 @@ mod error;
 mod folder;
 mod rust;
 mod scaffold;
+mod sdk;
 mod toolchain;
 
 pub use error::BuildError;

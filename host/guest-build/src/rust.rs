@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::{BuildError, TARGET, command, ensure_toolchain, folder};
+use crate::{BuildError, TARGET, cache, command, ensure_toolchain, folder, sdk};
 
 /// A stack of 64 KiB instead of 1 MiB: two pages of memory for each instance instead of seventeen.
 const STACK: &str = "-Clink-arg=-zstack-size=65536";
@@ -15,7 +15,11 @@ pub(crate) fn compile(
     crate_folder: &Path,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Vec<u8>, BuildError> {
-    let library = library_name(crate_folder)?;
+    let manifest = manifest(crate_folder)?;
+    let library = library_name(crate_folder, &manifest)?;
+    if let Some(sdk) = sdk_path(&manifest) {
+        sdk::restore(Path::new(sdk), &cache::folder()?, progress)?;
+    }
     let toolchain = ensure_toolchain(progress)?;
     let target = folder::workspace(crate_folder).join("target").join("guest");
     progress(&format!("compiling {}", crate_folder.display()));
@@ -42,16 +46,24 @@ pub(crate) fn compile(
     fs::read(&module).map_err(|error| BuildError::io("read", &module, error))
 }
 
-/// The name of the crate's library, as cargo derives it.
-fn library_name(crate_folder: &Path) -> Result<String, BuildError> {
+fn manifest(crate_folder: &Path) -> Result<toml::Table, BuildError> {
     let path = crate_folder.join("Cargo.toml");
     let text = fs::read_to_string(&path).map_err(|error| BuildError::io("read", &path, error))?;
-    let manifest = text
-        .parse::<toml::Table>()
-        .map_err(|error| BuildError::Manifest {
-            path: path.clone(),
+    text.parse()
+        .map_err(|error: toml::de::Error| BuildError::Manifest {
+            path,
             problem: error.to_string(),
-        })?;
+        })
+}
+
+/// Where the manifest says that the SDK is.
+fn sdk_path(manifest: &toml::Table) -> Option<&str> {
+    let sdk = manifest.get("dependencies")?.get("patchbay-sdk")?;
+    sdk.get("path")?.as_str()
+}
+
+/// The name of the crate's library, as cargo derives it.
+fn library_name(crate_folder: &Path, manifest: &toml::Table) -> Result<String, BuildError> {
     let name_in = |table: &str| {
         manifest
             .get(table)
@@ -60,7 +72,7 @@ fn library_name(crate_folder: &Path) -> Result<String, BuildError> {
     };
     let name = name_in("lib").or_else(|| name_in("package"));
     let name = name.ok_or_else(|| BuildError::Manifest {
-        path,
+        path: crate_folder.join("Cargo.toml"),
         problem: "it describes no package".to_owned(),
     })?;
     Ok(name.replace('-', "_"))
@@ -72,15 +84,11 @@ mod tests {
 
     #[test]
     fn the_library_is_named_after_the_package_unless_it_has_its_own_name() {
-        let folder = tempfile::tempdir().unwrap();
-        let manifest = folder.path().join("Cargo.toml");
-        fs::write(&manifest, "[package]\nname = 'default-policy'\n").unwrap();
-        assert_eq!(library_name(folder.path()).unwrap(), "default_policy");
-        fs::write(
-            &manifest,
-            "[package]\nname = 'default-policy'\n[lib]\nname = 'routing'\n",
-        )
-        .unwrap();
-        assert_eq!(library_name(folder.path()).unwrap(), "routing");
+        let name = |manifest: &str| library_name(Path::new("."), &manifest.parse().unwrap());
+        let package = "[package]\nname = 'default-policy'\n";
+        assert_eq!(name(package).unwrap(), "default_policy");
+        let library = format!("{package}[lib]\nname = 'routing'\n");
+        assert_eq!(name(&library).unwrap(), "routing");
+        name("[workspace]\n").unwrap_err();
     }
 }

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use crate::{BuildError, folder};
+use crate::{BuildError, cache, folder, sdk};
 
 /// A policy that was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,30 +17,37 @@ pub struct Scaffold {
 
 /// Writes a new Rust policy into `folder`, whose last part is its name. The folder must be new or empty.
 ///
-/// The crate is a workspace of its own. It finds the SDK in the repository that this program was built from, and starts with the
-/// versions of the SDK's dependencies that are locked there.
+/// The crate is a workspace of its own, and starts with the versions of the SDK's dependencies that this program was built
+/// with. Inside the repository it uses the SDK there; elsewhere the copy that this program brings along. In the `policies`
+/// folder of the repository it is a member of the workspace, like the others there.
 ///
 /// # Errors
 /// When the name does not fit, the folder has something in it, or it can't be written.
-pub fn new_policy(folder: &Path) -> Result<Scaffold, BuildError> {
+pub fn new_policy(folder: &Path, progress: &mut dyn FnMut(&str)) -> Result<Scaffold, BuildError> {
+    write(folder, || sdk::unpacked(&cache::folder()?, progress))
+}
+
+fn write(
+    folder: &Path,
+    sdk_copy: impl FnOnce() -> Result<PathBuf, BuildError>,
+) -> Result<Scaffold, BuildError> {
     let name = folder::policy_name(folder)?;
+    let repository = sdk::repository(folder);
+    let sdk = match &repository {
+        Some(root) => root.join("guest-sdk"),
+        None => sdk_copy()?,
+    };
     fs::create_dir_all(folder.join("src"))
         .map_err(|error| BuildError::io("create", folder, error))?;
-    let repository = repository();
-    let mut texts = vec![
-        ("Cargo.toml", fill(MANIFEST, &name, &repository)),
-        (".gitignore", "/target\n".to_owned()),
-        ("src/lib.rs", fill(SOURCE, &name, &repository)),
-    ];
-    texts.extend(
-        fs::read_to_string(repository.join("Cargo.lock"))
-            .ok()
-            .map(|lock| ("Cargo.lock", lock)),
-    );
+    let sdk = match &repository {
+        Some(root) => relative(folder, root).map_or(sdk, |up| up.join("guest-sdk")),
+        None => sdk,
+    };
     let mut files = Vec::new();
-    for (file, text) in texts {
+    for (file, text) in texts(is_member(folder, repository.as_deref())) {
         let path = folder.join(file);
-        write_new(&path, &text).map_err(|error| BuildError::io("create", &path, error))?;
+        write_new(&path, &fill(&text, &name, &sdk))
+            .map_err(|error| BuildError::io("create", &path, error))?;
         files.push(path);
     }
     Ok(Scaffold {
@@ -49,10 +56,39 @@ pub fn new_policy(folder: &Path) -> Result<Scaffold, BuildError> {
     })
 }
 
-/// The repository that this program was built from.
-fn repository() -> PathBuf {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    path.canonicalize().unwrap_or(path)
+/// The files and their templates.
+fn texts(is_member: bool) -> Vec<(&'static str, String)> {
+    let source = ("src/lib.rs", SOURCE.to_owned());
+    if is_member {
+        return vec![("Cargo.toml", MANIFEST.to_owned()), source];
+    }
+    let mut texts = vec![
+        ("Cargo.toml", format!("{MANIFEST}{WORKSPACE}")),
+        (".gitignore", "/target\n".to_owned()),
+        source,
+    ];
+    texts.extend(sdk::lock().map(|lock| ("Cargo.lock", lock.to_owned())));
+    texts
+}
+
+/// Whether the workspace of the repository takes the folder in: a workspace of its own would break that one.
+fn is_member(folder: &Path, repository: Option<&Path>) -> bool {
+    let parent = folder.parent().map(|parent| {
+        if parent.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            parent
+        }
+    });
+    let parent = parent.and_then(|parent| parent.canonicalize().ok());
+    repository.is_some_and(|root| parent.as_deref() == Some(&*root.join("policies")))
+}
+
+/// The way up from a folder to one around it, so that the repository can be moved.
+fn relative(folder: &Path, around: &Path) -> Option<PathBuf> {
+    let folder = folder.canonicalize().ok()?;
+    let down = folder.strip_prefix(around).ok()?;
+    Some(down.components().map(|_| "..").collect())
 }
 
 /// Writes a file that must not be there.
@@ -61,9 +97,8 @@ fn write_new(path: &Path, text: &str) -> io::Result<()> {
 }
 
 /// Puts names into a template.
-fn fill(template: &str, name: &str, repository: &Path) -> String {
-    let sdk = repository.join("guest-sdk").display().to_string();
-    let sdk = toml::Value::String(sdk).to_string();
+fn fill(template: &str, name: &str, sdk: &Path) -> String {
+    let sdk = toml::Value::String(sdk.display().to_string()).to_string();
     template
         .replace("{{name}}", name)
         .replace("{{sdk}}", &sdk)
@@ -91,6 +126,9 @@ fn type_name(name: &str) -> String {
 /// The crate's manifest.
 const MANIFEST: &str = include_str!("scaffold/Cargo.toml.template");
 
+/// What follows in it when the crate is a workspace of its own.
+const WORKSPACE: &str = include_str!("scaffold/workspace.toml.template");
+
 /// The crate's source.
 const SOURCE: &str = include_str!("scaffold/lib.rs.template");
 
@@ -98,23 +136,68 @@ const SOURCE: &str = include_str!("scaffold/lib.rs.template");
 mod tests {
     use super::*;
 
+    const ELSEWHERE: &str = "/usr/share/patchbay/guest-sdk";
+
+    fn new_policy(folder: &Path) -> Result<Scaffold, BuildError> {
+        write(folder, || Ok(PathBuf::from(ELSEWHERE)))
+    }
+
+    fn manifest(scaffold: &Scaffold) -> toml::Table {
+        let text = fs::read_to_string(scaffold.folder.join("Cargo.toml")).unwrap();
+        text.parse().unwrap()
+    }
+
+    /// A folder with the SDK in it.
+    fn repository() -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("guest-sdk")).unwrap();
+        fs::create_dir(root.path().join("policies")).unwrap();
+        fs::write(
+            root.path().join("guest-sdk/Cargo.toml"),
+            "[package]\nname = 'patchbay-sdk'\n",
+        )
+        .unwrap();
+        root
+    }
+
     #[test]
     fn a_new_policy_is_a_crate_that_names_its_type() {
         let parent = tempfile::tempdir().unwrap();
         let scaffold = new_policy(&parent.path().join("least-cost")).unwrap();
-        let read = |file: &str| fs::read_to_string(scaffold.folder.join(file)).unwrap();
-        let manifest: toml::Table = read("Cargo.toml").parse().unwrap();
+        let manifest = manifest(&scaffold);
         assert_eq!(manifest["package"]["name"].as_str(), Some("least-cost"));
-        assert!(
-            Path::new(
-                manifest["dependencies"]["patchbay-sdk"]["path"]
-                    .as_str()
-                    .unwrap()
-            )
-            .is_dir()
-        );
-        assert!(read("src/lib.rs").contains("impl Policy for LeastCost {"));
-        assert!(!read("src/lib.rs").contains("{{"));
+        let source = fs::read_to_string(scaffold.folder.join("src/lib.rs")).unwrap();
+        assert!(source.contains("impl Policy for LeastCost {"));
+        assert!(!source.contains("{{"));
+    }
+
+    #[test]
+    fn away_from_the_repository_it_uses_the_copy_of_the_sdk() {
+        let parent = tempfile::tempdir().unwrap();
+        let scaffold = new_policy(&parent.path().join("mine")).unwrap();
+        let manifest = manifest(&scaffold);
+        let sdk = &manifest["dependencies"]["patchbay-sdk"]["path"];
+        assert_eq!(sdk.as_str(), Some(ELSEWHERE));
+        assert!(manifest.contains_key("workspace"));
+        assert!(scaffold.folder.join("Cargo.lock").is_file());
+    }
+
+    #[test]
+    fn in_the_repository_it_uses_the_sdk_there() {
+        let root = repository();
+        let scaffold = new_policy(&root.path().join("mine")).unwrap();
+        let manifest = manifest(&scaffold);
+        let sdk = &manifest["dependencies"]["patchbay-sdk"]["path"];
+        assert_eq!(sdk.as_str(), Some("../guest-sdk"));
+        assert!(manifest.contains_key("workspace"));
+    }
+
+    #[test]
+    fn beside_the_policies_of_the_repository_it_is_a_member_of_their_workspace() {
+        let root = repository();
+        let scaffold = new_policy(&root.path().join("policies/mine")).unwrap();
+        assert!(!manifest(&scaffold).contains_key("workspace"));
+        assert!(!scaffold.folder.join("Cargo.lock").exists());
     }
 
     #[test]

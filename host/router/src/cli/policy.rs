@@ -150,7 +150,8 @@ impl Policy {
 
 impl New {
     fn execute(self) -> Result<(), Failure> {
-        let scaffold = patchbay_guest_build::new_policy(&self.name)?;
+        let scaffold =
+            patchbay_guest_build::new_policy(&self.name, &mut |line| eprintln!("{line}"))?;
         for file in &scaffold.files {
             output::line(&format!("wrote {}", file.display()));
         }
