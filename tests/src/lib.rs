@@ -10,6 +10,7 @@
 )]
 
 pub mod agent;
+pub mod core_events;
 pub mod load;
 pub mod policies;
 pub mod router;

@@ -52,6 +52,30 @@ fn calls_on_a_bad_network_come_to_their_end() {
     );
 }
 
+/// Seeds that found something: a 2xx after a failure that was swallowed, branches that were started after a 2xx, 6xx or other final
+/// response, hooks that ran side by side, a 503 whose copies got no ACK.
+const NOTABLE: [u64; 12] = [
+    0x3188_ebe1_e0cd,
+    0xc17c_3367_5a6b,
+    0xf878_2311_ca1c,
+    0xa1a_7fe8_b7ad,
+    0x398e_92a4_f17b,
+    0xefa6_f4a6_5354,
+    0xda3a_fd86_b6bc,
+    0xb988_e6d3_5d65,
+    0x4b43_49aa_f2b4,
+    0x8544_4e81_96ce,
+    0x4ae3_31a8_53bc,
+    0x5d3_1bcb_2ddb,
+];
+
+#[test]
+fn notable_seeds_stay_clean() {
+    NOTABLE.into_iter().for_each(|seed| {
+        run(seed);
+    });
+}
+
 #[test]
 fn a_seed_gives_the_same_run_again() {
     for seed in 0..20 {

@@ -59,7 +59,7 @@ impl Invariants {
     /// A message that came to the router.
     pub(crate) fn on_input(&mut self, now: u64, message: &Text, is_reliable: bool) {
         if message.status() != 0 {
-            return self.on_phone(message);
+            return self.on_phone(now, message);
         }
         if matches!(message.method(), "ACK" | "CANCEL")
             || self.servers.contains_key(&branch(message))
@@ -80,7 +80,7 @@ impl Invariants {
         }
     }
 
-    fn on_phone(&mut self, response: &Text) {
+    fn on_phone(&mut self, now: u64, response: &Text) {
         let Some(client) = self.clients.get_mut(&branch(response)) else {
             return;
         };
@@ -95,7 +95,9 @@ impl Invariants {
             return;
         };
         server.declined |= status >= 600 && was_open && server.is_invite;
-        server.accepted |= (200..300).contains(&status);
+        // Later its client transaction may be over (Timer F).
+        let is_heard = server.is_invite || now < client.invited_at + 64 * T1;
+        server.accepted |= is_heard && (200..300).contains(&status);
         if server.is_invite && (200..300).contains(&status) {
             self.successes.entry(success(response)).or_default().0 += 1;
         }
