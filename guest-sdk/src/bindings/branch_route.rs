@@ -62,6 +62,7 @@ pub mod exports {
                     }
                 }
                 pub trait Guest {
+                    /// After a fault the branch is sent.
                     #[allow(async_fn_in_trait)]
                     fn branch_route() -> BranchVerdict;
                 }

@@ -20,7 +20,9 @@ pub mod exports {
                 #[derive(Clone)]
                 pub struct Registration {
                     pub aor: _rt::String,
+                    /// The contact URI.
                     pub contact: _rt::String,
+                    /// Seconds left; 0 when it is gone.
                     pub expires_secs: u32,
                 }
                 impl ::core::fmt::Debug for Registration {
@@ -195,6 +197,7 @@ pub mod exports {
                     }
                 }
                 pub trait Guest {
+                    /// A fault is logged and counted.
                     #[allow(async_fn_in_trait)]
                     fn event_route(event: Event) -> ();
                 }

@@ -108,6 +108,7 @@ pub mod exports {
                     }
                 }
                 pub trait Guest {
+                    /// After a fault the best response is sent to the caller.
                     #[allow(async_fn_in_trait)]
                     fn failure_route() -> FailureVerdict;
                 }

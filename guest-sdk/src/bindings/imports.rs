@@ -150,6 +150,12 @@ pub mod patchbay {
         ///
         /// A value crosses the boundary when it is asked for. Names of headers are compared without case and in long or compact form.
         /// Text that is not UTF-8 is shown with U+FFFD in place of what can't be read; it is sent as it came unless it is edited.
+        ///
+        /// In `init` and `event-route` no message is current: texts and lists are empty there, options none, and every change fails with
+        /// `wrong-hook`. A change that fails changes nothing. Changes fail with `denied` for what is the host's (Via, CSeq, Call-ID,
+        /// Content-Length, Max-Forwards, Record-Route, Route, and the tags of From and To), with `invalid-argument` for a name or value
+        /// that breaks the grammar or has a control character, and with `limit` for a value of more than 8192 bytes or a message that
+        /// would become too large.
         #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
         pub mod message {
             #[used]
@@ -165,7 +171,7 @@ pub mod patchbay {
                 pub from_uri: _rt::String,
                 pub to_uri: _rt::String,
                 pub call_id: _rt::String,
-                /// `ip:port` the message came from.
+                /// `ip:port` the message came from; brackets around an IPv6 address.
                 pub source: _rt::String,
                 /// The request belongs to a dialog that this router has record-routed (its token was valid).
                 pub in_dialog: bool,
@@ -187,6 +193,7 @@ pub mod patchbay {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
+            /// All of them at once; without a message every text is empty.
             #[allow(async_fn_in_trait)]
             pub fn summary() -> MessageSummary {
                 unsafe {
@@ -275,7 +282,7 @@ pub mod patchbay {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// The method; of a response, that of its CSeq.
+            /// The method; of a response, that of its CSeq. Upper and lower case differ.
             #[allow(async_fn_in_trait)]
             pub fn method() -> _rt::String {
                 unsafe {
@@ -351,7 +358,7 @@ pub mod patchbay {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// The user part of the Request-URI with escapes resolved, empty when there is none.
+            /// The user part of the Request-URI with escapes resolved; empty when there is none, or the URI can't be read.
             #[allow(async_fn_in_trait)]
             pub fn request_user() -> _rt::String {
                 unsafe {
@@ -389,7 +396,8 @@ pub mod patchbay {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// Changes the Request-URI of the current request.
+            /// Changes the Request-URI of the current request. `wrong-hook` where that is a response (`onreply-route`),
+            /// `invalid-argument` when the text is no URI.
             #[allow(async_fn_in_trait)]
             pub fn set_request_uri(uri: &str) -> ::core::result::Result<(), Error> {
                 unsafe {
@@ -492,7 +500,7 @@ pub mod patchbay {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// The URI in From, without the name.
+            /// The URI in From, without the name; empty when the header can't be read.
             #[allow(async_fn_in_trait)]
             pub fn from_uri() -> _rt::String {
                 unsafe {
@@ -530,7 +538,7 @@ pub mod patchbay {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// The URI in To, without the name.
+            /// The URI in To, without the name; empty when the header can't be read.
             #[allow(async_fn_in_trait)]
             pub fn to_uri() -> _rt::String {
                 unsafe {
@@ -568,6 +576,7 @@ pub mod patchbay {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
+            /// The Call-ID.
             #[allow(async_fn_in_trait)]
             pub fn call_id() -> _rt::String {
                 unsafe {
@@ -605,7 +614,7 @@ pub mod patchbay {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// The body's bytes.
+            /// The body's bytes; empty without one.
             #[allow(async_fn_in_trait)]
             pub fn body() -> _rt::Vec<u8> {
                 unsafe {
@@ -644,7 +653,8 @@ pub mod patchbay {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// Replaces body and Content-Type; an empty body removes both. Content-Length follows.
+            /// Replaces body and Content-Type; no bytes with an empty type remove both. Content-Length follows. `invalid-argument` when the
+            /// type is no media type.
             #[allow(async_fn_in_trait)]
             pub fn set_body(
                 content_type: &str,
@@ -730,7 +740,7 @@ pub mod patchbay {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// The first header field of that name, as it stands.
+            /// The first header field of that name, as it stands; none when there is none.
             #[allow(async_fn_in_trait)]
             pub fn header(name: &str) -> ::core::option::Option<_rt::String> {
                 unsafe {
@@ -787,7 +797,7 @@ pub mod patchbay {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// Every header field of that name, in order.
+            /// Every header field of that name, in order; values that a field joins with commas are not taken apart.
             #[allow(async_fn_in_trait)]
             pub fn headers(name: &str) -> _rt::Vec<_rt::String> {
                 unsafe {
@@ -848,7 +858,7 @@ pub mod patchbay {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// The first header field of each of these names, in one crossing.
+            /// The first header field of each of these names, in one crossing, in the order of the names.
             #[allow(async_fn_in_trait)]
             pub fn headers_named(
                 names: &[_rt::String],
@@ -967,7 +977,7 @@ pub mod patchbay {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// Replaces every header field of that name with one, or adds it.
+            /// Replaces every header field of that name with one, or adds it. From and To may be replaced while their tags stay.
             #[allow(async_fn_in_trait)]
             pub fn set_header(
                 name: &str,
@@ -1053,7 +1063,7 @@ pub mod patchbay {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// Adds a header field after the others of that name.
+            /// Adds a header field after the others of that name. `invalid-argument` for a second one where a message has one.
             #[allow(async_fn_in_trait)]
             pub fn add_header(
                 name: &str,
@@ -1139,7 +1149,7 @@ pub mod patchbay {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// Removes every header field of that name, and says how many there were.
+            /// Removes every header field of that name, and says how many there were; 0 is no error. From and To can't be removed (`denied`).
             #[allow(async_fn_in_trait)]
             pub fn remove_header(name: &str) -> ::core::result::Result<u32, Error> {
                 unsafe {
@@ -1212,7 +1222,7 @@ pub mod patchbay {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// `failure-route`: the status of the best response; `onreply-route`: of the current one.
+            /// `failure-route`: the status of the best response; `onreply-route`: of the current one. None in other hooks.
             #[allow(async_fn_in_trait)]
             pub fn response_status() -> ::core::option::Option<u16> {
                 unsafe {
@@ -1247,7 +1257,7 @@ pub mod patchbay {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// `failure-route` and `onreply-route`: the first header field of that name of the response.
+            /// `failure-route` and `onreply-route`: the first header field of that name of the response. None in other hooks.
             #[allow(async_fn_in_trait)]
             pub fn response_header(name: &str) -> ::core::option::Option<_rt::String> {
                 unsafe {
@@ -1305,6 +1315,10 @@ pub mod patchbay {
             }
         }
         /// The current transaction: where it came from, its variables, what qualifies the verdict.
+        ///
+        /// `init` and `event-route` have no transaction: texts are empty there, options none, numbers 0, answers false, and what can fail
+        /// fails with `wrong-hook`. What qualifies a verdict does so in `request-route` and `failure-route` alone; elsewhere functions
+        /// without an error do nothing, and the others fail with `wrong-hook`.
         #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
         pub mod transaction {
             #[used]
@@ -1381,6 +1395,7 @@ pub mod patchbay {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
+            /// Where the current message came from; UDP, empty texts and port 0 where no message is current.
             #[allow(async_fn_in_trait)]
             pub fn source() -> MessageSource {
                 unsafe {
@@ -1475,7 +1490,8 @@ pub mod patchbay {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// Whether the address the message came from is in this list of addresses and networks (`10.0.0.0/8 192.0.2.7`).
+            /// Whether the address the message came from is in this list of addresses and networks, separated by blanks or commas
+            /// (`10.0.0.0/8 192.0.2.7`). What is neither an address nor a network matches nothing.
             #[allow(async_fn_in_trait)]
             pub fn source_in(networks: &str) -> bool {
                 unsafe {
@@ -1516,7 +1532,7 @@ pub mod patchbay {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// Whether the host of this URI is one of the domains this router is responsible for.
+            /// Whether the host of this URI is one of the domains or addresses this router is responsible for; false for what is no URI.
             #[allow(async_fn_in_trait)]
             pub fn is_local_uri(uri: &str) -> bool {
                 unsafe {
@@ -1557,7 +1573,7 @@ pub mod patchbay {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// A text kept with the transaction, from hook to hook.
+            /// A text kept with the transaction, from hook to hook; none when it was not set.
             #[allow(async_fn_in_trait)]
             pub fn variable(name: &str) -> ::core::option::Option<_rt::String> {
                 unsafe {
@@ -1614,6 +1630,8 @@ pub mod patchbay {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
+            /// Sets it, or sets it anew. `invalid-argument` when the name is no token of at most 64 characters, `limit` beyond 4096 bytes or
+            /// 100 variables, `wrong-hook` without a transaction.
             #[allow(async_fn_in_trait)]
             pub fn set_variable(
                 name: &str,
@@ -1699,7 +1717,8 @@ pub mod patchbay {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// Arms hooks for the branches that this verdict starts.
+            /// Arms hooks for the branches that this verdict starts, besides those armed before. One that the policy does not export is never
+            /// run.
             #[allow(async_fn_in_trait)]
             pub fn arm(hooks: Hooks) -> () {
                 unsafe {
@@ -1742,6 +1761,7 @@ pub mod patchbay {
             }
             #[allow(unused_unsafe, clippy::all)]
             /// A parameter of our Record-Route, given back with `record-route-parameter` in the requests of the dialog.
+            /// `invalid-argument` when name or value is no token (a value may be empty), `limit` beyond 16 parameters or 128 characters.
             #[allow(async_fn_in_trait)]
             pub fn add_record_route_parameter(
                 name: &str,
@@ -1827,6 +1847,7 @@ pub mod patchbay {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
+            /// The parameter as it came back; none outside of dialogs, or when it was not set.
             #[allow(async_fn_in_trait)]
             pub fn record_route_parameter(
                 name: &str,
@@ -1885,7 +1906,8 @@ pub mod patchbay {
                 }
             }
         }
-        /// The targets of a `relay` verdict.
+        /// The targets of a `relay` verdict, in `request-route` and `failure-route`. Elsewhere what can fail fails with `wrong-hook`, and the
+        /// rest does nothing. `limits.max_branches` is applied when the branches start: targets beyond it are not tried.
         #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
         pub mod targets {
             #[used]
@@ -1920,7 +1942,7 @@ pub mod patchbay {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// Adds a target with q = 1.
+            /// Adds a target with q = 1. `invalid-argument` when the text is no URI, `limit` beyond 1000 targets.
             #[allow(async_fn_in_trait)]
             pub fn add_uri(uri: &str) -> ::core::result::Result<(), Error> {
                 unsafe {
@@ -1988,6 +2010,8 @@ pub mod patchbay {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
+            /// Adds a target. Fails like `add-uri`, and with `invalid-argument` when q is above 1000, the next hop is no `sip:` or `sips:` URI,
+            /// or there is no such listener.
             #[allow(async_fn_in_trait)]
             pub fn add(target: &Target) -> ::core::result::Result<(), Error> {
                 unsafe {
@@ -2123,7 +2147,8 @@ pub mod patchbay {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// Adds every live contact of the last `location.lookup` with that number, over the flow it registered on.
+            /// Adds every live contact of the `location.lookup` of that number, over the flow it registered on, and says how many there are.
+            /// `not-found` for a number that no lookup of this hook returned, `limit` beyond 1000 targets.
             #[allow(async_fn_in_trait)]
             pub fn add_lookup(lookup: u32) -> ::core::result::Result<u32, Error> {
                 unsafe {
@@ -2211,7 +2236,7 @@ pub mod patchbay {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// For the targets of this verdict that have none of their own.
+            /// The `no-answer-ms` of the targets of this verdict that have none of their own.
             #[allow(async_fn_in_trait)]
             pub fn set_no_answer_timeout(ms: u32) -> () {
                 unsafe {
@@ -2247,6 +2272,7 @@ pub mod patchbay {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
+            /// How many were added in this hook and not removed.
             #[allow(async_fn_in_trait)]
             pub fn count() -> u32 {
                 unsafe {
@@ -2265,7 +2291,8 @@ pub mod patchbay {
                 }
             }
         }
-        /// Headers of a `reply` verdict.
+        /// Headers and body of a `reply` verdict, in `request-route` and `failure-route`; elsewhere every call fails with `wrong-hook`. With
+        /// another verdict they are not used.
         #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
         pub mod reply {
             #[used]
@@ -2274,6 +2301,8 @@ pub mod patchbay {
             use super::super::super::_rt;
             pub type Error = super::super::super::patchbay::policy::types::Error;
             #[allow(unused_unsafe, clippy::all)]
+            /// Adds a header field. `denied` for what is the host's (Via, From, To, Call-ID, CSeq, Content-Length, Max-Forwards, Record-Route,
+            /// Route), `invalid-argument` for what breaks the grammar and for Content-Type, which goes with the body, `limit` beyond 100 headers.
             #[allow(async_fn_in_trait)]
             pub fn add_header(
                 name: &str,
@@ -2359,6 +2388,7 @@ pub mod patchbay {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
+            /// Sets the body. `invalid-argument` when the type is no media type; no bytes with an empty type are no body.
             #[allow(async_fn_in_trait)]
             pub fn set_body(
                 content_type: &str,
@@ -2474,7 +2504,8 @@ pub mod patchbay {
             }
             #[allow(unused_unsafe, clippy::all)]
             /// The live contacts of the address-of-record in this URI, highest q first. `not-found` when there is none and
-            /// nobody of that name is a user with a password.
+            /// nobody of that name is a user with a password. `invalid-argument` when the text is no URI with an address-of-record,
+            /// `limit` beyond 100 lookups in one hook, `wrong-hook` in `init`.
             #[allow(async_fn_in_trait)]
             pub fn lookup(uri: &str) -> ::core::result::Result<LookupResult, Error> {
                 unsafe {
@@ -2553,6 +2584,7 @@ pub mod patchbay {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
+            /// One contact of a lookup, from 0 in its order; none beyond the last, or when no lookup of this hook has that number.
             #[allow(async_fn_in_trait)]
             pub fn binding_at(
                 lookup: u32,
@@ -2674,7 +2706,8 @@ pub mod patchbay {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// Whether the current request came over the flow of a live contact of the address-of-record in this URI.
+            /// Whether the current request came over the flow of a live contact of the address-of-record in this URI; for UDP from its address
+            /// and port, when `auth.trust_udp_source` is set. False for what is no URI, and without a transaction.
             #[allow(async_fn_in_trait)]
             pub fn is_registered_source(uri: &str) -> bool {
                 unsafe {
@@ -2696,7 +2729,8 @@ pub mod patchbay {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// Adds or refreshes a contact, whatever the registrar's rules; needs the grant `save_location`.
+            /// Adds or refreshes a contact, whatever the registrar's rules. `denied` without the grant `save_location`, `invalid-argument` when
+            /// one of them is no URI, `wrong-hook` in `init`. The change is under way when this returns: it is not stored yet.
             #[allow(async_fn_in_trait)]
             pub fn save_contact(
                 aor: &str,
@@ -2792,7 +2826,7 @@ pub mod patchbay {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// Removes a contact (every contact when it is empty); needs the grant `save_location`.
+            /// Removes a contact (every contact when it is empty), and says how many there were; 0 is no error. Fails like `save-contact`.
             #[allow(async_fn_in_trait)]
             pub fn remove_contact(
                 aor: &str,
@@ -2940,7 +2974,8 @@ pub mod patchbay {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// Checks Authorization (REGISTER) or Proxy-Authorization. The result holds for the rest of the transaction.
+            /// Checks Authorization (REGISTER) or Proxy-Authorization. The result holds for the rest of the transaction. `missing` where no
+            /// request is current: in `init`, `onreply-route` and `event-route`.
             #[allow(async_fn_in_trait)]
             pub fn verify() -> Verification {
                 unsafe {
@@ -2959,7 +2994,7 @@ pub mod patchbay {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// The user whose credentials were verified, `user@realm`.
+            /// The user whose credentials were verified, `user@realm`; none before `verify` has said `verified`.
             #[allow(async_fn_in_trait)]
             pub fn verified_user() -> ::core::option::Option<_rt::String> {
                 unsafe {
@@ -3078,6 +3113,7 @@ pub mod patchbay {
             static __FORCE_SECTION_REF: fn() = super::super::super::__link_custom_section_describing_imports;
             use super::super::super::_rt;
             #[allow(unused_unsafe, clippy::all)]
+            /// One setting; none when the operator did not set it.
             #[allow(async_fn_in_trait)]
             pub fn get(name: &str) -> ::core::option::Option<_rt::String> {
                 unsafe {
@@ -3134,6 +3170,7 @@ pub mod patchbay {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
+            /// Every setting, in the order of the names.
             #[allow(async_fn_in_trait)]
             pub fn all() -> _rt::Vec<(_rt::String, _rt::String)> {
                 unsafe {
@@ -3246,6 +3283,8 @@ pub mod patchbay {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
+            /// Writes a line, or does nothing: when the level is off, or when too many lines are written. A line is cut after 4096 bytes, and
+            /// control characters become blanks.
             #[allow(async_fn_in_trait)]
             pub fn log(level: Level, message: &str) -> () {
                 unsafe {
@@ -3285,6 +3324,7 @@ pub mod patchbay {
                 }
             }
         }
+        /// The time. In `init` both may be 0: a version is tried out before there is a worker for it.
         #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
         pub mod clock {
             #[used]
@@ -3329,6 +3369,7 @@ pub mod patchbay {
                 }
             }
         }
+        /// Random numbers from the host; a guest has no other source of them.
         #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
         pub mod random {
             #[used]
@@ -3363,6 +3404,8 @@ pub mod patchbay {
             use super::super::super::_rt;
             pub type Error = super::super::super::patchbay::policy::types::Error;
             #[allow(unused_unsafe, clippy::all)]
+            /// Adds to a counter, which begins at 0. `invalid-argument` when the name has anything but letters, digits, `_` and `-`, or more than 64
+            /// of them, `limit` when there are too many counters, `wrong-hook` in `init`.
             #[allow(async_fn_in_trait)]
             pub fn add(name: &str, value: u64) -> ::core::result::Result<(), Error> {
                 unsafe {
@@ -3444,7 +3487,9 @@ pub mod patchbay {
             use super::super::super::_rt;
             pub type Error = super::super::super::patchbay::policy::types::Error;
             #[allow(unused_unsafe, clippy::all)]
-            /// Sets (or sets anew) the timer of this name on this worker, at most a day ahead.
+            /// Sets (or sets anew) the timer of this name on this worker. `invalid-argument` when the name is no token of at most 64 characters or
+            /// the time is more than a day ahead, `limit` beyond 1024 timers of a worker, `wrong-hook` in `init`. Timers do not outlive the router,
+            /// and end in the version that is active then.
             #[allow(async_fn_in_trait)]
             pub fn set(name: &str, delay_ms: u32) -> ::core::result::Result<(), Error> {
                 unsafe {
@@ -3517,6 +3562,7 @@ pub mod patchbay {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
+            /// Cancels it; false when there is none of that name.
             #[allow(async_fn_in_trait)]
             pub fn cancel(name: &str) -> bool {
                 unsafe {

@@ -9,7 +9,8 @@
 pub mod exports {
     pub mod patchbay {
         pub mod policy {
-            /// Runs once in every instance before its first hook. No message is current, nothing may be decided here.
+            /// Runs once in every instance before its first hook. No message is current, nothing may be decided or changed here: such calls fail
+            /// with `wrong-hook`. It has `policy.hook_timeout`.
             #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
             pub mod init {
                 #[used]
@@ -64,7 +65,8 @@ pub mod exports {
                     }
                 }
                 pub trait Guest {
-                    /// An error text means that this version is not activated.
+                    /// An error text, a trap or running too long means that this version is not activated. In an instance that is made later, it costs
+                    /// the request that needed the instance what a fault of its hook would.
                     #[allow(async_fn_in_trait)]
                     fn init() -> ::core::result::Result<(), _rt::String>;
                 }

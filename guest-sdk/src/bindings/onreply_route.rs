@@ -62,6 +62,7 @@ pub mod exports {
                     }
                 }
                 pub trait Guest {
+                    /// After a fault the response is forwarded.
                     #[allow(async_fn_in_trait)]
                     fn onreply_route() -> ReplyVerdict;
                 }

@@ -135,6 +135,8 @@ pub mod exports {
                     }
                 }
                 pub trait Guest {
+                    /// A trap, running longer than `policy.hook_deadline`, too much memory or a bad verdict: the request is answered 500; an ACK or a
+                    /// request in a dialog is forwarded by its Route headers instead.
                     #[allow(async_fn_in_trait)]
                     fn request_route() -> RequestVerdict;
                 }
