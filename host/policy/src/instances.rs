@@ -65,11 +65,11 @@ impl<H: Host> Instances<H> {
         let started = Instant::now();
         let stage = if pool.running.get() >= pool.engine.config().max_concurrent_hooks {
             let fault = Fault::Unavailable("max_concurrent_hooks is reached".into());
-            Stage::Refused(HookDone {
+            Stage::Refused(Box::new(HookDone {
                 host: Some(host),
                 result: Err(fault),
                 elapsed: Duration::ZERO,
-            })
+            }))
         } else {
             let mut instance = pool.take(version);
             instance.assign(hook, host, event, started);
@@ -174,7 +174,8 @@ pub struct HookRun<H: Host> {
 }
 
 enum Stage<H: Host> {
-    Refused(HookDone<H>),
+    /// In a box, so that a run is small to move: a host never is part of it.
+    Refused(Box<HookDone<H>>),
     Running(Instance<H>),
     Over,
 }
@@ -235,7 +236,7 @@ impl<H: Host> Future for HookRun<H> {
                     Duration::ZERO,
                     done.result.as_ref().err(),
                 );
-                Poll::Ready(done)
+                Poll::Ready(*done)
             }
             Stage::Running(mut instance) => {
                 run.pool.engine.activity().mark();
