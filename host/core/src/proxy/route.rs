@@ -34,7 +34,8 @@ pub(crate) struct Dialog {
     pub(crate) parameters: Vec<(String, String)>,
 }
 
-/// Takes our own values off the route of a request. Tells the dialog when the token in the first one proves it.
+/// Takes our own values off the front of the route of a request. Tells the dialog when a token in them proves it: the first that
+/// does, because a phone may put us before its route set as its outbound proxy.
 pub(crate) fn preprocess(
     request: &mut Draft,
     flow: &Flow,
@@ -43,15 +44,13 @@ pub(crate) fn preprocess(
     recover_from_strict_router(request, flow, environment);
     strip_maddr(request, flow, environment);
     let mut dialog: Option<Dialog> = None;
-    let mut first = true;
     while let Some(own) = own_first_route(request, flow.local.ip(), environment) {
         let proof = own.proof.then(|| prove(request, environment)).flatten();
-        match (first, &mut dialog, proof) {
-            (true, None, proof) => dialog = proof,
-            (_, Some(dialog), Some(proof)) => dialog.listener = proof.listener,
-            _ => {}
+        match (&mut dialog, proof) {
+            (None, proof) => dialog = proof,
+            (Some(dialog), Some(proof)) => dialog.listener = proof.listener,
+            (Some(_), None) => {}
         }
-        first = false;
         if !request
             .remove_first_value(HeaderName::Route)
             .unwrap_or(false)

@@ -3,6 +3,7 @@
 mod calls;
 mod cancelling;
 mod crossing;
+mod dialog_kinds;
 mod dialogs;
 mod forking;
 mod hooks;
