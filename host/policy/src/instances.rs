@@ -17,6 +17,8 @@ use crate::version::Version;
 
 /// Idle instances that are kept per version.
 const MAX_IDLE: usize = 64;
+/// After how many hooks instances of versions that are gone are looked for.
+const SWEEP_INTERVAL: u32 = 256;
 
 /// The instances of one worker. It stays on the worker's thread.
 pub struct Instances<H: Host> {
@@ -27,6 +29,8 @@ struct Pool<H: Host> {
     engine: Engine<H>,
     worker: usize,
     running: Cell<usize>,
+    /// Hooks since the last sweep.
+    unswept: Cell<u32>,
     shelves: RefCell<Vec<Shelf<H>>>,
 }
 
@@ -45,6 +49,7 @@ impl<H: Host> Instances<H> {
                 engine,
                 worker,
                 running: Cell::new(0),
+                unswept: Cell::new(0),
                 shelves: RefCell::new(Vec::new()),
             }),
         }
@@ -100,8 +105,8 @@ impl<H: Host> Instances<H> {
             .sum()
     }
 
-    /// Throws away the instances of versions that are gone. It happens by itself when a new version runs first on this worker;
-    /// a worker that has nothing to do may call it now and then.
+    /// Throws away the instances of versions that are gone. It happens by itself when a new version runs first on this worker and
+    /// after some hundred hooks; a worker that has nothing to do may call it now and then.
     pub fn sweep(&self) {
         self.pool.sweep();
     }
@@ -144,6 +149,7 @@ impl<H: Host> Pool<H> {
     }
 
     fn sweep(&self) {
+        self.unswept.set(0);
         self.shelves
             .borrow_mut()
             .retain(|shelf| shelf.version.strong_count() > 0);
@@ -151,6 +157,10 @@ impl<H: Host> Pool<H> {
 
     fn ended(&self) {
         self.running.set(self.running.get().saturating_sub(1));
+        self.unswept.set(self.unswept.get() + 1);
+        if self.unswept.get() >= SWEEP_INTERVAL {
+            self.sweep();
+        }
     }
 }
 

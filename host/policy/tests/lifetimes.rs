@@ -42,6 +42,28 @@ fn two_hundred_swaps_keep_a_bounded_number_of_versions() {
 }
 
 #[test]
+fn instances_of_a_version_that_ended_late_are_thrown_away() {
+    let policies = policies(engine());
+    let instances = Instances::new(policies.engine().clone(), 0);
+    let run = |version: &Arc<Version<TestHost>>| {
+        block_on(instances.run(version, Hook::RequestRoute, TestHost::new(0), None)).result
+    };
+    let old = activate(&policies, &many_ways(0));
+    policies.pin_version(&old);
+    assert_eq!(run(&old), Ok(Verdict::Relay));
+    activate(&policies, &many_ways(1));
+    let new = activate(&policies, &many_ways(2));
+    assert_eq!(run(&new), Ok(Verdict::Relay));
+    assert_eq!(instances.idle(), 2);
+    policies.unpin(old.number());
+    drop(old);
+    for _ in 0..300 {
+        assert_eq!(run(&new), Ok(Verdict::Relay));
+    }
+    assert_eq!(instances.idle(), 1);
+}
+
+#[test]
 fn a_pinned_version_outlives_many_swaps() {
     let policies = policies(engine());
     let pinned = activate(&policies, &many_ways(0));
