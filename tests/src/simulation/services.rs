@@ -268,7 +268,9 @@ fn onreply_route(context: &mut HookContext, random: &mut StdRng) -> Verdict {
         .response
         .as_mut()
         .expect("onreply_route has a response");
-    if random.random_bool(0.1) {
+    // What is reliable can't be dropped, however often it is tried (RFC 3262).
+    let is_reliable = response.header(HeaderName::RSeq).is_some();
+    if is_reliable || random.random_bool(0.1) {
         return Verdict::Drop;
     }
     response.set("X-Hook", b"was here").expect("a plain header");
