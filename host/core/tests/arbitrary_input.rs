@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use patchbay_core::Core;
 use patchbay_core::door::*;
+use patchbay_core::registrar::{self, RegistrarConfig, Registration};
 use patchbay_core::time::{Instant, Now, UnixTime};
 use patchbay_message::{Limits, Message};
 use proptest::prelude::*;
@@ -342,5 +343,35 @@ fn no_message_within_the_limits_takes_long() {
         relay.receive(&bytes);
         let took = started.elapsed();
         assert!(took < Duration::from_millis(100), "{title}: {took:?}");
+    }
+}
+
+#[test]
+#[allow(clippy::disallowed_methods, clippy::disallowed_types)] // What is measured is the real time.
+fn a_register_with_thousands_of_contacts_takes_not_long() {
+    for (expires, outcome) in [(3600, Err(403)), (0, Ok(0))] {
+        let mut text = format!(
+            "REGISTER sip:example.com SIP/2.0\r\nVia: SIP/2.0/UDP a;branch=z9hG4bKa\r\nFrom: <sip:a@example.com>;tag=a\r\n\
+             To: <sip:a@example.com>\r\nCall-ID: 1\r\nCSeq: 1 REGISTER\r\nExpires: {expires}\r\n"
+        );
+        for line in 0..7 {
+            let contacts: Vec<_> = (0..600)
+                .map(|number| format!("<sip:{line}{number}@b>"))
+                .collect();
+            text += &format!("Contact: {}\r\n", contacts.join(","));
+        }
+        text += "\r\n";
+        let message = Message::parse(text.as_bytes(), &Limits::default()).unwrap();
+        let request = patchbay_message::Draft::new(Arc::new(message));
+        let started = std::time::Instant::now();
+        let registration = Registration::from_request(&request, flow("192.0.2.1:5060")).unwrap();
+        let applied =
+            registrar::apply(&[], &registration, &RegistrarConfig::default(), UnixTime(1));
+        let took = started.elapsed();
+        let got = applied
+            .map(|applied| applied.bindings.len())
+            .map_err(|reject| reject.status);
+        assert_eq!(got, outcome);
+        assert!(took < Duration::from_millis(100), "{took:?}");
     }
 }

@@ -123,7 +123,19 @@ impl Update<'_> {
                 self.note(ChangeKind::Removed, removed);
             }
             (None, 0) => {}
-            (found, secs) => self.put(found, self.binding(change, secs)?),
+            (found, secs) => {
+                self.check_room(found)?;
+                self.put(found, self.binding(change, secs)?)
+            }
+        }
+        Ok(())
+    }
+
+    /// One request replaces every old contact at most; without this bound each of thousands would be compared with all before it.
+    fn check_room(&self, found: Option<usize>) -> Result<(), Reject> {
+        let ours = self.bindings.iter().filter(|tentative| tentative.is_ours);
+        if found.is_none() && ours.count() >= self.config.max_contacts {
+            return Err(too_many());
         }
         Ok(())
     }
@@ -221,7 +233,7 @@ impl Update<'_> {
     fn finish(self) -> Result<Applied, Reject> {
         let added = self.bindings.iter().any(|tentative| tentative.is_ours);
         if added && self.bindings.len() > self.config.max_contacts {
-            return Err(Reject::new(403, "Too Many Contacts"));
+            return Err(too_many());
         }
         Ok(Applied {
             bindings: self
@@ -232,4 +244,8 @@ impl Update<'_> {
             changes: self.changes,
         })
     }
+}
+
+fn too_many() -> Reject {
+    Reject::new(403, "Too Many Contacts")
 }

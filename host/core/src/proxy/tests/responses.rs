@@ -173,3 +173,33 @@ fn an_invite_that_nobody_answers_is_408() {
     );
     stage.assert_empties();
 }
+
+#[test]
+fn after_a_2xx_to_a_message_no_branch_is_sent_any_more() {
+    let over_tcp = Target {
+        flow: Some(flow(Transport::Tcp, CAROL)),
+        ..Target::of_uri(b"sip:carol@192.0.2.3".to_vec())
+    };
+    let named = Target::of_uri(b"sip:dave@pbx.example.net".to_vec());
+    let first = Target::of_uri(b"sip:bob@192.0.2.2".to_vec());
+    let mut stage = stage();
+    stage.receive(ALICE, &request("MESSAGE", "sip:bob@example.com", "m", ""));
+    let mut hook = stage.hook();
+    hook.context.routing.targets = vec![first, over_tcp, named];
+    stage.decide(hook, Verdict::Relay);
+    let (bob, carol) = (stage.next_request("MESSAGE"), stage.next_request("MESSAGE"));
+    let (id, _) = stage.resolves.pop_front().expect("a name was asked for");
+    stage.answer(&bob, 200, "bob");
+    stage.next_response(200);
+    stage.input(Input::SendFailed { id: carol.id });
+    let destinations = vec![Destination {
+        transport: Transport::Udp,
+        address: "192.0.2.4:5060".parse().unwrap(),
+        host: None,
+        listener: None,
+        local: None,
+    }];
+    stage.input(Input::Resolved { id, destinations });
+    stage.assert_silent();
+    stage.assert_empties();
+}
