@@ -127,7 +127,7 @@ impl Stage<'_> {
         let mut bytes = self
             .pick(REQUESTS.len())
             .map_or_else(Vec::new, |at| REQUESTS[at].as_bytes().to_vec());
-        if self.byte() % 2 == 0 {
+        if self.byte().is_multiple_of(2) {
             for _ in 0..self.byte() % 4 {
                 let at = (usize::from(self.byte()) * 256 + usize::from(self.byte())) % bytes.len();
                 bytes[at] = self.byte();
@@ -169,7 +169,7 @@ impl Stage<'_> {
         let Ok(message) = Message::parse(bytes, &Limits::default()) else {
             return;
         };
-        let is_tcp = self.byte() % 3 == 0;
+        let is_tcp = self.byte().is_multiple_of(3);
         let flow = Flow {
             listener: ListenerId(u16::from(is_tcp)),
             transport: if is_tcp {
@@ -205,8 +205,8 @@ impl Stage<'_> {
             };
             let mut target = Target::of_uri(uri.into_bytes());
             target.q = u16::from(self.byte()) % 3;
-            target.no_answer =
-                (self.byte() % 4 == 0).then(|| Duration::from_millis(u64::from(host) * 700));
+            target.no_answer = (self.byte().is_multiple_of(4))
+                .then(|| Duration::from_millis(u64::from(host) * 700));
             context.routing.targets.push(target);
         }
         let armed = self.byte();
@@ -229,7 +229,7 @@ impl Stage<'_> {
             8 => Ok(Verdict::Pass),
             _ => Err(HookFault::Trap),
         };
-        let context = (self.byte() % 8 != 0).then_some(context);
+        let context = (!self.byte().is_multiple_of(8)).then_some(context);
         self.handle(Input::HookReturned {
             id,
             result,
@@ -242,7 +242,7 @@ impl Stage<'_> {
         let id = self
             .pick(self.resolves.len())
             .map_or(ResolveId(u64::from(self.byte())), |at| self.resolves[at]);
-        let transport = if self.byte() % 3 == 0 {
+        let transport = if self.byte().is_multiple_of(3) {
             Transport::Tcp
         } else {
             Transport::Udp
@@ -262,7 +262,7 @@ impl Stage<'_> {
         let id = self
             .pick(self.updates.len())
             .map_or(UpdateId(u64::from(self.byte())), |at| self.updates[at]);
-        let result = if self.byte() % 2 == 0 {
+        let result = if self.byte().is_multiple_of(2) {
             Ok(Vec::new())
         } else {
             Err(Reject::new(423, ""))
@@ -288,7 +288,7 @@ impl Stage<'_> {
             0 => self.handle(Input::Drain),
             1..4 => {
                 let id = OriginateId(u64::from(self.byte()));
-                let uri = if self.byte() % 2 == 0 {
+                let uri = if self.byte().is_multiple_of(2) {
                     b"sip:probe@10.0.0.3".to_vec()
                 } else {
                     b"sip:probe@name.example".to_vec()
