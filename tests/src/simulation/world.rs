@@ -535,16 +535,13 @@ impl World {
                 answer.status, answer.invite
             );
         }
-        for (call_id, why) in agent
-            .complaints
-            .iter()
-            .filter(|(call_id, _)| counts(call_id))
-        {
-            panic!("seed {seed:#x}: {call_id}: {why}");
-        }
-        for call_id in agent.unheard.iter().filter(|call_id| counts(call_id)) {
-            panic!("seed {seed:#x}: a reliable provisional response got no PRACK: {call_id}");
-        }
+        let complaint = agent.complaints.iter().find(|(call_id, _)| counts(call_id));
+        assert!(complaint.is_none(), "seed {seed:#x}: {complaint:?}");
+        let unheard = agent.unheard.iter().find(|call_id| counts(call_id));
+        assert!(
+            unheard.is_none(),
+            "seed {seed:#x}: a reliable provisional response got no PRACK: {unheard:?}"
+        );
         for (call_id, method) in agent
             .unanswered
             .iter()
