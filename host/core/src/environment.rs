@@ -20,6 +20,9 @@ const POOLED_PACKETS: usize = 16_384;
 /// How many packets are looked at to find one that is free.
 const PROBED_PACKETS: usize = 8;
 
+/// What is larger is not kept for reuse: a stranger's large messages must not stay in memory.
+const POOLED_BYTES: usize = 4096;
+
 /// Room for the usual edits of one draft: a Via with `received`, a Request-URI.
 const DRAFT_BYTES: usize = 192;
 
@@ -101,7 +104,7 @@ impl Environment {
                 packet = Arc::new(bytes);
             }
         }
-        if self.packets.len() < POOLED_PACKETS {
+        if self.packets.len() < POOLED_PACKETS && packet.capacity() <= POOLED_BYTES {
             self.packets.push_back(packet.clone());
         }
         packet
@@ -168,10 +171,18 @@ impl Environment {
 
     /// Takes a draft back.
     pub(crate) fn give_back(&mut self, mut draft: Draft) {
-        if self.drafts.len() < POOLED_DRAFTS {
+        if self.drafts.len() < POOLED_DRAFTS && draft.capacity() <= POOLED_BYTES {
             draft.reset(self.nothing.clone());
             self.drafts.push(draft);
         }
+    }
+
+    /// The memory in the pools.
+    #[cfg(test)]
+    pub(crate) fn pooled_bytes(&self) -> usize {
+        let packets = self.packets.iter().map(|packet| packet.capacity());
+        let drafts = self.drafts.iter().map(Draft::capacity);
+        packets.sum::<usize>() + drafts.sum::<usize>()
     }
 
     /// A draft of nothing, where one has to be.

@@ -20,6 +20,11 @@ pub struct Message {
 }
 
 impl Message {
+    /// The bytes it holds in memory for the text.
+    pub(crate) fn memory(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// Scans a datagram, or one message of a stream.
     ///
     /// CRLFs before the message are skipped; what lies beyond Content-Length is dropped. A body that is shorter than

@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use crate::message::Message;
 
+/// Larger ones are rare, unless a stranger sends them to fill the memory.
+const KEPT_BYTES: usize = 16 * 1024;
+
 /// Keeps messages that nobody reads any more, so that the next one needs no memory.
 #[derive(Debug)]
 pub struct MessagePool {
@@ -31,9 +34,10 @@ impl MessagePool {
         self.free.pop().unwrap_or_default()
     }
 
-    /// Gives a message back. One that others still hold, or that is beyond the capacity, is let go.
+    /// Gives a message back. One that others still hold, that is beyond the capacity, or that is large, is let go.
     pub fn put(&mut self, mut message: Arc<Message>) {
-        if self.free.len() < self.capacity && Arc::get_mut(&mut message).is_some() {
+        let has_room = self.free.len() < self.capacity && message.memory() <= KEPT_BYTES;
+        if has_room && Arc::get_mut(&mut message).is_some() {
             self.free.push(message);
         }
     }
@@ -52,6 +56,20 @@ mod tests {
         let address = Arc::as_ptr(&held);
         pool.put(held);
         assert_eq!(Arc::as_ptr(&pool.take()), address);
+    }
+
+    #[test]
+    fn a_large_message_is_not_kept() {
+        let mut pool = MessagePool::default();
+        let text = format!(
+            "OPTIONS sip:a SIP/2.0\r\nSubject: a\r\n\r\n{}",
+            "x".repeat(60_000)
+        );
+        for (length, kept) in [(1000, 1), (text.len(), 0)] {
+            let message = Message::parse(&text.as_bytes()[..length], &crate::Limits::default());
+            pool.put(Arc::new(message.unwrap()));
+            assert_eq!(pool.free.drain(..).count(), kept);
+        }
     }
 
     #[test]

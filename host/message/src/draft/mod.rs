@@ -66,6 +66,11 @@ impl Draft {
         draft
     }
 
+    /// How many bytes the texts of edits may take before memory is asked for.
+    pub fn capacity(&self) -> usize {
+        self.patches.capacity()
+    }
+
     /// Starts again with another base, keeping the memory of the edits.
     pub fn reset(&mut self, base: Arc<Message>) {
         self.base = base;

@@ -71,6 +71,10 @@ impl Patches {
         self.arena.reserve(bytes);
     }
 
+    pub(crate) fn capacity(&self) -> usize {
+        self.arena.capacity()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.list.is_empty()
     }

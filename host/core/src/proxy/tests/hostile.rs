@@ -136,3 +136,24 @@ fn sips_never_leaves_over_an_insecure_hop() {
         assert!(stage.sent.iter().all(|sent| !sent.message.is_request()));
     }
 }
+
+#[test]
+fn large_messages_leave_no_large_memory_behind() {
+    let mut stage = stage();
+    for number in 0..100 {
+        let body = format!("X: {}\r\n", "x".repeat(8000)).repeat(7);
+        let text = request(
+            "INVITE",
+            "sip:bob@example.com",
+            &format!("l{number}"),
+            &body,
+        );
+        stage.receive(ALICE, &text);
+        stage.relay_to(&["sip:bob@192.0.2.2"]);
+        stage.sent.clear();
+    }
+    stage.wait(Duration::from_secs(300));
+    stage.sent.clear();
+    let kept = stage.core.env.pooled_bytes();
+    assert!(kept < 2_000_000, "{kept} bytes are kept");
+}
