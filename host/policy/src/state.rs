@@ -17,6 +17,14 @@ const QUEUEING_GRACE: Duration = Duration::from_millis(25);
 /// A guest that was entered less than this ago does not yield at a tick: a hook of a microsecond that meets a tick goes on.
 const MIN_SLICE: Duration = Duration::from_micros(500);
 
+/// The processor time that this thread has used.
+fn thread_processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+    let nanoseconds = u64::try_from(time.tv_nsec).unwrap_or_default();
+    Duration::from_secs(seconds) + Duration::from_nanos(nanoseconds)
+}
+
 /// Buffers for texts on their way into the guest: as many as one answer has texts at most, and what most of them need.
 const MAX_ANSWERS: usize = 8;
 const ANSWER_CAPACITY: usize = 256;
@@ -81,6 +89,8 @@ struct Run {
     started: Instant,
     /// The time of the polls before.
     ran: Duration,
+    /// The processor time of this thread when the run met its first tick.
+    first_tick: Option<Duration>,
 }
 
 /// Buffers for values on their way into or out of the guest, so that a call to the host needs no allocation.
@@ -107,6 +117,7 @@ impl<H: Host> State<H> {
             run: Run {
                 started: Instant::now(),
                 ran: Duration::ZERO,
+                first_tick: None,
             },
             entered,
         }
@@ -117,6 +128,7 @@ impl<H: Host> State<H> {
         self.run = Run {
             started,
             ran: Duration::ZERO,
+            first_tick: None,
         };
         self.memory_refused = false;
     }
@@ -139,9 +151,15 @@ impl<H: Host> State<H> {
         Ok(UpdateDeadline::Yield(1))
     }
 
-    /// No import waits, so that all the time since the start is running or waiting for the worker.
-    fn is_late(&self, ran: Duration, since_start: Duration) -> bool {
-        ran >= self.limits.deadline || since_start >= self.limits.deadline + QUEUEING_GRACE
+    /// No import waits, so that all the time since the start is running or waiting for the worker, or for a processor: a hook
+    /// whose thread was put aside by the system has not run, and is not to blame.
+    fn is_late(&mut self, ran: Duration, since_start: Duration) -> bool {
+        let processor = thread_processor_time();
+        let first_tick = *self.run.first_tick.get_or_insert(processor);
+        let used = processor.saturating_sub(first_tick);
+        let by_clock =
+            ran >= self.limits.deadline || since_start >= self.limits.deadline + QUEUEING_GRACE;
+        by_clock && (used >= self.limits.deadline / 2 || since_start >= self.limits.deadline * 4)
     }
 
     /// The host of the run.
