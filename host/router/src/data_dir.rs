@@ -83,8 +83,16 @@ pub enum DataDirError {
         /// Why.
         source: sled::Error,
     },
+    /// There is no directory, and it can't be made.
+    #[error("the data directory {} can't be made: {source}", path.display())]
+    Make {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// A file can't be read or written.
-    #[error("{}: {source}", path.display())]
+    #[error("the data directory can't be used: {}: {source}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
@@ -160,7 +168,10 @@ fn make_folder(path: &Path) -> Result<(), DataDirError> {
         .recursive(true)
         .mode(0o700)
         .create(path)
-        .map_err(io_error(path))
+        .map_err(|source| DataDirError::Make {
+            path: path.to_path_buf(),
+            source,
+        })
 }
 
 fn lock(folder: &Path) -> Result<File, DataDirError> {

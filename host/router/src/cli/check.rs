@@ -29,19 +29,16 @@ struct Found {
 
 impl Check {
     pub(super) fn execute(self) -> Result<(), Failure> {
-        let found = match self.config.load() {
-            Ok(config) => policies(&config),
-            Err(problems) => {
-                let lines = problems.lines().zip(&problems.list);
-                lines
-                    .map(|(text, problem)| Found {
-                        line: line_of(problem.place),
-                        key: problem.key.clone(),
-                        text,
-                    })
-                    .collect()
-            }
-        };
+        let (config, problems) = self.config.examine();
+        let lines = problems.lines().zip(&problems.list);
+        let mut found: Vec<Found> = lines
+            .map(|(text, problem)| Found {
+                line: line_of(problem.place),
+                key: problem.key.clone(),
+                text,
+            })
+            .collect();
+        found.extend(policies(config));
         let file = self.config.file();
         if self.json {
             let list: Vec<_> = found
@@ -74,7 +71,7 @@ fn line_of(place: Place) -> Option<usize> {
     }
 }
 
-fn policies(config: &Config) -> Vec<Found> {
+fn policies(config: Config) -> Vec<Found> {
     let problems = policy_directory::check(config);
     problems
         .into_iter()

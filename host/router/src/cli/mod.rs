@@ -128,6 +128,11 @@ impl ConfigArguments {
         }
     }
 
+    /// Reads it as far as that goes.
+    fn examine(&self) -> (Config, Problems) {
+        Config::examine(self.file().as_deref(), &self.overrides())
+    }
+
     /// Reads it.
     fn load(&self) -> Result<Config, Problems> {
         Config::load(self.file().as_deref(), &self.overrides())

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::problem::{Problem, Problems};
+use super::problem::{Place, Problem, Problems};
 use super::section::{Findings, Section, choice_of};
 use super::source::{self, Entry};
 use super::{
@@ -51,6 +51,16 @@ const SECOND: Duration = Duration::from_secs(1);
 impl Config {
     /// Reads the file (without one: the development defaults) and applies the overrides; finds every problem at once.
     pub fn load(file: Option<&Path>, overrides: &Overrides) -> Result<Config, Problems> {
+        let (config, problems) = Config::examine(file, overrides);
+        if problems.list.is_empty() {
+            Ok(config)
+        } else {
+            Err(problems)
+        }
+    }
+
+    /// The same for who wants to look further: with the problems, and a configuration that has defaults where they are.
+    pub fn examine(file: Option<&Path>, overrides: &Overrides) -> (Config, Problems) {
         let mut problems = Vec::new();
         let tree = file.map_or_else(BTreeMap::new, |path| source::read_file(path, &mut problems));
         let folder = file
@@ -62,18 +72,21 @@ impl Config {
         } else {
             &DEVELOPMENT
         };
-        read(tree, problems, &folder, defaults, overrides).map_err(|list| Problems {
-            file: file.map(Path::to_path_buf),
-            list,
-        })
+        let (config, list) = read(tree, problems, &folder, defaults, overrides);
+        let file = file.map(Path::to_path_buf);
+        (config, Problems { file, list })
     }
 
     /// Reads the text of a file, as if it were in `folder`.
     pub fn parse(text: &str, folder: &Path, overrides: &Overrides) -> Result<Config, Problems> {
         let mut problems = Vec::new();
         let tree = source::parse(text, &mut problems);
-        read(tree, problems, folder, &WITH_FILE, overrides)
-            .map_err(|list| Problems { file: None, list })
+        let (config, list) = read(tree, problems, folder, &WITH_FILE, overrides);
+        if list.is_empty() {
+            Ok(config)
+        } else {
+            Err(Problems { file: None, list })
+        }
     }
 }
 
@@ -83,13 +96,18 @@ fn read(
     folder: &Path,
     defaults: &Defaults,
     overrides: &Overrides,
-) -> Result<Config, Vec<Problem>> {
+) -> (Config, Vec<Problem>) {
     problems.extend(
         overrides
             .set
             .iter()
             .filter_map(|assignment| source::set(&mut tree, assignment).err()),
     );
+    if let Some(file) = overrides.policy.as_deref()
+        && let Err(message) = check::policy_file(file)
+    {
+        problems.push(Problem::new(Place::CommandLine, "--policy", message));
+    }
     let findings = Findings::new(problems);
     let mut root = Section::root(&tree, &findings, folder);
     let node = node(root.section("node"), defaults, overrides);
@@ -107,12 +125,7 @@ fn read(
         node,
     };
     root.finish();
-    let problems = findings.into_problems();
-    if problems.is_empty() {
-        Ok(config)
-    } else {
-        Err(problems)
-    }
+    (config, findings.into_problems())
 }
 
 fn node(mut section: Section<'_>, defaults: &Defaults, overrides: &Overrides) -> Node {
@@ -264,11 +277,6 @@ fn policy(mut section: Section<'_>, overrides: &Overrides) -> Policy {
             ActivePolicy::Named(name)
         }
     };
-    if let Some(file) = overrides.policy.as_deref()
-        && let Err(message) = check::policy_file(file)
-    {
-        section.problem("--policy", message);
-    }
     let hook_deadline = section.duration("hook_deadline", Duration::from_millis(50), MILLISECOND);
     let hook_timeout = section.duration("hook_timeout", 5 * SECOND, MILLISECOND);
     if hook_timeout < hook_deadline {

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use patchbay_policy::{ActivateError, Digest, LoadError, Policies, RollbackError};
 
+use super::BUILTIN_POLICY;
+use super::configured::{self, Configured, configured_name, file_of};
 use super::memory::{Activation, ActivationFile, VersionName};
 use super::versions::VersionFiles;
-use super::{BUILTIN_POLICY, missing};
-use crate::config::{ActivePolicy, BUILTIN, Config, is_policy_name};
+use crate::config::{BUILTIN, Config, is_policy_name};
 use crate::data_dir::DataDir;
 use crate::hooks::HookHost;
 use crate::metrics::Metrics;
@@ -78,16 +79,10 @@ pub struct Deployments {
     metrics: Arc<Metrics>,
     versions: VersionFiles,
     activation: ActivationFile,
-    directory: Option<PathBuf>,
-    configured: String,
+    /// `[policy]` as it was at the start.
+    config: crate::config::Policy,
     /// What is remembered; held while something changes.
     state: Mutex<Option<Activation>>,
-}
-
-/// The configured policy: its name and its component.
-struct Configured {
-    name: String,
-    bytes: Vec<u8>,
 }
 
 impl Deployments {
@@ -103,20 +98,20 @@ impl Deployments {
             metrics,
             versions: VersionFiles(data_dir.policy_versions()),
             activation: ActivationFile(data_dir.policy_activation()),
-            directory: config.policy.directory.clone(),
-            configured: configured_name(config),
+            config: config.policy.clone(),
             state: Mutex::new(None),
         };
+        let configured = configured_name(&deployments.config);
         let remembered = deployments
             .activation
             .read()
-            .filter(|activation| activation.configured == deployments.configured);
+            .filter(|activation| activation.configured == configured);
         if let Some(remembered) = remembered
-            && deployments.restore(&remembered, config)
+            && deployments.restore(&remembered)
         {
             return Ok(deployments);
         }
-        deployments.start_configured(config)?;
+        deployments.start_configured()?;
         Ok(deployments)
     }
 
@@ -258,7 +253,7 @@ impl Deployments {
 
     /// The watched directory.
     pub fn directory(&self) -> Option<&Path> {
-        self.directory.as_deref()
+        self.config.directory.as_deref()
     }
 
     /// The active version.
@@ -297,11 +292,9 @@ impl Deployments {
 
     /// Stores the file of a policy that nobody has asked for yet.
     fn store_missing(&self, name: &str, state: &Option<Activation>) -> Result<(), DeployError> {
-        let path = self
-            .directory
-            .as_ref()
-            .filter(|_| is_policy_name(name))
-            .map(|directory| directory.join(format!("{name}.wasm")));
+        let path = Some(name)
+            .filter(|name| is_policy_name(name))
+            .and_then(|name| file_of(&self.config, name));
         let is_known = || {
             self.policies
                 .list()
@@ -337,7 +330,7 @@ impl Deployments {
             .map(|activation| activation.active.clone())
             .filter(|before| *before != name);
         let activation = Activation {
-            configured: self.configured.clone(),
+            configured: configured_name(&self.config),
             file: self.file_digest(&active.policy),
             previous: if went_back {
                 None
@@ -356,7 +349,7 @@ impl Deployments {
 
     /// The digest of the policy's own file, as far as it has one.
     fn file_digest(&self, policy: &str) -> Option<String> {
-        let path = self.directory.as_ref()?.join(format!("{policy}.wasm"));
+        let path = file_of(&self.config, policy)?;
         std::fs::read(path)
             .ok()
             .map(|bytes| Digest::of(&bytes).to_string())
@@ -372,20 +365,10 @@ impl Deployments {
     }
 
     /// Makes the remembered version active; false when the configuration has to decide.
-    fn restore(&self, remembered: &Activation, config: &Config) -> bool {
+    fn restore(&self, remembered: &Activation) -> bool {
         let active = &remembered.active;
-        let file = match &config.policy.active {
-            ActivePolicy::File(path) if configured_name(config) == active.policy => {
-                std::fs::read(path)
-                    .ok()
-                    .map(|bytes| Digest::of(&bytes).to_string())
-            }
-            _ => self.file_digest(&active.policy),
-        };
-        if file.is_some()
-            && file != remembered.file
-            && self.restore_changed_file(&active.policy, config)
-        {
+        let file = self.file_digest(&active.policy);
+        if file.is_some() && file != remembered.file && self.restore_changed_file(&active.policy) {
             return true;
         }
         if active.policy == BUILTIN && Digest::of(BUILTIN_POLICY).as_str() != active.version {
@@ -410,11 +393,9 @@ impl Deployments {
     }
 
     /// The policy that was active has another file than then. One that is refused replaces nothing: false.
-    fn restore_changed_file(&self, policy: &str, config: &Config) -> bool {
-        let path = match (&config.policy.active, &self.directory) {
-            (ActivePolicy::File(path), _) => path.clone(),
-            (_, Some(directory)) => directory.join(format!("{policy}.wasm")),
-            (_, None) => return false,
+    fn restore_changed_file(&self, policy: &str) -> bool {
+        let Some(path) = file_of(&self.config, policy) else {
+            return false;
         };
         let bytes = std::fs::read(path).map_err(DeployError::from);
         let deployed = bytes.and_then(|bytes| {
@@ -440,8 +421,8 @@ impl Deployments {
         Ok(())
     }
 
-    fn start_configured(&self, config: &Config) -> Result<(), StartPolicyError> {
-        let configured = configured(config)?;
+    fn start_configured(&self) -> Result<(), StartPolicyError> {
+        let configured = configured::read(&self.config)?;
         self.start_with(&configured)
             .map_err(|source| StartPolicyError::Deploy {
                 name: configured.name.clone(),
@@ -457,50 +438,4 @@ impl Deployments {
         self.remember(&mut state, &stored, false);
         Ok(())
     }
-}
-
-fn configured_name(config: &Config) -> String {
-    match &config.policy.active {
-        ActivePolicy::Builtin => BUILTIN.to_owned(),
-        ActivePolicy::Named(name) => name.clone(),
-        ActivePolicy::File(path) => path
-            .file_stem()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned(),
-        ActivePolicy::Unset if default_file(config).is_some() => "default".to_owned(),
-        ActivePolicy::Unset => BUILTIN.to_owned(),
-    }
-}
-
-fn default_file(config: &Config) -> Option<PathBuf> {
-    config
-        .policy
-        .directory
-        .as_ref()
-        .map(|directory| directory.join("default.wasm"))
-        .filter(|path| path.is_file())
-}
-
-fn configured(config: &Config) -> Result<Configured, StartPolicyError> {
-    let name = configured_name(config);
-    let path = match (&config.policy.active, &config.policy.directory) {
-        (ActivePolicy::File(path), _) => path.clone(),
-        (_, Some(directory)) if name != BUILTIN => {
-            let path = directory.join(format!("{name}.wasm"));
-            if !path.is_file() {
-                return Err(StartPolicyError::Missing(missing(directory, &name)));
-            }
-            path
-        }
-        _ if BUILTIN_POLICY.is_empty() => return Err(StartPolicyError::NoBuiltin),
-        _ => {
-            return Ok(Configured {
-                name,
-                bytes: BUILTIN_POLICY.to_vec(),
-            });
-        }
-    };
-    let bytes = std::fs::read(&path).map_err(|source| StartPolicyError::Io { path, source })?;
-    Ok(Configured { name, bytes })
 }

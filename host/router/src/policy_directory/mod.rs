@@ -4,18 +4,21 @@
 //! change at a time, off the workers' threads: it has a version compiled, checked and initialised, makes it active in one step or
 //! not at all, and remembers the last activation over a restart.
 
+mod configured;
 mod deployments;
 mod memory;
 mod versions;
 mod watch;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use patchbay_policy::{CheckError, ComponentReport, Engine, EngineConfig, EngineError};
 
-use crate::config::{ActivePolicy, Config};
+use crate::config::Config;
 use crate::hooks::HookHost;
 
+use configured::ActiveSource;
 pub use deployments::{DeployError, Deployed, Deployments, StartPolicyError};
 pub use watch::DirectoryWatch;
 
@@ -42,43 +45,64 @@ pub fn inspect(bytes: &[u8]) -> Result<ComponentReport, InspectError> {
     Ok(engine.check(bytes)?)
 }
 
-/// Every problem of the policies that a configuration names: those of its directory and the active one.
-pub fn check(config: &Config) -> Vec<String> {
+/// Every problem of the policies that a configuration names: those of its directory, and of the active one also whether it
+/// takes its settings.
+pub fn check(config: Config) -> Vec<String> {
     let engine: Engine<HookHost> = match Engine::new(EngineConfig::default()) {
         Ok(engine) => engine,
         Err(error) => return vec![error.to_string()],
     };
     let mut problems = Vec::new();
-    let mut files = Vec::new();
-    if let Some(directory) = &config.policy.directory {
-        match files_of(directory) {
-            Ok(found) => files.extend(found.into_iter().map(|(_, path)| path)),
-            Err(error) => problems.push(format!("{}: {error}", directory.display())),
+    // One that is not there is a problem of the configuration.
+    let directory = config
+        .policy
+        .directory
+        .as_deref()
+        .filter(|path| path.is_dir());
+    let mut files = match directory.map(files_of).transpose() {
+        Ok(files) => files.unwrap_or_default(),
+        Err(error) => {
+            problems.push(format!("policy.directory: {error}"));
+            Vec::new()
         }
-    }
-    match &config.policy.active {
-        ActivePolicy::Unset | ActivePolicy::Builtin => {}
-        ActivePolicy::File(path) => files.push(path.clone()),
-        ActivePolicy::Named(name) => {
-            let there = files
-                .iter()
-                .any(|path| path.file_stem().is_some_and(|stem| stem == name.as_str()));
-            if let (false, Some(directory)) = (there, &config.policy.directory) {
-                problems.push(format!("policy.active: {}", missing(directory, name)));
-            }
+    };
+    let active = configured::active_source(&config.policy);
+    let config = Arc::new(config);
+    let init_host = || HookHost::for_init(Arc::clone(&config), "init");
+    match active {
+        Ok(ActiveSource::Builtin) if BUILTIN_POLICY.is_empty() => {
+            problems.push(StartPolicyError::NoBuiltin.to_string());
         }
+        Ok(ActiveSource::Builtin) => {
+            let loaded = engine.load(crate::config::BUILTIN, BUILTIN_POLICY, init_host);
+            problems.extend(loaded.err().map(|problem| format!("builtin: {problem}")));
+        }
+        Ok(ActiveSource::File(name, path)) => {
+            files.retain(|(_, file)| *file != path);
+            problems.extend(problem_of(&path, |bytes| {
+                engine
+                    .load(&name, bytes, init_host)
+                    .map(drop)
+                    .map_err(|error| error.to_string())
+            }));
+        }
+        Err(problem) => problems.push(problem.to_string()),
     }
-    for path in files {
-        let checked = std::fs::read(&path)
-            .map_err(|error| error.to_string())
-            .and_then(|bytes| engine.check(&bytes).map_err(|error| error.to_string()));
-        problems.extend(
-            checked
-                .err()
-                .map(|problem| format!("{}: {problem}", path.display())),
-        );
+    for (_, path) in files {
+        problems.extend(problem_of(&path, |bytes| {
+            engine
+                .check(bytes)
+                .map(drop)
+                .map_err(|error| error.to_string())
+        }));
     }
     problems
+}
+/// Reads a file and tells what is wrong with it.
+fn problem_of(path: &Path, examine: impl FnOnce(&[u8]) -> Result<(), String>) -> Option<String> {
+    let read = std::fs::read(path).map_err(|error| error.to_string());
+    let problem = read.and_then(|bytes| examine(&bytes)).err()?;
+    Some(format!("{}: {problem}", path.display()))
 }
 
 /// What to do about an active policy without a file.

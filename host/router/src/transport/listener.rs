@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use patchbay_core::door::{ListenerId, Transport};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::config::Listen;
+use crate::config::{Listen, transport_name};
 
 /// Enough for a burst of some thousand requests while a worker is busy.
 const RECEIVE_BUFFER_BYTES: usize = 4 * 1024 * 1024;
@@ -43,7 +43,7 @@ pub enum ListenerSocket {
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// The system refused.
-    #[error("cannot listen on {transport:?} {address}: {source}")]
+    #[error("can't listen on {}:{address}: {source}", transport_name(*transport))]
     Refused {
         /// The transport.
         transport: Transport,
@@ -53,7 +53,7 @@ pub enum BindError {
         source: io::Error,
     },
     /// This build has no such transport.
-    #[error("cannot listen on {transport:?} {address}: this transport is not available")]
+    #[error("can't listen on {}:{address}: this transport is not available", transport_name(*transport))]
     Unavailable {
         /// The transport.
         transport: Transport,
