@@ -311,3 +311,24 @@ fn a_draining_router_ends_the_call_and_refuses_new_ones() {
     router.signal("TERM");
     router.wait();
 }
+
+#[test]
+fn an_idle_router_uses_no_processor() {
+    let router = Setup::new().user("bob", "secret").start();
+    let used = || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", router.pid())).expect("stat");
+        let fields: Vec<&str> = stat
+            .rsplit(')')
+            .next()
+            .expect("fields")
+            .split_whitespace()
+            .collect();
+        fields[11].parse::<u64>().expect("utime") + fields[12].parse::<u64>().expect("stime")
+    };
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    let before = used();
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    // In hundredths of a second; a thread that spins would use a good part of 200.
+    let ticks = used() - before;
+    assert!(ticks < 20, "{ticks} ticks in two idle seconds");
+}

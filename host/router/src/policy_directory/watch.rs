@@ -97,7 +97,11 @@ impl Drop for DirectoryWatch {
 }
 
 fn watcher(directory: &Path, wake: SyncSender<Wake>) -> Option<RecommendedWatcher> {
-    let on_event = move |_: notify::Result<notify::Event>| {
+    let on_event = move |event: notify::Result<notify::Event>| {
+        // Looking at the directory is an access that is reported as well: it must not make us look again.
+        if event.is_ok_and(|event| event.kind.is_access()) {
+            return;
+        }
         // A wake-up that waits already is enough.
         let _ = wake.try_send(Wake::Look);
     };

@@ -71,10 +71,12 @@ fn watcher(users: &Users, wake: SyncSender<Wake>) -> Option<RecommendedWatcher> 
     let name = path.file_name()?.to_owned();
     let on_event = move |event: notify::Result<notify::Event>| {
         let concerns_us = event.is_ok_and(|event| {
-            event
-                .paths
-                .iter()
-                .any(|path| path.file_name() == Some(&name))
+            // Reading the file is reported as well.
+            !event.kind.is_access()
+                && event
+                    .paths
+                    .iter()
+                    .any(|path| path.file_name() == Some(&name))
         });
         if concerns_us && let Err(TrySendError::Disconnected(_)) = wake.try_send(Wake::Changed) {
             tracing::debug!("the users are no longer watched");
