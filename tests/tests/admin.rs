@@ -7,6 +7,8 @@
     reason = "a test reports by panicking"
 )]
 
+use patchbay_tests::agent::Agent;
+use patchbay_tests::policies;
 use patchbay_tests::router::{Router, Setup};
 
 fn raw(router: &Router, request: &str) -> String {
@@ -127,4 +129,99 @@ fn a_broken_upload_is_refused_and_the_active_policy_stays() {
         response.status()
     );
     assert_eq!(router.get("/api/v1/status")["policy"], before["policy"]);
+}
+
+fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .build()
+        .into()
+}
+
+#[test]
+fn a_removed_registration_is_gone() {
+    let router = Router::start();
+    let mut bob = Agent::udp(router.udp(), "bob");
+    bob.register();
+    let list = router.get("/api/v1/registrations?aor=sip:bob@localhost");
+    assert_eq!(
+        list["registrations"][0]["aor"], "sip:bob@localhost",
+        "{list}"
+    );
+    let url = format!(
+        "http://{}/api/v1/registrations/sip:bob@localhost",
+        router.admin()
+    );
+    let delete = || {
+        agent()
+            .delete(&url)
+            .call()
+            .expect("DELETE")
+            .status()
+            .as_u16()
+    };
+    assert_eq!(delete(), 200);
+    assert_eq!(
+        router.get("/api/v1/registrations")["registrations"],
+        serde_json::json!([])
+    );
+    assert_eq!(delete(), 404);
+    let mut alice = Agent::udp(router.udp(), "alice");
+    let invite = alice.invite("sip:bob@localhost");
+    let answer = alice.final_response();
+    alice.acknowledge(&invite, &answer);
+    assert!(matches!(answer.status(), 404 | 480), "{answer:?}");
+}
+
+#[test]
+fn a_stored_version_is_listed_and_not_active() {
+    let router = Router::start();
+    let before = router.get("/api/v1/status");
+    let bytes = std::fs::read(policies::guest("teapot")).expect("a component");
+    let mut response = agent()
+        .put(format!("http://{}/api/v1/policies/mine", router.admin()))
+        .header("Content-Type", "application/wasm")
+        .send(&bytes[..])
+        .expect("PUT");
+    assert_eq!(response.status().as_u16(), 200);
+    let stored: serde_json::Value = response.body_mut().read_json().expect("JSON");
+    assert_eq!(stored["policy"], "mine");
+    let list = router.get("/api/v1/policies").to_string();
+    assert!(
+        list.contains(stored["version"].as_str().expect("a digest")),
+        "{list}"
+    );
+    assert_eq!(router.get("/api/v1/status")["policy"], before["policy"]);
+}
+
+#[test]
+fn what_is_not_there_is_404_and_the_wrong_method_405() {
+    let router = Router::start();
+    let (status, answer) = router.post("/api/v1/policies/nothing/activate", "{}");
+    assert_eq!(status, 404, "{answer}");
+    let host = router.admin();
+    for (line, status) in [
+        ("GET /api/v1/nothing", "404"),
+        ("GET /api/v1/policies/rollback", "405"),
+        ("DELETE /api/v1/status", "405"),
+    ] {
+        let answer = raw(
+            &router,
+            &format!(
+                "{line} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n"
+            ),
+        );
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{line}: {answer}"
+        );
+        assert!(answer.contains("\"error\""), "{line}: {answer}");
+    }
+}
+
+#[test]
+fn going_back_without_a_version_to_go_back_to_is_a_conflict() {
+    let router = Router::start();
+    let (status, answer) = router.post("/api/v1/policies/rollback", "{}");
+    assert_eq!(status, 409, "{answer}");
 }

@@ -7,8 +7,9 @@
     reason = "a test reports by panicking"
 )]
 
+use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use patchbay_tests::agent::Agent;
 use patchbay_tests::policies;
@@ -331,4 +332,183 @@ fn an_idle_router_uses_no_processor() {
     // In hundredths of a second; a thread that spins would use a good part of 200.
     let ticks = used() - before;
     assert!(ticks < 20, "{ticks} ticks in two idle seconds");
+}
+
+fn patchbay_with_stdin(folder: &Path, arguments: &[&str], stdin: &str) -> Output {
+    let mut child = Command::new(binary())
+        .args(arguments)
+        .current_dir(folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("run patchbay");
+    let mut pipe = child.stdin.take().expect("a pipe");
+    pipe.write_all(stdin.as_bytes()).expect("write");
+    drop(pipe);
+    child.wait_with_output().expect("patchbay ends")
+}
+
+#[test]
+fn users_are_added_changed_and_removed_with_passwords_from_stdin() {
+    let folder = TempDir::new().expect("a folder");
+    let users = || {
+        let output = patchbay(folder.path(), &["user", "list", "--json"]);
+        let list: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        list["users"].as_array().expect("a list").clone()
+    };
+    let file = || std::fs::read_to_string(folder.path().join("patchbay-data/users.csv"));
+    let add = patchbay_with_stdin(folder.path(), &["user", "add", "alice"], "first\n");
+    assert_eq!(add.status.code(), Some(0), "{}", text(&add));
+    assert_eq!(users()[0]["user"], "alice");
+    let first = file().expect("the users");
+    assert!(!first.contains("first"), "the password is kept: {first}");
+    let again = patchbay_with_stdin(folder.path(), &["user", "add", "alice"], "other\n");
+    assert_eq!(again.status.code(), Some(1), "{}", text(&again));
+    let passwd = patchbay_with_stdin(folder.path(), &["user", "passwd", "alice"], "second\n");
+    assert_eq!(passwd.status.code(), Some(0), "{}", text(&passwd));
+    assert_ne!(file().expect("the users"), first);
+    let remove = patchbay(folder.path(), &["user", "remove", "alice"]);
+    assert_eq!(remove.status.code(), Some(0), "{}", text(&remove));
+    assert!(users().is_empty());
+    let nobody = patchbay(folder.path(), &["user", "remove", "alice"]);
+    assert_eq!(nobody.status.code(), Some(1), "{}", text(&nobody));
+}
+
+#[test]
+fn a_second_signal_ends_a_router_with_a_call_in_progress_at_once() {
+    let mut router = Setup::new().node("drain_timeout = \"300s\"").start();
+    let (mut alice, mut bob) = (
+        Agent::udp(router.udp(), "alice"),
+        Agent::udp(router.udp(), "bob"),
+    );
+    bob.register();
+    alice.invite(&bob.aor());
+    let received = bob.expect_request("INVITE");
+    bob.respond(&received, 180, "", "");
+    alice.expect(180);
+    router.signal("INT");
+    router.wait_for_log("draining");
+    let status = ureq::get(format!("http://{}/readyz", router.admin()))
+        .call()
+        .expect_err("not ready")
+        .to_string();
+    assert!(status.contains("503"), "{status}");
+    router.signal("INT");
+    assert!(router.wait().success());
+}
+
+#[test]
+fn an_address_in_use_is_named() {
+    let folder = TempDir::new().expect("a folder");
+    let udp = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let tcp = std::net::TcpListener::bind("127.0.0.1:0").expect("a socket");
+    let (udp, tcp) = (
+        udp.local_addr().expect("bound"),
+        tcp.local_addr().expect("bound"),
+    );
+    for (listen, admin, named) in [
+        (
+            format!("udp:{udp}"),
+            "127.0.0.1:0".to_owned(),
+            format!("udp:{udp}"),
+        ),
+        (
+            format!("tcp:{tcp}"),
+            "127.0.0.1:0".to_owned(),
+            format!("tcp:{tcp}"),
+        ),
+        (
+            "udp:127.0.0.1:0".to_owned(),
+            tcp.to_string(),
+            format!("admin.listen: can't listen on {tcp}"),
+        ),
+    ] {
+        let admin = format!("admin.listen={admin}");
+        let output = patchbay(
+            folder.path(),
+            &["run", "--listen", &listen, "--set", &admin],
+        );
+        assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+        assert!(text(&output).contains(&named), "{}", text(&output));
+    }
+}
+
+#[test]
+fn what_this_version_can_not_do_is_refused() {
+    let folder = TempDir::new().expect("a folder");
+    let config = "[[listen]]\naddress = \"wss:127.0.0.1:0\"\n[policy]\ntrusted_keys = [\"key\"]\n[[policy.route]]\ndomain = \"a.example\"\npolicy = \"a\"\n";
+    std::fs::write(folder.path().join("patchbay.toml"), config).expect("write");
+    let output = patchbay(folder.path(), &["run"]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    for part in [
+        ":2: listen.address",
+        ":4: policy.trusted_keys",
+        ":5: policy.route",
+    ] {
+        assert!(text(&output).contains(part), "{part}: {}", text(&output));
+    }
+}
+
+#[test]
+fn set_overrides_any_key_and_names_a_wrong_one() {
+    let folder = TempDir::new().expect("a folder");
+    let good = patchbay(
+        folder.path(),
+        &[
+            "check",
+            "--set",
+            "registrar.durability=memory",
+            "--set",
+            "timers.t1=250ms",
+        ],
+    );
+    assert_eq!(good.status.code(), Some(0), "{}", text(&good));
+    let wrong = patchbay(
+        folder.path(),
+        &[
+            "check",
+            "--set",
+            "registrar.durabilty=memory",
+            "--set",
+            "timers.t1=fast",
+        ],
+    );
+    assert_eq!(wrong.status.code(), Some(1), "{}", text(&wrong));
+    for part in ["durabilty", "timers.t1"] {
+        assert!(text(&wrong).contains(part), "{part}: {}", text(&wrong));
+    }
+}
+
+#[test]
+fn commands_that_show_data_print_json_when_asked() {
+    let router = Router::start();
+    let mut bob = Agent::udp(router.udp(), "bob");
+    bob.register();
+    let admin = router.admin().to_string();
+    for command in [
+        &["status"][..],
+        &["policy", "list"],
+        &["registrations", "list"],
+        &["registrations", "show", "sip:bob@localhost"],
+    ] {
+        let arguments = [command, &["--json", "--admin", &admin]].concat();
+        let output = patchbay(router.path(), &arguments);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+        let parsed: Result<serde_json::Value, _> = serde_json::from_slice(&output.stdout);
+        assert!(parsed.is_ok(), "{command:?}: {}", text(&output));
+    }
+}
+
+#[test]
+fn commands_say_where_no_router_answers() {
+    let folder = TempDir::new().expect("a folder");
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a socket");
+    let address = free.local_addr().expect("bound").to_string();
+    drop(free);
+    for command in [&["status"][..], &["policy", "list"]] {
+        let output = patchbay(folder.path(), &[command, &["--admin", &address]].concat());
+        assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+        assert!(text(&output).contains(&address), "{}", text(&output));
+    }
 }
