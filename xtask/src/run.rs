@@ -68,10 +68,14 @@ fn instructions(address: &str, binary: &str) -> String {
         "
 Patchbay starts on {address} (UDP and TCP), on this machine only.
 
-  Register a phone    server {address}, user alice, any password: registration is open.
+  Register a phone    server (domain) {address}, user alice, any password: registration is open.
                       With baresip (Debian: apt-get install baresip), one line in ~/.baresip/accounts:
                           <sip:alice@{address};transport=udp>;regint=60
   Place a call        register a second phone as bob, then dial sip:bob@{address} on the first one.
+  Without phones      with SIPp (Debian: apt-get install sip-tester), the first command in another terminal:
+                          sipp -sf tests/scenarios/uas_answer.xml -i 127.0.0.1 -p 5070
+                          sipp -sf tests/scenarios/uac_register_open.xml -s bob -key phone 127.0.0.1:5070 -m 1 {address}
+                          sipp -sf tests/scenarios/uac_call.xml -s bob -m 1 {address}
   Ask for passwords   {binary} user add alice
                       cargo xtask run --set auth.registration=required
   Busy to voicemail   cargo xtask run --set policy.settings.voicemail=sip:voicemail@127.0.0.1:5090
