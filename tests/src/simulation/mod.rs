@@ -2,7 +2,7 @@
 //!
 //! Everything that happens is drawn from one seed: what the phones do, what the network does to each datagram, which connections
 //! break, how long hooks, resolver and location service take and what they answer. The same seed gives the same run, so that a
-//! failing one can be replayed. After each step the [`invariants`] are checked; at the end every call must have come to its end and
+//! failing one can be replayed. After each step the invariants are checked; at the end every call must have come to its end and
 //! every table must be empty.
 
 mod callee;
