@@ -2,7 +2,7 @@
 //!
 //! An index in memory answers lookups; a thread writes changes to a [`LocationStore`], many in one commit. A registration is
 //! applied at once to the newest state of its address-of-record (RFC 3261 §10.3, atomic per address-of-record), so lookups
-//! see it before it is durable, and is answered when [`Durability`] says so. A commit that fails takes its registrations back.
+//! see it before it is durable, and is answered when [`Durability`](crate::config::Durability) says so. A commit that fails takes its registrations back.
 //!
 //! One service holds one namespace (tenant). Every key of the store starts with it.
 

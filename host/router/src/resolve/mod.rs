@@ -1,7 +1,7 @@
 //! Where to send: the interface of RFC 3263.
 //!
 //! The order of RFC 3263 §4 is carried out from its third step on: explicit transports and ports, numeric hosts, A and AAAA records. NAPTR
-//! and SRV records belong between [`Query::new`], which knows when they are to be asked, and [`Query::destinations`].
+//! and SRV records belong between `Query::new`, which knows when they are to be asked, and `Query::destinations`.
 
 mod listeners;
 
