@@ -153,9 +153,9 @@ pub mod patchbay {
         ///
         /// In `init` and `event-route` no message is current: texts and lists are empty there, options none, and every change fails with
         /// `wrong-hook`. A change that fails changes nothing. Changes fail with `denied` for what is the host's (Via, CSeq, Call-ID,
-        /// Content-Length, Max-Forwards, Record-Route, Route, and the tags of From and To), with `invalid-argument` for a name or value
-        /// that breaks the grammar or has a control character, and with `limit` for a value of more than 8192 bytes or a message that
-        /// would become too large.
+        /// Content-Length, Max-Forwards, Record-Route, Route, and the tags of From and To) and for a header that the operator has not
+        /// granted (`policy.grants.write_headers`), with `invalid-argument` for a name or value that breaks the grammar or has a control
+        /// character, and with `limit` for a value of more than 8192 bytes or a message that would become too large.
         #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
         pub mod message {
             #[used]

@@ -89,6 +89,7 @@ impl OneCall {
 impl Host for OneCall {
     fn message(&self) -> Option<&Draft> { Some(&self.request) }
     fn message_mut(&mut self) -> Option<&mut Draft> { Some(&mut self.request) }
+    fn may_write(&self, _: &str) -> bool { true }
     fn response(&self) -> Option<&Draft> { None }
     fn source(&self) -> Option<Source> { Some(self.source) }
     fn in_dialog(&self) -> bool { false }

@@ -52,6 +52,26 @@ pub(crate) fn remove_header(message: &mut Draft, name: &str) -> Result<u32, Host
     Ok(u32::try_from(removed).unwrap_or(u32::MAX))
 }
 
+/// The operator's grant, for every change of a header; what is the host's nobody can be granted.
+pub(crate) fn check_grant(
+    name: &str,
+    is_granted: impl FnOnce(&str) -> bool,
+) -> Result<(), HostError> {
+    let header = Name::from(name).known();
+    deny_host_owned(header)?;
+    let name = match header {
+        HeaderName::Other => name,
+        known => known.text(),
+    };
+    if is_granted(name) {
+        return Ok(());
+    }
+    Err(denied(format!(
+        "policy.grants.write_headers does not have `{}`",
+        name.escape_debug()
+    )))
+}
+
 /// `message.set-body`.
 pub(crate) fn set_body(
     message: &mut Draft,
@@ -319,6 +339,30 @@ mod tests {
             );
             assert!(!message.is_edited());
         }
+    }
+
+    #[test]
+    fn a_header_without_a_grant_is_denied_by_its_long_name() {
+        let only_contact = |name: &str| name == "Contact";
+        assert_eq!(check_grant("m", only_contact), Ok(()));
+        assert_eq!(check_grant("CONTACT", only_contact), Ok(()));
+        let error = check_grant("s", only_contact).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Denied);
+        assert_eq!(
+            error.message,
+            "policy.grants.write_headers does not have `Subject`"
+        );
+        let unknown = check_grant("X-a", only_contact).unwrap_err();
+        assert!(unknown.message.ends_with("`X-a`"), "{}", unknown.message);
+    }
+
+    #[test]
+    fn what_is_the_hosts_can_not_be_granted() {
+        let error = check_grant("v", |_| true).unwrap_err();
+        assert_eq!(
+            (error.kind, error.message.as_str()),
+            (ErrorKind::Denied, "Via is the host's")
+        );
     }
 
     #[test]

@@ -200,6 +200,8 @@ pub trait Host: Send + 'static {
     fn message(&self) -> Option<&Draft>;
     /// The current message, to edit.
     fn message_mut(&mut self) -> Option<&mut Draft>;
+    /// Whether the operator lets the policy write the header of this name; known headers are asked for by their long name.
+    fn may_write(&self, name: &str) -> bool;
     /// `failure-route`: the best response; `onreply-route`: the current one.
     fn response(&self) -> Option<&Draft>;
     /// Where the current message came from.

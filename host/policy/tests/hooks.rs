@@ -72,6 +72,22 @@ fn a_guest_is_denied_a_host_owned_header() {
 }
 
 #[test]
+fn a_guest_is_denied_a_header_without_a_grant() {
+    let worker = worker(config());
+    let host = TestHost {
+        denied_header: Some("X-A"),
+        ..TestHost::new(7)
+    };
+    let done = block_on(
+        worker
+            .instances
+            .run(&worker.version, Hook::RequestRoute, host, None),
+    );
+    assert_eq!(done.result, Ok(Verdict::Relay));
+    assert!(!done.host.unwrap().draft.is_edited());
+}
+
+#[test]
 fn after_a_trap_a_fresh_instance_serves() {
     let worker = worker(config());
     let done = worker.run(1);

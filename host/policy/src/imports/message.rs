@@ -119,7 +119,8 @@ fn add_header_writers<H: Host>(linker: &mut LinkerInstance<'_, State<H>>) -> was
          (name, value): (WasmStr, WasmStr)|
          -> wasmtime::Result<Answer<()>> {
             with_texts(&mut call, &name, &value, |state, name, value| {
-                (edited(state).and_then(|message| guard::set_header(message, name, value)),)
+                (edited_header(state, name)
+                    .and_then(|message| guard::set_header(message, name, value)),)
             })
         },
     )?;
@@ -129,7 +130,8 @@ fn add_header_writers<H: Host>(linker: &mut LinkerInstance<'_, State<H>>) -> was
          (name, value): (WasmStr, WasmStr)|
          -> wasmtime::Result<Answer<()>> {
             with_texts(&mut call, &name, &value, |state, name, value| {
-                (edited(state).and_then(|message| guard::add_header(message, name, value)),)
+                (edited_header(state, name)
+                    .and_then(|message| guard::add_header(message, name, value)),)
             })
         },
     )?;
@@ -137,7 +139,10 @@ fn add_header_writers<H: Host>(linker: &mut LinkerInstance<'_, State<H>>) -> was
         "remove-header",
         |mut call: Call<'_, H>, (name,): (WasmStr,)| -> wasmtime::Result<Answer<u32>> {
             with_text(&mut call, &name, |state, name| {
-                (edited(state).and_then(|message| guard::remove_header(message, name)),)
+                (
+                    edited_header(state, name)
+                        .and_then(|message| guard::remove_header(message, name)),
+                )
             })
         },
     )
@@ -257,6 +262,16 @@ fn lossy(bytes: &[u8]) -> String {
 
 fn edited<H: Host>(state: &mut State<H>) -> Result<&mut Draft, HostError> {
     let host = state.during(&EDITING)?;
+    host.message_mut().ok_or_else(no_message)
+}
+
+/// The current message, to change its header of this name.
+fn edited_header<'a, H: Host>(
+    state: &'a mut State<H>,
+    name: &str,
+) -> Result<&'a mut Draft, HostError> {
+    let host = state.during(&EDITING)?;
+    guard::check_grant(name, |name| host.may_write(name))?;
     host.message_mut().ok_or_else(no_message)
 }
 

@@ -131,6 +131,8 @@ pub struct TestHost {
     /// The current message.
     pub draft: Draft,
     pub response: Option<Draft>,
+    /// A header that the operator has not granted.
+    pub denied_header: Option<&'static str>,
     pub settings: Vec<(String, String)>,
     pub targets: Vec<String>,
     pub armed: Armed,
@@ -143,6 +145,7 @@ impl TestHost {
             round,
             draft: invite(),
             response: None,
+            denied_header: None,
             settings: Vec::new(),
             targets: Vec::new(),
             armed: Armed::default(),
@@ -155,6 +158,7 @@ impl TestHost {
 impl Host for TestHost {
     fn message(&self) -> Option<&Draft> { Some(&self.draft) }
     fn message_mut(&mut self) -> Option<&mut Draft> { Some(&mut self.draft) }
+    fn may_write(&self, name: &str) -> bool { self.denied_header != Some(name) }
     fn response(&self) -> Option<&Draft> { self.response.as_ref() }
     fn source(&self) -> Option<Source> { None }
     fn in_dialog(&self) -> bool { false }

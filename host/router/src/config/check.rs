@@ -148,6 +148,18 @@ pub(super) fn rate(text: &str) -> Result<u32, String> {
     })
 }
 
+/// The name of a header, or how names begin with `*` after it.
+pub(super) fn header_pattern(text: &str) -> Result<(), String> {
+    let start = text.strip_suffix('*').unwrap_or(text);
+    let is_plain = start.is_empty() || patchbay_message::is_token(start.as_bytes());
+    if !text.is_empty() && is_plain && !start.contains('*') {
+        return Ok(());
+    }
+    Err(format!(
+        "{text:?} is no name of a header, such as \"P-Asserted-Identity\" or \"X-*\""
+    ))
+}
+
 /// Whether the log's filter can be understood.
 pub(super) fn log_filter(text: &str) -> Result<String, String> {
     match text.parse::<tracing_subscriber::filter::Targets>() {
@@ -239,6 +251,16 @@ mod tests {
         assert!(is_policy_name("voicemail-on-busy"));
         for text in ["", ".", "..", "a/b", "a.b", "a b", "ü"] {
             assert!(!is_policy_name(text), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_of_headers_has_its_star_at_the_end() {
+        for text in ["X-*", "*", "P-Asserted-Identity", "m"] {
+            assert_eq!(header_pattern(text), Ok(()), "{text:?}");
+        }
+        for text in ["", "*-Id", "X-**", "X A", "X:", "\u{fc}"] {
+            assert!(header_pattern(text).is_err(), "{text:?}");
         }
     }
 

@@ -155,7 +155,7 @@ pub struct Grants {
     pub http: Vec<String>,
     /// Key prefixes that may be read and written.
     pub keyvalue: Vec<String>,
-    /// Header names that may be written, `*` at the end stands for any rest; `None`: every one that is not the host's.
+    /// Header names that may be written in messages, `*` at the end stands for any rest; `None`: every one that is not the host's.
     pub write_headers: Option<Vec<String>>,
     /// Whether `location.save-contact` and `remove-contact` may be used.
     pub save_location: bool,

@@ -326,6 +326,11 @@ fn grants(mut section: Section<'_>) -> Grants {
         write_headers: section.texts("write_headers"),
         save_location: section.boolean("save_location", false),
     };
+    for pattern in grants.write_headers.iter().flatten() {
+        if let Err(message) = check::header_pattern(pattern) {
+            section.problem("write_headers", message);
+        }
+    }
     section.finish();
     grants
 }

@@ -8,7 +8,7 @@ use patchbay_core::door::{
 };
 use patchbay_core::registrar::Registration;
 use patchbay_core::time::UnixTime;
-use patchbay_message::{Draft, HeaderName, Uri};
+use patchbay_message::{Draft, HeaderName, Name, Uri};
 use patchbay_policy::{
     Armed, Binding, ErrorKind, Host, HostError, Level, LookupResult, Source, Target, Transport,
     Verification,
@@ -50,6 +50,14 @@ impl Host for HookHost {
             door::Hook::OnreplyRoute => context.response.as_mut(),
             _ => Some(&mut context.request),
         }
+    }
+
+    fn may_write(&self, name: &str) -> bool {
+        let grants = &self.config.policy.grants;
+        grants
+            .write_headers
+            .as_ref()
+            .is_none_or(|patterns| patterns.iter().any(|pattern| names(pattern, name)))
     }
 
     fn response(&self) -> Option<&Draft> {
@@ -524,6 +532,17 @@ impl HookHost {
             Level::Warn => line!(warn),
             Level::Error => line!(error),
         }
+    }
+}
+
+/// Whether a pattern of `write_headers` names this header: `*` at its end stands for any rest, a compact form for the long one.
+fn names(pattern: &str, header: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(start) => header
+            .as_bytes()
+            .get(..start.len())
+            .is_some_and(|found| found.eq_ignore_ascii_case(start.as_bytes())),
+        None => Name::from(pattern) == Name::from(header),
     }
 }
 

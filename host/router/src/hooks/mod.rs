@@ -467,6 +467,44 @@ mod tests {
     }
 
     #[test]
+    fn every_header_may_be_written_unless_there_is_a_list() {
+        let services = services("");
+        let host = host(&services, flow(Transport::Udp, None));
+        for name in ["X-Any", "Contact", "From", "P-Asserted-Identity"] {
+            assert!(host.may_write(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_list_of_headers_names_all_that_may_be_written() {
+        let services = services(
+            "[policy.grants]\nwrite_headers = [\"X-*\", \"p-asserted-identity\", \"m\"]\n",
+        );
+        let limited = host(&services, flow(Transport::Udp, None));
+        for (name, granted) in [
+            ("X-Any", true),
+            ("x-any", true),
+            ("X-", true),
+            ("X", false),
+            ("XY-Any", false),
+            ("P-Asserted-Identity", true),
+            ("P-Asserted-Identity-2", false),
+            ("Contact", true),
+            ("Subject", false),
+            ("\u{e9}", false),
+        ] {
+            assert_eq!(limited.may_write(name), granted, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_empty_list_grants_no_header() {
+        let services = services("[policy.grants]\nwrite_headers = []\n");
+        let host = host(&services, flow(Transport::Udp, None));
+        assert!(!host.may_write("X-Any"));
+    }
+
+    #[test]
     fn a_save_without_credentials_brings_the_challenges() {
         let services = services("[auth]\nregistration = \"required\"\n");
         let (context, _) = host(&services, flow(Transport::Udp, None)).finish(Verdict::Save);
