@@ -17,7 +17,7 @@ use patchbay::config::{Config, Overrides, Transport};
 use patchbay::data_dir::Secrets;
 use patchbay::hooks::HookHost;
 use patchbay::location::{LocationConfig, LocationService};
-use patchbay::metrics::Metrics;
+use patchbay::metrics::{LimitLabel, Metrics, WorkerMetrics};
 use patchbay::server::Shared;
 use patchbay::transport::bind;
 use patchbay::users::Users;
@@ -35,9 +35,13 @@ struct Router {
 
 impl Router {
     fn start(workers: usize) -> Router {
+        Router::start_with(workers, "")
+    }
+
+    fn start_with(workers: usize, extra: &str) -> Router {
         let text = format!(
             "[node]\nname = \"test\"\ndomains = [\"example.com\"]\nworkers = {workers}\n[auth]\nregistration = \"open\"\n\
-             [[listen]]\naddress = \"udp:127.0.0.1:0\"\n[[listen]]\naddress = \"tcp:127.0.0.1:0\"\n[registrar]\ndurability = \"memory\"\n"
+             [[listen]]\naddress = \"udp:127.0.0.1:0\"\n[[listen]]\naddress = \"tcp:127.0.0.1:0\"\n[registrar]\ndurability = \"memory\"\n{extra}"
         );
         let config = Config::parse(&text, Path::new("."), &Overrides::default()).unwrap();
         let listeners = bind(&config.listen, workers).unwrap();
@@ -338,6 +342,26 @@ fn garbage_is_dropped_and_the_worker_goes_on() {
         alice.send(garbage);
     }
     alice.register();
+}
+
+#[test]
+fn a_source_beyond_its_limit_gets_no_answer() {
+    let router = Router::start_with(2, "[limits]\nrequests_per_source = \"3\"\n");
+    for n in 0..20 {
+        // Each from another port: the workers count them together.
+        let phone = Phone::new(&router, "alice");
+        phone.send(&phone.request("OPTIONS", "sip:example.com", &format!("call-{n}"), ""));
+    }
+    let workers = &router.shared.metrics.workers;
+    let sum = |read: &dyn Fn(&WorkerMetrics) -> u64| workers.iter().map(read).sum::<u64>();
+    let deadline = Instant::now() + SOON;
+    while sum(&|worker| worker.messages_received.value(Transport::Udp)) < 20 {
+        assert!(Instant::now() < deadline, "not all requests have come");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let dropped = sum(&|worker| worker.limits.value(LimitLabel::RequestsPerSource));
+    // More than a burst passes when this takes long.
+    assert!((1..=17).contains(&dropped), "{dropped}");
 }
 
 #[test]

@@ -21,6 +21,7 @@ use tokio::sync::oneshot;
 
 use super::hook_runs::{HookJob, HookRuns};
 use super::sending::Sending;
+use super::source_limit::SourceLimit;
 use super::{Answer, HandedOver, Mailbox};
 use crate::hooks::Services;
 use crate::metrics::{
@@ -44,6 +45,7 @@ pub(super) struct Driver {
     pub(super) resolver: Resolver,
     pub(super) affinity: Affinity,
     pub(super) limits: Limits,
+    pub(super) source_limit: SourceLimit,
     pub(super) mailboxes: Vec<Mailbox>,
     /// For the other workers, by worker; given away once per turn of the loop.
     pub(super) hand_over: Vec<Vec<HandedOver>>,
@@ -85,6 +87,14 @@ impl Driver {
         metrics
             .bytes_received
             .add(flow.transport, bytes.len() as u64);
+        if !self
+            .source_limit
+            .admits(flow.remote.ip(), bytes, self.now.instant)
+        {
+            metrics.limits.increment(LimitLabel::RequestsPerSource);
+            metrics.dropped.increment(DropLabel(DropReason::Overload));
+            return;
+        }
         if self.mailboxes.len() > 1 {
             // A message without a key to tell by stays: the core answers it or drops it.
             let owner = self

@@ -1,7 +1,7 @@
 //! A worker: one thread that drives one core.
 //!
 //! A worker has its own sockets, its own [`patchbay_core::Core`], its own timers and its own policy instances. Nothing in it is
-//! locked or shared on the path of a message. Other threads reach it through its mailbox.
+//! locked or shared on the path of a message, unless `requests_per_source` counts over all workers. Other threads reach it through its mailbox.
 
 mod clock;
 mod driver;
@@ -11,6 +11,7 @@ mod mailbox;
 mod random;
 mod sending;
 mod setup;
+mod source_limit;
 
 use std::io;
 use std::sync::Arc;
@@ -30,6 +31,7 @@ pub(crate) use clock::Clock;
 pub(crate) use mailbox::{Answer, HandedOver, Mail, Mailbox, Order};
 pub(crate) use random::{generator, unpredictable};
 use setup::Setup;
+use source_limit::SourceLimit;
 
 /// Policies run on the worker's stack, under wasmtime's own limit of half a megabyte.
 const STACK_BYTES: usize = 8 * 1024 * 1024;
@@ -70,6 +72,7 @@ pub fn start(shared: &Arc<Shared>, listeners: Vec<Vec<BoundListener>>) -> io::Re
     let max_connections = shared.config.load().limits.max_connections;
     let connections = Arc::new(Connections::new(&mailboxes, max_connections));
     let clock = Clock::start();
+    let source_limit = SourceLimit::off();
     let mut workers = Workers {
         workers: Vec::with_capacity(listeners.len()),
         connections: Arc::clone(&connections),
@@ -85,6 +88,7 @@ pub fn start(shared: &Arc<Shared>, listeners: Vec<Vec<BoundListener>>) -> io::Re
             connections: Arc::clone(&connections),
             clock,
             status: Arc::clone(&status),
+            source_limit: source_limit.clone(),
         };
         let thread = std::thread::Builder::new()
             .name(format!("worker-{index}"))

@@ -18,6 +18,7 @@ use super::driver::{Driver, Messages};
 use super::event_loop::EventLoop;
 use super::hook_runs::HookRuns;
 use super::sending::Sending;
+use super::source_limit::SourceLimit;
 use super::{Clock, Mail, Mailbox, Status, unpredictable};
 use crate::config::{self, Config};
 use crate::hooks::Services;
@@ -42,6 +43,8 @@ pub(super) struct Setup {
     pub(super) connections: Arc<Connections>,
     pub(super) clock: Clock,
     pub(super) status: Arc<Status>,
+    /// Shares its buckets with those of the other workers.
+    pub(super) source_limit: SourceLimit,
 }
 
 /// Runs a worker on this thread until it is told to stop.
@@ -91,6 +94,8 @@ fn event_loop(setup: Setup) -> io::Result<EventLoop> {
         setup.clock,
     );
     let workers = u16::try_from(setup.mailboxes.len()).unwrap_or(u16::MAX);
+    let mut source_limit = setup.source_limit;
+    source_limit.set_rate(config.limits.requests_per_source);
     let driver = Driver {
         affinity: Affinity::new(&core_config, workers),
         core: Core::new(Arc::new(core_config), unpredictable()),
@@ -102,6 +107,7 @@ fn event_loop(setup: Setup) -> io::Result<EventLoop> {
         },
         resolver: Resolver::new(setup.shared.listeners.clone()),
         limits,
+        source_limit,
         hand_over: setup.mailboxes.iter().map(|_| Vec::new()).collect(),
         mailboxes: setup.mailboxes,
         resolving: FuturesUnordered::new(),
@@ -130,6 +136,9 @@ pub(super) fn reload(driver: &mut Driver) {
     let config = shared.config.load_full();
     let core_config = core_config(&shared, &config, driver.services.worker);
     driver.limits = message_limits(&config);
+    driver
+        .source_limit
+        .set_rate(config.limits.requests_per_source);
     driver
         .services
         .connections
