@@ -15,7 +15,7 @@ pub(crate) const MAX_TABLE_ELEMENTS: usize = 60_000;
 /// A hook that shares its worker with other long ones may take this much longer than its running time allows.
 const QUEUEING_GRACE: Duration = Duration::from_millis(25);
 /// A guest that was entered less than this ago does not yield at a tick: a hook of a microsecond that meets a tick goes on.
-const MIN_SLICE: Duration = Duration::from_micros(500);
+const MIN_SLICE: Duration = Duration::from_micros(250);
 
 /// The processor time that this thread has used.
 fn thread_processor_time() -> Duration {

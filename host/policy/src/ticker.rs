@@ -1,4 +1,4 @@
-//! The clock that interrupts guests: one thread that advances the engine's epoch each millisecond while hooks run.
+//! The clock that interrupts guests: one thread that advances the engine's epoch twice a millisecond while hooks run.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 
-/// A running guest yields after this time.
-pub(crate) const TICK: Duration = Duration::from_millis(1);
+/// A running guest yields after this time. A message that is handed from worker to worker may wait for several guests, on its
+/// way there and back: at half a millisecond that adds up to less than the ten that a caller may notice.
+pub(crate) const TICK: Duration = Duration::from_micros(500);
 /// The ticker parks after this many ticks without a hook, so that an idle router does not wake up.
-const IDLE_TICKS: u32 = 20;
+const IDLE_TICKS: u32 = 40;
 
 /// Tells the ticker that hooks run. Every poll of a hook marks it; a worker may mark it earlier.
 #[derive(Clone, Default)]
@@ -58,7 +59,7 @@ pub(crate) struct Ticker {
 }
 
 impl Ticker {
-    /// Starts the thread; `tick` is called each millisecond while hooks run.
+    /// Starts the thread; `tick` is called at each tick while hooks run.
     pub(crate) fn start(
         activity: Activity,
         tick: impl Fn() + Send + 'static,

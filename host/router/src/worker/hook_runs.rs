@@ -1,13 +1,12 @@
 //! Running hooks: at once when the guest does not wait, beside everything else when it does.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
 use patchbay_core::door::{self, HookContext, HookFault, HookId, Input, PolicyVersion};
 use patchbay_core::time::Now;
 use patchbay_policy::{Engine, Event, Hook, HookDone, HookRun, Instances, Version};
@@ -21,7 +20,8 @@ const MAX_EVENT_RUNS: usize = 16;
 /// The hooks of one worker.
 pub(super) struct HookRuns {
     instances: Instances<HookHost>,
-    waiting: FuturesUnordered<Waiting>,
+    /// In the order of their turns. No import waits, so that each has yielded and can go on at any time.
+    waiting: VecDeque<Waiting>,
     event_runs: usize,
 }
 
@@ -51,7 +51,7 @@ impl HookRuns {
     pub(super) fn new(engine: Engine<HookHost>, worker: u16) -> HookRuns {
         HookRuns {
             instances: Instances::new(engine, usize::from(worker)),
-            waiting: FuturesUnordered::new(),
+            waiting: VecDeque::new(),
             event_runs: 0,
         }
     }
@@ -98,7 +98,7 @@ impl HookRuns {
         match Pin::new(&mut waiting).poll(context) {
             Poll::Ready(ended) => ended.answer(services, now),
             Poll::Pending => {
-                self.waiting.push(waiting);
+                self.waiting.push_back(waiting);
                 None
             }
         }
@@ -118,23 +118,27 @@ impl HookRuns {
             .instances
             .run(&version, Hook::EventRoute, host, Some(event));
         self.event_runs += 1;
-        self.waiting.push(Waiting {
+        self.waiting.push_back(Waiting {
             id: None,
             run,
             source: None,
         });
     }
 
-    /// The next answer of a hook that waited.
+    /// The next answer of a hook that yielded.
+    ///
+    /// Only one of them goes on for its millisecond, then everything else has its turn: however many policies loop, a
+    /// message waits for one of them at most.
     pub(super) fn poll_next(
         &mut self,
         services: &Arc<Services>,
         now: Now,
         context: &mut Context<'_>,
     ) -> Poll<Input> {
-        loop {
-            let Poll::Ready(Some(ended)) = self.waiting.poll_next_unpin(context) else {
-                return Poll::Pending;
+        while let Some(mut waiting) = self.waiting.pop_front() {
+            let Poll::Ready(ended) = Pin::new(&mut waiting).poll(context) else {
+                self.waiting.push_back(waiting);
+                break;
             };
             if ended.id.is_none() {
                 self.event_runs = self.event_runs.saturating_sub(1);
@@ -143,6 +147,10 @@ impl HookRuns {
                 return Poll::Ready(input);
             }
         }
+        if !self.waiting.is_empty() {
+            context.waker().wake_by_ref();
+        }
+        Poll::Pending
     }
 }
 
