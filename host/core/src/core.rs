@@ -13,6 +13,7 @@ use crate::door::{
 use crate::environment::Environment;
 use crate::originating::Originating;
 use crate::proxy::context::{BranchState, Cancel, ResponseContext, Stage};
+use crate::proxy::spent::{SpentBranch, SpentContext};
 use crate::table::{Handle, Table};
 use crate::time::{Instant, Now};
 use crate::transaction::{
@@ -72,8 +73,8 @@ pub struct Core {
     pub(crate) env: Environment,
     pub(crate) timing: Timing,
     pub(crate) maker: KeyMaker,
-    pub(crate) contexts: Table<ResponseContext>,
-    pub(crate) branches: Table<BranchState>,
+    pub(crate) contexts: Table<ResponseContext, SpentContext>,
+    pub(crate) branches: Table<BranchState, SpentBranch>,
     pub(crate) keys: HashMap<TransactionKey, Handle, KeyBuildHasher>,
     pub(crate) alarms: Alarms,
     pub(crate) originating: Table<Originating>,
@@ -173,18 +174,19 @@ impl Core {
         };
         Counts {
             server_transactions: self.keys.len(),
-            client_transactions: self.originating.len()
+            client_transactions: self.originating.live()
+                + self.branches.spent_count()
                 + self
                     .branches
                     .iter()
                     .map(|(_, branch)| live(branch))
                     .sum::<usize>(),
-            response_contexts: self.contexts.len(),
+            response_contexts: self.contexts.live() + self.contexts.spent_count(),
             pending_hooks: self.pending_hooks,
         }
     }
 
-    /// At most `limit` of the live transactions.
+    /// At most `limit` of the transactions that are not over; those that only absorb retransmissions are left out.
     pub fn snapshot(&self, limit: usize) -> Vec<TransactionSnapshot> {
         self.contexts
             .iter()
@@ -230,7 +232,7 @@ impl Core {
             .get_mut(handle)
             .and_then(|context| context.server.as_mut())
         else {
-            return;
+            return self.on_spent_send_failed(handle);
         };
         let mut actions = self.server_actions.pop().unwrap_or_default();
         server.on_transport_error(&mut actions);
@@ -266,7 +268,7 @@ impl Core {
 
     fn on_context_alarm(&mut self, now: Now, handle: Handle) {
         let Some(context) = self.contexts.get_mut(handle) else {
-            return;
+            return self.on_spent_context_alarm(now, handle);
         };
         context.alarm.rang();
         let Some(server) = context.server.as_mut() else {
@@ -294,60 +296,51 @@ impl Core {
             return;
         };
         let Some(at) = branch.deadline() else { return };
-        branch
-            .alarm
-            .set(&mut self.alarms, at, BRANCH | u64::from(slot));
+        branch.alarm.set(&mut self.alarms, at, branch_alarm(slot));
     }
 
-    /// Removes a branch that nothing waits for any more, and its context with it.
+    /// Removes a branch that nothing waits for any more, and its context with it; of one that only absorbs keeps as much as that takes.
     pub(crate) fn free_branch(&mut self, slot: u32) {
         let Some(branch) = self.branches.at(slot) else {
             return;
         };
-        if !branch.is_over() {
+        let handle = branch.context;
+        if branch.is_over() {
+            let Some(branch) = self.branches.remove_at(slot) else {
+                return;
+            };
+            self.recycle_branch(branch);
+            if let Some(context) = self.contexts.get_mut(handle) {
+                context.branches.retain(|other| *other != slot);
+            }
+        } else if !self.spend_branch(slot) {
             return;
         }
-        let Some(mut branch) = self.branches.remove_at(slot) else {
-            return;
-        };
-        branch.alarm.cancel(&mut self.alarms);
-        self.env.give_back(branch.request);
-        if let Some(context) = self.contexts.get_mut(branch.context) {
-            context.branches.retain(|other| *other != slot);
-        }
-        self.free_context(branch.context);
+        self.free_context(handle);
     }
 
-    /// Removes a context whose server transaction, branches and hook are over.
+    /// Removes a context whose server transaction, branches and hook are over; of one that only absorbs keeps as much as that takes.
     pub(crate) fn free_context(&mut self, handle: Handle) {
         let Some(context) = self.contexts.get(handle) else {
             return;
         };
+        if context.stage != Stage::Finished || context.hook.is_some() {
+            return;
+        }
         let served = context
             .server
             .as_ref()
             .is_none_or(|server| server.is_terminated());
-        if !served
-            || context.hook.is_some()
-            || !context.branches.is_empty()
-            || context.stage != Stage::Finished
-        {
-            return;
+        if !served || !context.branches.is_empty() {
+            return self.spend_context(handle);
         }
-        let Some(mut context) = self.contexts.remove_at(handle.slot) else {
+        let Some(context) = self.contexts.remove_at(handle.slot) else {
             return;
         };
-        context.alarm.cancel(&mut self.alarms);
-        self.env.give_back(context.received);
-        self.env.give_back(context.request);
         if let Some(key) = context.key {
             self.keys.remove(&key);
         }
-        if context.version.0 != 0 {
-            self.env.outputs.push_back(Output::Unpin {
-                version: context.version,
-            });
-        }
+        self.recycle_context(context);
     }
 }
 
@@ -395,6 +388,11 @@ pub(crate) fn server_send_id(handle: Handle) -> SendId {
 /// The id of what a branch sends.
 pub(crate) fn branch_send_id(handle: Handle) -> SendId {
     SendId(BRANCH | handle.to_u64())
+}
+
+/// The token of the alarm of a branch.
+pub(crate) fn branch_alarm(slot: u32) -> u64 {
+    BRANCH | u64::from(slot)
 }
 
 /// The id of a hook of a context.

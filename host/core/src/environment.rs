@@ -26,6 +26,10 @@ const POOLED_BYTES: usize = 4096;
 /// Room for the usual edits of one draft: a Via with `received`, a Request-URI.
 const DRAFT_BYTES: usize = 192;
 
+/// How many copies for retransmissions wait for reuse at most, and the step in which their memory grows.
+const POOLED_STORED: usize = 4096;
+const STORED_STEP: usize = 64;
+
 /// How many drafts wait for reuse at most.
 const POOLED_DRAFTS: usize = 4096;
 
@@ -40,6 +44,8 @@ pub(crate) struct Environment {
     packets: VecDeque<Packet>,
     /// Drafts whose memory for edits can be used again; they hold no message.
     drafts: Vec<Draft>,
+    /// The memory of copies that are no longer needed.
+    stored: Vec<Vec<u8>>,
     /// What a branch sends, while it is made.
     outgoing: Draft,
     /// What an unused draft is a draft of.
@@ -59,6 +65,7 @@ impl Environment {
             outputs: VecDeque::new(),
             packets: VecDeque::new(),
             drafts: Vec::new(),
+            stored: Vec::new(),
             outgoing: Draft::new(nothing.clone()),
             nothing,
             scratch: Vec::new(),
@@ -128,6 +135,23 @@ impl Environment {
         Arc::new(Vec::with_capacity(1024))
     }
 
+    /// A copy of these bytes for a transaction that is over but for its retransmissions; its memory was another's where possible.
+    pub(crate) fn stored(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let room = bytes.len().next_multiple_of(STORED_STEP);
+        let mut stored = self.stored.pop().unwrap_or_default();
+        stored.clear();
+        stored.reserve_exact(room);
+        stored.extend_from_slice(bytes);
+        stored
+    }
+
+    /// Takes the memory of such a copy back.
+    pub(crate) fn take_back(&mut self, bytes: Vec<u8>) {
+        if self.stored.len() < POOLED_STORED && bytes.capacity() <= POOLED_BYTES {
+            self.stored.push(bytes);
+        }
+    }
+
     /// A draft of this message; its memory was another draft's where possible.
     pub(crate) fn draft(&mut self, message: Arc<Message>) -> Draft {
         match self.drafts.pop() {
@@ -182,7 +206,8 @@ impl Environment {
     pub(crate) fn pooled_bytes(&self) -> usize {
         let packets = self.packets.iter().map(|packet| packet.capacity());
         let drafts = self.drafts.iter().map(Draft::capacity);
-        packets.sum::<usize>() + drafts.sum::<usize>()
+        let stored = self.stored.iter().map(Vec::capacity);
+        packets.sum::<usize>() + drafts.sum::<usize>() + stored.sum::<usize>()
     }
 
     /// A draft of nothing, where one has to be.

@@ -2,6 +2,7 @@
 
 use crate::core::Core;
 use crate::proxy::context::{BranchStage, Kind, ResponseContext, Stage};
+use crate::proxy::spent::SpentContext;
 use crate::table::Handle;
 
 impl Core {
@@ -28,12 +29,13 @@ impl Core {
             self.check_context(handle, context);
         }
         for (key, handle) in &self.keys {
-            assert_eq!(
-                self.contexts.get(*handle).and_then(|context| context.key),
-                Some(*key),
-                "key without context"
-            );
+            let known = match self.contexts.get(*handle) {
+                Some(context) => context.key,
+                None => self.contexts.spent(*handle).and_then(SpentContext::key),
+            };
+            assert_eq!(known, Some(*key), "key without context");
         }
+        self.check_spent();
     }
 
     fn check_context(&self, handle: Handle, context: &ResponseContext) {

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use crate::alarm::Alarm;
 use crate::door::{Armed, Destination, Flow, Hook, Packet, PolicyVersion, SendTo, Target};
-use crate::proxy::branch::BranchText;
+use crate::proxy::branch::Branch;
 use crate::proxy::machine::{ClientMachine, ServerMachine};
 use crate::proxy::route::Dialog;
 use crate::proxy::target::TargetSet;
@@ -213,7 +213,7 @@ pub(crate) struct BranchState {
     /// The flow of the registered contact was tried.
     pub(crate) flow_tried: bool,
     /// The branch parameter of the attempt under way.
-    pub(crate) text: Option<BranchText>,
+    pub(crate) sent: Option<Branch>,
     /// Where the attempt under way was sent to.
     pub(crate) sent_to: Option<SendTo>,
     /// The Via that we added.
@@ -247,7 +247,7 @@ impl BranchState {
             hook: 0,
             destinations: SmallVec::new(),
             flow_tried: false,
-            text: None,
+            sent: None,
             sent_to: None,
             via: SmallVec::new(),
             client: None,

@@ -319,8 +319,8 @@ impl Core {
             return self.next_destination(now, slot);
         };
         let to = with_listener(to, way.listener);
-        let text = forward::branch_text(&mut self.env, context, handle);
-        let written = forward::write_request(&mut self.env, context, branch, &way, &text);
+        let sent = forward::branch_parameter(&mut self.env, context, handle);
+        let written = forward::write_request(&mut self.env, context, branch, &way, &sent.text());
         branch.via = written.via;
         let is_invite = context.kind == Kind::Invite;
         if context.kind == Kind::Ack {
@@ -328,7 +328,7 @@ impl Core {
             return self.end_stateless(slot);
         }
         branch.stage = BranchStage::Calling;
-        branch.text = Some(text);
+        branch.sent = Some(sent);
         branch.sent_to = Some(to);
         let reliable = way.transport.is_reliable();
         branch.reliable = reliable;
@@ -387,7 +387,7 @@ impl Core {
         }
         branch.timer_c = None;
         branch.client = None;
-        branch.text = None;
+        branch.sent = None;
         if by_uri {
             branch.target.flow = None;
             branch.flow_tried = false;

@@ -21,11 +21,11 @@ pub(crate) struct Written {
 }
 
 /// RFC 3261 §16.6 step 8: the branch parameter of an attempt; for an ACK that of §16.11, the same for each of its copies.
-pub(crate) fn branch_text(
+pub(crate) fn branch_parameter(
     env: &mut Environment,
     context: &ResponseContext,
     handle: Handle,
-) -> BranchText {
+) -> Branch {
     let worker = env.config.worker;
     let loop_hash = context.facts.loop_hash;
     if context.kind != Kind::Ack {
@@ -36,8 +36,7 @@ pub(crate) fn branch_text(
             generation: handle.generation,
             random,
             loop_hash,
-        }
-        .text();
+        };
     }
     let via = context.received.top_via().ok();
     let received = via
@@ -56,7 +55,6 @@ pub(crate) fn branch_text(
         random,
         loop_hash,
     }
-    .text()
 }
 
 /// RFC 3261 §16.6 steps 3, 4 and 8: Max-Forwards, Max-Breadth, Record-Route and Via, and the bytes of it all.

@@ -3,8 +3,8 @@
 use crate::door::Packet;
 use crate::time::Instant;
 use crate::transaction::{
-    ClientAction, InviteClientTransaction, InviteServerTransaction, NonInviteClientTransaction,
-    NonInviteServerTransaction, ServerAction, Timing,
+    ClientAction, ClientRest, InviteClientTransaction, InviteServerTransaction,
+    NonInviteClientTransaction, NonInviteServerTransaction, ServerAction, ServerRest, Timing,
 };
 
 /// A server transaction.
@@ -98,6 +98,14 @@ impl ServerMachine {
         }
     }
 
+    /// What is left when all there is to do is to absorb.
+    pub(crate) fn rest(&self, copy: impl FnOnce(&[u8]) -> Vec<u8>) -> Option<ServerRest> {
+        match self {
+            ServerMachine::Invite(machine) => machine.rest(),
+            ServerMachine::NonInvite(machine) => machine.rest(copy),
+        }
+    }
+
     /// Whether a CANCEL has an effect.
     pub(crate) fn is_pending(&self) -> bool {
         match self {
@@ -180,6 +188,14 @@ impl ClientMachine {
         match self {
             ClientMachine::Invite(machine) => machine.is_terminated(),
             ClientMachine::NonInvite(machine) => machine.is_terminated(),
+        }
+    }
+
+    /// What is left when all there is to do is to absorb.
+    pub(crate) fn rest(&self, copy: impl FnOnce(&[u8]) -> Vec<u8>) -> Option<ClientRest> {
+        match self {
+            ClientMachine::Invite(machine) => machine.rest(copy),
+            ClientMachine::NonInvite(machine) => machine.rest(),
         }
     }
 }

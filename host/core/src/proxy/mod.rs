@@ -16,6 +16,7 @@ pub(crate) mod replies;
 pub(crate) mod reply;
 pub(crate) mod response;
 pub(crate) mod route;
+pub(crate) mod spent;
 pub(crate) mod target;
 pub(crate) mod timeout;
 pub(crate) mod validate;

@@ -25,6 +25,9 @@ use crate::transaction::{
     InviteServerTransaction, NonInviteServerTransaction, RequestKeys, ServerAction, TransactionKey,
 };
 
+/// Transactions that only absorb take about a tenth of the memory of others: so many of them may there be for one of those.
+const SPENT_PER_LIVE: usize = 8;
+
 impl Core {
     /// RFC 3261 §17.2.3: finds the server transaction of a request, or makes one.
     pub(crate) fn on_request(&mut self, now: Now, flow: Flow, message: Arc<Message>) {
@@ -32,7 +35,7 @@ impl Core {
         let keys = self.maker.request(&message);
         if let Some(handle) = keys.and_then(|keys| self.matching(&message, keys)) {
             if method != Method::Ack {
-                return self.on_retransmission(now, handle);
+                return self.on_retransmission(now, handle, &flow, &message);
             }
             if self.on_ack(now, handle) {
                 return;
@@ -95,7 +98,9 @@ impl Core {
         if self.draining && dialog.is_none() {
             return Err(self.unavailable());
         }
-        if self.contexts.len() >= self.env.config.max_transactions {
+        let (live, spent) = (self.contexts.live(), self.contexts.spent_count());
+        let limit = self.env.config.max_transactions;
+        if live >= limit || spent / SPENT_PER_LIVE >= limit {
             self.env.event(Event::Limit("max_transactions"));
             return Err(self.unavailable());
         }
@@ -125,7 +130,7 @@ impl Core {
         flow: Flow,
         prepared: Prepared,
     ) {
-        let reply_to = response_destination(&received, &flow);
+        let reply_to = response_destination(received.top_via().ok().as_ref(), &flow);
         let is_reliable = flow.transport.is_reliable();
         let server = match kind {
             Kind::Ack => None,
@@ -181,10 +186,10 @@ impl Core {
         self.arm_context(handle);
     }
 
-    fn on_retransmission(&mut self, now: Now, handle: Handle) {
+    fn on_retransmission(&mut self, now: Now, handle: Handle, flow: &Flow, message: &Message) {
         self.env.event(Event::Retransmission);
         let Some(context) = self.contexts.get_mut(handle) else {
-            return;
+            return self.on_spent_retransmission(handle, flow, message);
         };
         let Some(server) = context.server.as_mut() else {
             return;
@@ -197,7 +202,7 @@ impl Core {
     /// An ACK with the key of an INVITE; false: its INVITE was answered with a 2xx, so it is the ACK of a broken client to that.
     fn on_ack(&mut self, now: Now, handle: Handle) -> bool {
         let Some(context) = self.contexts.get_mut(handle) else {
-            return false;
+            return self.is_absorbed_ack(handle);
         };
         let Some(server) = context.server.as_mut() else {
             return false;
@@ -281,15 +286,13 @@ fn answers_to_source(via: &Via<'_>, flow: &Flow) -> bool {
 /// RFC 3261 §18.2.2 and RFC 3581 §4: back over the flow; over UDP to the port of the Via where that is what the client means.
 ///
 /// A `maddr` in the Via is not followed: it would send our answers to whatever address a stranger names.
-pub(crate) fn response_destination(request: &Draft, flow: &Flow) -> SendTo {
-    let via = request.top_via().ok();
+pub(crate) fn response_destination(via: Option<&Via<'_>>, flow: &Flow) -> SendTo {
     let sent_by_port = via
-        .as_ref()
         .and_then(|via| via.port)
         .unwrap_or(local::default_port(flow.transport));
     let address = SocketAddr::new(flow.remote.ip(), sent_by_port);
     if flow.transport == crate::door::Transport::Udp {
-        let to_source = via.is_none_or(|via| answers_to_source(&via, flow));
+        let to_source = via.is_none_or(|via| answers_to_source(via, flow));
         let remote = if to_source { flow.remote } else { address };
         return SendTo::Flow {
             flow: Flow { remote, ..*flow },

@@ -42,17 +42,17 @@ impl Core {
             slot: branch.slot,
             generation: branch.generation,
         };
-        let sent = branch.text();
-        let is_known = |state: &crate::proxy::context::BranchState| {
-            state
-                .text
-                .as_ref()
-                .is_some_and(|text| text.as_bytes() == sent.as_bytes())
-        };
-        if branch.worker != self.env.config.worker
-            || !self.branches.get(handle).is_some_and(is_known)
-        {
-            return self.env.dropped(DropReason::UnmatchedResponse);
+        let is_live = self
+            .branches
+            .get(handle)
+            .is_some_and(|state| state.sent == Some(branch));
+        if !is_live {
+            if branch.worker != self.env.config.worker
+                || !self.on_spent_response(now, handle, &branch, flow, &message)
+            {
+                self.env.dropped(DropReason::UnmatchedResponse);
+            }
+            return;
         }
         match message.method() {
             Method::Cancel => self.on_cancel_response(now, handle.slot, &message),

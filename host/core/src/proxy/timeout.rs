@@ -14,7 +14,7 @@ use crate::transaction::ClientAction;
 impl Core {
     pub(crate) fn on_branch_alarm(&mut self, now: Now, slot: u32) {
         let Some(branch) = self.branches.at_mut(slot) else {
-            return;
+            return self.on_spent_branch_alarm(now, slot);
         };
         branch.alarm.rang();
         self.on_client_deadline(now, slot);

@@ -28,7 +28,7 @@
 //! connection that would have brought the response is gone.
 
 use super::timing::{Retransmission, earlier, is_due};
-use super::{ClientAction, Timing};
+use super::{ClientAction, ClientRest, Timing};
 use crate::door::Packet;
 use crate::time::Instant;
 
@@ -187,6 +187,17 @@ impl InviteClientTransaction {
     /// Whether no final response has come yet.
     pub fn is_pending(&self) -> bool {
         matches!(self.state, State::Calling { .. } | State::Proceeding { .. })
+    }
+
+    /// What is left when all there is to do is to absorb; `None`: there is more to do. `copy` finds memory for what is kept.
+    pub fn rest(&self, copy: impl FnOnce(&[u8]) -> Vec<u8>) -> Option<ClientRest> {
+        match &self.state {
+            State::Accepted { timer_m } => Some(ClientRest::Accepted(*timer_m)),
+            State::Completed { ack, timer_d } => {
+                Some(ClientRest::Acknowledged(copy(ack), *timer_d))
+            }
+            State::Calling { .. } | State::Proceeding { .. } | State::Terminated => None,
+        }
     }
 
     /// Whether the transaction is to be destroyed.

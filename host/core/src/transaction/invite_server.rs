@@ -33,7 +33,7 @@
 //! Timer H without an output where §17.2.1 says that the user MUST be told: the text decides.
 
 use super::timing::{Retransmission, TRYING_DELAY, earlier, is_due};
-use super::{ServerAction, Timing};
+use super::{ServerAction, ServerRest, Timing};
 use crate::door::Packet;
 use crate::time::Instant;
 
@@ -262,6 +262,15 @@ impl InviteServerTransaction {
     /// Whether a 2xx was sent, so that an ACK belongs to the user.
     pub fn is_accepted(&self) -> bool {
         matches!(self.state, State::Accepted { .. })
+    }
+
+    /// What is left when all there is to do is to absorb; `None`: there is more to do.
+    pub fn rest(&self) -> Option<ServerRest> {
+        match self.state {
+            State::Accepted { timer_l } => Some(ServerRest::Accepted(timer_l)),
+            State::Confirmed { timer_i } => Some(ServerRest::Confirmed(timer_i)),
+            State::Proceeding { .. } | State::Completed { .. } | State::Terminated => None,
+        }
     }
 
     /// Whether the transaction is to be destroyed.

@@ -10,6 +10,7 @@ mod invite_server;
 mod key;
 mod non_invite_client;
 mod non_invite_server;
+mod rest;
 mod timing;
 
 pub use derived::{build_ack, build_cancel, write_ack};
@@ -18,6 +19,7 @@ pub use invite_server::InviteServerTransaction;
 pub use key::{KeyBuildHasher, KeyHasher, KeyMaker, RequestKeys, TransactionKey};
 pub use non_invite_client::NonInviteClientTransaction;
 pub use non_invite_server::NonInviteServerTransaction;
+pub use rest::{ClientRest, ServerRest};
 pub use timing::{TIMER_D_MINIMUM, TRYING_DELAY, Timing};
 
 use crate::door::Packet;

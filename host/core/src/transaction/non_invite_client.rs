@@ -21,7 +21,7 @@
 //! Where the waiting time of Completed is zero (Timer K on reliable transports), Terminated follows at once.
 
 use super::timing::{Retransmission, earlier, is_due};
-use super::{ClientAction, Timing};
+use super::{ClientAction, ClientRest, Timing};
 use crate::door::Packet;
 use crate::time::Instant;
 
@@ -170,6 +170,14 @@ impl NonInviteClientTransaction {
     /// Whether no final response has come yet.
     pub fn is_pending(&self) -> bool {
         matches!(self.state, State::Trying { .. } | State::Proceeding { .. })
+    }
+
+    /// What is left when all there is to do is to absorb; `None`: there is more to do.
+    pub fn rest(&self) -> Option<ClientRest> {
+        match self.state {
+            State::Completed { timer_k } => Some(ClientRest::Completed(timer_k)),
+            State::Trying { .. } | State::Proceeding { .. } | State::Terminated => None,
+        }
     }
 
     /// Whether the transaction is to be destroyed.

@@ -25,7 +25,7 @@
 //!
 //! Where the waiting time of Completed is zero (Timer J on reliable transports), Terminated follows at once.
 
-use super::{ServerAction, Timing};
+use super::{ServerAction, ServerRest, Timing};
 use crate::door::Packet;
 use crate::time::Instant;
 
@@ -191,6 +191,17 @@ impl NonInviteServerTransaction {
     /// Whether no final response was sent yet.
     pub fn is_pending(&self) -> bool {
         matches!(self.state, State::Trying { .. } | State::Proceeding { .. })
+    }
+
+    /// What is left when all there is to do is to absorb; `None`: there is more to do. `copy` finds memory for what is kept.
+    pub fn rest(&self, copy: impl FnOnce(&[u8]) -> Vec<u8>) -> Option<ServerRest> {
+        match &self.state {
+            State::Completed { response, timer_j } => {
+                let response = response.as_ref().map(|response| copy(response));
+                Some(ServerRest::Completed(response, *timer_j))
+            }
+            State::Trying { .. } | State::Proceeding { .. } | State::Terminated => None,
+        }
     }
 
     /// Whether the transaction is to be destroyed.
