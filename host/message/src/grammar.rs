@@ -4,26 +4,28 @@ use std::borrow::Cow;
 
 use memchr::{memchr2, memchr3};
 
+use crate::class::{LWS, TOKEN, all, is};
+
 /// Whether the byte may stand in a `token`.
-pub const fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~'
-        )
+#[inline]
+pub fn is_token_byte(byte: u8) -> bool {
+    is(byte, TOKEN)
 }
 
 /// Whether the text is a `token`: not empty and made of token bytes only.
+#[inline]
 pub fn is_token(text: &[u8]) -> bool {
-    !text.is_empty() && text.iter().all(|byte| is_token_byte(*byte))
+    !text.is_empty() && all(text, TOKEN)
 }
 
 /// Whether the byte is white space inside a header value (a folded line brings CR and LF).
-pub(crate) const fn is_lws(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
+#[inline]
+pub(crate) fn is_lws(byte: u8) -> bool {
+    is(byte, LWS)
 }
 
 /// The text without the linear white space on its left.
+#[inline]
 pub(crate) fn trim_start(mut text: &[u8]) -> &[u8] {
     while let [first, rest @ ..] = text {
         if !is_lws(*first) {
@@ -35,6 +37,7 @@ pub(crate) fn trim_start(mut text: &[u8]) -> &[u8] {
 }
 
 /// The text without the linear white space on its right.
+#[inline]
 pub(crate) fn trim_end(mut text: &[u8]) -> &[u8] {
     while let [rest @ .., last] = text {
         if !is_lws(*last) {
@@ -46,13 +49,16 @@ pub(crate) fn trim_end(mut text: &[u8]) -> &[u8] {
 }
 
 /// The text without the linear white space around it.
+#[inline]
 pub fn trim(text: &[u8]) -> &[u8] {
     trim_end(trim_start(text))
 }
 
 /// Compares as SIP does everywhere unless it says otherwise (RFC 3261 §7.3.1).
+#[inline]
 pub fn eq_ignore_case(left: &[u8], right: &[u8]) -> bool {
-    left.eq_ignore_ascii_case(right)
+    // Most texts come in the case of the RFC, which is seen at once.
+    left.len() == right.len() && (left == right || left.eq_ignore_ascii_case(right))
 }
 
 /// The number in a text of digits only; `None` when it is empty, has another byte, or does not fit.
@@ -65,11 +71,23 @@ pub fn parse_u64(text: &[u8]) -> Option<u64> {
     if text.is_empty() {
         return None;
     }
-    text.iter().try_fold(0u64, |number, byte| {
-        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
-        number.checked_mul(10)?.checked_add(digit)
-    })
+    let mut number = 0u64;
+    for (index, byte) in text.iter().enumerate() {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        number = if index < SAFE_DIGITS {
+            number * 10 + u64::from(digit)
+        } else {
+            number.checked_mul(10)?.checked_add(digit.into())?
+        };
+    }
+    Some(number)
 }
+
+/// A number of so many digits fits into 64 bits, whatever they are.
+const SAFE_DIGITS: usize = 19;
 
 /// The port in a text of one to five digits, 1 to 65535.
 pub(crate) fn parse_port(text: &[u8]) -> Option<u16> {

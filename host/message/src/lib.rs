@@ -9,11 +9,13 @@
 
 mod address_of_record;
 mod authentication;
+mod class;
 mod cseq;
 mod draft;
 mod error;
 mod framing;
 mod grammar;
+mod kept;
 mod list;
 mod message;
 mod method;

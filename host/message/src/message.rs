@@ -3,20 +3,24 @@
 use crate::cseq::CSeq;
 use crate::error::{Invalid, Limits, ScanError};
 use crate::grammar::parse_u32;
+use crate::kept::Kept;
 use crate::list::Values;
 use crate::method::Method;
 use crate::name::{HeaderName, Name};
 use crate::name_addr::NameAddr;
 use crate::scan::{Field, Layout, repair, skip_empty_lines};
+use crate::uri::Uri;
 use crate::via::Via;
 
 /// A scanned message: its bytes and where everything is in them. [`Message::parse_into`] reuses both.
 ///
+/// The top Via, From, To, CSeq and the Request-URI are read when it is scanned, so that asking for them costs next to nothing.
 /// Only the structure is known to be right; [`Message::validate`] judges the rest, and each view judges its own value.
 #[derive(Clone, Debug, Default)]
 pub struct Message {
     bytes: Vec<u8>,
     layout: Layout,
+    kept: Kept,
 }
 
 impl Message {
@@ -42,6 +46,7 @@ impl Message {
             self.bytes.clear();
             self.layout.clear();
         }
+        self.kept = Kept::of(&self.bytes, &self.layout);
         scanned
     }
 
@@ -74,7 +79,8 @@ impl Message {
     /// The method; of a response, that of its CSeq, or an empty name when it has none that can be read.
     pub fn method(&self) -> Method<'_> {
         if self.is_request() {
-            return Method::from_bytes(self.layout.start_line.method.in_bytes(&self.bytes));
+            let other = || Method::from_bytes(self.layout.start_line.method.in_bytes(&self.bytes));
+            return self.kept.method.unwrap_or_else(other);
         }
         self.cseq().map_or(Method::Other(b""), |cseq| cseq.method)
     }
@@ -85,6 +91,15 @@ impl Message {
             self.layout.start_line.target.in_bytes(&self.bytes)
         } else {
             b""
+        }
+    }
+
+    /// The parts of the Request-URI; [`Invalid::Uri`] for a response.
+    #[inline]
+    pub fn request_uri_parts(&self) -> Result<Uri<'_>, Invalid> {
+        match &self.kept.request_uri {
+            Some(kept) => Ok(kept.view(&self.bytes)),
+            None => Uri::parse(self.request_uri()),
         }
     }
 
@@ -113,9 +128,14 @@ impl Message {
     }
 
     /// The value of the first field of that name, without the white space around it; folds are kept as they are.
+    #[inline]
     pub fn header<'n>(&self, name: impl Into<Name<'n>>) -> Option<&[u8]> {
-        let index = self.indices(name.into()).next()?;
-        Some(self.field(index)?.value.in_bytes(&self.bytes))
+        let name = name.into();
+        let field = match name.known() {
+            HeaderName::Other => self.field(self.indices(name).next()?),
+            known => self.layout.first_field(known),
+        };
+        Some(field?.value.in_bytes(&self.bytes))
     }
 
     /// The value of every field of that name, in order.
@@ -145,7 +165,16 @@ impl Message {
     }
 
     /// The topmost Via.
+    #[inline]
     pub fn top_via(&self) -> Result<Via<'_>, Invalid> {
+        match &self.kept.top_via {
+            Some(kept) => Ok(kept.view(&self.bytes)),
+            None => self.read_top_via(),
+        }
+    }
+
+    #[cold]
+    fn read_top_via(&self) -> Result<Via<'_>, Invalid> {
         let field = self
             .header(HeaderName::Via)
             .ok_or(Invalid::Missing(HeaderName::Via))?;
@@ -153,15 +182,24 @@ impl Message {
     }
 
     /// From.
+    #[inline]
     pub fn from(&self) -> Result<NameAddr<'_>, Invalid> {
-        self.address(HeaderName::From)
+        match &self.kept.from {
+            Some(kept) => Ok(kept.view(&self.bytes)),
+            None => self.address(HeaderName::From),
+        }
     }
 
     /// To.
+    #[inline]
     pub fn to(&self) -> Result<NameAddr<'_>, Invalid> {
-        self.address(HeaderName::To)
+        match &self.kept.to {
+            Some(kept) => Ok(kept.view(&self.bytes)),
+            None => self.address(HeaderName::To),
+        }
     }
 
+    #[cold]
     fn address(&self, name: HeaderName) -> Result<NameAddr<'_>, Invalid> {
         let value = self.header(name).ok_or(Invalid::Missing(name))?;
         NameAddr::parse(value).map_err(|_| Invalid::Header(name))
@@ -173,7 +211,16 @@ impl Message {
     }
 
     /// CSeq.
+    #[inline]
     pub fn cseq(&self) -> Result<CSeq<'_>, Invalid> {
+        match &self.kept.cseq {
+            Some(kept) => Ok(kept.view(&self.bytes)),
+            None => self.read_cseq(),
+        }
+    }
+
+    #[cold]
+    fn read_cseq(&self) -> Result<CSeq<'_>, Invalid> {
         CSeq::parse(
             self.header(HeaderName::CSeq)
                 .ok_or(Invalid::Missing(HeaderName::CSeq))?,

@@ -21,6 +21,14 @@ macro_rules! methods {
                 Method::Other(name)
             }
 
+            /// The method when it is none of [`Method::Other`].
+            pub(crate) fn known(self) -> Option<Method<'static>> {
+                match self {
+                    $(Method::$variant => Some(Method::$variant),)*
+                    Method::Other(_) => None,
+                }
+            }
+
             /// The name of the method.
             pub fn as_bytes(&self) -> &'a [u8] {
                 match *self {

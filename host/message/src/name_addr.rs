@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use memchr::memchr;
 
 use crate::error::Invalid;
-use crate::grammar::{find_outside, quoted_length, trim, trim_start, unquote};
+use crate::grammar::{eq_ignore_case, quoted_length, trim, trim_start, unquote};
 use crate::params::Params;
 use crate::uri::Uri;
 
@@ -18,23 +18,30 @@ pub struct NameAddr<'a> {
     pub uri_raw: &'a [u8],
     /// The parameters of the header, not of the URI.
     pub params: Params<'a>,
+    /// Empty when the parameter has no value.
+    pub(crate) tag: Option<&'a [u8]>,
 }
 
 impl<'a> NameAddr<'a> {
     /// Parses one value. The URI is looked at when it is asked for.
     pub fn parse(value: &'a [u8]) -> Result<NameAddr<'a>, Invalid> {
-        let address = Self::read(trim(value)).ok_or(Invalid::Address)?;
-        address.params.check()?;
+        let mut address = Self::read(trim(value)).ok_or(Invalid::Address)?;
+        let mut tag = None;
+        address.params.check(|name, value| {
+            if name.len() == 3 && tag.is_none() && eq_ignore_case(name, b"tag") {
+                tag = Some(value.unwrap_or_default());
+            }
+        })?;
+        address.tag = tag;
         Ok(address)
     }
 
     fn read(value: &'a [u8]) -> Option<NameAddr<'a>> {
-        let quoted = if value.first() == Some(&b'"') {
-            quoted_length(value)?
-        } else {
-            0
+        let quoted = match value.first() {
+            Some(b'"') => quoted_length(value)?,
+            _ => 0,
         };
-        let Some(open) = memchr(b'<', value.get(quoted..)?).map(|at| at + quoted) else {
+        let Some(open) = find_open(value, quoted) else {
             return if quoted == 0 {
                 Self::read_addr_spec(value)
             } else {
@@ -56,6 +63,7 @@ impl<'a> NameAddr<'a> {
             display: (!display.is_empty()).then_some(display),
             uri_raw,
             params: Params::new(params),
+            tag: None,
         })
     }
 
@@ -71,6 +79,7 @@ impl<'a> NameAddr<'a> {
             display: None,
             uri_raw,
             params: Params::new(params),
+            tag: None,
         })
     }
 
@@ -80,8 +89,9 @@ impl<'a> NameAddr<'a> {
     }
 
     /// The tag (RFC 3261 §19.3).
+    #[inline]
     pub fn tag(&self) -> Option<&'a [u8]> {
-        self.params.value(b"tag")
+        self.tag.filter(|tag| !tag.is_empty())
     }
 
     /// The display name with quotes and escapes resolved.
@@ -90,10 +100,21 @@ impl<'a> NameAddr<'a> {
     }
 }
 
+/// Where the bracket opens, at the end of the quoted string or behind it; most values begin with one or the other.
+#[inline]
+fn find_open(value: &[u8], quoted: usize) -> Option<usize> {
+    let rest = value.get(quoted..)?;
+    match rest {
+        [b'<', ..] => Some(quoted),
+        [b' ', b'<', ..] => Some(quoted + 1),
+        _ => memchr(b'<', rest).map(|at| quoted + at),
+    }
+}
+
 /// A display name is one quoted string, or words. Commas would make it two values of a list.
 fn is_display(display: &[u8], quoted: usize) -> bool {
     match quoted {
-        0 => memchr(b'"', display).is_none() && find_outside(display, b',', false).is_none(),
+        0 => !display.iter().any(|byte| matches!(byte, b'"' | b',')),
         length => length == display.len(),
     }
 }

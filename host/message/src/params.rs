@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 
+use crate::class::{Cursor, PLAIN_PARAMETER, TOKEN, VALUE, run};
 use crate::error::Invalid;
-use crate::grammar::{eq_ignore_case, find_outside, is_token, trim, unquote};
+use crate::grammar::{eq_ignore_case, quoted_length, trim, unquote};
 
 /// The parameters of a header value or a URI, from the first semicolon on. Parsed when asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,8 +33,6 @@ impl<'a> Params<'a> {
         Pieces {
             rest: Some(self.raw),
         }
-        .filter(|piece| !piece.is_empty())
-        .map(split_parameter)
     }
 
     /// The first parameter of that name, compared without case: its value, or `Some(None)` when it has none.
@@ -58,65 +57,117 @@ impl<'a> Params<'a> {
         self.get(name).is_some()
     }
 
-    /// Checks `generic-param` (RFC 3261 §25.1): names are tokens, values tokens, hosts or quoted strings.
-    pub(crate) fn check(&self) -> Result<(), Invalid> {
-        let text = trim(self.raw);
-        if text.is_empty() {
+    /// Checks `generic-param` (RFC 3261 §25.1): names are tokens, values tokens, hosts or quoted strings. `see` gets name and
+    /// value of each.
+    #[inline]
+    pub(crate) fn check(&self, see: impl FnMut(&'a [u8], Option<&'a [u8]>)) -> Result<(), Invalid> {
+        let mut cursor = Cursor::new(self.raw);
+        cursor.blanks();
+        if cursor.peek().is_none() {
             return Ok(());
         }
         // What stands before the first semicolon is not a parameter.
-        for piece in (Pieces {
-            rest: text.get(1..),
-        }) {
-            let (name, value) = split_parameter(piece);
-            let fits = is_token(name) && value.is_none_or(is_value);
-            if !fits {
-                return Err(Invalid::Parameter);
-            }
+        cursor.skip(1);
+        read_parameters(&mut cursor, VALUE, see)
+            .filter(|_| cursor.peek().is_none())
+            .map(|_| ())
+            .ok_or(Invalid::Parameter)
+    }
+}
+
+/// Reads `name[=value]` and `;name[=value]` as often as it comes, up to the first byte that is no part of that, and tells
+/// where the last one ends. `None` when one is broken.
+///
+/// `values` is the class that values without quotes are made of.
+#[inline]
+pub(crate) fn read_parameters<'a>(
+    cursor: &mut Cursor<'a>,
+    values: u16,
+    mut see: impl FnMut(&'a [u8], Option<&'a [u8]>),
+) -> Option<usize> {
+    loop {
+        cursor.blanks();
+        let name = cursor.take(TOKEN);
+        if name.is_empty() {
+            return None;
         }
-        Ok(())
-    }
-}
-
-/// Wider than the grammar, which would forbid what is common (`received=[2001:db8::1]`, `+sip.ice="..."`, base64 tags):
-/// no blanks and no half quotes.
-fn is_value(value: &[u8]) -> bool {
-    if let [b'"', ..] = value {
-        return crate::grammar::quoted_length(value) == Some(value.len());
-    }
-    !value.is_empty()
-        && value.iter().all(|byte| {
-            byte.is_ascii_graphic() && !matches!(byte, b'"' | b'<' | b'>' | b',' | b';')
-                || *byte >= 0x80
-        })
-}
-
-fn split_parameter(piece: &[u8]) -> (&[u8], Option<&[u8]>) {
-    match memchr::memchr(b'=', piece) {
-        Some(equal) => {
-            let (name, value) = piece.split_at_checked(equal).unwrap_or((piece, b""));
-            (trim(name), Some(trim(value.get(1..).unwrap_or_default())))
+        let mut end = cursor.at();
+        cursor.blanks();
+        let mut value = None;
+        if cursor.eat(b'=') {
+            cursor.blanks();
+            value = Some(read_value(cursor, values)?);
+            end = cursor.at();
+            cursor.blanks();
         }
-        None => (piece, None),
+        see(name, value);
+        if !cursor.eat(b';') {
+            return Some(end);
+        }
     }
 }
 
-/// The texts between semicolons.
+#[inline]
+fn read_value<'a>(cursor: &mut Cursor<'a>, values: u16) -> Option<&'a [u8]> {
+    let start = cursor.at();
+    if cursor.peek() == Some(b'"') {
+        cursor.skip(quoted_length(cursor.rest())?);
+        return Some(cursor.since(start));
+    }
+    Some(cursor.take(values)).filter(|value| !value.is_empty())
+}
+
+/// The parameters between semicolons that are not inside quotes or `<>`.
 struct Pieces<'a> {
     rest: Option<&'a [u8]>,
 }
 
-impl<'a> Iterator for Pieces<'a> {
-    type Item = &'a [u8];
-
-    fn next(&mut self) -> Option<&'a [u8]> {
-        let rest = self.rest.take()?;
-        match find_outside(rest, b';', false) {
-            Some(end) => {
-                self.rest = rest.get(end + 1..);
-                Some(trim(rest.get(..end)?))
+impl<'a> Pieces<'a> {
+    /// Where the piece at the start of the text ends, and where its first equals sign stands.
+    fn bounds(text: &[u8]) -> (usize, Option<usize>) {
+        let mut equal = None;
+        let mut at = 0;
+        loop {
+            let tail = text.get(at..).unwrap_or_default();
+            let plain = run(tail, PLAIN_PARAMETER);
+            let stop = tail.get(plain..).unwrap_or_default();
+            at += plain;
+            let length = match stop.first() {
+                Some(b'=') => {
+                    equal = equal.or(Some(at));
+                    Some(1)
+                }
+                Some(b'"') => quoted_length(stop),
+                Some(b'<') => memchr::memchr(b'>', stop).map(|close| close + 1),
+                _ => return (at, equal),
+            };
+            match length {
+                Some(length) => at += length,
+                // A quote or bracket that does not end takes the rest with it.
+                None => return (text.len(), equal),
             }
-            None => Some(trim(rest)),
+        }
+    }
+}
+
+impl<'a> Iterator for Pieces<'a> {
+    type Item = (&'a [u8], Option<&'a [u8]>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let rest = self.rest.take()?;
+            let (end, equal) = Self::bounds(rest);
+            self.rest = rest.get(end + 1..);
+            let Some(equal) = equal else {
+                let name = trim(rest.get(..end).unwrap_or_default());
+                if name.is_empty() {
+                    continue;
+                }
+                return Some((name, None));
+            };
+            let name = trim(rest.get(..equal).unwrap_or_default());
+            let value = trim(rest.get(equal + 1..end).unwrap_or_default());
+            return Some((name, Some(value)));
         }
     }
 }
@@ -137,18 +188,18 @@ mod tests {
 
     #[test]
     fn half_quotes_and_blanks_break_a_parameter() {
-        assert!(Params::new(b";a=b;c=\"d e\";f").check().is_ok());
-        assert!(Params::new(b";a=\"b").check().is_err());
-        assert!(Params::new(b";a=b c").check().is_err());
-        assert!(Params::new(b";=b").check().is_err());
-        assert!(Params::new(b";a=").check().is_err());
+        assert!(Params::new(b";a=b;c=\"d e\";f").check(|_, _| {}).is_ok());
+        assert!(Params::new(b";a=\"b").check(|_, _| {}).is_err());
+        assert!(Params::new(b";a=b c").check(|_, _| {}).is_err());
+        assert!(Params::new(b";=b").check(|_, _| {}).is_err());
+        assert!(Params::new(b";a=").check(|_, _| {}).is_err());
     }
 
     #[test]
     fn empty_parameters_break_a_header() {
-        assert!(Params::new(b"").check().is_ok());
+        assert!(Params::new(b"").check(|_, _| {}).is_ok());
         for text in [&b";"[..], b";;a", b";a;", b"; ;"] {
-            assert!(Params::new(text).check().is_err());
+            assert!(Params::new(text).check(|_, _| {}).is_err());
         }
     }
 }

@@ -7,8 +7,9 @@
 
 use memchr::{memchr, memchr2, memrchr};
 
+use crate::class::{TOKEN, run};
 use crate::error::{Limits, ScanError};
-use crate::grammar::{eq_ignore_case, is_token, parse_u64, trim, trim_end};
+use crate::grammar::{eq_ignore_case, parse_u64, trim, trim_end};
 use crate::name::HeaderName;
 use crate::span::Span;
 
@@ -55,6 +56,8 @@ pub(crate) struct Noted {
     no_empty_line: bool,
     /// A line that is no header field.
     pub(crate) header_line: bool,
+    /// A header that may stand once stands twice.
+    pub(crate) doubled: bool,
     /// Content-Length is not a number.
     pub(crate) content_length: bool,
     /// The body is shorter than Content-Length.
@@ -62,11 +65,12 @@ pub(crate) struct Noted {
 }
 
 impl Noted {
-    fn line(&mut self, line: Line, bytes: &[u8]) {
+    #[inline]
+    fn line(&mut self, line: Line) {
         let is_crlf = line.end - line.text_end == 2;
         self.crlf |= is_crlf;
         self.bare_feed |= !is_crlf;
-        self.bare_return |= memchr(b'\r', line.text(bytes)).is_some();
+        self.bare_return |= line.has_return;
     }
 
     /// Two elements could see different lines.
@@ -141,7 +145,7 @@ impl Layout {
         if line.end > limits.max_header_bytes {
             return Err(ScanError::HeaderTooLong);
         }
-        self.noted.line(line, bytes);
+        self.noted.line(line);
         self.start_line = start_line(line.text(bytes))?;
         let body_start = self.scan_headers(bytes, line.end, limits)?;
         self.scan_body(bytes, body_start);
@@ -172,16 +176,18 @@ impl Layout {
                 self.headers_end = at;
                 return Ok(at);
             }
-            let line = Line::at(bytes, at).ok_or(ScanError::Incomplete)?;
+            // The name is read first, so that the search for the line end has less to do.
+            let name_end = at + run(bytes.get(at..).unwrap_or_default(), TOKEN);
+            let line = Line::with_text(bytes, at, name_end).ok_or(ScanError::Incomplete)?;
             if line.text_end == at {
-                self.noted.line(line, bytes);
+                self.noted.line(line);
                 self.headers_end = at;
                 return Ok(line.end);
             }
             if self.fields.len() >= max_fields {
                 return Err(ScanError::TooManyHeaders);
             }
-            let end = self.scan_field(bytes, line, &mut last);
+            let end = self.scan_field(bytes, line, name_end, &mut last);
             if end - at > limits.max_header_bytes {
                 return Err(ScanError::HeaderTooLong);
             }
@@ -189,39 +195,39 @@ impl Layout {
         }
     }
 
-    /// Adds the field that starts with this line and returns where the next begins.
+    /// Adds the field whose name, if it is one, ends at `name_end`, and returns where the next begins.
     fn scan_field(
         &mut self,
         bytes: &[u8],
         first: Line,
+        name_end: usize,
         last: &mut [u16; HeaderName::COUNT],
     ) -> usize {
         let mut line = first;
-        self.noted.line(line, bytes);
+        self.noted.line(line);
         // RFC 3261 §7.3.1: a line that starts with white space continues the one before.
         while matches!(bytes.get(line.end), Some(b' ' | b'\t')) {
             let Some(folded) = Line::at(bytes, line.end) else {
                 break;
             };
             line = folded;
-            self.noted.line(line, bytes);
+            self.noted.line(line);
         }
         let text = bytes.get(first.start..line.text_end).unwrap_or_default();
-        let (name, value) = split_field(text).unwrap_or_else(|| {
+        let (name, value) = split_field(text, name_end - first.start).unwrap_or_else(|| {
             self.noted.header_line = true;
             (&[], trim(text))
         });
         let known = HeaderName::from_bytes(name);
         self.link(known, last);
-        let line = Span::new(first.start, line.end);
         self.fields.push(Field {
-            line,
+            line: Span::new(first.start, line.end),
             name: Span::of(name, bytes),
             value: Span::of(value, bytes),
             known,
             next: NONE,
         });
-        line.end as usize
+        line.end
     }
 
     /// Chains the field about to be added to the one of the same name before.
@@ -235,7 +241,10 @@ impl Layout {
             return;
         };
         match self.fields.get_mut(usize::from(*previous)) {
-            Some(field) => field.next = index,
+            Some(field) => {
+                field.next = index;
+                self.noted.doubled |= known.is_single();
+            }
             None => {
                 if let Some(first) = self.first.get_mut(known.number()) {
                     *first = index;
@@ -267,6 +276,7 @@ impl Layout {
     }
 
     /// The first field of a known name.
+    #[inline]
     pub(crate) fn first_field(&self, known: HeaderName) -> Option<&Field> {
         self.fields
             .get(usize::from(*self.first.get(known.number())?))
@@ -281,18 +291,37 @@ struct Line {
     text_end: usize,
     /// Where the next line begins.
     end: usize,
+    /// A CR stands in the text.
+    has_return: bool,
 }
 
 impl Line {
+    #[inline]
     fn at(bytes: &[u8], start: usize) -> Option<Line> {
-        let tail = bytes.get(start..)?;
-        let feed = memchr(b'\n', tail)?;
-        let has_return = feed > 0 && tail.get(feed - 1) == Some(&b'\r');
-        Some(Line {
-            start,
-            text_end: start + feed - usize::from(has_return),
-            end: start + feed + 1,
-        })
+        Self::with_text(bytes, start, start)
+    }
+
+    /// The line of which the bytes from `start` to `seen` are known to hold no CR or LF.
+    #[inline]
+    fn with_text(bytes: &[u8], start: usize, seen: usize) -> Option<Line> {
+        let mut has_return = false;
+        let mut at = seen;
+        loop {
+            let tail = bytes.get(at..)?;
+            let found = memchr2(b'\r', b'\n', tail)?;
+            let line = |length| Line {
+                start,
+                text_end: at + found,
+                end: at + found + length,
+                has_return,
+            };
+            match tail.get(found..)? {
+                [b'\r', b'\n', ..] => return Some(line(2)),
+                [b'\n', ..] => return Some(line(1)),
+                _ => at += found + 1,
+            }
+            has_return = true;
+        }
     }
 
     fn text(self, bytes: &[u8]) -> &[u8] {
@@ -300,15 +329,17 @@ impl Line {
     }
 }
 
-/// Splits `name HCOLON value`; `None` when the name is no token.
-fn split_field(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    let colon = memchr(b':', text)?;
-    let (name, value) = text.split_at_checked(colon)?;
-    let mut name = name;
-    while let [rest @ .., b' ' | b'\t'] = name {
-        name = rest;
+/// Splits `name HCOLON value`; `None` when there is no such thing. The first `token` bytes are token bytes.
+#[inline]
+fn split_field(text: &[u8], token: usize) -> Option<(&[u8], &[u8])> {
+    let (name, mut rest) = text.split_at_checked(token)?;
+    while let [b' ' | b'\t', behind @ ..] = rest {
+        rest = behind;
     }
-    is_token(name).then_some((name, trim(value.get(1..)?)))
+    match rest {
+        [b':', value @ ..] if token > 0 => Some((name, trim(value))),
+        _ => None,
+    }
 }
 
 fn start_line(line: &[u8]) -> Result<StartLine, ScanError> {
@@ -343,13 +374,15 @@ fn status_line(line: &[u8]) -> Result<StartLine, ScanError> {
 
 /// `INVITE sip:bob@example.com SIP/2.0`, where anything may stand between the method and the last ` SIP/`.
 fn request_line(line: &[u8]) -> Result<StartLine, ScanError> {
-    let method_end = memchr2(b' ', b'\t', line).ok_or(ScanError::NotSip)?;
-    if !is_token(line.get(..method_end).unwrap_or_default()) {
+    let method_end = run(line, TOKEN);
+    if method_end == 0 || !matches!(line.get(method_end), Some(b' ' | b'\t')) {
         return Err(ScanError::NotSip);
     }
     // The version is what follows the last blank before any trailing blanks.
-    let trimmed = trim_end(line);
-    let version_start = 1 + memrchr(b' ', trimmed).ok_or(ScanError::NotSip)?;
+    let version_start = match line {
+        [before @ .., b' ', b'S', b'I', b'P', b'/', b'2', b'.', b'0'] => before.len() + 1,
+        _ => 1 + memrchr(b' ', trim_end(line)).ok_or(ScanError::NotSip)?,
+    };
     let version = line.get(version_start..).unwrap_or_default();
     if !version
         .get(..4)
@@ -387,7 +420,7 @@ pub(crate) fn peek_headers(bytes: &[u8], wanted: HeaderName) -> impl Iterator<It
             let last = last_folded(bytes, first);
             at = Some(last.end);
             let text = bytes.get(first.start..last.text_end)?;
-            match split_field(text) {
+            match split_field(text, run(text, TOKEN)) {
                 Some((name, value)) if HeaderName::from_bytes(name) == wanted => {
                     return Some(value);
                 }

@@ -9,6 +9,7 @@ pub(crate) struct Span {
 
 impl Span {
     /// The scanner refuses messages over 4 GiB, so that every offset fits.
+    #[inline]
     pub(crate) fn new(start: usize, end: usize) -> Span {
         Span {
             start: start as u32,
@@ -16,13 +17,15 @@ impl Span {
         }
     }
 
-    /// Where `part`, a slice of `whole`, stands in it.
+    /// Where `part`, a slice of `whole`, stands in it. An empty text may stand anywhere: its place is empty.
+    #[inline]
     pub(crate) fn of(part: &[u8], whole: &[u8]) -> Span {
         let start = (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize);
         Span::new(start, start + part.len())
     }
 
     /// The bytes of the range; empty when it lies outside.
+    #[inline]
     pub(crate) fn in_bytes(self, bytes: &[u8]) -> &[u8] {
         bytes
             .get(self.start as usize..self.end as usize)

@@ -4,8 +4,9 @@ use std::borrow::Cow;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use memchr::{memchr, memchr2, memchr3};
+use memchr::memchr;
 
+use crate::class::{Cursor, DIGIT, HOST, PLAIN_USER, SCHEME, URI, URI_PARAMETERS, all, run};
 use crate::error::Invalid;
 use crate::grammar::{eq_ignore_case, hex_digit, parse_port, unescape};
 use crate::params::Params;
@@ -61,12 +62,16 @@ impl<'a> Host<'a> {
         if let [b'[', inner @ .., b']'] = text {
             return parse_v6(inner).map(Host::V6);
         }
-        let is_name =
-            |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
-        if text.is_empty() || !text.iter().all(is_name) {
+        if text.is_empty() || !all(text, HOST) {
             return None;
         }
-        Some(parse_v4(text).map_or(Host::Name(text), Host::V4))
+        Some(Self::of_name(text))
+    }
+
+    /// The host of a text of host bytes.
+    #[inline]
+    fn of_name(text: &'a [u8]) -> Host<'a> {
+        parse_v4(text).map_or(Host::Name(text), Host::V4)
     }
 
     /// The address, when it is one.
@@ -90,11 +95,32 @@ impl PartialEq for Host<'_> {
     }
 }
 
+/// Four numbers of up to three digits, without leading zeros, which some read as octal.
 fn parse_v4(text: &[u8]) -> Option<Ipv4Addr> {
-    if !text.last()?.is_ascii_digit() {
+    if !text.first()?.is_ascii_digit() || !text.last()?.is_ascii_digit() {
         return None;
     }
-    Ipv4Addr::from_str(std::str::from_utf8(text).ok()?).ok()
+    let (mut address, mut octet, mut digits, mut dots) = (0u32, 0u32, 0, 0);
+    for byte in text {
+        let digit = byte.wrapping_sub(b'0');
+        if digit <= 9 {
+            if digits > 0 && octet == 0 {
+                return None;
+            }
+            octet = octet * 10 + u32::from(digit);
+            digits += 1;
+            if octet > 255 {
+                return None;
+            }
+        } else {
+            if *byte != b'.' || digits == 0 || dots == 3 {
+                return None;
+            }
+            address = address << 8 | octet;
+            (octet, digits, dots) = (0, 0, dots + 1);
+        }
+    }
+    (dots == 3).then(|| Ipv4Addr::from_bits(address << 8 | octet))
 }
 
 /// An IPv6 address without `[]`.
@@ -110,53 +136,45 @@ pub(crate) fn parse_v6(text: &[u8]) -> Option<Ipv6Addr> {
     }
 }
 
-/// `host[:port]` at the start of a text.
+/// `host[:port]`.
 pub(crate) struct HostPort<'a> {
     pub(crate) host: Host<'a>,
     pub(crate) host_raw: &'a [u8],
     pub(crate) port: Option<u16>,
-    /// What follows.
-    pub(crate) rest: &'a [u8],
 }
 
 impl<'a> HostPort<'a> {
-    /// Reads it; blanks around the colon are accepted when `blanks` (a Via may have them).
-    pub(crate) fn read(text: &'a [u8], blanks: bool) -> Option<HostPort<'a>> {
-        let trim = |text| {
+    /// Reads what comes next; blanks around the colon are accepted when `blanks` (a Via may have them).
+    #[inline]
+    pub(crate) fn read(cursor: &mut Cursor<'a>, blanks: bool) -> Option<HostPort<'a>> {
+        let (host, host_raw) = Self::read_host(cursor)?;
+        if blanks {
+            cursor.blanks();
+        }
+        let mut port = None;
+        if cursor.eat(b':') {
             if blanks {
-                crate::grammar::trim(text)
-            } else {
-                text
+                cursor.blanks();
             }
-        };
-        let host_end = match text.first()? {
-            b'[' => memchr(b']', text)? + 1,
-            _ => memchr3(b':', b';', b'?', text).unwrap_or(text.len()),
-        };
-        let (host_raw, rest) = text.split_at_checked(host_end)?;
-        let host_raw = trim(host_raw);
-        let host = Host::parse(host_raw)?;
-        let rest = if blanks {
-            crate::grammar::trim_start(rest)
-        } else {
-            rest
-        };
-        let [b':', after @ ..] = rest else {
-            return Some(HostPort {
-                host,
-                host_raw,
-                port: None,
-                rest,
-            });
-        };
-        let (port, rest) =
-            after.split_at_checked(memchr2(b';', b'?', after).unwrap_or(after.len()))?;
+            port = Some(parse_port(cursor.take(DIGIT))?);
+        }
         Some(HostPort {
             host,
             host_raw,
-            port: Some(parse_port(trim(port))?),
-            rest,
+            port,
         })
+    }
+
+    #[inline]
+    fn read_host(cursor: &mut Cursor<'a>) -> Option<(Host<'a>, &'a [u8])> {
+        if cursor.peek() == Some(b'[') {
+            let start = cursor.at();
+            cursor.skip(memchr(b']', cursor.rest())? + 1);
+            let raw = cursor.since(start);
+            return Some((Host::parse(raw)?, raw));
+        }
+        let raw = cursor.take(HOST);
+        (!raw.is_empty()).then(|| (Host::of_name(raw), raw))
     }
 }
 
@@ -190,18 +208,30 @@ impl<'a> Uri<'a> {
     }
 
     fn read(raw: &'a [u8]) -> Option<Uri<'a>> {
-        let colon = memchr(b':', raw)?;
-        let (name, rest) = raw.split_at_checked(colon)?;
-        let rest = rest.get(1..)?;
-        let is_scheme = name.first()?.is_ascii_alphabetic()
-            && name
-                .iter()
-                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'));
-        if !is_scheme || rest.is_empty() || !rest.iter().copied().all(may_stand_in_uri) {
+        match raw {
+            [b's' | b'S', b'i' | b'I', b'p' | b'P', b':', rest @ ..] => {
+                return Self::read_sip(raw, Scheme::Sip, rest);
+            }
+            [
+                b's' | b'S',
+                b'i' | b'I',
+                b'p' | b'P',
+                b's' | b'S',
+                b':',
+                rest @ ..,
+            ] => {
+                return Self::read_sip(raw, Scheme::Sips, rest);
+            }
+            _ => {}
+        }
+        let (name, rest) = raw.split_at_checked(run(raw, SCHEME))?;
+        let [b':', rest @ ..] = rest else {
+            return None;
+        };
+        if !name.first()?.is_ascii_alphabetic() || rest.is_empty() || !all(rest, URI) {
             return None;
         }
         match Scheme::from_bytes(name) {
-            scheme @ (Scheme::Sip | Scheme::Sips) => Self::read_sip(raw, scheme, rest),
             Scheme::Tel => Self::read_tel(raw, rest),
             scheme => Some(Self::bare(raw, scheme)),
         }
@@ -223,27 +253,23 @@ impl<'a> Uri<'a> {
 
     fn read_sip(raw: &'a [u8], scheme: Scheme<'a>, rest: &'a [u8]) -> Option<Uri<'a>> {
         let mut uri = Self::bare(raw, scheme);
-        let mut rest = rest;
-        if let Some(at) = memchr(b'@', rest) {
-            let (userinfo, tail) = rest.split_at_checked(at)?;
-            rest = tail.get(1..)?;
-            if memchr(b'@', rest).is_some() || !escapes_are_whole(userinfo) {
-                return None;
-            }
-            let (user, password) = split_once(userinfo, b':');
-            if user.is_empty() {
-                return None;
-            }
-            (uri.user, uri.password) = (Some(user), password);
-        }
-        let host_port = HostPort::read(rest, false)?;
+        let mut cursor = Cursor::new(rest);
+        let userinfo = UserInfo::read(&mut cursor)?;
+        (uri.user, uri.password) = (userinfo.user, userinfo.password);
+        let host_port = HostPort::read(&mut cursor, false)?;
         (uri.host, uri.host_raw, uri.port) = (host_port.host, host_port.host_raw, host_port.port);
-        let (params, headers) = split_once(host_port.rest, b'?');
-        if !matches!(params.first(), None | Some(b';')) {
-            return None;
+        if cursor.peek() == Some(b';') {
+            uri.params = Params::new(cursor.take(URI_PARAMETERS));
         }
-        (uri.params, uri.headers) = (Params::new(params), headers);
-        Some(uri)
+        if cursor.eat(b'?') {
+            let headers = cursor.rest();
+            if !all(headers, URI) || memchr(b'@', headers).is_some() {
+                return None;
+            }
+            uri.headers = Some(headers);
+            cursor.skip(headers.len());
+        }
+        cursor.peek().is_none().then_some(uri)
     }
 
     /// RFC 3966 §3: the number, then parameters.
@@ -296,9 +322,47 @@ impl<'a> Uri<'a> {
     }
 }
 
-/// Blanks, control characters, quotes and angle brackets end a URI wherever it stands.
-fn may_stand_in_uri(byte: u8) -> bool {
-    byte > b' ' && !matches!(byte, b'<' | b'>' | b'"' | 0x7f)
+/// What stands before the at sign.
+#[derive(Default)]
+struct UserInfo<'a> {
+    user: Option<&'a [u8]>,
+    password: Option<&'a [u8]>,
+}
+
+impl<'a> UserInfo<'a> {
+    /// Reads it with its at sign; `None` when it is broken. Nothing is read without an at sign.
+    #[inline]
+    fn read(cursor: &mut Cursor<'a>) -> Option<UserInfo<'a>> {
+        let rest = cursor.rest();
+        let plain = run(rest, PLAIN_USER);
+        match rest.get(plain) {
+            None => Some(UserInfo::default()),
+            Some(b'@') if plain > 0 => {
+                cursor.skip(plain + 1);
+                Some(UserInfo {
+                    user: rest.get(..plain),
+                    password: None,
+                })
+            }
+            Some(_) => Self::read_unusual(cursor),
+        }
+    }
+
+    /// The same with a password or escapes in it.
+    fn read_unusual(cursor: &mut Cursor<'a>) -> Option<UserInfo<'a>> {
+        let rest = cursor.rest();
+        let Some(length) = memchr(b'@', rest) else {
+            return Some(UserInfo::default());
+        };
+        let userinfo = rest.get(..length)?;
+        cursor.skip(length + 1);
+        let (user, password) = split_once(userinfo, b':');
+        let is_whole = !user.is_empty() && all(userinfo, URI) && escapes_are_whole(userinfo);
+        is_whole.then_some(UserInfo {
+            user: Some(user),
+            password,
+        })
+    }
 }
 
 fn escapes_are_whole(text: &[u8]) -> bool {

@@ -3,12 +3,12 @@
 //! Headers that only the element uses that needs them (Date, Contact, credentials, ...) are not looked at: RFC 3261 §16.3
 //! step 1 wants a proxy to forward what it does not understand. Their views report faults when they are asked.
 
+use crate::class::{WORD, all};
 use crate::error::Invalid;
 use crate::grammar::{eq_ignore_case, parse_u64, trim};
 use crate::message::Message;
 use crate::method::Method;
 use crate::name::HeaderName;
-use crate::uri::Uri;
 use crate::via::Via;
 
 /// RFC 3261 §8.1.1 (and §20.22: a request without Max-Forwards is accepted, §16.6 step 3 adds one).
@@ -65,7 +65,7 @@ impl Message {
     /// RFC 3261 §7.1: `SIP/2.0`, in upper case, compared without.
     fn check_version(&self) -> Result<(), Invalid> {
         let version = self.version();
-        if eq_ignore_case(version, b"SIP/2.0") {
+        if version == b"SIP/2.0" || eq_ignore_case(version, b"SIP/2.0") {
             return Ok(());
         }
         if eq_ignore_case(trim(version), b"SIP/2.0") {
@@ -80,6 +80,9 @@ impl Message {
             .find(|name| self.header(**name).is_none_or(<[u8]>::is_empty))
         {
             return Err(Invalid::Missing(*missing));
+        }
+        if !self.layout().noted.doubled {
+            return Ok(());
         }
         let is_doubled = |name: &HeaderName| {
             self.layout()
@@ -101,11 +104,7 @@ impl Message {
             .uri()
             .map_err(|_| Invalid::Header(HeaderName::To))?;
         // RFC 3261 §25.1: word [ "@" word ], which has no white space.
-        if !self
-            .call_id()
-            .iter()
-            .all(|byte| *byte > b' ' && *byte != 0x7f)
-        {
+        if !all(self.call_id(), WORD) {
             return Err(Invalid::Header(HeaderName::CallId));
         }
         self.max_forwards()?;
@@ -141,7 +140,7 @@ impl Message {
         if uri.is_empty() || uri.first() == Some(&b' ') || uri.last() == Some(&b' ') {
             return Err(Invalid::StartLine);
         }
-        let uri = Uri::parse(uri).map_err(|_| Invalid::RequestUri)?;
+        let uri = self.request_uri_parts().map_err(|_| Invalid::RequestUri)?;
         // RFC 3261 §19.1.1, Table 1: headers are not allowed in a Request-URI.
         if uri.headers.is_some() {
             Err(Invalid::RequestUri)

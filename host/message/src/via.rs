@@ -2,14 +2,11 @@
 
 use std::net::IpAddr;
 
+use crate::class::{Cursor, LWS, TOKEN, VALUE_BEFORE_COMMENT, is};
 use crate::error::Invalid;
-use crate::grammar::{
-    eq_ignore_case, find_outside, is_lws, is_token, parse_port, parse_u32, trim, trim_end,
-    trim_start,
-};
-use crate::list::Values;
+use crate::grammar::{eq_ignore_case, find_outside, parse_port, parse_u32, trim_end};
 use crate::name::HeaderName;
-use crate::params::Params;
+use crate::params::{Params, read_parameters};
 use crate::uri::{Host, HostPort, parse_v6};
 
 /// RFC 3261 §8.1.1.7: how a branch begins that is unique.
@@ -34,40 +31,68 @@ pub struct Via<'a> {
     pub params: Params<'a>,
     /// The whole value.
     pub raw: &'a [u8],
+    pub(crate) noted: ViaParameters<'a>,
+}
+
+/// The parameters of a Via that every response needs, noted when it is parsed: the first of each name. Empty: it is there
+/// without a value.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ViaParameters<'a> {
+    pub(crate) branch: Option<&'a [u8]>,
+    pub(crate) received: Option<&'a [u8]>,
+    pub(crate) rport: Option<Option<u16>>,
 }
 
 impl<'a> Via<'a> {
     /// Parses one value.
     pub fn parse(value: &'a [u8]) -> Result<Via<'a>, Invalid> {
-        Self::read(trim(value)).ok_or(Invalid::Header(HeaderName::Via))
+        let mut cursor = Cursor::new(value);
+        cursor.blanks();
+        Self::read(&mut cursor)
+            .filter(|_| cursor.peek().is_none())
+            .ok_or(Invalid::Header(HeaderName::Via))
     }
 
     /// Parses the first value of a field that may hold several.
     pub fn parse_first(field: &'a [u8]) -> Result<Via<'a>, Invalid> {
-        let first = Values::of(HeaderName::Via, field)
-            .next()
-            .ok_or(Invalid::Header(HeaderName::Via))?;
-        Self::parse(first)
+        let mut cursor = Cursor::new(field);
+        while matches!(cursor.peek(), Some(byte) if byte == b',' || is(byte, LWS)) {
+            cursor.skip(1);
+        }
+        Self::read(&mut cursor)
+            .filter(|_| matches!(cursor.peek(), None | Some(b',')))
+            .ok_or(Invalid::Header(HeaderName::Via))
     }
 
-    fn read(raw: &'a [u8]) -> Option<Via<'a>> {
-        let (protocol, rest) = token_before(raw, b'/')?;
-        let (version, rest) = token_before(rest, b'/')?;
-        let rest = trim_start(rest);
-        let (transport, rest) =
-            rest.split_at_checked(rest.iter().position(|byte| is_lws(*byte))?)?;
-        if !is_token(transport) {
+    /// Reads the value that comes next, and the blanks and comments behind it.
+    fn read(cursor: &mut Cursor<'a>) -> Option<Via<'a>> {
+        let start = cursor.at();
+        let [protocol, version] = [read_before_slash(cursor)?, read_before_slash(cursor)?];
+        let transport = cursor.take(TOKEN);
+        if transport.is_empty() || !cursor.peek().is_some_and(|byte| is(byte, LWS)) {
             return None;
         }
-        let rest = trim_start(rest);
-        let params_start = find_outside(rest, b';', true).unwrap_or(rest.len());
-        let (sent_by, params) = rest.split_at_checked(params_start)?;
-        let sent_by = HostPort::read(without_comment(sent_by), true)?;
-        if !trim(sent_by.rest).is_empty() {
-            return None;
+        cursor.blanks();
+        let sent_by = HostPort::read(cursor, true)?;
+        let mut end = cursor.at();
+        cursor.blanks();
+        if cursor.peek() == Some(b'(') {
+            end = skip_comment(cursor, b';');
         }
-        let params = Params::new(without_comment(params));
-        params.check().ok()?;
+        let mut noted = ViaParameters::default();
+        let mut params = Params::default();
+        if cursor.peek() == Some(b';') {
+            let params_start = cursor.at();
+            cursor.skip(1);
+            let params_end = read_parameters(cursor, VALUE_BEFORE_COMMENT, |name, value| {
+                noted.note(name, value)
+            })?;
+            end = params_end;
+            params = Params::new(cursor.between(params_start, params_end));
+            if cursor.peek() == Some(b'(') {
+                end = skip_comment(cursor, b',');
+            }
+        }
         Some(Via {
             protocol,
             version,
@@ -76,13 +101,15 @@ impl<'a> Via<'a> {
             host_raw: sent_by.host_raw,
             port: sent_by.port,
             params,
-            raw,
+            raw: trim_end(cursor.between(start, end)),
+            noted,
         })
     }
 
     /// The branch parameter.
+    #[inline]
     pub fn branch(&self) -> Option<&'a [u8]> {
-        self.params.value(b"branch")
+        self.noted.branch.filter(|branch| !branch.is_empty())
     }
 
     /// Whether the branch begins with the magic cookie and goes on, so that it identifies the transaction (RFC 3261
@@ -99,12 +126,13 @@ impl<'a> Via<'a> {
 
     /// The received parameter; an IPv6 address may stand with or without `[]` (RFC 5118 §4.5).
     pub fn received(&self) -> Option<IpAddr> {
-        address(self.params.value(b"received")?)
+        self.noted.received.and_then(address)
     }
 
     /// RFC 3581 §3: `Some(None)` asks for the port, `Some(Some(port))` tells it.
+    #[inline]
     pub fn rport(&self) -> Option<Option<u16>> {
-        Some(self.params.get(b"rport")?.and_then(parse_port))
+        self.noted.rport
     }
 
     /// The ttl parameter.
@@ -124,19 +152,42 @@ fn address(text: &[u8]) -> Option<IpAddr> {
         .or_else(|| parse_v6(text).map(IpAddr::V6))
 }
 
-/// The token before the separator, and what follows it.
-fn token_before(text: &[u8], separator: u8) -> Option<(&[u8], &[u8])> {
-    let at = memchr::memchr(separator, text)?;
-    let token = trim(text.get(..at)?);
-    is_token(token).then_some((token, text.get(at + 1..)?))
+impl<'a> ViaParameters<'a> {
+    #[inline]
+    fn note(&mut self, name: &'a [u8], value: Option<&'a [u8]>) {
+        match name.len() {
+            6 if self.branch.is_none() && eq_ignore_case(name, b"branch") => {
+                self.branch = Some(value.unwrap_or_default());
+            }
+            5 if self.rport.is_none() && eq_ignore_case(name, b"rport") => {
+                self.rport = Some(value.and_then(parse_port));
+            }
+            8 if self.received.is_none() && eq_ignore_case(name, b"received") => {
+                self.received = Some(value.unwrap_or_default());
+            }
+            _ => {}
+        }
+    }
 }
 
-/// RFC 2543 §6.40: a comment may end a Via.
-fn without_comment(text: &[u8]) -> &[u8] {
-    match find_outside(text, b'(', false) {
-        Some(at) => trim_end(text.get(..at).unwrap_or_default()),
-        None => text,
-    }
+/// The token before the slash that comes next, which is read too.
+#[inline]
+fn read_before_slash<'a>(cursor: &mut Cursor<'a>) -> Option<&'a [u8]> {
+    let token = cursor.take(TOKEN);
+    cursor.blanks();
+    let whole = !token.is_empty() && cursor.eat(b'/');
+    cursor.blanks();
+    whole.then_some(token)
+}
+
+/// RFC 2543 §6.40: a comment may stand behind sent-by and at the end of a Via. Everything from there to `next`, or to the
+/// comma before the next value, is left out.
+#[cold]
+fn skip_comment(cursor: &mut Cursor<'_>, next: u8) -> usize {
+    let rest = cursor.rest();
+    let end = |wanted| find_outside(rest, wanted, true).unwrap_or(rest.len());
+    cursor.skip(end(next).min(end(b',')));
+    cursor.at()
 }
 
 #[cfg(test)]
@@ -190,6 +241,26 @@ mod tests {
             (via.ttl(), via.maddr()),
             (Some(16), Some(&b"224.2.0.1"[..]))
         );
+    }
+
+    #[test]
+    fn comments_may_stand_behind_sent_by_and_hold_separators() {
+        let via = Via::parse_first(
+            b", SIP/2.0/UDP a:5070 (x; (y), z) ;branch=z9hG4bK1 (; ,) , SIP/2.0/TCP b",
+        )
+        .unwrap();
+        assert_eq!((via.host_raw, via.port), (&b"a"[..], Some(5070)));
+        assert_eq!(via.params.raw(), b";branch=z9hG4bK1");
+        assert_eq!(
+            via.raw,
+            b"SIP/2.0/UDP a:5070 (x; (y), z) ;branch=z9hG4bK1 (; ,)"
+        );
+    }
+
+    #[test]
+    fn the_first_parameter_of_a_name_counts() {
+        let via = Via::parse(b"SIP/2.0/UDP a;Branch;branch=z9hG4bK1;rport=7;RPORT").unwrap();
+        assert_eq!((via.branch(), via.rport()), (None, Some(Some(7))));
     }
 
     #[test]

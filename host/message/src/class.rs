@@ -1,0 +1,190 @@
+//! What each byte may be a part of, as bits in a table: one look-up instead of a chain of comparisons.
+
+/// What a `token` is made of.
+pub(crate) const TOKEN: u16 = 1;
+/// White space inside a header value; a folded line brings CR and LF.
+pub(crate) const LWS: u16 = 1 << 1;
+/// What the name of a host or an IPv4 address is made of; underscores are common in names.
+pub(crate) const HOST: u16 = 1 << 2;
+/// What a URI is made of: blanks, control characters, quotes and angle brackets end it wherever it stands.
+pub(crate) const URI: u16 = 1 << 3;
+/// What of that needs no further look in the user part: no `@`, no colon, no escape.
+pub(crate) const PLAIN_USER: u16 = 1 << 4;
+/// What the value of a parameter is made of. Wider than the grammar, which would forbid what is common
+/// (`received=[2001:db8::1]`, base64 tags): no blanks, quotes, brackets or separators.
+pub(crate) const VALUE: u16 = 1 << 5;
+/// The same without the parenthesis that begins a comment.
+pub(crate) const VALUE_BEFORE_COMMENT: u16 = 1 << 6;
+/// What a Call-ID is made of: anything that is neither white space nor a control character.
+pub(crate) const WORD: u16 = 1 << 7;
+/// What URI parameters are made of: no `@`, and no question mark, which begins the headers.
+pub(crate) const URI_PARAMETERS: u16 = 1 << 8;
+/// Everything but what ends a parameter, its name, or begins a quoted or bracketed part.
+pub(crate) const PLAIN_PARAMETER: u16 = 1 << 9;
+/// Digits.
+pub(crate) const DIGIT: u16 = 1 << 10;
+/// What the name of a scheme is made of.
+pub(crate) const SCHEME: u16 = 1 << 11;
+
+static CLASSES: [u16; 256] = classes();
+
+/// Evaluated by the compiler only: an index out of bounds is a compile error.
+#[allow(clippy::indexing_slicing)]
+const fn classes() -> [u16; 256] {
+    let mut classes = [0; 256];
+    let mut at = 0;
+    while at < 256 {
+        classes[at] = class_of(at as u8);
+        at += 1;
+    }
+    classes
+}
+
+const fn class_of(byte: u8) -> u16 {
+    let is_uri = byte > b' ' && !matches!(byte, b'<' | b'>' | b'"' | 0x7f);
+    let is_value = is_uri && !matches!(byte, b',' | b';');
+    let alphanumeric = byte.is_ascii_alphanumeric();
+    let is_token = alphanumeric
+        || matches!(
+            byte,
+            b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~'
+        );
+    bit(is_token, TOKEN)
+        | bit(matches!(byte, b' ' | b'\t' | b'\r' | b'\n'), LWS)
+        | bit(alphanumeric || matches!(byte, b'-' | b'.' | b'_'), HOST)
+        | bit(is_uri, URI)
+        | bit(is_uri && !matches!(byte, b'@' | b':' | b'%'), PLAIN_USER)
+        | bit(is_value, VALUE)
+        | bit(is_value && byte != b'(', VALUE_BEFORE_COMMENT)
+        | bit(byte > b' ' && byte != 0x7f, WORD)
+        | bit(is_uri && !matches!(byte, b'@' | b'?'), URI_PARAMETERS)
+        | bit(!matches!(byte, b';' | b'=' | b'"' | b'<'), PLAIN_PARAMETER)
+        | bit(byte.is_ascii_digit(), DIGIT)
+        | bit(alphanumeric || matches!(byte, b'+' | b'-' | b'.'), SCHEME)
+}
+
+const fn bit(is_member: bool, class: u16) -> u16 {
+    if is_member { class } else { 0 }
+}
+
+/// Whether the byte belongs to the class.
+#[inline]
+pub(crate) fn is(byte: u8, class: u16) -> bool {
+    CLASSES
+        .get(usize::from(byte))
+        .is_some_and(|classes| classes & class != 0)
+}
+
+/// How many bytes at the start of the text belong to the class.
+#[inline]
+pub(crate) fn run(text: &[u8], class: u16) -> usize {
+    text.iter()
+        .position(|byte| !is(*byte, class))
+        .unwrap_or(text.len())
+}
+
+/// Whether every byte belongs to the class.
+#[inline]
+pub(crate) fn all(text: &[u8], class: u16) -> bool {
+    text.iter().all(|byte| is(*byte, class))
+}
+
+/// Reads a text from left to right.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cursor<'a> {
+    text: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Cursor<'a> {
+    #[inline]
+    pub(crate) fn new(text: &'a [u8]) -> Cursor<'a> {
+        Cursor { text, at: 0 }
+    }
+
+    /// How many bytes were read.
+    #[inline]
+    pub(crate) fn at(&self) -> usize {
+        self.at
+    }
+
+    /// The next byte.
+    #[inline]
+    pub(crate) fn peek(&self) -> Option<u8> {
+        self.text.get(self.at).copied()
+    }
+
+    /// What was not read.
+    #[inline]
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.text.get(self.at..).unwrap_or_default()
+    }
+
+    /// What was read since the place.
+    #[inline]
+    pub(crate) fn since(&self, start: usize) -> &'a [u8] {
+        self.between(start, self.at)
+    }
+
+    /// What stands between two places.
+    #[inline]
+    pub(crate) fn between(&self, start: usize, end: usize) -> &'a [u8] {
+        self.text.get(start..end).unwrap_or_default()
+    }
+
+    /// Goes on by so many bytes, of which each was seen.
+    #[inline]
+    pub(crate) fn skip(&mut self, bytes: usize) {
+        self.at += bytes;
+    }
+
+    /// Whether the byte comes next, which is then read.
+    #[inline]
+    pub(crate) fn eat(&mut self, byte: u8) -> bool {
+        let eaten = self.peek() == Some(byte);
+        self.at += usize::from(eaten);
+        eaten
+    }
+
+    /// Reads as many bytes of the class as there are.
+    #[inline]
+    pub(crate) fn take(&mut self, class: u16) -> &'a [u8] {
+        let start = self.at;
+        while self.peek().is_some_and(|byte| is(byte, class)) {
+            self.at += 1;
+        }
+        self.since(start)
+    }
+
+    /// Reads white space.
+    #[inline]
+    pub(crate) fn blanks(&mut self) {
+        while self.peek().is_some_and(|byte| is(byte, LWS)) {
+            self.at += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_ends_at_the_first_byte_of_another_class() {
+        assert_eq!(run(b"INVITE sip:", TOKEN), 6);
+        assert_eq!(run(b"token", TOKEN), 5);
+        assert_eq!(run(b" token", TOKEN), 0);
+        assert!(all(b" \t\r\n", LWS) && !all(b" a", LWS));
+    }
+
+    #[test]
+    fn a_cursor_reads_what_it_is_asked_for() {
+        let mut cursor = Cursor::new(b"name = value");
+        assert_eq!(cursor.take(TOKEN), b"name");
+        cursor.blanks();
+        assert!(cursor.eat(b'=') && !cursor.eat(b'='));
+        cursor.blanks();
+        assert_eq!((cursor.rest(), cursor.at()), (&b"value"[..], 7));
+        assert_eq!((cursor.take(VALUE), cursor.peek()), (&b"value"[..], None));
+    }
+}

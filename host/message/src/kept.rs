@@ -1,0 +1,275 @@
+//! The values that every message needs, read once when it is scanned and kept as places.
+//!
+//! Whoever asks for one gets it without reading it again. A value that is missing or broken is not kept, so that it is read
+//! when somebody asks, who then gets the fault.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use crate::cseq::CSeq;
+use crate::method::Method;
+use crate::name::HeaderName;
+use crate::name_addr::NameAddr;
+use crate::params::Params;
+use crate::scan::Layout;
+use crate::span::Span;
+use crate::uri::{Host, Scheme, Uri};
+use crate::via::{Via, ViaParameters};
+
+/// The places in one message.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Kept {
+    pub(crate) top_via: Option<KeptVia>,
+    pub(crate) from: Option<KeptAddress>,
+    pub(crate) to: Option<KeptAddress>,
+    pub(crate) cseq: Option<KeptCSeq>,
+    pub(crate) request_uri: Option<KeptUri>,
+    /// The method of a request when it is one we know.
+    pub(crate) method: Option<Method<'static>>,
+}
+
+impl Kept {
+    pub(crate) fn of(bytes: &[u8], layout: &Layout) -> Kept {
+        let value = |name| Some(layout.first_field(name)?.value.in_bytes(bytes));
+        let address = |name| {
+            let address = NameAddr::parse(value(name)?).ok()?;
+            Some(KeptAddress::of(&address, bytes))
+        };
+        let mut kept = Kept {
+            top_via: value(HeaderName::Via)
+                .and_then(|field| Via::parse_first(field).ok())
+                .map(|via| KeptVia::of(&via, bytes)),
+            from: address(HeaderName::From),
+            to: address(HeaderName::To),
+            cseq: value(HeaderName::CSeq)
+                .and_then(|field| CSeq::parse(field).ok())
+                .map(|cseq| KeptCSeq::of(&cseq, bytes)),
+            request_uri: None,
+            method: None,
+        };
+        let start_line = &layout.start_line;
+        if start_line.status == 0 {
+            kept.method = Method::from_bytes(start_line.method.in_bytes(bytes)).known();
+            kept.request_uri = Uri::parse(start_line.target.in_bytes(bytes))
+                .ok()
+                .map(|uri| KeptUri::of(&uri, bytes));
+        }
+        kept
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum KeptHost {
+    Name,
+    V4(Ipv4Addr),
+    V6(Ipv6Addr),
+}
+
+impl KeptHost {
+    #[inline]
+    fn of(host: Host<'_>) -> KeptHost {
+        match host {
+            Host::Name(_) => KeptHost::Name,
+            Host::V4(address) => KeptHost::V4(address),
+            Host::V6(address) => KeptHost::V6(address),
+        }
+    }
+
+    #[inline]
+    fn view(self, raw: &[u8]) -> Host<'_> {
+        match self {
+            KeptHost::Name => Host::Name(raw),
+            KeptHost::V4(address) => Host::V4(address),
+            KeptHost::V6(address) => Host::V6(address),
+        }
+    }
+}
+
+/// A Via.
+#[derive(Clone, Debug)]
+pub(crate) struct KeptVia {
+    raw: Span,
+    protocol: Span,
+    version: Span,
+    transport: Span,
+    host: KeptHost,
+    host_raw: Span,
+    port: Option<u16>,
+    params: Span,
+    branch: Option<Span>,
+    received: Option<Span>,
+    rport: Option<Option<u16>>,
+}
+
+impl KeptVia {
+    #[inline]
+    fn of(via: &Via<'_>, bytes: &[u8]) -> KeptVia {
+        let place = |part| Span::of(part, bytes);
+        KeptVia {
+            raw: place(via.raw),
+            protocol: place(via.protocol),
+            version: place(via.version),
+            transport: place(via.transport),
+            host: KeptHost::of(via.host),
+            host_raw: place(via.host_raw),
+            port: via.port,
+            params: place(via.params.raw()),
+            branch: via.noted.branch.map(place),
+            received: via.noted.received.map(place),
+            rport: via.noted.rport,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn view<'a>(&self, bytes: &'a [u8]) -> Via<'a> {
+        let text = |span: Span| span.in_bytes(bytes);
+        let host_raw = text(self.host_raw);
+        Via {
+            protocol: text(self.protocol),
+            version: text(self.version),
+            transport: text(self.transport),
+            host: self.host.view(host_raw),
+            host_raw,
+            port: self.port,
+            params: Params::new(text(self.params)),
+            raw: text(self.raw),
+            noted: ViaParameters {
+                branch: self.branch.map(text),
+                received: self.received.map(text),
+                rport: self.rport,
+            },
+        }
+    }
+}
+
+/// The address of a From or To.
+#[derive(Clone, Debug)]
+pub(crate) struct KeptAddress {
+    display: Option<Span>,
+    uri_raw: Span,
+    params: Span,
+    tag: Option<Span>,
+}
+
+impl KeptAddress {
+    #[inline]
+    fn of(address: &NameAddr<'_>, bytes: &[u8]) -> KeptAddress {
+        let place = |part| Span::of(part, bytes);
+        KeptAddress {
+            display: address.display.map(place),
+            uri_raw: place(address.uri_raw),
+            params: place(address.params.raw()),
+            tag: address.tag.map(place),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn view<'a>(&self, bytes: &'a [u8]) -> NameAddr<'a> {
+        let text = |span: Span| span.in_bytes(bytes);
+        NameAddr {
+            display: self.display.map(text),
+            uri_raw: text(self.uri_raw),
+            params: Params::new(text(self.params)),
+            tag: self.tag.map(text),
+        }
+    }
+}
+
+/// A CSeq.
+#[derive(Clone, Debug)]
+pub(crate) struct KeptCSeq {
+    number: u32,
+    method: Span,
+    known: Option<Method<'static>>,
+}
+
+impl KeptCSeq {
+    #[inline]
+    fn of(cseq: &CSeq<'_>, bytes: &[u8]) -> KeptCSeq {
+        let known = cseq.method.known();
+        KeptCSeq {
+            number: cseq.number,
+            // The name of a method that is known does not stand in the message.
+            method: match known {
+                Some(_) => Span::default(),
+                None => Span::of(cseq.method.as_bytes(), bytes),
+            },
+            known,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn view<'a>(&self, bytes: &'a [u8]) -> CSeq<'a> {
+        let unknown = || Method::Other(self.method.in_bytes(bytes));
+        CSeq {
+            number: self.number,
+            method: self.known.unwrap_or_else(unknown),
+        }
+    }
+}
+
+/// A URI.
+#[derive(Clone, Debug)]
+pub(crate) struct KeptUri {
+    scheme: KeptScheme,
+    user: Option<Span>,
+    password: Option<Span>,
+    host: KeptHost,
+    host_raw: Span,
+    port: Option<u16>,
+    params: Span,
+    headers: Option<Span>,
+    raw: Span,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum KeptScheme {
+    Sip,
+    Sips,
+    Tel,
+    Other(Span),
+}
+
+impl KeptUri {
+    #[inline]
+    fn of(uri: &Uri<'_>, bytes: &[u8]) -> KeptUri {
+        let place = |part| Span::of(part, bytes);
+        KeptUri {
+            scheme: match uri.scheme {
+                Scheme::Sip => KeptScheme::Sip,
+                Scheme::Sips => KeptScheme::Sips,
+                Scheme::Tel => KeptScheme::Tel,
+                Scheme::Other(name) => KeptScheme::Other(place(name)),
+            },
+            user: uri.user.map(place),
+            password: uri.password.map(place),
+            host: KeptHost::of(uri.host),
+            host_raw: place(uri.host_raw),
+            port: uri.port,
+            params: place(uri.params.raw()),
+            headers: uri.headers.map(place),
+            raw: place(uri.raw),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn view<'a>(&self, bytes: &'a [u8]) -> Uri<'a> {
+        let text = |span: Span| span.in_bytes(bytes);
+        let host_raw = text(self.host_raw);
+        Uri {
+            scheme: match self.scheme {
+                KeptScheme::Sip => Scheme::Sip,
+                KeptScheme::Sips => Scheme::Sips,
+                KeptScheme::Tel => Scheme::Tel,
+                KeptScheme::Other(name) => Scheme::Other(text(name)),
+            },
+            user: self.user.map(text),
+            password: self.password.map(text),
+            host: self.host.view(host_raw),
+            host_raw,
+            port: self.port,
+            params: Params::new(text(self.params)),
+            headers: self.headers.map(text),
+            raw: text(self.raw),
+        }
+    }
+}
