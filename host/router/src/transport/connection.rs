@@ -435,8 +435,6 @@ impl<W: AsyncWrite + Unpin> Writing<'_, W> {
 
 #[cfg(test)]
 mod tests {
-    use std::task::Waker;
-
     use patchbay_core::door::SendId;
     use tokio::net::TcpStream;
 
@@ -513,7 +511,8 @@ mod tests {
                 while failed.len() < count {
                     let mut mail = Mail::default();
                     std::future::poll_fn(|context| {
-                        self.mailbox.take(&mut mail, context.waker());
+                        self.mailbox.wake_for_mail(context.waker());
+                        self.mailbox.take(&mut mail);
                         if mail.is_empty() {
                             std::task::Poll::Pending
                         } else {
@@ -658,7 +657,7 @@ mod tests {
         drop(accepted);
         assert_eq!(bench.failed(1).await, [SendId(2)]);
         let mut mail = Mail::default();
-        bench.mailbox.take(&mut mail, Waker::noop());
+        bench.mailbox.take(&mut mail);
         assert!(mail.answers.is_empty());
     }
 

@@ -252,7 +252,6 @@ impl Owner {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::task::Waker;
 
     use super::*;
     use crate::worker::Mail;
@@ -357,7 +356,7 @@ mod tests {
             id: SendId(7),
         }));
         let mut mail = Mail::default();
-        mailboxes[1].take(&mut mail, Waker::noop());
+        mailboxes[1].take(&mut mail);
         assert!(matches!(
             mail.answers.pop_front(),
             Some(Answer::SendFailed(SendId(7)))

@@ -150,7 +150,9 @@ fn bind_udp(listen: &Listen, address: SocketAddr) -> io::Result<std::net::UdpSoc
     socket.set_reuse_port(true)?;
     socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
     socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
-    super::batch::ask_for_local_address(&socket, address.is_ipv6())?;
+    if address.ip().is_unspecified() {
+        super::batch::ask_for_local_address(&socket, address.is_ipv6())?;
+    }
     socket.bind(&address.into())?;
     Ok(socket.into())
 }

@@ -2,16 +2,15 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use patchbay_core::door::{Flow, ListenerId, Packet, SendId, Transport};
-use tokio::io::Interest;
-use tokio::net::UdpSocket;
+use tokio::io::unix::AsyncFd;
 
-use super::batch::{BATCH, ReceiveBatch, SendBatch, ToSend};
+use super::batch::{BATCH, ReceiveBatch, SendBatch, ToSend, watch_for_datagrams};
 
 /// Batches read from one socket before the others get their turn.
 const BATCHES_PER_TURN: usize = 4;
@@ -25,7 +24,7 @@ pub(crate) struct UdpReceivers {
 }
 
 struct Receiver {
-    socket: Rc<UdpSocket>,
+    socket: Rc<AsyncFd<UdpSocket>>,
     listener: ListenerId,
     address: SocketAddr,
 }
@@ -37,7 +36,7 @@ pub(crate) struct UdpSenders {
 }
 
 struct SendQueue {
-    socket: Rc<UdpSocket>,
+    socket: Rc<AsyncFd<UdpSocket>>,
     listener: ListenerId,
     /// Bound to a wildcard: the address to send from is said with each datagram.
     wildcard: bool,
@@ -59,15 +58,15 @@ pub(crate) struct UdpSend {
 
 /// Takes the sockets into the runtime of the current thread.
 pub(crate) fn split(
-    sockets: Vec<(ListenerId, std::net::UdpSocket)>,
+    sockets: Vec<(ListenerId, UdpSocket)>,
 ) -> io::Result<(UdpReceivers, UdpSenders)> {
     let (mut receivers, mut senders) = (
         Vec::with_capacity(sockets.len()),
         Vec::with_capacity(sockets.len()),
     );
     for (listener, socket) in sockets {
-        let socket = Rc::new(UdpSocket::from_std(socket)?);
         let address = socket.local_addr()?;
+        let socket = Rc::new(watch_for_datagrams(socket)?);
         let wildcard = address.ip().is_unspecified();
         receivers.push(Receiver {
             socket: Rc::clone(&socket),
@@ -126,29 +125,23 @@ impl Receiver {
     /// Receives one batch; 0 when the socket is empty and the task will be woken.
     fn poll_batch(&self, batch: &mut ReceiveBatch, context: &mut Context<'_>) -> usize {
         loop {
-            match self.socket.poll_recv_ready(context) {
-                Poll::Pending => return 0,
-                // The runtime ends: nothing more will arrive.
-                Poll::Ready(Err(_)) => return 0,
-                Poll::Ready(Ok(())) => {}
-            }
-            let mut count = 0;
-            let received = self.socket.try_io(Interest::READABLE, || {
-                count = batch.receive(self.socket.as_raw_fd())?;
-                // Fewer than asked for: the socket is empty. Saying so here saves the call that would only find that out; a datagram
-                // that arrives meanwhile raises a new readiness event.
-                if count < BATCH {
-                    Err(io::ErrorKind::WouldBlock.into())
-                } else {
-                    Ok(())
+            let mut ready = match self.socket.poll_read_ready(context) {
+                Poll::Ready(Ok(ready)) => ready,
+                // With an error the runtime ends: nothing more will arrive.
+                Poll::Ready(Err(_)) | Poll::Pending => return 0,
+            };
+            match batch.receive(self.socket.as_raw_fd()) {
+                Ok(count) => {
+                    // Fewer than asked for: the socket is empty. Saying so here saves the call that would only find that out; a
+                    // datagram that arrives meanwhile raises a new readiness event.
+                    if count < BATCH {
+                        ready.clear_ready();
+                    }
+                    return count;
                 }
-            });
-            match received {
-                _ if count > 0 => return count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
                 // An error that a peer caused (a pending ICMP error) belongs to no datagram of this batch.
                 Err(error) => tracing::debug!(%error, "receiving failed"),
-                Ok(()) => {}
             }
         }
     }
@@ -190,46 +183,28 @@ impl UdpSenders {
         true
     }
 
-    /// Sends what is queued, in order. When a socket takes no more, the task is woken as soon as it does. Returns whether a socket has to
-    /// be tried again soon although nothing will wake the task.
-    pub(crate) fn poll_flush(
-        &mut self,
-        context: &mut Context<'_>,
-        mut failed: impl FnMut(SendId, io::Error),
-    ) -> bool {
+    /// Sends what is queued, in order. Returns whether a socket takes no more for now and has to be tried again soon: nothing tells when.
+    pub(crate) fn flush(&mut self, mut failed: impl FnMut(SendId, io::Error)) -> bool {
         let mut retry = false;
         for queue in &mut self.sockets {
-            retry |= queue.poll_flush(&mut self.batch, context, &mut failed);
+            retry |= queue.flush(&mut self.batch, &mut failed);
         }
         retry
     }
 }
 
 impl SendQueue {
-    fn poll_flush(
-        &mut self,
-        batch: &mut SendBatch,
-        context: &mut Context<'_>,
-        failed: &mut impl FnMut(SendId, io::Error),
-    ) -> bool {
+    fn flush(&mut self, batch: &mut SendBatch, failed: &mut impl FnMut(SendId, io::Error)) -> bool {
         while !self.waiting.is_empty() {
-            match self.socket.poll_send_ready(context) {
-                Poll::Pending => return false,
-                // The runtime ends: nothing more will leave.
-                Poll::Ready(Err(_)) => return false,
-                Poll::Ready(Ok(())) => {}
-            }
             let datagrams = self.waiting.iter().map(|send| ToSend {
                 bytes: &send.packet,
                 remote: send.remote,
                 local: send.local,
             });
-            match self.socket.try_io(Interest::WRITABLE, || {
-                batch.send(self.socket.as_raw_fd(), datagrams)
-            }) {
+            match batch.send(self.socket.as_raw_fd(), datagrams) {
                 Ok(sent) => drop(self.waiting.drain(..sent)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                // The device's queue is full, which makes no readiness event when it empties.
+                // The socket's buffer or the device's queue is full.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => return true,
                 Err(error) => {
                     if let Some(send) = self.waiting.pop_front() {
@@ -288,15 +263,9 @@ mod tests {
 
     async fn flush(senders: &mut UdpSenders) -> Vec<SendId> {
         let mut failed = Vec::new();
-        poll_fn(|context| {
-            senders.poll_flush(context, |id, _| failed.push(id));
-            if senders.sockets.iter().all(|queue| queue.waiting.is_empty()) {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
-            }
-        })
-        .await;
+        while senders.flush(|id, _| failed.push(id)) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
         failed
     }
 

@@ -19,10 +19,11 @@ use patchbay_core::time::Now;
 use patchbay_message::{Limits, Message, MessagePool, ScanError};
 use tokio::sync::oneshot;
 
+use super::hand_over::HandedOver;
 use super::hook_runs::{HookJob, HookRuns};
 use super::sending::Sending;
 use super::source_limit::SourceLimit;
-use super::{Answer, HandedOver, Mailbox};
+use super::{Answer, Mailbox};
 use crate::hooks::Services;
 use crate::metrics::{
     DropLabel, LimitLabel, MethodLabel, RegistrationResult, StatusClass, WorkerMetrics,
@@ -48,7 +49,7 @@ pub(super) struct Driver {
     pub(super) source_limit: SourceLimit,
     pub(super) mailboxes: Vec<Mailbox>,
     /// For the other workers, by worker; given away once per turn of the loop.
-    pub(super) hand_over: Vec<Vec<HandedOver>>,
+    pub(super) hand_over: Vec<HandedOver>,
     pub(super) resolving: FuturesUnordered<Resolving>,
     pub(super) originated: HashMap<OriginateId, oneshot::Sender<Option<Arc<Message>>>>,
     pub(super) next_originate: u64,
@@ -104,10 +105,7 @@ impl Driver {
             if owner != self.services.worker
                 && let Some(messages) = self.hand_over.get_mut(usize::from(owner))
             {
-                messages.push(HandedOver {
-                    flow: *flow,
-                    bytes: bytes.to_vec(),
-                });
+                messages.push(flow, bytes);
                 return;
             }
         }
@@ -119,14 +117,12 @@ impl Driver {
         match self.messages.scan(bytes, &self.limits) {
             Ok(message) => {
                 self.method = MethodLabel::of(message.method().as_bytes());
-                self.messages.lend(&message);
-                self.input(
-                    Input::Received {
-                        flow: *flow,
-                        message,
-                    },
-                    context,
-                );
+                let input = Input::Received {
+                    flow: *flow,
+                    message: Arc::clone(&message),
+                };
+                self.input(input, context);
+                self.messages.give_back(message);
             }
             Err(ScanError::KeepAlive) => metrics_of(&self.services).keep_alives.increment(),
             Err(error) => {
@@ -342,7 +338,7 @@ impl Driver {
 /// Messages in use and their memory.
 pub(super) struct Messages {
     pool: MessagePool,
-    /// Handed to the core, oldest first.
+    /// Those that the core still held after it had handled them, oldest first.
     lent: VecDeque<Arc<Message>>,
 }
 
@@ -371,9 +367,12 @@ impl Messages {
         }
     }
 
-    fn lend(&mut self, message: &Arc<Message>) {
-        if self.lent.len() < MAX_LENT {
-            self.lent.push_back(Arc::clone(message));
+    /// The core has handled this message. Most it has let go of by then: all but requests that wait for their response.
+    fn give_back(&mut self, message: Arc<Message>) {
+        if Arc::strong_count(&message) == 1 {
+            self.pool.put(message);
+        } else if self.lent.len() < MAX_LENT {
+            self.lent.push_back(message);
         }
     }
 

@@ -24,6 +24,9 @@ const TURNS: usize = 8;
 const ARRIVALS_PER_TURN: usize = 64;
 /// A socket whose device is full is tried again after this time.
 const RETRY: Duration = Duration::from_millis(1);
+/// A sleeping worker wakes up for timers of the core at multiples of this only, so that one wake-up serves many of them. The
+/// shortest timer of a transaction is fifty times as long (RFC 3261 §17.1.1.1: T1).
+const TIMER_GRAIN: Duration = Duration::from_millis(10);
 
 /// A worker at work. It is a future that ends when the worker is told to stop.
 pub(super) struct EventLoop {
@@ -43,6 +46,7 @@ pub(super) struct EventLoop {
 impl EventLoop {
     /// One visit of the runtime.
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.mailbox.is_awake();
         for _ in 0..TURNS {
             self.driver.now = self.driver.services.clock.now();
             let mut progress = self.take_mail(context);
@@ -89,7 +93,7 @@ impl EventLoop {
     }
 
     fn take_mail(&mut self, context: &mut Context<'_>) -> bool {
-        self.mailbox.take(&mut self.mail, context.waker());
+        self.mailbox.take(&mut self.mail);
         if self.mail.is_empty() {
             return false;
         }
@@ -99,9 +103,10 @@ impl EventLoop {
         while let Some(answer) = self.mail.answers.pop_front() {
             self.driver.answered(answer, context);
         }
-        while let Some(message) = self.mail.messages.pop_front() {
-            self.driver.received(&message.flow, &message.bytes, context);
+        for (flow, bytes) in self.mail.messages.iter() {
+            self.driver.received(flow, bytes, context);
         }
+        self.mail.messages.clear();
         self.events.append(&mut self.mail.events);
         true
     }
@@ -157,7 +162,7 @@ impl EventLoop {
     /// Sends the datagrams of this turn; whether they have to be tried again soon, and whether any failed.
     fn flush(&mut self, context: &mut Context<'_>) -> (bool, bool) {
         let mut failed = Vec::new();
-        let retry = self.driver.sending.udp.poll_flush(context, |id, error| {
+        let retry = self.driver.sending.udp.flush(|id, error| {
             tracing::debug!(%error, "sending failed");
             failed.push(id);
         });
@@ -170,10 +175,17 @@ impl EventLoop {
 
     /// Whether there is nothing to do until something wakes the task.
     fn is_asleep(&mut self, retry: bool, context: &mut Context<'_>) -> bool {
+        self.mailbox.wake_for_mail(context.waker());
+        !self.mailbox.has_mail() && !self.is_timer_due(retry, context)
+    }
+
+    /// Sets the alarm for the next deadline. One that is set to an earlier moment stays: ringing for nothing now and then costs less than
+    /// setting it at each turn.
+    fn is_timer_due(&mut self, retry: bool, context: &mut Context<'_>) -> bool {
         let Some(deadline) = self.deadline(retry) else {
-            return true;
+            return false;
         };
-        if self.sleeps_until != Some(deadline) {
+        if self.sleeps_until.is_none_or(|moment| deadline < moment) {
             self.sleeps_until = Some(deadline);
             self.sleep
                 .as_mut()
@@ -183,16 +195,14 @@ impl EventLoop {
         if ended {
             self.sleeps_until = None;
         }
-        !ended
+        ended
     }
 
     fn deadline(&self, retry: bool) -> Option<Instant> {
         let timers = self.driver.services.timers().next();
         let retry = retry.then_some(self.driver.now.instant + RETRY);
-        [self.driver.core.poll_timeout(), timers, retry]
-            .into_iter()
-            .flatten()
-            .min()
+        let core = self.driver.core.poll_timeout().map(next_grain);
+        [core, timers, retry].into_iter().flatten().min()
     }
 
     fn report(&self) {
@@ -206,5 +216,24 @@ impl EventLoop {
         self.status.hooks.store(hooks, Ordering::Relaxed);
         self.driver.metrics().transactions.set(transactions);
         self.driver.metrics().hooks.set(hooks);
+    }
+}
+
+/// The first multiple of [`TIMER_GRAIN`] that is not before this moment.
+fn next_grain(moment: Instant) -> Instant {
+    let grain = TIMER_GRAIN.as_micros() as u64;
+    Instant(moment.0.div_ceil(grain).saturating_mul(grain))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timer_never_rings_too_early() {
+        for (moment, wake) in [(0, 0), (1, 10_000), (10_000, 10_000), (10_001, 20_000)] {
+            assert_eq!(next_grain(Instant(moment)), Instant(wake));
+        }
+        assert_eq!(next_grain(Instant(u64::MAX)), Instant(u64::MAX));
     }
 }

@@ -1,16 +1,19 @@
 //! What reaches a worker from other threads.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 
 use futures_util::task::AtomicWaker;
 use patchbay_core::TransactionSnapshot;
-use patchbay_core::door::{Flow, Originate, Reject, SendId, UpdateId};
+use patchbay_core::door::{Originate, Reject, SendId, UpdateId};
 use patchbay_core::registrar::ContactBinding;
 use patchbay_message::Message;
 use patchbay_policy::Event;
 use tokio::sync::oneshot;
+
+use super::hand_over::HandedOver;
 
 /// Messages of other workers' sockets that wait. A message that finds the mailbox full is dropped and counted: over UDP it comes again.
 const MAX_MESSAGES: usize = 8192;
@@ -24,6 +27,9 @@ pub(crate) struct Mailbox(Arc<Shared>);
 #[derive(Default)]
 struct Shared {
     queues: Mutex<Mail>,
+    /// Whether there may be something in `queues`, so that looking at an empty mailbox takes no lock.
+    filled: AtomicBool,
+    /// Set while the worker sleeps.
     waker: AtomicWaker,
 }
 
@@ -31,7 +37,7 @@ struct Shared {
 #[derive(Default)]
 pub(crate) struct Mail {
     /// Messages that another worker received and this one handles, as they came.
-    pub(crate) messages: VecDeque<HandedOver>,
+    pub(crate) messages: HandedOver,
     /// Answers to this worker's own questions: there is at most one per question, and the core bounds those.
     pub(crate) answers: VecDeque<Answer>,
     /// For `event-route`.
@@ -40,14 +46,6 @@ pub(crate) struct Mail {
     pub(crate) orders: VecDeque<Order>,
     /// The worker has read that it is to end.
     pub(crate) stop: bool,
-}
-
-/// A message received by another worker.
-pub(crate) struct HandedOver {
-    /// The way it came.
-    pub(crate) flow: Flow,
-    /// The message.
-    pub(crate) bytes: Vec<u8>,
 }
 
 /// An answer to a question of the core.
@@ -94,13 +92,9 @@ impl Mailbox {
     }
 
     /// Hands messages over and empties `messages`; returns how many had no room.
-    pub(crate) fn hand_over(&self, messages: &mut Vec<HandedOver>) -> usize {
+    pub(crate) fn hand_over(&self, messages: &mut HandedOver) -> usize {
         let mut refused = 0;
-        self.put(|mail| {
-            let room = MAX_MESSAGES.saturating_sub(mail.messages.len());
-            refused = messages.len().saturating_sub(room);
-            mail.messages.extend(messages.drain(..).take(room));
-        });
+        self.put(|mail| refused = mail.messages.append(messages, MAX_MESSAGES));
         refused
     }
 
@@ -126,22 +120,38 @@ impl Mailbox {
         self.put(|mail| mail.orders.push_back(order));
     }
 
-    /// Swaps what has come with the (empty) `mail`. The waker is told about everything that comes later.
-    pub(crate) fn take(&self, mail: &mut Mail, waker: &Waker) {
-        self.0.waker.register(waker);
-        let mut queues = self.lock();
-        if !queues.is_empty() {
-            std::mem::swap(&mut *queues, mail);
+    /// Swaps what has come with the (empty) `mail`.
+    pub(crate) fn take(&self, mail: &mut Mail) {
+        if !self.has_mail() {
+            return;
         }
+        let mut queues = self.lock();
+        self.0.filled.store(false, Ordering::Relaxed);
+        std::mem::swap(&mut *queues, mail);
     }
 
-    /// Only the one who fills an empty mailbox wakes the worker: it takes everything at once.
+    /// Whether something may have come.
+    pub(crate) fn has_mail(&self) -> bool {
+        self.0.filled.load(Ordering::Acquire)
+    }
+
+    /// The worker is about to sleep: the waker is told about what comes from now on. Look at [`Mailbox::has_mail`] once more after this.
+    pub(crate) fn wake_for_mail(&self, waker: &Waker) {
+        self.0.waker.register(waker);
+    }
+
+    /// The worker is awake and looks by itself: nobody has to wake it.
+    pub(crate) fn is_awake(&self) {
+        drop(self.0.waker.take());
+    }
+
+    /// Wakes the worker when it sleeps. Only the one who fills an empty mailbox does: the worker takes everything at once.
     fn put(&self, put: impl FnOnce(&mut Mail)) {
         let mut mail = self.lock();
-        let was_empty = mail.is_empty();
         put(&mut mail);
+        let was_filled = self.0.filled.swap(true, Ordering::AcqRel);
         drop(mail);
-        if was_empty {
+        if !was_filled {
             self.0.waker.wake();
         }
     }
@@ -165,10 +175,10 @@ impl Mail {
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
     use std::task::Wake;
 
-    use patchbay_core::door::{ListenerId, Transport};
+    use patchbay_core::door::{Flow, ListenerId, Transport};
 
     use super::*;
 
@@ -181,7 +191,7 @@ mod tests {
         }
     }
 
-    fn messages(count: usize) -> Vec<HandedOver> {
+    fn messages(count: usize) -> HandedOver {
         let address: SocketAddr = "127.0.0.1:5060".parse().unwrap();
         let flow = Flow {
             listener: ListenerId(0),
@@ -190,29 +200,39 @@ mod tests {
             remote: address,
             connection: None,
         };
-        (0..count)
-            .map(|n| HandedOver {
-                flow,
-                bytes: n.to_string().into_bytes(),
-            })
-            .collect()
+        let mut messages = HandedOver::default();
+        for n in 0..count {
+            messages.push(&flow, n.to_string().as_bytes());
+        }
+        messages
     }
 
     #[test]
     fn messages_keep_their_order_and_wake_once() {
         let (mailbox, count) = (Mailbox::new(), Arc::new(Count::default()));
         let mut mail = Mail::default();
-        mailbox.take(&mut mail, &Arc::clone(&count).into());
+        mailbox.wake_for_mail(&Arc::clone(&count).into());
+        assert!(!mailbox.has_mail());
         assert_eq!(mailbox.hand_over(&mut messages(2)), 0);
         assert_eq!(mailbox.hand_over(&mut messages(1)), 0);
-        mailbox.take(&mut mail, &Arc::clone(&count).into());
+        mailbox.take(&mut mail);
         let texts: Vec<_> = mail
             .messages
             .iter()
-            .map(|message| message.bytes.clone())
+            .map(|(_, bytes)| bytes.to_vec())
             .collect();
         assert_eq!(texts, [b"0", b"1", b"0"]);
         assert_eq!(count.0.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn who_is_awake_is_not_woken() {
+        let (mailbox, count) = (Mailbox::new(), Arc::new(Count::default()));
+        mailbox.wake_for_mail(&Arc::clone(&count).into());
+        mailbox.is_awake();
+        mailbox.answer(Answer::SendFailed(SendId(1)));
+        assert!(mailbox.has_mail());
+        assert_eq!(count.0.load(Ordering::Relaxed), 0);
     }
 
     #[test]
@@ -221,7 +241,7 @@ mod tests {
         assert_eq!(mailbox.hand_over(&mut messages(MAX_MESSAGES + 5)), 5);
         mailbox.answer(Answer::SendFailed(SendId(1)));
         let mut mail = Mail::default();
-        mailbox.take(&mut mail, Waker::noop());
+        mailbox.take(&mut mail);
         assert_eq!((mail.messages.len(), mail.answers.len()), (MAX_MESSAGES, 1));
     }
 

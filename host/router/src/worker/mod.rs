@@ -6,6 +6,7 @@
 mod clock;
 mod driver;
 mod event_loop;
+mod hand_over;
 mod hook_runs;
 mod mailbox;
 mod random;
@@ -28,7 +29,7 @@ use crate::server::Shared;
 use crate::transport::{BoundListener, Connections};
 
 pub(crate) use clock::Clock;
-pub(crate) use mailbox::{Answer, HandedOver, Mail, Mailbox, Order};
+pub(crate) use mailbox::{Answer, Mail, Mailbox, Order};
 pub(crate) use random::{generator, unpredictable};
 use setup::Setup;
 use source_limit::SourceLimit;

@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 
 use super::driver::{Driver, Messages};
 use super::event_loop::EventLoop;
+use super::hand_over::HandedOver;
 use super::hook_runs::HookRuns;
 use super::sending::Sending;
 use super::source_limit::SourceLimit;
@@ -108,7 +109,11 @@ fn event_loop(setup: Setup) -> io::Result<EventLoop> {
         resolver: Resolver::new(setup.shared.listeners.clone()),
         limits,
         source_limit,
-        hand_over: setup.mailboxes.iter().map(|_| Vec::new()).collect(),
+        hand_over: setup
+            .mailboxes
+            .iter()
+            .map(|_| HandedOver::default())
+            .collect(),
         mailboxes: setup.mailboxes,
         resolving: FuturesUnordered::new(),
         originated: HashMap::new(),
