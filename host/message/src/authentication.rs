@@ -2,14 +2,17 @@
 
 use std::borrow::Cow;
 
+use smallvec::SmallVec;
+
 use crate::error::Invalid;
-use crate::grammar::{eq_ignore_case, is_lws, is_token, trim, unquote};
-use crate::list::Values;
+use crate::grammar::{
+    eq_ignore_case, is_lws, is_token, is_token_byte, quoted_length, trim, trim_start, unquote,
+};
 
 macro_rules! authentication_value {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[derive(Clone, Debug, PartialEq, Eq)]
         pub struct $name<'a>(Scheme<'a>);
 
         impl<'a> $name<'a> {
@@ -39,8 +42,8 @@ macro_rules! authentication_value {
             }
 
             /// Name and value of each parameter as they are spelt.
-            pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
-                Values::split(self.0.parameters).filter_map(split)
+            pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+                self.0.parameters.iter().copied()
             }
         }
     };
@@ -60,56 +63,64 @@ authentication_value! {
 const MAX_PARAMETERS: usize = 32;
 
 /// What credentials and challenges have in common.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Scheme<'a> {
     scheme: &'a [u8],
-    parameters: &'a [u8],
+    /// Name and value; as many as digest credentials have stay out of the heap.
+    parameters: SmallVec<[(&'a [u8], &'a [u8]); 12]>,
 }
 
 impl<'a> Scheme<'a> {
     /// Every parameter must be `name=value`, and no name may come twice, so that all readers see one value. More than
-    /// [`MAX_PARAMETERS`] are refused.
+    /// [`MAX_PARAMETERS`] are refused. Empty elements of the list are skipped.
     fn parse(value: &'a [u8]) -> Result<Scheme<'a>, Invalid> {
         let value = trim(value);
         let end = value
             .iter()
             .position(|byte| is_lws(*byte))
             .unwrap_or(value.len());
-        let (scheme, parameters) = value.split_at_checked(end).unwrap_or_default();
-        let mut pairs = Values::split(parameters).map(split);
-        let whole = is_token(scheme)
-            && pairs.all(|pair| pair.is_some())
-            && Values::split(parameters).nth(MAX_PARAMETERS).is_none()
-            && !has_duplicates(parameters);
-        whole
-            .then_some(Scheme { scheme, parameters })
-            .ok_or(Invalid::Authentication)
+        let (scheme, mut rest) = value.split_at_checked(end).unwrap_or_default();
+        if !is_token(scheme) {
+            return Err(Invalid::Authentication);
+        }
+        let mut parameters = SmallVec::<[(&[u8], &[u8]); 12]>::new();
+        loop {
+            rest = trim_start(rest);
+            match rest {
+                [] => return Ok(Scheme { scheme, parameters }),
+                [b',', after @ ..] => rest = after,
+                _ => {
+                    let (name, value, after) = parameter(rest).ok_or(Invalid::Authentication)?;
+                    let again = parameters
+                        .iter()
+                        .any(|(other, _)| eq_ignore_case(other, name));
+                    if again || parameters.len() == MAX_PARAMETERS {
+                        return Err(Invalid::Authentication);
+                    }
+                    parameters.push((name, value));
+                    rest = after;
+                }
+            }
+        }
     }
 }
 
-fn has_duplicates(parameters: &[u8]) -> bool {
-    let names = |skip| {
-        Values::split(parameters)
-            .filter_map(split)
-            .map(|(name, _)| name)
-            .skip(skip)
+/// Name and value of the parameter that the text starts with, and what follows: nothing, or a comma.
+fn parameter(text: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    let end = text.iter().position(|byte| !is_token_byte(*byte))?;
+    let (name, after) = text.split_at_checked(end)?;
+    let after = trim_start(trim_start(after).strip_prefix(b"=")?);
+    let length = match after {
+        [b'"', ..] => quoted_length(after)?,
+        _ => after
+            .iter()
+            .position(|byte| is_lws(*byte) || matches!(byte, b',' | b'"'))
+            .unwrap_or(after.len()),
     };
-    names(0)
-        .enumerate()
-        .any(|(index, name)| names(index + 1).any(|other| eq_ignore_case(name, other)))
-}
-
-fn split(parameter: &[u8]) -> Option<(&[u8], &[u8])> {
-    let equal = memchr::memchr(b'=', parameter)?;
-    let (name, value) = (
-        trim(parameter.get(..equal)?),
-        trim(parameter.get(equal + 1..)?),
-    );
-    let whole_value = match value {
-        [b'"', ..] => crate::grammar::quoted_length(value) == Some(value.len()),
-        value => !value.is_empty() && !value.iter().any(|byte| is_lws(*byte) || *byte == b'"'),
-    };
-    (is_token(name) && whole_value).then_some((name, value))
+    let (value, after) = after.split_at_checked(length)?;
+    let after = trim_start(after);
+    let is_whole = !name.is_empty() && !value.is_empty() && matches!(after, [] | [b',', ..]);
+    is_whole.then_some((name, value, after))
 }
 
 #[cfg(test)]
@@ -138,9 +149,34 @@ mod tests {
             "Digest a=b c",
             "Digest a=1, A=2",
             "Di gest",
+            "Digest a=\"b\"c",
+            "Digest a=b\"c\"",
+            "Digest a=",
+            "Digest =b",
+            "Digest a=b, c",
+            "Digest a=<b,c>",
         ] {
             assert!(Credentials::parse(value.as_bytes()).is_err(), "{value}");
         }
+    }
+
+    #[test]
+    fn empty_elements_and_white_space_are_skipped() {
+        let credentials = Credentials::parse(b"Digest ,a = 1 ,, b=\t\"2\" , ").unwrap();
+        assert_eq!(
+            credentials.iter().collect::<Vec<_>>(),
+            [(&b"a"[..], &b"1"[..]), (b"b", b"\"2\"")]
+        );
+    }
+
+    #[test]
+    fn the_number_of_parameters_is_bounded() {
+        let value = |count: usize| {
+            let parameters: Vec<_> = (0..count).map(|n| format!("p{n}=1")).collect();
+            format!("Digest {}", parameters.join(","))
+        };
+        assert!(Credentials::parse(value(MAX_PARAMETERS).as_bytes()).is_ok());
+        assert!(Credentials::parse(value(MAX_PARAMETERS + 1).as_bytes()).is_err());
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use sha2::{Digest, Sha256, Sha512_256};
 
+use super::hex;
+
 /// A digest algorithm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Algorithm {
@@ -103,21 +105,14 @@ impl Hash {
     /// The hexadecimal form that further hashes are made of.
     pub(super) fn hex(&self) -> Hex {
         let mut text = [0; 64];
-        for (pair, byte) in text.chunks_exact_mut(2).zip(&self.bytes) {
-            pair.copy_from_slice(&[hex_digit(byte >> 4), hex_digit(byte & 15)]);
+        let used = self.bytes.iter().take(self.length);
+        for (pair, byte) in text.chunks_exact_mut(2).zip(used) {
+            pair.copy_from_slice(&hex::digits(*byte));
         }
         Hex {
             text,
             length: self.length * 2,
         }
-    }
-}
-
-fn hex_digit(nibble: u8) -> u8 {
-    if nibble < 10 {
-        b'0' + nibble
-    } else {
-        b'a' + nibble - 10
     }
 }
 

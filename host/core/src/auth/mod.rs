@@ -6,6 +6,7 @@
 mod algorithm;
 mod authenticator;
 mod digest;
+mod hex;
 mod nonce;
 mod replay;
 

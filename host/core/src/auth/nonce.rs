@@ -2,6 +2,7 @@
 
 use subtle::ConstantTimeEq;
 
+use super::hex;
 use crate::time::UnixTime;
 
 const TEXT_BYTES: usize = 64;
@@ -34,8 +35,7 @@ impl NonceSeal {
     pub(super) fn write(&self, out: &mut Vec<u8>, nonce: Nonce) {
         let plain = plain(nonce);
         for byte in plain.iter().chain(&self.seal(&plain)) {
-            out.push(hex_digit(byte >> 4));
-            out.push(hex_digit(byte & 15));
+            out.extend_from_slice(&hex::digits(*byte));
         }
     }
 
@@ -73,14 +73,6 @@ fn plain(nonce: Nonce) -> [u8; 16] {
     issued.copy_from_slice(&nonce.issued.0.to_be_bytes());
     random.copy_from_slice(&nonce.random.to_be_bytes());
     plain
-}
-
-fn hex_digit(nibble: u8) -> u8 {
-    if nibble < 10 {
-        b'0' + nibble
-    } else {
-        b'a' + nibble - 10
-    }
 }
 
 /// Only lower case: there is one text for each nonce.
