@@ -68,13 +68,18 @@ pub(super) async fn remove(State(admin): State<Arc<Admin>>, Path(text): Path<Str
         flow: None,
         outbound: OutboundSupport::None,
     };
-    let (done, answer) = oneshot::channel();
+    let (done, later) = oneshot::channel();
     // The receiver is gone when the client is: then nobody waits for the answer.
-    admin.shared.location.update(&removal, now, move |result| {
-        drop(done.send(result.map(|_| ())))
-    });
-    match answer.await {
-        Ok(Ok(())) => Ok(Json(json!({ "aor": aor.as_str(), "removed": count }))),
+    let at_once = admin
+        .shared
+        .location
+        .update(&removal, now, move |answer| drop(done.send(answer)));
+    let answer = match at_once {
+        Some(answer) => Ok(answer),
+        None => later.await,
+    };
+    match answer {
+        Ok(Ok(_)) => Ok(Json(json!({ "aor": aor.as_str(), "removed": count }))),
         Ok(Err(reject)) => Err(Refusal::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "storage_failed",

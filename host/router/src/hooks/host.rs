@@ -19,6 +19,7 @@ use super::lookups::{address_of_record, host_error, is_registered_source, target
 use super::services::Services;
 use super::timers::TimerRefusal;
 use crate::config;
+use crate::location;
 use crate::worker::unpredictable;
 
 /// Where the lines of policies go in the log's filter.
@@ -500,11 +501,10 @@ impl HookHost {
 
     fn update_location(&self, registration: &Registration) -> Result<(), HostError> {
         let now: UnixTime = self.now.unix;
-        self.services()?.shared.location.update(registration, now, |result| {
-            if let Err(reject) = result {
-                tracing::debug!(target: LOG_TARGET, status = reject.status, "a policy's change of a contact was refused");
-            }
-        });
+        let location = &self.services()?.shared.location;
+        if let Some(answer) = location.update(registration, now, log_refusal) {
+            log_refusal(answer);
+        }
         Ok(())
     }
 
@@ -536,6 +536,13 @@ impl HookHost {
 }
 
 /// Whether a pattern of `write_headers` names this header: `*` at its end stands for any rest, a compact form for the long one.
+/// A policy is not told what becomes of its change.
+fn log_refusal(answer: location::Answer) {
+    if let Err(reject) = answer {
+        tracing::debug!(target: LOG_TARGET, status = reject.status, "a policy's change of a contact was refused");
+    }
+}
+
 fn names(pattern: &str, header: &str) -> bool {
     match pattern.strip_suffix('*') {
         Some(start) => header

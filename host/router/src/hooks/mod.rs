@@ -240,10 +240,9 @@ mod tests {
         let aor = AddressOfRecord::from_uri(&Uri::parse(BOB.as_bytes()).unwrap()).unwrap();
         let registration =
             Registration::of_contact(aor, contact.as_bytes(), 60, Some(flow)).unwrap();
-        services
-            .shared
-            .location
-            .update(&registration, NOW.unix, |result| assert!(result.is_ok()));
+        let location = &services.shared.location;
+        let answer = location.update(&registration, NOW.unix, |_| {});
+        assert!(answer.is_some_and(|answer| answer.is_ok()));
     }
 
     fn host(services: &Arc<Services>, source: Flow) -> HookHost {

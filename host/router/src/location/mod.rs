@@ -16,8 +16,8 @@ mod store;
 
 pub use index::{Bindings, Counts};
 pub use service::{
-    Done, LocationConfig, LocationEvent, LocationService, LocationStatistics, Registered,
-    registrar_config,
+    Answer, Done, Events, LocationConfig, LocationEvent, LocationService, LocationStatistics,
+    Registered, registrar_config,
 };
 pub use sled_store::SledStore;
 pub use store::{LocationStore, MemoryStore, StoreError, Write};

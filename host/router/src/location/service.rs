@@ -1,5 +1,6 @@
 //! Lookups, updates and what they report.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
@@ -25,8 +26,11 @@ const RETRY_AFTER_SECS: u32 = 2;
 /// Expired records that are removed in one commit at the start.
 const SWEEP_RECORDS: usize = 10_000;
 
-/// Called once with all live bindings, or with why the update was refused.
-pub type Done = Box<dyn FnOnce(Result<Vec<ContactBinding>, Reject>) + Send>;
+/// What an update comes to: all live bindings, or why it was refused.
+pub type Answer = Result<Vec<ContactBinding>, Reject>;
+
+/// Called once with the answer.
+pub type Done = Box<dyn FnOnce(Answer) + Send>;
 
 /// The configuration of a [`LocationService`].
 #[derive(Clone, Debug)]
@@ -41,8 +45,23 @@ pub struct LocationConfig {
     pub queue: usize,
     /// The bound listeners: a stored UDP flow is taken up by the one with its local address.
     pub listeners: Vec<Listener>,
-    /// Where additions, refreshes, removals and expiries are reported; when it is full they are counted and lost.
-    pub events: Option<SyncSender<LocationEvent>>,
+    /// Where changes are reported.
+    pub events: Option<Events>,
+}
+
+/// Where additions, refreshes, removals and expiries are reported.
+#[derive(Clone)]
+pub struct Events {
+    /// When it is full, events are counted and lost.
+    pub sender: SyncSender<LocationEvent>,
+    /// Whether anybody listens; while nobody does, events are not even made.
+    pub wanted: Arc<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl fmt::Debug for Events {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Events").finish_non_exhaustive()
+    }
 }
 
 impl Default for LocationConfig {
@@ -127,15 +146,18 @@ pub(super) struct Reports {
     refused: AtomicU64,
     lost_events: AtomicU64,
     damaged_records: AtomicU64,
-    events: Option<SyncSender<LocationEvent>>,
+    events: Option<Events>,
 }
 
 impl Reports {
     /// Reports what changed.
     pub(super) fn changed(&self, aor: &AddressOfRecord, changes: Vec<Change>) {
-        let Some(events) = &self.events else { return };
+        let Some(events) = self.events.as_ref().filter(|events| (events.wanted)()) else {
+            return;
+        };
         for Change { kind, binding } in changes {
             if events
+                .sender
                 .try_send(LocationEvent {
                     kind,
                     aor: aor.clone(),
@@ -216,17 +238,19 @@ impl LocationService {
         self.inner.index.lookup(aor, now)
     }
 
-    /// Applies a registration and calls `done` when [`Durability`] allows the answer, from this or another thread.
+    /// Applies a registration. Returns the answer when [`Durability`] allows it at once; otherwise `done` is called with it
+    /// from another thread when it does.
     ///
     /// Refusals: those of [`apply`]; 503 when too many changes wait for the store; 500 when the commit failed, after which
     /// the bindings are as before.
+    #[must_use = "an answer that is returned is not given to `done`"]
     pub fn update(
         &self,
         registration: &Registration,
         now: UnixTime,
-        done: impl FnOnce(Result<Vec<ContactBinding>, Reject>) + Send + 'static,
-    ) {
-        self.inner.update(registration, now, Box::new(done));
+        done: impl FnOnce(Answer) + Send + 'static,
+    ) -> Option<Answer> {
+        self.inner.update(registration, now, done)
     }
 
     /// Every address-of-record whose text contains `filter`, in order, `limit` at most.
@@ -302,53 +326,52 @@ impl Inner {
             return;
         }
         match self.hand_over(&mut locked, &registration.aor, before, applied, None) {
-            Ok(Settled::Later) => {}
-            Ok(Settled::Now(_, changes)) => {
+            Ok(changes) => {
                 drop(locked);
                 self.reports.changed(&registration.aor, changes);
             }
             // The store's queue is full; lookups leave out what has expired, the record can wait.
-            Err(_) => locked.look_again(UnixTime(now.0 + 1)),
+            Err(QueueFull) => locked.look_again(UnixTime(now.0 + 1)),
         }
     }
 
-    fn update(&self, registration: &Registration, now: UnixTime, done: Done) {
+    fn update(
+        &self,
+        registration: &Registration,
+        now: UnixTime,
+        done: impl FnOnce(Answer) + Send + 'static,
+    ) -> Option<Answer> {
         let Some(mut locked) = self.index.lock(&registration.aor) else {
-            return done(Err(Reject::new(500, "")));
+            return Some(Err(Reject::new(500, "")));
         };
         let before = locked.bindings();
         let applied = match apply(&before, registration, &self.registrar.load(), now) {
             Ok(applied) => applied,
-            Err(reject) => {
-                drop(locked);
-                return done(Err(reject));
-            }
+            Err(reject) => return Some(Err(reject)),
         };
         if applied.changes.is_empty() {
-            drop(locked);
-            return done(Ok(applied.bindings));
+            return Some(Ok(applied.bindings));
         }
-        let settled = self.hand_over(&mut locked, &registration.aor, before, applied, Some(done));
+        let waits = self.jobs.is_some() && self.durability == Durability::Batched;
+        let answer = (!waits).then(|| applied.bindings.clone());
+        let done = waits.then(|| Box::new(done) as Done);
+        let settled = self.hand_over(&mut locked, &registration.aor, before, applied, done);
         drop(locked);
         match settled {
-            Ok(Settled::Later) => {}
-            Ok(Settled::Now(answer, changes)) => {
-                if let Some((done, bindings)) = answer {
-                    done(Ok(bindings));
-                }
+            Ok(changes) => {
                 self.reports.changed(&registration.aor, changes);
+                answer.map(Ok)
             }
-            Err(done) => {
+            Err(QueueFull) => {
                 self.reports.refused.fetch_add(1, Ordering::Relaxed);
-                if let Some(done) = done {
-                    done(Err(retry_later()));
-                }
+                Some(Err(retry_later()))
             }
         }
     }
 
     /// Puts the new bindings in place and hands them to the store's thread. The address-of-record stays locked meanwhile, so
-    /// that the store sees its changes in their order. `Err`: the queue is full, and nothing has changed.
+    /// that the store sees its changes in their order. Returns the changes that the store's thread does not report; on an
+    /// error nothing has changed.
     fn hand_over(
         &self,
         locked: &mut Locked<'_>,
@@ -356,49 +379,33 @@ impl Inner {
         before: Bindings,
         applied: Applied,
         done: Option<Done>,
-    ) -> Result<Settled, Option<Done>> {
+    ) -> Result<Vec<Change>, QueueFull> {
         let after = Bindings::new(applied.bindings);
         let Some(jobs) = &self.jobs else {
-            locked.replace(after.clone());
-            return Ok(Settled::Now(
-                done.map(|done| (done, after.to_vec())),
-                applied.changes,
-            ));
+            locked.replace(after);
+            return Ok(applied.changes);
         };
-        let waits = self.durability == Durability::Batched;
-        let (waiting, at_once) = if waits { (done, None) } else { (None, done) };
-        let number = self.next_number.fetch_add(1, Ordering::Relaxed);
         let job = Job {
-            number,
+            number: self.next_number.fetch_add(1, Ordering::Relaxed),
             aor: aor.clone(),
             before,
             after: after.clone(),
             changes: applied.changes,
-            revert: waits,
-            done: waiting,
+            revert: self.durability == Durability::Batched,
+            done,
         };
         match jobs.try_send(job) {
             Ok(()) => {
-                locked.replace(after.clone());
-                Ok(match at_once {
-                    Some(done) => Settled::Now(Some((done, after.to_vec())), Vec::new()),
-                    None => Settled::Later,
-                })
+                locked.replace(after);
+                Ok(Vec::new())
             }
-            Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => {
-                Err(job.done.or(at_once))
-            }
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => Err(QueueFull),
         }
     }
 }
 
-/// When an update is answered and reported.
-enum Settled {
-    /// By the store's thread.
-    Later,
-    /// Now, with these bindings and changes.
-    Now(Option<(Done, Vec<ContactBinding>)>, Vec<Change>),
-}
+/// Too many changes wait for the store.
+struct QueueFull;
 
 fn retry_later() -> Reject {
     Reject {

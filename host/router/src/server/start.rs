@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use patchbay_core::auth::{Algorithm, AuthConfig, Authenticator};
 use patchbay_core::door::Listener;
 use patchbay_core::registrar::{ChangeKind, RegistrarConfig};
-use patchbay_policy::{Engine, EngineConfig, Event, Policies, RegistrationEvent};
+use patchbay_policy::{Engine, EngineConfig, Event, Hook, Policies, RegistrationEvent};
 use rand::TryRngCore;
 
 use super::lifetime::Running;
@@ -21,7 +21,9 @@ use crate::config::{
 };
 use crate::data_dir::DataDir;
 use crate::hooks::HookHost;
-use crate::location::{LocationConfig, LocationEvent, LocationService, LocationStore, SledStore};
+use crate::location::{
+    Events, LocationConfig, LocationEvent, LocationService, LocationStore, SledStore,
+};
 use crate::metrics::Metrics;
 use crate::policy_directory::{Deployments, DirectoryWatch};
 use crate::transport::{self, BoundListener};
@@ -62,7 +64,7 @@ pub(super) fn start(config: Config, source: Source) -> Result<Running, StartErro
             address: config.admin.listen,
             source,
         })?;
-    let (location, events) = location(&config, &data_dir, &listeners)?;
+    let (location, events) = location(&config, &data_dir, &listeners, Arc::clone(&policies))?;
     let shared = Arc::new(Shared {
         listeners,
         secrets: data_dir.secrets().clone(),
@@ -164,6 +166,7 @@ fn location(
     config: &Config,
     data_dir: &DataDir,
     listeners: &[Listener],
+    policies: Arc<Policies<HookHost>>,
 ) -> Result<(LocationService, Receiver<LocationEvent>), StartError> {
     let (sender, events) = sync_channel(MAX_LOCATION_EVENTS);
     let store: Option<Box<dyn LocationStore>> = match config.registrar.durability {
@@ -176,7 +179,14 @@ fn location(
         registrar: registrar_config(&config.registrar),
         durability: config.registrar.durability,
         listeners: listeners.to_vec(),
-        events: Some(sender),
+        events: Some(Events {
+            sender,
+            wanted: Arc::new(move || {
+                policies
+                    .active()
+                    .is_some_and(|version| version.exports(Hook::EventRoute))
+            }),
+        }),
         ..LocationConfig::default()
     };
     Ok((LocationService::open(store, location_config)?, events))

@@ -25,6 +25,7 @@ use super::sending::Sending;
 use super::source_limit::SourceLimit;
 use super::{Answer, Mailbox};
 use crate::hooks::Services;
+use crate::location;
 use crate::metrics::{
     DropLabel, LimitLabel, MethodLabel, RegistrationResult, StatusClass, WorkerMetrics,
 };
@@ -155,12 +156,8 @@ impl Driver {
                 self.input(Input::SendFailed { id }, context);
             }
             Answer::BindingsUpdated { id, result } => {
-                self.metrics().registrations.increment(match &result {
-                    Ok(_) => RegistrationResult::Stored,
-                    Err(reject) if reject.status >= 500 => RegistrationResult::Failed,
-                    Err(_) => RegistrationResult::Refused,
-                });
-                self.input(Input::BindingsUpdated { id, result }, context);
+                self.bindings_updated(id, result);
+                self.carry_out(context);
             }
         }
     }
@@ -288,7 +285,8 @@ impl Driver {
         }
     }
 
-    fn update_bindings(&self, id: UpdateId, registration: &Registration) {
+    /// What needs no store is answered in the same step.
+    fn update_bindings(&mut self, id: UpdateId, registration: &Registration) {
         let Some(mailbox) = self
             .mailboxes
             .get(usize::from(self.services.worker))
@@ -297,9 +295,22 @@ impl Driver {
             return;
         };
         let location = &self.services.shared.location;
-        location.update(registration, self.now.unix, move |result| {
+        let answer = location.update(registration, self.now.unix, move |result| {
             mailbox.answer(Answer::BindingsUpdated { id, result })
         });
+        if let Some(result) = answer {
+            self.bindings_updated(id, result);
+        }
+    }
+
+    fn bindings_updated(&mut self, id: UpdateId, result: location::Answer) {
+        self.metrics().registrations.increment(match &result {
+            Ok(_) => RegistrationResult::Stored,
+            Err(reject) if reject.status >= 500 => RegistrationResult::Failed,
+            Err(_) => RegistrationResult::Refused,
+        });
+        self.core
+            .handle(self.now, Input::BindingsUpdated { id, result });
     }
 
     fn originate_answered(&mut self, id: OriginateId, response: Option<Arc<Message>>) {

@@ -39,16 +39,18 @@ fn register(user: &str, contact: &str, expires_secs: u32) -> Registration {
     Registration::of_contact(aor(user), contact.as_bytes(), expires_secs, None).unwrap()
 }
 
-type Answer = Result<Vec<ContactBinding>, Reject>;
-
 fn start(
     service: &LocationService,
     registration: &Registration,
     now: UnixTime,
 ) -> Receiver<Answer> {
     let (done, answer) = channel();
+    let at_once = done.clone();
     // The test may have stopped listening.
-    service.update(registration, now, move |result| drop(done.send(result)));
+    let result = service.update(registration, now, move |result| drop(done.send(result)));
+    if let Some(result) = result {
+        at_once.send(result).unwrap();
+    }
     answer
 }
 
@@ -60,6 +62,14 @@ fn update(service: &LocationService, registration: &Registration, now: UnixTime)
 
 fn open(store: impl LocationStore) -> LocationService {
     LocationService::open(Some(Box::new(store)), LocationConfig::default()).unwrap()
+}
+
+/// Somebody listens.
+fn wanted(sender: SyncSender<LocationEvent>) -> Events {
+    Events {
+        sender,
+        wanted: Arc::new(|| true),
+    }
 }
 
 fn uris(bindings: &[ContactBinding]) -> Vec<String> {
@@ -478,7 +488,7 @@ fn refreshed_contact_does_not_expire_at_its_old_time() {
 fn every_change_is_reported_once() {
     let (events, reported) = sync_channel(100);
     let config = LocationConfig {
-        events: Some(events),
+        events: Some(wanted(events)),
         ..LocationConfig::default()
     };
     let service = LocationService::open(Some(Box::new(MemoryStore::default())), config).unwrap();
@@ -497,7 +507,7 @@ fn every_change_is_reported_once() {
 fn events_that_nobody_takes_are_counted() {
     let (events, _reported) = sync_channel(1);
     let config = LocationConfig {
-        events: Some(events),
+        events: Some(wanted(events)),
         durability: Durability::Memory,
         ..LocationConfig::default()
     };
@@ -510,6 +520,48 @@ fn events_that_nobody_takes_are_counted() {
         ))
     });
     assert_eq!(service.statistics().lost_events, 2);
+}
+
+#[test]
+fn events_that_nobody_wants_are_not_made() {
+    let (sender, reported) = sync_channel(1);
+    let config = LocationConfig {
+        events: Some(Events {
+            sender,
+            wanted: Arc::new(|| false),
+        }),
+        ..LocationConfig::default()
+    };
+    let service = LocationService::open(Some(Box::new(MemoryStore::default())), config).unwrap();
+    for user in ["alice", "bob"] {
+        update(&service, &register(user, "sip:u@192.0.2.1", 60), NOW).unwrap();
+    }
+    assert_eq!(service.statistics().lost_events, 0);
+    drop(service);
+    assert_eq!(reported.iter().count(), 0);
+}
+
+#[test]
+fn only_batched_updates_wait_for_the_store() {
+    for (durability, waits) in [
+        (Durability::Memory, false),
+        (Durability::Relaxed, false),
+        (Durability::Batched, true),
+    ] {
+        let store = FaultyStore::default();
+        let config = LocationConfig {
+            durability,
+            ..LocationConfig::default()
+        };
+        let service = LocationService::open(Some(Box::new(store.clone())), config).unwrap();
+        let held = store.held.lock().unwrap();
+        let (done, later) = channel();
+        let registration = register("alice", "sip:alice@192.0.2.1", 60);
+        let at_once = service.update(&registration, NOW, move |answer| drop(done.send(answer)));
+        assert_eq!(at_once.is_none(), waits, "{durability:?}");
+        drop(held);
+        assert_eq!(later.recv().is_ok(), waits, "{durability:?}");
+    }
 }
 
 #[test]
