@@ -1,0 +1,325 @@
+//! The table of results, against what was asked for.
+
+use std::fmt::Write;
+
+use serde::Serialize;
+
+use crate::compare::Comparison;
+use crate::counts::{Counts, total};
+use crate::scenario::{Scenario, Target};
+use crate::server::Product;
+
+/// A line of the table.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Row {
+    /// What was measured.
+    pub(crate) title: String,
+    /// In which unit; empty for a count.
+    pub(crate) unit: &'static str,
+    /// Kamailio's figure.
+    pub(crate) theirs: Option<f64>,
+    /// Patchbay's figure.
+    pub(crate) ours: Option<f64>,
+    /// Ours over theirs: of runs that were neighbours, where there are such.
+    pub(crate) ratio: Option<f64>,
+    /// Half the distance of our largest and smallest figure, over their median.
+    pub(crate) spread: Option<f64>,
+    /// What is asked for.
+    pub(crate) goal: Option<Goal>,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Goal {
+    /// Of the ratio.
+    Ratio(Target),
+    /// Of our own figure.
+    Figure(Target),
+}
+
+/// The mark of a goal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mark {
+    Missed,
+    Met,
+    Stretch,
+}
+
+/// The rows of saturated scenarios.
+pub(crate) fn processor_rows(comparisons: &[Comparison]) -> Vec<Row> {
+    let row = |comparison: &Comparison| Row {
+        title: comparison.scenario.title().to_owned(),
+        unit: "µs",
+        theirs: comparison.median(Product::Kamailio, |round| round.cpu_us),
+        ours: comparison.median(Product::Patchbay, |round| round.cpu_us),
+        ratio: comparison.ratio(|round| round.cpu_us),
+        spread: comparison.spread(Product::Patchbay, |round| round.cpu_us),
+        goal: Some(Goal::Ratio(comparison.scenario.target())),
+    };
+    comparisons.iter().map(row).collect()
+}
+
+/// The rows of what is counted.
+pub(crate) fn count_rows(counts: &[Counts]) -> Vec<Row> {
+    let figure = |at_most, stretch| Some(Goal::Figure(Target { at_most, stretch }));
+    let system_calls = |counts: &Counts, busy: bool| {
+        let calls = counts.system_calls.as_ref()?;
+        Some(total(if busy { &calls.busy } else { &calls.idle }))
+    };
+    let instructions = |counts: &Counts| Some(counts.instructions.as_ref()?.instructions);
+    let allocations = |counts: &Counts| Some(total(&counts.instructions.as_ref()?.allocations));
+    vec![
+        count_row(
+            "user instructions per call",
+            counts,
+            instructions,
+            figure(100_000.0, Some(60_000.0)),
+        ),
+        count_row(
+            "system calls per call, idle",
+            counts,
+            |counts| system_calls(counts, false),
+            figure(13.0, None),
+        ),
+        count_row(
+            "system calls per call, busy",
+            counts,
+            |counts| system_calls(counts, true),
+            figure(13.0, None),
+        ),
+        count_row(
+            "allocations per call",
+            counts,
+            allocations,
+            figure(10.0, Some(0.0)),
+        ),
+    ]
+}
+
+fn count_row(
+    title: &str,
+    counts: &[Counts],
+    figure: impl Fn(&Counts) -> Option<f64>,
+    goal: Option<Goal>,
+) -> Row {
+    let of = |product| figure(counts.iter().find(|counts| counts.product == product)?);
+    let (theirs, ours) = (of(Product::Kamailio), of(Product::Patchbay));
+    Row {
+        title: title.to_owned(),
+        unit: "",
+        theirs,
+        ours,
+        ratio: ours.zip(theirs).map(|(ours, theirs)| ours / theirs),
+        spread: None,
+        goal,
+    }
+}
+
+/// The rows of the added latency.
+pub(crate) fn latency_rows(comparison: &Comparison) -> Vec<Row> {
+    let row = |title: String, figure: fn(&crate::measure::Round) -> f64, goal| Row {
+        title,
+        unit: "µs",
+        theirs: comparison.median(Product::Kamailio, figure),
+        ours: comparison.median(Product::Patchbay, figure),
+        ratio: comparison.ratio(figure),
+        spread: comparison.spread(Product::Patchbay, figure),
+        goal,
+    };
+    let goal = Goal::Ratio(Target {
+        at_most: 0.7,
+        stretch: None,
+    });
+    let pace = &comparison.pace;
+    vec![
+        row(
+            format!("INVITE to 180 at {pace}, p50"),
+            |round| round.report.ringing.p50_us,
+            Some(goal),
+        ),
+        row(
+            format!("INVITE to 180 at {pace}, p99"),
+            |round| round.report.ringing.p99_us,
+            None,
+        ),
+    ]
+}
+
+/// The row of what failed, over all runs.
+pub(crate) fn failure_row<'a>(comparisons: impl Iterator<Item = &'a Comparison> + Clone) -> Row {
+    let failed = |product| {
+        let mut measured = comparisons
+            .clone()
+            .filter(|comparison| {
+                comparison
+                    .rounds
+                    .iter()
+                    .any(|round| round.product == product)
+            })
+            .peekable();
+        measured.peek()?;
+        Some(measured.map(|one| one.failed(product)).sum::<u64>() as f64)
+    };
+    Row {
+        title: "failed transactions, all scenarios".to_owned(),
+        unit: "",
+        theirs: failed(Product::Kamailio),
+        ours: failed(Product::Patchbay),
+        ratio: None,
+        spread: None,
+        goal: Some(Goal::Figure(Target {
+            at_most: 0.0,
+            stretch: None,
+        })),
+    }
+}
+
+/// All rows as Markdown.
+pub(crate) fn markdown(rows: &[Row]) -> String {
+    let mut text = "| | Kamailio | Patchbay | ratio | target | stretch | met |\n| --- | --- | --- | --- | --- | --- | --- |\n".to_owned();
+    for row in rows {
+        let (target, stretch) = row.goal.map_or((String::new(), String::new()), goal_words);
+        let spread = match row.spread {
+            Some(spread) if spread >= 0.005 => format!(" ± {:.0} %", spread * 100.0),
+            _ => String::new(),
+        };
+        // Writing to a string can't fail.
+        writeln!(
+            text,
+            "| {} | {} | {}{spread} | {} | {target} | {stretch} | {} |",
+            row.title,
+            figure(row.theirs, row.unit),
+            figure(row.ours, row.unit),
+            row.ratio
+                .map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2} ×")),
+            mark(row).map_or("", mark_word),
+        )
+        .unwrap_or_default();
+    }
+    text
+}
+
+fn goal_words(goal: Goal) -> (String, String) {
+    let (target, unit) = match goal {
+        Goal::Ratio(target) => (target, " ×"),
+        Goal::Figure(target) => (target, ""),
+    };
+    let words = |value: f64| format!("<= {}{unit}", grouped(value));
+    (
+        words(target.at_most),
+        target.stretch.map(words).unwrap_or_default(),
+    )
+}
+
+fn mark(row: &Row) -> Option<Mark> {
+    let (value, target) = match row.goal? {
+        Goal::Ratio(target) => (row.ratio?, target),
+        Goal::Figure(target) => (row.ours?, target),
+    };
+    // What the table shows as met is met.
+    let at_most = |limit: f64| (value * 100.0).round() <= limit * 100.0;
+    Some(match target.stretch {
+        Some(stretch) if at_most(stretch) => Mark::Stretch,
+        _ if at_most(target.at_most) => Mark::Met,
+        _ => Mark::Missed,
+    })
+}
+
+fn mark_word(mark: Mark) -> &'static str {
+    match mark {
+        Mark::Missed => "**no**",
+        Mark::Met => "yes",
+        Mark::Stretch => "yes, stretch",
+    }
+}
+
+fn figure(value: Option<f64>, unit: &str) -> String {
+    let Some(value) = value else {
+        return "-".to_owned();
+    };
+    format!("{} {unit}", grouped(value)).trim_end().to_owned()
+}
+
+/// As many decimals as tell something, thousands apart.
+fn grouped(value: f64) -> String {
+    if value < 1000.0 {
+        let decimals = match value {
+            0.0.. if value.fract() == 0.0 => 0,
+            ..10.0 => 2,
+            ..100.0 => 1,
+            _ => 0,
+        };
+        return format!("{value:.decimals$}");
+    }
+    let digits = format!("{value:.0}");
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Rows of scenarios in the order of the table, then the rest.
+pub(crate) fn in_order(comparisons: &mut [Comparison]) {
+    comparisons.sort_by_key(|comparison| {
+        Scenario::ALL
+            .iter()
+            .position(|scenario| *scenario == comparison.scenario)
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(ratio: f64, goal: Goal) -> Row {
+        Row {
+            title: "a call".to_owned(),
+            unit: "µs",
+            theirs: Some(135.25),
+            ours: Some(60.0),
+            ratio: Some(ratio),
+            spread: Some(0.02),
+            goal: Some(goal),
+        }
+    }
+
+    const HALF: Goal = Goal::Ratio(Target {
+        at_most: 0.5,
+        stretch: Some(0.35),
+    });
+
+    #[test]
+    fn a_row_says_whether_its_target_is_met() {
+        assert_eq!(mark(&row(0.51, HALF)), Some(Mark::Missed));
+        assert_eq!(mark(&row(0.5, HALF)), Some(Mark::Met));
+        assert_eq!(mark(&row(0.35, HALF)), Some(Mark::Stretch));
+        let own = Goal::Figure(Target {
+            at_most: 59.0,
+            stretch: None,
+        });
+        assert_eq!(mark(&row(0.1, own)), Some(Mark::Missed));
+    }
+
+    #[test]
+    fn what_was_not_measured_has_no_mark() {
+        let mut row = row(0.5, HALF);
+        row.ratio = None;
+        row.theirs = None;
+        assert_eq!(mark(&row), None);
+        assert!(
+            markdown(&[row])
+                .contains("| a call | - | 60 µs ± 2 % | - | <= 0.50 × | <= 0.35 × |  |")
+        );
+    }
+
+    #[test]
+    fn figures_are_short() {
+        let shown = [0.0, 0.454, 14.84, 135.6, 7050.4, 266_000.0].map(grouped);
+        assert_eq!(shown, ["0", "0.45", "14.8", "136", "7,050", "266,000"]);
+    }
+}
