@@ -7,24 +7,26 @@ pub(crate) const fn text_len(bytes: usize) -> usize {
     (bytes * 8).div_ceil(5)
 }
 
-/// Appends `bytes` as text.
+/// Appends `bytes` as text, five of them as eight characters at a time.
 pub(crate) fn encode(bytes: &[u8], out: &mut impl Extend<u8>) {
-    let mut pending = 0u32;
-    let mut bits = 0u32;
-    for &byte in bytes {
-        pending = pending << 8 | u32::from(byte);
-        bits += 8;
-        while bits >= 5 {
-            bits -= 5;
-            out.extend([character(pending >> bits)]);
-        }
+    let (groups, rest) = bytes.as_chunks::<5>();
+    for group in groups {
+        let [a, b, c, d, e] = group.map(u64::from);
+        let bits = a << 32 | b << 24 | c << 16 | d << 8 | e;
+        out.extend([35, 30, 25, 20, 15, 10, 5, 0].map(|shift| character(bits >> shift)));
     }
-    if bits > 0 {
-        out.extend([character(pending << (5 - bits))]);
+    if rest.is_empty() {
+        return;
     }
+    let bits = rest
+        .iter()
+        .fold(0u64, |bits, byte| bits << 8 | u64::from(*byte));
+    let bits = bits << (40 - 8 * rest.len());
+    let characters = text_len(rest.len());
+    out.extend((0..characters).map(|at| character(bits >> (35 - 5 * at))));
 }
 
-fn character(value: u32) -> u8 {
+fn character(value: u64) -> u8 {
     ALPHABET.get((value & 31) as usize).copied().unwrap_or(b'0')
 }
 
@@ -33,35 +35,52 @@ pub(crate) fn decode(text: &[u8], out: &mut [u8]) -> bool {
     if text.len() != text_len(out.len()) {
         return false;
     }
-    let mut pending = 0u32;
-    let mut bits = 0u32;
-    let mut bytes = out.iter_mut();
-    for &letter in text {
-        let Some(value) = value_of(letter) else {
-            return false;
-        };
-        pending = pending << 5 | u32::from(value);
-        bits += 5;
-        if bits >= 8 {
-            bits -= 8;
-            let Some(byte) = bytes.next() else {
-                return false;
-            };
-            *byte = (pending >> bits) as u8;
-        }
+    // A character that stands for nothing leaves a bit that no value has.
+    let mut seen = 0;
+    let (groups, rest) = text.as_chunks::<8>();
+    let (full, tail) = out.as_chunks_mut::<5>();
+    for (group, to) in groups.iter().zip(full) {
+        let bits = bits_of(group, &mut seen);
+        let [_, _, _, a, b, c, d, e] = bits.to_be_bytes();
+        *to = [a, b, c, d, e];
     }
+    let unused = rest.len() * 5 - tail.len() * 8;
+    let bits = bits_of(rest, &mut seen);
     // The unused bits of the last character are zero, so that a value has one text only.
-    pending & ((1 << bits) - 1) == 0
+    let is_exact = bits & ((1 << unused) - 1) == 0;
+    let bytes = (bits >> unused).to_be_bytes();
+    let (_, low) = bytes.split_at(bytes.len() - tail.len());
+    tail.copy_from_slice(low);
+    is_exact && seen & NOTHING == 0
 }
 
-fn value_of(letter: u8) -> Option<u8> {
-    match letter {
-        b'0'..=b'9' => Some(letter - b'0'),
-        b'a'..=b'v' => Some(letter - b'a' + 10),
-        b'A'..=b'V' => Some(letter - b'A' + 10),
-        _ => None,
-    }
+fn bits_of(text: &[u8], seen: &mut u8) -> u64 {
+    text.iter().fold(0, |bits, letter| {
+        let value = VALUES.get(usize::from(*letter)).copied().unwrap_or(NOTHING);
+        *seen |= value;
+        bits << 5 | u64::from(value & 31)
+    })
 }
+
+/// What a letter that is none of the alphabet has for a value.
+const NOTHING: u8 = 0x80;
+
+/// The value of each letter.
+const VALUES: [u8; 256] = {
+    let mut values = [NOTHING; 256];
+    let mut value = 0;
+    while value < ALPHABET.len() {
+        #[allow(clippy::indexing_slicing)]
+        // Evaluated by the compiler, which refuses what is out of bounds.
+        {
+            let letter = ALPHABET[value];
+            values[letter as usize] = value as u8;
+            values[letter.to_ascii_uppercase() as usize] = value as u8;
+        }
+        value += 1;
+    }
+    values
+};
 
 #[cfg(test)]
 mod tests {

@@ -1,12 +1,16 @@
 //! The secrets of a node: keyed hashes for branches, tags, and Record-Route tokens.
 
+use std::hash::{BuildHasher, Hasher};
+
+use foldhash::SharedSeed;
+use foldhash::quality::SeedableRandomState;
+use smallvec::SmallVec;
+
 use crate::door::CoreConfig;
 
 /// What a hash is for; two purposes never give the same value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// RFC 5393 §4.2.1: the second part of a branch.
-    Loop = 1,
     /// RFC 3261 §16.11: the branch of a request that is forwarded statelessly.
     StatelessBranch = 2,
     /// The To tag of a response of ours.
@@ -15,12 +19,16 @@ pub(crate) enum Purpose {
     RecordRoute = 4,
     /// Which worker gets a Call-ID.
     Worker = 5,
+    /// The seed of the fast hash.
+    Quick = 6,
 }
 
 /// Keyed hashing with the node's name mixed in, so that nodes with the same key differ.
 #[derive(Clone)]
 pub(crate) struct Keyed {
     key: [u8; 32],
+    /// For hashes that nobody gains anything by guessing.
+    quick: SeedableRandomState,
 }
 
 impl Keyed {
@@ -29,52 +37,66 @@ impl Keyed {
         let mut hasher = blake3::Hasher::new_keyed(&config.token_key);
         hasher.update(b"patchbay node\0");
         hasher.update(config.node.as_bytes());
-        Keyed {
-            key: *hasher.finalize().as_bytes(),
-        }
+        let key = *hasher.finalize().as_bytes();
+        let fixed = SharedSeed::global_fixed();
+        let mut keyed = Keyed {
+            key,
+            quick: SeedableRandomState::with_seed(0, fixed),
+        };
+        let seed = keyed.hash64(Purpose::Quick, &[]);
+        keyed.quick = SeedableRandomState::with_seed(seed, fixed);
+        keyed
     }
 
     /// 128 bits over `parts`, of which none can run into the next.
     pub(crate) fn hash(&self, purpose: Purpose, parts: &[&[u8]]) -> [u8; 16] {
-        let mut hasher = Hash::new(self, purpose);
+        let mut text = Parts::new(purpose);
         for part in parts {
-            hasher.part(part);
+            text.add(part);
         }
-        hasher.finish()
+        self.hash_of(&text)
+    }
+
+    /// 128 bits over parts that were put together before.
+    pub(crate) fn hash_of(&self, parts: &Parts) -> [u8; 16] {
+        let hash = blake3::keyed_hash(&self.key, &parts.text);
+        let mut out = [0; 16];
+        for (to, from) in out.iter_mut().zip(hash.as_bytes()) {
+            *to = *from;
+        }
+        out
     }
 
     /// The first 64 bits of [`Keyed::hash`].
     pub(crate) fn hash64(&self, purpose: Purpose, parts: &[&[u8]]) -> u64 {
         first64(self.hash(purpose, parts))
     }
+
+    /// A fast hash, the same on all workers of this node. Whoever sees many of its values might find out how to make them: it is
+    /// for what nobody gains by that.
+    pub(crate) fn quick(&self) -> impl Hasher + use<> {
+        self.quick.build_hasher()
+    }
 }
 
-/// A keyed hash under way.
-pub(crate) struct Hash {
-    hasher: blake3::Hasher,
+/// What is hashed, in one piece: hashing that at once costs half of hashing part by part.
+pub(crate) struct Parts {
+    text: SmallVec<[u8; 512]>,
 }
 
-impl Hash {
-    /// Starts a hash.
-    pub(crate) fn new(keyed: &Keyed, purpose: Purpose) -> Hash {
-        let mut hasher = blake3::Hasher::new_keyed(&keyed.key);
-        hasher.update(&[purpose as u8]);
-        Hash { hasher }
+impl Parts {
+    /// Nothing yet.
+    pub(crate) fn new(purpose: Purpose) -> Parts {
+        let mut text = SmallVec::new();
+        text.push(purpose as u8);
+        Parts { text }
     }
 
     /// Adds a part, with its length in front.
-    pub(crate) fn part(&mut self, part: &[u8]) {
-        self.hasher.update(&(part.len() as u32).to_le_bytes());
-        self.hasher.update(part);
-    }
-
-    /// 128 bits of the hash.
-    pub(crate) fn finish(self) -> [u8; 16] {
-        let mut out = [0; 16];
-        for (to, from) in out.iter_mut().zip(self.hasher.finalize().as_bytes()) {
-            *to = *from;
-        }
-        out
+    pub(crate) fn add(&mut self, part: &[u8]) {
+        self.text
+            .extend_from_slice(&(part.len() as u32).to_le_bytes());
+        self.text.extend_from_slice(part);
     }
 }
 

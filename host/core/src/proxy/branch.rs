@@ -49,6 +49,11 @@ impl Branch {
         text
     }
 
+    /// Whether there may be a branch parameter of ours in this text.
+    pub(crate) fn may_be_in(text: &[u8]) -> bool {
+        text.windows(PREFIX.len()).any(|window| window == PREFIX)
+    }
+
     /// Reads a branch parameter; `None` when it is none of ours.
     pub(crate) fn parse(text: &[u8]) -> Option<Branch> {
         let (place, proof) = text.strip_prefix(PREFIX)?.split_at_checked(PLACE_LEN)?;
@@ -85,11 +90,10 @@ impl BranchText {
 
 impl Extend<u8> for BranchText {
     fn extend<I: IntoIterator<Item = u8>>(&mut self, bytes: I) {
-        for byte in bytes {
-            if let Some(place) = self.bytes.get_mut(self.len) {
-                *place = byte;
-                self.len += 1;
-            }
+        let places = self.bytes.get_mut(self.len..).unwrap_or_default();
+        for (place, byte) in places.iter_mut().zip(bytes) {
+            *place = byte;
+            self.len += 1;
         }
     }
 }

@@ -149,6 +149,7 @@ impl ResponseContext {
     pub(crate) fn note_sent_tag(&mut self, tag: Option<&[u8]>) {
         let is_old = self
             .received
+            .base()
             .top_via()
             .is_ok_and(|via| !via.has_magic_cookie());
         if is_old {

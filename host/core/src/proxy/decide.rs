@@ -379,12 +379,12 @@ fn default_target(
     context: &crate::proxy::context::ResponseContext,
     env: &crate::environment::Environment,
 ) -> Option<Target> {
-    let uri = Uri::parse(context.request.request_uri()).ok()?;
     let leads_on = context
         .request
         .header(patchbay_message::HeaderName::Route)
         .is_some();
-    let is_ours = env.local.is_local(&uri, context.flow.local.ip());
+    let uri = Uri::parse(context.request.request_uri()).ok()?;
+    let is_ours = !leads_on && env.local.is_local(&uri, context.flow.local.ip());
     let mut target = Target::of_uri(Vec::new());
     target.listener = context.dialog.as_ref().map(|dialog| dialog.listener);
     (leads_on || !is_ours).then_some(target)

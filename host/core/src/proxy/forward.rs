@@ -38,15 +38,16 @@ pub(crate) fn branch_parameter(
             loop_hash,
         };
     }
-    let via = context.received.top_via().ok();
-    let received = via
+    let received = context.received.base();
+    let via = received.top_via().ok();
+    let branch = via
         .as_ref()
         .and_then(|via| via.branch())
         .unwrap_or_default();
     let sent_by = via.as_ref().map_or(&b""[..], |via| via.host_raw);
     let random = env.keyed.hash64(
         Purpose::StatelessBranch,
-        &[received, sent_by, context.received.call_id()],
+        &[branch, sent_by, received.call_id()],
     );
     Branch {
         worker,
@@ -169,7 +170,7 @@ fn write_record_route(
     context: &ResponseContext,
     way: &WayOut,
 ) {
-    let request = &context.received;
+    let request = context.received.base();
     let initiator = context
         .dialog
         .as_ref()

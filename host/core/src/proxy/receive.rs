@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use patchbay_message::{Draft, HeaderName, Host, Message, Method, Uri, Via};
+use patchbay_message::{Draft, HeaderName, Host, Message, Method, Via};
 use smallvec::SmallVec;
 
 use crate::alarm::Alarm;
@@ -90,7 +90,9 @@ impl Core {
 
     /// RFC 3261 §16.3 and §16.4, and the limits.
     fn prepare(&mut self, received: &Draft, flow: &Flow) -> Result<Prepared, Reject> {
-        let is_local = Uri::parse(received.request_uri())
+        let is_local = received
+            .base()
+            .request_uri_parts()
             .is_ok_and(|uri| self.env.local.is_local(&uri, flow.local.ip()));
         let facts = validate::check(received, &self.env, is_local)?;
         let mut request = self.env.copy(received);
@@ -130,7 +132,7 @@ impl Core {
         flow: Flow,
         prepared: Prepared,
     ) {
-        let reply_to = response_destination(received.top_via().ok().as_ref(), &flow);
+        let reply_to = response_destination(received.base().top_via().ok().as_ref(), &flow);
         let is_reliable = flow.transport.is_reliable();
         let server = match kind {
             Kind::Ack => None,
@@ -246,7 +248,7 @@ fn add_received(request: &mut Draft, flow: &Flow, scratch: &mut Vec<u8>) {
 }
 
 fn write_received(value: &mut Vec<u8>, request: &Draft, flow: &Flow) -> Option<()> {
-    let via = request.top_via().ok()?;
+    let via = request.base().top_via().ok()?;
     let wants_port = answers_to_source(&via, flow);
     let params_start = via.raw.len() - via.params.raw().len().min(via.raw.len());
     value.extend_from_slice(via.raw.get(..params_start)?.trim_ascii_end());
@@ -284,6 +286,8 @@ fn answers_to_source(via: &Via<'_>, flow: &Flow) -> bool {
 }
 
 /// RFC 3261 §18.2.2 and RFC 3581 §4: back over the flow; over UDP to the port of the Via where that is what the client means.
+///
+/// `via` is the top one as received: what [`add_received`] writes into it changes nothing here.
 ///
 /// A `maddr` in the Via is not followed: it would send our answers to whatever address a stranger names.
 pub(crate) fn response_destination(via: Option<&Via<'_>>, flow: &Flow) -> SendTo {

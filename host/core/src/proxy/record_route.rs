@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 
 use crate::base32;
 use crate::door::{ListenerId, PolicyVersion};
-use crate::keyed::{Hash, Keyed, Purpose};
+use crate::keyed::{Keyed, Parts, Purpose};
 
 /// What every token begins with.
 const PREFIX: &[u8] = b"pb";
@@ -71,15 +71,15 @@ fn seal<'p>(
     dialog: DialogIdentity<'_>,
     parameters: impl Iterator<Item = (&'p [u8], &'p [u8])>,
 ) -> [u8; 16] {
-    let mut hash = Hash::new(keyed, Purpose::RecordRoute);
-    hash.part(facts);
-    hash.part(dialog.call_id);
-    hash.part(dialog.tag);
+    let mut text = Parts::new(Purpose::RecordRoute);
+    text.add(facts);
+    text.add(dialog.call_id);
+    text.add(dialog.tag);
     for (name, value) in parameters {
-        hash.part(name);
-        hash.part(value);
+        text.add(name);
+        text.add(value);
     }
-    hash.finish()
+    keyed.hash_of(&text)
 }
 
 /// Appends the token for a new Record-Route.
@@ -102,29 +102,42 @@ pub(crate) fn write_token<'p>(
 
 /// Reads what the token says, unproved: for choosing a worker.
 pub(crate) fn read_token(user: &[u8]) -> Option<TokenFacts> {
-    decode(user).map(|token| TokenFacts::read(&token))
+    Token::read(user).map(|token| token.facts())
 }
 
-fn decode(user: &[u8]) -> Option<[u8; TOKEN_BYTES]> {
-    if user.len() != TOKEN_LEN {
-        return None;
+/// A text that looks like a token.
+pub(crate) struct Token {
+    bytes: [u8; TOKEN_BYTES],
+}
+
+impl Token {
+    /// The token in the user part of a URI, unproved.
+    pub(crate) fn read(user: &[u8]) -> Option<Token> {
+        if user.len() != TOKEN_LEN {
+            return None;
+        }
+        let mut bytes = [0; TOKEN_BYTES];
+        base32::decode(user.strip_prefix(PREFIX)?, &mut bytes).then_some(Token { bytes })
     }
-    let mut token = [0; TOKEN_BYTES];
-    base32::decode(user.strip_prefix(PREFIX)?, &mut token).then_some(token)
-}
 
-/// Whether the token in `user` was made by this node for this dialog and these parameters.
-pub(crate) fn check_token<'p>(
-    user: &[u8],
-    keyed: &Keyed,
-    dialog: DialogIdentity<'_>,
-    parameters: impl Iterator<Item = (&'p [u8], &'p [u8])>,
-) -> Option<TokenFacts> {
-    let token = decode(user)?;
-    let (facts, proof) = token.split_at_checked(FACT_BYTES)?;
-    let expected = seal(keyed, facts, dialog, parameters);
-    let equal: bool = subtle::ConstantTimeEq::ct_eq(&expected[..], proof).into();
-    equal.then(|| TokenFacts::read(facts))
+    /// What it says.
+    pub(crate) fn facts(&self) -> TokenFacts {
+        TokenFacts::read(&self.bytes)
+    }
+
+    /// Whether it was made by this node for this dialog and these parameters.
+    pub(crate) fn is_proved<'p>(
+        &self,
+        keyed: &Keyed,
+        dialog: DialogIdentity<'_>,
+        parameters: impl Iterator<Item = (&'p [u8], &'p [u8])>,
+    ) -> bool {
+        let Some((facts, proof)) = self.bytes.split_at_checked(FACT_BYTES) else {
+            return false;
+        };
+        let expected = seal(keyed, facts, dialog, parameters);
+        subtle::ConstantTimeEq::ct_eq(&expected[..], proof).into()
+    }
 }
 
 /// Appends `value` as a URI parameter's name or value, with what the grammar does not allow escaped.

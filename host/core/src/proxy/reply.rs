@@ -35,7 +35,7 @@ impl Core {
                 .map(|(name, value)| (name.as_bytes(), value.as_bytes()));
             patchbay_message::write_response(out, received, head, headers, b"");
         });
-        let to = response_destination(received.top_via().ok().as_ref(), flow);
+        let to = response_destination(received.base().top_via().ok().as_ref(), flow);
         self.env.send(SendId(0), &to, &packet);
         self.env.event(Event::Replied {
             status: reject.status,
@@ -49,7 +49,7 @@ impl Core {
 
     /// RFC 3261 §17.1.1.3 without a transaction: whether the ACK is for a final response of `refuse`.
     pub(crate) fn is_ack_to_stateless_reply(&self, ack: &Draft) -> bool {
-        let Some(tag) = ack.to().ok().and_then(|to| to.tag()) else {
+        let Some(tag) = ack.base().to().ok().and_then(|to| to.tag()) else {
             return false;
         };
         tag == own_tag(ack, &self.env.keyed).as_slice()
@@ -100,9 +100,10 @@ impl Core {
         if context.kind == Kind::Ack {
             return;
         }
-        let tag = own_tag(&context.received, &self.env.keyed);
-        let to_tag = (status != 100).then_some(&tag[..]);
         let received = &context.received;
+        // RFC 3261 §8.2.6.2: a 100 needs no tag.
+        let tag = (status != 100).then(|| own_tag(received, &self.env.keyed));
+        let to_tag = tag.as_ref().map(|tag| &tag[..]);
         let packet = self.env.packet(|out| {
             let head = ResponseHead {
                 status,
@@ -112,8 +113,12 @@ impl Core {
             patchbay_message::write_response(out, received, head, headers.iter().copied(), body);
         });
         if status >= 300 {
-            let own = context.received.to().is_ok_and(|to| to.tag().is_none());
-            context.note_sent_tag(own.then_some(&tag[..]));
+            let own = context
+                .received
+                .base()
+                .to()
+                .is_ok_and(|to| to.tag().is_none());
+            context.note_sent_tag(to_tag.filter(|_| own));
         }
         if status >= 200 {
             self.env.event(Event::Replied { status });
@@ -140,7 +145,10 @@ impl Core {
 
 /// The To tag of our responses to a request: the same for its copies, so that a stateless answer stays the same (RFC 3261 §8.2.7),
 /// and for its CANCEL and ACK.
+///
+/// Nothing that it is made of is edited in a draft of the request as received.
 fn own_tag(request: &Draft, keyed: &Keyed) -> [u8; TAG_LEN] {
+    let request = request.base();
     let via = request.top_via().ok();
     let branch = via
         .as_ref()

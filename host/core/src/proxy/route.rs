@@ -2,12 +2,12 @@
 
 use std::net::IpAddr;
 
-use patchbay_message::{Draft, HeaderName, NameAddr, Uri};
+use patchbay_message::{Draft, HeaderName, Message, NameAddr, Uri};
 
 use crate::door::{Flow, ListenerId, PolicyVersion, Transport};
 use crate::environment::Environment;
 use crate::local;
-use crate::proxy::record_route::{self, DialogIdentity, TokenFacts};
+use crate::proxy::record_route::{self, DialogIdentity, Token};
 
 /// The URI parameters of our Record-Route that are not the policy's.
 const OWN_PARAMETERS: [&[u8]; 2] = [b"lr", b"transport"];
@@ -45,8 +45,7 @@ pub(crate) fn preprocess(
     strip_maddr(request, flow, environment);
     let mut dialog: Option<Dialog> = None;
     while let Some(own) = own_first_route(request, flow.local.ip(), environment) {
-        let proof = own.proof.then(|| prove(request, environment)).flatten();
-        match (&mut dialog, proof) {
+        match (&mut dialog, own.proof) {
             (None, proof) => dialog = proof,
             (Some(dialog), Some(proof)) => dialog.listener = proof.listener,
             (Some(_), None) => {}
@@ -64,7 +63,8 @@ pub(crate) fn preprocess(
 /// RFC 3261 §16.4: a strict router put our Record-Route value into the Request-URI; the real one is the last Route value. The value goes
 /// back to the front of the route, so that its token is checked like any other.
 fn recover_from_strict_router(request: &mut Draft, flow: &Flow, environment: &Environment) {
-    let Ok(uri) = Uri::parse(request.request_uri()) else {
+    // Nothing but the top Via is edited before this.
+    let Ok(uri) = request.base().request_uri_parts() else {
         return;
     };
     let is_token = uri.user.and_then(record_route::read_token).is_some();
@@ -91,6 +91,9 @@ fn recover_from_strict_router(request: &mut Draft, flow: &Flow, environment: &En
 
 /// RFC 3261 §16.4: a maddr that is ours goes away when the request came by the port and transport that the URI names.
 fn strip_maddr(request: &mut Draft, flow: &Flow, environment: &Environment) {
+    if !request.request_uri().contains(&b';') {
+        return;
+    }
     let Ok(uri) = Uri::parse(request.request_uri()) else {
         return;
     };
@@ -151,8 +154,8 @@ fn without_parameters(uri: &Uri<'_>, names: &[&[u8]]) -> Vec<u8> {
 
 /// The first Route value when it is this router.
 struct OwnRoute {
-    /// Whether it looks like a Record-Route of ours.
-    proof: bool,
+    /// The dialog, when it is a Record-Route of ours whose token proves one.
+    proof: Option<Dialog>,
 }
 
 fn own_first_route(request: &Draft, local: IpAddr, environment: &Environment) -> Option<OwnRoute> {
@@ -160,30 +163,30 @@ fn own_first_route(request: &Draft, local: IpAddr, environment: &Environment) ->
     let uri = NameAddr::parse(value).ok()?.uri().ok()?;
     let is_own = environment.local.is_local(&uri, local);
     is_own.then(|| OwnRoute {
-        proof: uri.user.and_then(record_route::read_token).is_some(),
+        proof: prove(request.base(), &uri, environment),
     })
 }
 
-/// Checks the token in the first Route value against the request's dialog. A dialog has both tags (RFC 3261 §12).
-fn prove(request: &Draft, environment: &Environment) -> Option<Dialog> {
-    let value = request.values(HeaderName::Route).next()?;
-    let uri = NameAddr::parse(value).ok()?.uri().ok()?;
-    let user = uri.user?;
+/// Checks the token in a Route value against the request's dialog. A dialog has both tags (RFC 3261 §12).
+fn prove(request: &Message, uri: &Uri<'_>, environment: &Environment) -> Option<Dialog> {
+    let token = Token::read(uri.user?)?;
     let from_tag = request.from().ok()?.tag()?;
     let to_tag = request.to().ok()?.tag()?;
-    let check = |tag| -> Option<TokenFacts> {
+    let is_of = |tag| {
         let dialog = DialogIdentity {
             call_id: request.call_id(),
             tag,
         };
-        record_route::check_token(user, &environment.keyed, dialog, policy_parameters(&uri))
+        token.is_proved(&environment.keyed, dialog, policy_parameters(uri))
     };
-    let (initiator, facts) = match check(from_tag) {
-        Some(facts) => (Initiator::From, facts),
-        None => (Initiator::To, check(to_tag)?),
+    let initiator = match is_of(from_tag) {
+        true => Initiator::From,
+        false if is_of(to_tag) => Initiator::To,
+        false => return None,
     };
+    let facts = token.facts();
     let read = record_route::read_parameter_text;
-    let parameters = policy_parameters(&uri)
+    let parameters = policy_parameters(uri)
         .map(|(name, value)| (read(name), read(value)))
         .collect();
     Some(Dialog {

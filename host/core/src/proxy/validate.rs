@@ -1,10 +1,12 @@
 //! RFC 3261 §16.3: request validation, in the order of the RFC.
 
-use patchbay_message::{Draft, HeaderName, Method, Scheme, Uri, Via};
+use std::hash::Hasher;
+
+use patchbay_message::{Draft, HeaderName, Method, Scheme, Via};
 
 use crate::door::Reject;
 use crate::environment::Environment;
-use crate::keyed::{Hash, Keyed, Purpose, first64};
+use crate::keyed::Keyed;
 use crate::proxy::branch::Branch;
 
 /// RFC 3261 §16.6 step 3: what a request without Max-Forwards gets.
@@ -41,7 +43,7 @@ pub(crate) fn check(
 
 /// RFC 3261 §16.3 step 2. `tel:` is understood, because policies route it.
 fn check_scheme(request: &Draft) -> Result<(), Reject> {
-    match Uri::parse(request.request_uri()) {
+    match request.base().request_uri_parts() {
         Ok(uri) if !matches!(uri.scheme, Scheme::Other(_)) => Ok(()),
         Ok(_) => Err(Reject::new(416, "")),
         Err(_) => Err(Reject::new(400, "Bad Request-URI")),
@@ -60,41 +62,43 @@ fn check_max_forwards(request: &Draft, is_local: bool) -> Result<u32, Reject> {
 }
 
 /// RFC 5393 §4.2.1: over all that decides where a request goes, and Call-ID and CSeq number so that a collision does not last.
-/// The method is not in it, so that CANCEL and ACK agree with their INVITE.
+/// The method is not in it, so that CANCEL and ACK agree with their INVITE. Whoever could guess the value could have a request of
+/// his own refused.
 pub(crate) fn loop_hash(request: &Draft, keyed: &Keyed) -> u64 {
-    let mut hash = Hash::new(keyed, Purpose::Loop);
-    hash.part(request.request_uri());
-    hash.part(request.call_id());
-    hash.part(&request.cseq().map_or(0, |cseq| cseq.number).to_le_bytes());
-    hash.part(
-        request
-            .from()
-            .ok()
-            .and_then(|from| from.tag())
-            .unwrap_or_default(),
-    );
-    hash.part(
-        request
-            .to()
-            .ok()
-            .and_then(|to| to.tag())
-            .unwrap_or_default(),
-    );
+    // Only the top Via is edited before this.
+    let message = request.base();
+    let from = message.from().ok();
+    let to = message.to().ok();
+    let tags = [from, to].map(|address| address.and_then(|address| address.tag()));
+    let [from_tag, to_tag] = tags.map(Option::unwrap_or_default);
+    let mut hash = keyed.quick();
+    let mut add = |part: &[u8]| {
+        hash.write_usize(part.len());
+        hash.write(part);
+    };
+    for part in [message.request_uri(), message.call_id(), from_tag, to_tag] {
+        add(part);
+    }
     for name in [
         HeaderName::Route,
         HeaderName::ProxyAuthorization,
         HeaderName::Authorization,
     ] {
-        for value in request.headers(name) {
-            hash.part(value);
+        for value in message.headers(name) {
+            add(value);
         }
     }
-    first64(hash.finish())
+    hash.write_u32(message.cseq().map_or(0, |cseq| cseq.number));
+    hash.finish()
 }
 
 /// RFC 5393 §4.2.2. The hash is keyed with our secret and name, so an equal one was made here, whatever the sent-by says.
 fn check_loop(request: &Draft, loop_hash: u64) -> Result<(), Reject> {
-    let looped = request.values(HeaderName::Via).any(|via| {
+    let message = request.base();
+    if !message.headers(HeaderName::Via).any(Branch::may_be_in) {
+        return Ok(());
+    }
+    let looped = message.values(HeaderName::Via).any(|via| {
         let branch = Via::parse(via)
             .ok()
             .and_then(|via| via.branch())
