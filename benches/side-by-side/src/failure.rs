@@ -34,6 +34,9 @@ pub(crate) enum Failure {
     /// A load process says what can't be understood.
     #[error("a load process says {0:?}: {1}")]
     Report(String, serde_json::Error),
+    /// Metrics can't be fetched.
+    #[error("metrics: {0}")]
+    Metrics(#[from] ureq::Error),
     /// The page has no place for the results.
     #[error("{0} has no line {1}")]
     NoPlace(PathBuf, String),

@@ -1,6 +1,7 @@
 //! Measures Patchbay beside Kamailio: the same load on the same core, one after the other, again and again. `docs/performance.md` says how.
 
 mod compare;
+mod contacts;
 mod counts;
 mod failure;
 mod load;
@@ -13,11 +14,12 @@ mod server;
 mod statistics;
 mod system;
 mod table;
+mod workers;
 
 use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -30,6 +32,7 @@ use load::Pace;
 use machine::Machine;
 use scenario::Scenario;
 use server::Product;
+use tempfile::TempDir;
 
 /// INVITEs each second for the added latency.
 const LATENCY_RATE: f64 = 600.0;
@@ -49,6 +52,28 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Action {
+    /// Many contacts: memory of each, and what is left after a restart.
+    Contacts {
+        /// How many.
+        #[arg(long, value_delimiter = ',', default_values_t = [100_000, 1_000_000])]
+        counts: Vec<u64>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Several workers of Patchbay over one: time and messages handed over per call.
+    Workers {
+        /// How many are compared with one.
+        #[arg(long, default_value_t = 2)]
+        workers: usize,
+        /// Seconds of each round.
+        #[arg(long, default_value_t = 3.0)]
+        seconds: f64,
+        /// Rounds of each, in turn.
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+        #[command(flatten)]
+        common: Common,
+    },
     /// Calls, registers or pings by a plan in JSON.
     #[command(hide = true)]
     Generate {
@@ -113,6 +138,12 @@ struct Common {
     update_docs: bool,
 }
 
+impl Common {
+    fn machine(&self, folder: &Path) -> Result<Machine, Failure> {
+        Machine::new(folder, self.patchbay.clone(), self.policies.clone())
+    }
+}
+
 /// What can be measured of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {
@@ -152,6 +183,20 @@ fn main() -> ExitCode {
 
 fn act(action: Action) -> Result<(), Failure> {
     match action {
+        Action::Contacts { counts, common } => show_contacts(&counts, &common),
+        Action::Workers {
+            workers,
+            seconds,
+            rounds,
+            common,
+        } => {
+            let extent = workers::Extent {
+                workers,
+                seconds,
+                rounds,
+            };
+            show_workers(extent, &common)
+        }
         Action::Generate { plan } => {
             let report = load::generate(understood(&plan)?).map_err(Failure::file("the load"))?;
             print_json(&report)
@@ -205,12 +250,8 @@ fn show_table(arguments: &TableArguments) -> Result<(), Failure> {
         rounds: arguments.rounds,
         workers: arguments.workers,
     };
-    let folder = tempfile::tempdir().map_err(Failure::file("a temporary folder"))?;
-    let machine = Machine::new(
-        folder.path(),
-        common.patchbay.clone(),
-        common.policies.clone(),
-    )?;
+    let folder = temporary()?;
+    let machine = common.machine(folder.path())?;
     let wanted = |part| arguments.parts.contains(&part);
     let mut comparisons = Vec::new();
     if wanted(Part::Cpu) {
@@ -239,7 +280,10 @@ fn show_table(arguments: &TableArguments) -> Result<(), Failure> {
         latency = compare(&machine, &extent, &[(Scenario::Invite, pace)])?;
         rows.extend(latency.iter().flat_map(table::latency_rows));
     }
-    rows.push(table::failure_row(comparisons.iter().chain(&latency)));
+    let measured = comparisons.iter().chain(&latency);
+    if measured.clone().next().is_some() {
+        rows.push(table::failure_row(measured));
+    }
     let results = json!({
         "rows": rows,
         "saturated": comparisons,
@@ -247,6 +291,27 @@ fn show_table(arguments: &TableArguments) -> Result<(), Failure> {
         "counts": counted,
     });
     finish(common, "side-by-side", &table::markdown(&rows), &results)
+}
+
+fn show_contacts(counts: &[u64], common: &Common) -> Result<(), Failure> {
+    let products = available(&common.servers)?;
+    let folder = temporary()?;
+    let machine = common.machine(folder.path())?;
+    let results = contacts::measure(&machine, &products, counts)?;
+    let table = contacts::markdown(&results);
+    finish(common, "contacts", &table, &json!({ "contacts": results }))
+}
+
+fn show_workers(extent: workers::Extent, common: &Common) -> Result<(), Failure> {
+    let folder = temporary()?;
+    let machine = common.machine(folder.path())?;
+    let results = workers::measure(&machine, extent)?;
+    let table = workers::markdown(&results);
+    finish(common, "workers", &table, &json!({ "workers": results }))
+}
+
+fn temporary() -> Result<TempDir, Failure> {
+    tempfile::tempdir().map_err(Failure::file("a temporary folder"))
 }
 
 /// Shows the results, and leaves them where they are wanted.

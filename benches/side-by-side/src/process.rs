@@ -46,6 +46,16 @@ fn running_ns(path: &Path) -> Option<u64> {
     text.split_ascii_whitespace().next()?.parse().ok()
 }
 
+/// The resident memory of these processes; what they share is counted once.
+pub(crate) fn resident_bytes(processes: &[u32]) -> u64 {
+    let kib = processes.iter().filter_map(|process| {
+        let text = fs::read_to_string(format!("/proc/{process}/smaps_rollup")).ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+        line.split_ascii_whitespace().next()?.parse::<u64>().ok()
+    });
+    kib.sum::<u64>() * 1024
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,8 +69,9 @@ mod tests {
     }
 
     #[test]
-    fn this_process_has_used_time() {
+    fn this_process_has_used_time_and_memory() {
         let own = [std::process::id()];
         assert!(cpu_ns(&own) > 0);
+        assert!(resident_bytes(&own) > 0);
     }
 }

@@ -152,6 +152,7 @@ impl Scenario {
         plan.kind = Kind::Register;
         plan.pace = Pace::Window(WINDOW);
         plan.count = plan.users;
+        plan.step = 1;
         (self.kind() != Kind::Options).then_some(plan)
     }
 }

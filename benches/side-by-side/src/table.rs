@@ -244,6 +244,8 @@ fn figure(value: Option<f64>, unit: &str) -> String {
 /// As many decimals as tell something, thousands apart.
 fn grouped(value: f64) -> String {
     if value < 1000.0 {
+        // The sum of nothing is a negative zero.
+        let value = value + 0.0;
         let decimals = match value {
             0.0.. if value.fract() == 0.0 => 0,
             ..10.0 => 2,

@@ -66,6 +66,7 @@ fn plan(address: &str, transport: &str) -> Value {
         "domain": "bench.test",
         "prefix": "u",
         "users": 10,
+        "step": 1,
         "contact": "127.0.0.1:6080",
         "password": "secret",
         "pace": {"window": 10},

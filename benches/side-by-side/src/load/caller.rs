@@ -46,6 +46,7 @@ pub(super) struct Caller {
     free: Vec<usize>,
     /// The user who comes next, and by number who is in a transaction: a phone does not begin one before the last has ended.
     next_user: usize,
+    step: usize,
     engaged: Vec<bool>,
     checks: VecDeque<Check>,
     began: Instant,
@@ -113,6 +114,7 @@ impl Caller {
             Pace::Rate(_) => SLOTS,
         };
         let users = usize::try_from(plan.users.max(1)).unwrap_or(usize::MAX);
+        let step = usize::try_from(plan.step).unwrap_or(1);
         let engaged = vec![false; users];
         let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let run = format!("{:x}", unix.unwrap_or_default().as_micros());
@@ -128,6 +130,7 @@ impl Caller {
             holds: VecDeque::new(),
             free: (0..slots).rev().collect(),
             next_user: 0,
+            step,
             engaged,
             checks: VecDeque::new(),
             began: Instant::now(),
@@ -193,7 +196,7 @@ impl Caller {
     fn free_user(&mut self) -> Option<usize> {
         for _ in 0..self.engaged.len() {
             let user = self.next_user;
-            self.next_user = (user + 1) % self.engaged.len();
+            self.next_user = (user + self.step) % self.engaged.len();
             let phone = self.plan.kind == Kind::Register;
             let engaged = self.engaged.get_mut(user)?;
             if !phone || !std::mem::replace(engaged, true) {

@@ -23,6 +23,8 @@ pub(crate) struct Plan {
     pub(crate) prefix: String,
     /// Numbers go from 0 to one below.
     pub(crate) users: u64,
+    /// From each user to the next one: 1 takes them in turn.
+    pub(crate) step: u64,
     /// Where phones say that they are.
     pub(crate) contact: SocketAddrV4,
     /// The password of all users, when the server asks.
@@ -85,6 +87,7 @@ impl Plan {
             domain: "bench.test".to_owned(),
             prefix: "u".to_owned(),
             users: 1000,
+            step: 1,
             contact: SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, 3), 6080),
             password: "secret".to_owned(),
             pace: Pace::Window(64),

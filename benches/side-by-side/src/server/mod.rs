@@ -17,10 +17,12 @@ use crate::machine::Machine;
 use crate::{process, system};
 
 pub(crate) use kamailio::is_there as has_kamailio;
-pub(crate) use patchbay::warm_up;
+pub(crate) use patchbay::messages_handed_over;
 
 /// How long a server may take to end before it is made to.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(150);
+/// Patchbay serves what has begun, transactions that wait for retransmissions included, until a second signal comes.
+const DRAIN: Duration = Duration::from_secs(2);
 
 /// A server program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
@@ -179,12 +181,10 @@ impl Server {
         let began = Instant::now();
         let processes = self.processes();
         system::signal(self.child.id(), libc::SIGTERM);
-        while self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
-            if began.elapsed() > PATIENCE {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(2));
+        if self.product == Product::Patchbay && !self.ends_within(DRAIN) {
+            system::signal(self.child.id(), libc::SIGTERM);
         }
+        self.ends_within(PATIENCE);
         let took = began.elapsed();
         let session = self.processes();
         for process in processes.into_iter().filter(|one| session.contains(one)) {
@@ -193,6 +193,17 @@ impl Server {
         // It has ended, by itself or just now.
         self.child.wait().ok();
         took
+    }
+
+    fn ends_within(&mut self, patience: Duration) -> bool {
+        let began = Instant::now();
+        while self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
+            if began.elapsed() > patience {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        true
     }
 }
 

@@ -58,10 +58,31 @@ fn make_users(machine: &Machine, data: &Path) -> Result<(), Failure> {
         .arg(data))
 }
 
-/// Has the policy compiled and kept, so that a start under observation need not do it.
-pub(crate) fn warm_up(machine: &Machine) -> Result<(), Failure> {
-    Server::start(machine, Product::Patchbay, &Setup::default())?.stop();
-    Ok(())
+/// How many messages workers have handed to each other since the start.
+pub(crate) fn messages_handed_over(server: &Server) -> Result<f64, Failure> {
+    let path = server.folder.join("data/admin.json");
+    let text = fs::read_to_string(&path).map_err(Failure::file(&path))?;
+    let admin: serde_json::Value =
+        serde_json::from_str(&text).map_err(|error| Failure::Report(text.clone(), error))?;
+    let field = |name| admin.get(name).and_then(serde_json::Value::as_str);
+    let address = field("address").unwrap_or_default();
+    let token = field("token").unwrap_or_default();
+    let metrics = ureq::get(format!("http://{address}/metrics"))
+        .header("Authorization", format!("Bearer {token}"))
+        .call()?
+        .body_mut()
+        .read_to_string()?;
+    Ok(sum_of(&metrics, "patchbay_sip_messages_handed_over_total"))
+}
+
+/// Adds up all lines of a metric.
+fn sum_of(metrics: &str, name: &str) -> f64 {
+    let values = metrics.lines().filter_map(|line| {
+        let rest = line.strip_prefix(name)?;
+        let rest = rest.starts_with([' ', '{']).then_some(rest)?;
+        rest.rsplit(' ').next()?.parse::<f64>().ok()
+    });
+    values.sum()
 }
 
 fn configuration() -> std::path::PathBuf {
@@ -70,4 +91,17 @@ fn configuration() -> std::path::PathBuf {
 
 fn shown(path: &Path) -> String {
     path.display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_metric_is_added_up_over_its_labels() {
+        let metrics = "# HELP a b\na{x=\"1\"} 2\na{x=\"2\"} 3\na_b 7\nc 1\n";
+        assert_eq!(sum_of(metrics, "a"), 5.0);
+        assert_eq!(sum_of(metrics, "c"), 1.0);
+        assert_eq!(sum_of(metrics, "d"), 0.0);
+    }
 }
