@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use smallvec::SmallVec;
+
 use patchbay_message::{Host, Scheme, Uri};
 
 use crate::door::{CoreConfig, Listener, ListenerId, Transport};
@@ -33,6 +35,11 @@ impl LocalNames {
         for listener in &config.listeners {
             names.add(listener);
         }
+        let numeric = config
+            .domains
+            .iter()
+            .filter_map(|domain| domain.trim_matches(['[', ']']).parse::<IpAddr>().ok());
+        names.addresses.extend(numeric);
         names.ports.sort_unstable();
         names.ports.dedup();
         names
@@ -80,12 +87,7 @@ impl LocalNames {
     }
 
     fn is_own_address(&self, address: IpAddr, local: IpAddr) -> bool {
-        self.addresses.contains(&address)
-            || (self.wildcard && address == local)
-            || self
-                .domains
-                .iter()
-                .any(|domain| domain.trim_matches(['[', ']']).parse() == Ok(address))
+        self.addresses.contains(&address) || (self.wildcard && address == local)
     }
 }
 
@@ -197,12 +199,19 @@ pub(crate) fn write_address(out: &mut Vec<u8>, address: SocketAddr) {
 pub(crate) fn write_ip(out: &mut Vec<u8>, address: IpAddr, brackets: bool) {
     match address {
         IpAddr::V4(address) => {
-            for (index, octet) in address.octets().into_iter().enumerate() {
-                if index > 0 {
-                    out.push(b'.');
+            // The longest has 15 characters; one more dot is cut off.
+            let mut text: SmallVec<[u8; 16]> = SmallVec::new();
+            for octet in address.octets() {
+                if octet >= 100 {
+                    text.push(b'0' + octet / 100);
                 }
-                write_number(out, u64::from(octet));
+                if octet >= 10 {
+                    text.push(b'0' + octet / 10 % 10);
+                }
+                text.extend_from_slice(&[b'0' + octet % 10, b'.']);
             }
+            text.pop();
+            out.extend_from_slice(&text);
         }
         IpAddr::V6(address) => {
             // Writing to a vector can't fail.

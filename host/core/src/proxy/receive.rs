@@ -250,18 +250,21 @@ fn add_received(request: &mut Draft, flow: &Flow, scratch: &mut Vec<u8>) {
 fn write_received(value: &mut Vec<u8>, request: &Draft, flow: &Flow) -> Option<()> {
     let via = request.base().top_via().ok()?;
     let wants_port = answers_to_source(&via, flow);
-    let params_start = via.raw.len() - via.params.raw().len().min(via.raw.len());
-    value.extend_from_slice(via.raw.get(..params_start)?.trim_ascii_end());
-    for (name, text) in via.params.iter() {
-        if name.eq_ignore_ascii_case(b"received") || name.eq_ignore_ascii_case(b"rport") {
-            continue;
+    let is_noted =
+        |name: &[u8]| name.eq_ignore_ascii_case(b"received") || name.eq_ignore_ascii_case(b"rport");
+    if via.params.iter().any(|(name, _)| is_noted(name)) {
+        let params_start = via.raw.len() - via.params.raw().len().min(via.raw.len());
+        value.extend_from_slice(via.raw.get(..params_start)?.trim_ascii_end());
+        for (name, text) in via.params.iter().filter(|(name, _)| !is_noted(name)) {
+            value.push(b';');
+            value.extend_from_slice(name);
+            if let Some(text) = text {
+                value.push(b'=');
+                value.extend_from_slice(text);
+            }
         }
-        value.push(b';');
-        value.extend_from_slice(name);
-        if let Some(text) = text {
-            value.push(b'=');
-            value.extend_from_slice(text);
-        }
+    } else {
+        value.extend_from_slice(via.raw);
     }
     value.extend_from_slice(b";received=");
     local::write_ip(value, flow.remote.ip(), false);

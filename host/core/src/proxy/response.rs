@@ -57,9 +57,7 @@ impl Core {
         match message.method() {
             Method::Cancel => self.on_cancel_response(now, handle.slot, &message),
             // RFC 3261 §16.7 step 3: without another Via there is nobody to forward it to. It is dropped before it can end anything.
-            _ if message.values(HeaderName::Via).nth(1).is_none() => {
-                self.env.dropped(DropReason::Malformed)
-            }
+            _ if !has_second_via(&message) => self.env.dropped(DropReason::Malformed),
             _ => self.on_branch_response(now, handle, flow, message),
         }
     }
@@ -323,4 +321,10 @@ impl Core {
         let reason = format!("SIP;cause={status};text=\"{text}\"");
         self.cancel_branches(now, handle, Some(reason.as_bytes()));
     }
+}
+
+/// Whether somebody else's Via stands behind the top one.
+fn has_second_via(message: &Message) -> bool {
+    message.headers(HeaderName::Via).nth(1).is_some()
+        || message.values(HeaderName::Via).nth(1).is_some()
 }
