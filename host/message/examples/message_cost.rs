@@ -17,7 +17,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use patchbay_message::{
-    Draft, HeaderName, Limits, Message, MessagePool, Method, NameAddr, ResponseHead, Uri, Via,
+    Draft, HeaderName, Limits, Message, MessagePool, Method, NameAddr, ResponseHead, Via,
     write_response,
 };
 
@@ -138,7 +138,7 @@ fn read_request(message: &Arc<Message>, [received, request]: &mut [Draft; 2]) {
     note_source(received);
     message.validate().unwrap();
     // What a proxy checks.
-    let uri = Uri::parse(received.request_uri()).unwrap();
+    let uri = received.request_uri_parts().unwrap();
     black_box((uri.scheme, uri.host, uri.user, uri.maddr()));
     black_box((received.max_forwards().unwrap(), received.call_id()));
     black_box(received.cseq().unwrap());

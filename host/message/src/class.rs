@@ -21,6 +21,8 @@ pub(crate) const WORD: u16 = 1 << 7;
 pub(crate) const URI_PARAMETERS: u16 = 1 << 8;
 /// Everything but what ends a parameter, its name, or begins a quoted or bracketed part.
 pub(crate) const PLAIN_PARAMETER: u16 = 1 << 9;
+/// Everything but separators and what begins a quoted string, a bracketed part or a comment.
+pub(crate) const PLAIN_IN_LIST: u16 = 1 << 12;
 /// Digits.
 pub(crate) const DIGIT: u16 = 1 << 10;
 /// What the name of a scheme is made of.
@@ -59,6 +61,10 @@ const fn class_of(byte: u8) -> u16 {
         | bit(byte > b' ' && byte != 0x7f, WORD)
         | bit(is_uri && !matches!(byte, b'@' | b'?'), URI_PARAMETERS)
         | bit(!matches!(byte, b';' | b'=' | b'"' | b'<'), PLAIN_PARAMETER)
+        | bit(
+            !matches!(byte, b',' | b';' | b'"' | b'<' | b'('),
+            PLAIN_IN_LIST,
+        )
         | bit(byte.is_ascii_digit(), DIGIT)
         | bit(alphanumeric || matches!(byte, b'+' | b'-' | b'.'), SCHEME)
 }
@@ -83,47 +89,106 @@ pub(crate) fn run(text: &[u8], class: u16) -> usize {
         .unwrap_or(text.len())
 }
 
+/// Like [`run`], for texts that are mostly longer than eight bytes: looks at eight at a time.
+#[inline]
+pub(crate) fn long_run(text: &[u8], class: u16) -> usize {
+    let mut length = 0;
+    for eight in text.as_chunks::<8>().0 {
+        if classes_of_all(eight) & class == 0 {
+            break;
+        }
+        length += 8;
+    }
+    length + run(text.get(length..).unwrap_or_default(), class)
+}
+
 /// Whether every byte belongs to the class.
 #[inline]
 pub(crate) fn all(text: &[u8], class: u16) -> bool {
-    text.iter().all(|byte| is(*byte, class))
+    let (chunks, rest) = text.as_chunks::<8>();
+    chunks
+        .iter()
+        .all(|eight| classes_of_all(eight) & class != 0)
+        && rest.iter().all(|byte| is(*byte, class))
+}
+
+/// The classes that all of these bytes belong to.
+#[inline]
+fn classes_of_all(bytes: &[u8; 8]) -> u16 {
+    bytes.iter().fold(u16::MAX, |classes, byte| {
+        classes & CLASSES.get(usize::from(*byte)).copied().unwrap_or_default()
+    })
+}
+
+/// Where the first CR or LF stands.
+#[inline]
+pub(crate) fn find_line_end(text: &[u8]) -> Option<usize> {
+    find_control(text, |byte| matches!(byte, b'\r' | b'\n'))
+}
+
+/// Whether a CR, LF or NUL stands in the text.
+#[inline]
+pub(crate) fn breaks_lines(text: &[u8]) -> bool {
+    find_control(text, |byte| matches!(byte, b'\r' | b'\n' | 0)).is_some()
+}
+
+/// Where the first byte stands that is wanted, of those below 14.
+#[inline]
+fn find_control(text: &[u8], is_wanted: impl Fn(u8) -> bool) -> Option<usize> {
+    let (chunks, rest) = text.as_chunks::<8>();
+    let mut at = 0;
+    for eight in chunks {
+        let mut low = bytes_below_14(u64::from_le_bytes(*eight));
+        while low != 0 {
+            let index = (low.trailing_zeros() / 8) as usize;
+            if eight.get(index).is_some_and(|byte| is_wanted(*byte)) {
+                return Some(at + index);
+            }
+            low &= low - 1;
+        }
+        at += 8;
+    }
+    let found = rest.iter().position(|byte| is_wanted(*byte))?;
+    Some(at + found)
+}
+
+/// Marks the bytes below 14, of which few others than CR and LF ever come, by their highest bit. Exact up to the first; behind
+/// it others may be marked too.
+#[inline]
+fn bytes_below_14(word: u64) -> u64 {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    word.wrapping_sub(EACH * 14) & !word & (EACH * 0x80)
 }
 
 /// Reads a text from left to right.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cursor<'a> {
     text: &'a [u8],
-    at: usize,
+    rest: &'a [u8],
 }
 
 impl<'a> Cursor<'a> {
     #[inline]
     pub(crate) fn new(text: &'a [u8]) -> Cursor<'a> {
-        Cursor { text, at: 0 }
+        Cursor { text, rest: text }
     }
 
     /// How many bytes were read.
     #[inline]
     pub(crate) fn at(&self) -> usize {
-        self.at
+        self.text.len() - self.rest.len()
     }
 
     /// The next byte.
     #[inline]
     pub(crate) fn peek(&self) -> Option<u8> {
-        self.text.get(self.at).copied()
+        self.rest.first().copied()
     }
 
     /// What was not read.
     #[inline]
     pub(crate) fn rest(&self) -> &'a [u8] {
-        self.text.get(self.at..).unwrap_or_default()
-    }
-
-    /// What was read since the place.
-    #[inline]
-    pub(crate) fn since(&self, start: usize) -> &'a [u8] {
-        self.between(start, self.at)
+        self.rest
     }
 
     /// What stands between two places.
@@ -132,35 +197,49 @@ impl<'a> Cursor<'a> {
         self.text.get(start..end).unwrap_or_default()
     }
 
-    /// Goes on by so many bytes, of which each was seen.
+    /// Reads so many bytes; nothing when there are fewer.
     #[inline]
-    pub(crate) fn skip(&mut self, bytes: usize) {
-        self.at += bytes;
+    pub(crate) fn advance(&mut self, bytes: usize) -> &'a [u8] {
+        match self.rest.split_at_checked(bytes) {
+            Some((read, rest)) => {
+                self.rest = rest;
+                read
+            }
+            None => b"",
+        }
     }
 
     /// Whether the byte comes next, which is then read.
     #[inline]
     pub(crate) fn eat(&mut self, byte: u8) -> bool {
-        let eaten = self.peek() == Some(byte);
-        self.at += usize::from(eaten);
-        eaten
+        match self.rest {
+            [first, rest @ ..] if *first == byte => {
+                self.rest = rest;
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Reads as many bytes of the class as there are.
     #[inline]
     pub(crate) fn take(&mut self, class: u16) -> &'a [u8] {
-        let start = self.at;
-        while self.peek().is_some_and(|byte| is(byte, class)) {
-            self.at += 1;
-        }
-        self.since(start)
+        self.advance(run(self.rest, class))
+    }
+
+    /// Like [`Cursor::take`], for what is mostly longer than eight bytes.
+    #[inline]
+    pub(crate) fn take_long(&mut self, class: u16) -> &'a [u8] {
+        self.advance(long_run(self.rest, class))
     }
 
     /// Reads white space.
     #[inline]
     pub(crate) fn blanks(&mut self) {
-        while self.peek().is_some_and(|byte| is(byte, LWS)) {
-            self.at += 1;
+        while let [first, rest @ ..] = self.rest
+            && is(*first, LWS)
+        {
+            self.rest = rest;
         }
     }
 }
@@ -175,6 +254,33 @@ mod tests {
         assert_eq!(run(b"token", TOKEN), 5);
         assert_eq!(run(b" token", TOKEN), 0);
         assert!(all(b" \t\r\n", LWS) && !all(b" a", LWS));
+    }
+
+    #[test]
+    fn long_runs_end_where_short_ones_do() {
+        let mut text = *b"z9hG4bK-0123456789-abcdefghij";
+        for at in 0..text.len() {
+            let before = std::mem::replace(&mut text[at], b';');
+            assert_eq!((long_run(&text, VALUE), run(&text, VALUE)), (at, at));
+            assert!(!all(&text, VALUE));
+            text[at] = before;
+        }
+        assert!(all(&text, VALUE) && long_run(&text, VALUE) == text.len());
+    }
+
+    #[test]
+    fn line_ends_are_found_among_all_bytes() {
+        let other: Vec<u8> = (0..=255u8)
+            .filter(|byte| !matches!(byte, b'\r' | b'\n'))
+            .collect();
+        assert_eq!(find_line_end(&other), None);
+        for end in [b'\r', b'\n'] {
+            for at in 0..other.len() {
+                let mut text = other.clone();
+                text[at] = end;
+                assert_eq!(find_line_end(&text), Some(at));
+            }
+        }
     }
 
     #[test]

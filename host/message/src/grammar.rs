@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use memchr::{memchr2, memchr3};
+use memchr::memchr2;
 
-use crate::class::{LWS, TOKEN, all, is};
+use crate::class::{LWS, PLAIN_IN_LIST, TOKEN, all, is, long_run};
 
 /// Whether the byte may stand in a `token`.
 #[inline]
@@ -193,24 +193,18 @@ pub(crate) fn hex_digit(byte: u8) -> Option<u8> {
     }
 }
 
-/// Where the first `wanted` stands outside of quoted strings and angle brackets; outside of comments too when `comments`.
+/// Where the first `wanted`, a separator or parenthesis, stands outside of quoted strings and angle brackets; outside of comments too when `comments`.
 pub(crate) fn find_outside(text: &[u8], wanted: u8, comments: bool) -> Option<usize> {
     let mut at = 0;
     loop {
-        let tail = text.get(at..)?;
-        let offset = match comments {
-            false => memchr3(wanted, b'"', b'<', tail)?,
-            true => tail
-                .iter()
-                .position(|byte| *byte == wanted || matches!(byte, b'"' | b'<' | b'('))?,
-        };
-        let found = tail.get(offset..)?;
-        at += offset;
-        at += match found.first() {
-            Some(byte) if *byte == wanted => return Some(at),
-            Some(b'"') => quoted_length(found)?,
-            Some(b'<') => memchr::memchr(b'>', found)? + 1,
-            _ => comment_length(found)?,
+        at += long_run(text.get(at..)?, PLAIN_IN_LIST);
+        let found = text.get(at..)?;
+        at += match found.first()? {
+            byte if *byte == wanted => return Some(at),
+            b'"' => quoted_length(found)?,
+            b'<' => memchr::memchr(b'>', found)? + 1,
+            b'(' if comments => comment_length(found)?,
+            _ => 1,
         };
     }
 }

@@ -1,5 +1,7 @@
 //! Comma-separated values.
 
+use memchr::memchr;
+
 use crate::grammar::{find_outside, trim};
 use crate::name::HeaderName;
 
@@ -40,7 +42,9 @@ impl<'a> Iterator for Values<'a> {
             if !self.splits {
                 return Some(rest);
             }
-            let value = match find_outside(rest, b',', self.comments) {
+            // Most fields hold one value, which is seen at once.
+            let comma = memchr(b',', rest).and_then(|_| find_outside(rest, b',', self.comments));
+            let value = match comma {
                 Some(comma) => {
                     self.rest = rest.get(comma + 1..);
                     rest.get(..comma)?

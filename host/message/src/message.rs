@@ -249,34 +249,42 @@ impl Message {
         &'m self,
         name: Name<'n>,
     ) -> impl Iterator<Item = usize> + use<'m, 'n> {
-        let known = name.known();
-        let mut at = match known {
-            HeaderName::Other => 0,
-            known => usize::from(
-                self.layout
-                    .first
-                    .get(known.number())
-                    .copied()
-                    .unwrap_or(crate::scan::NONE),
-            ),
-        };
-        std::iter::from_fn(move || {
-            if known != HeaderName::Other {
-                let index = at;
-                at = usize::from(self.field(index)?.next);
-                return Some(index);
-            }
-            loop {
-                let index = at;
-                let field = self.field(index)?;
-                at += 1;
-                // A broken line has an empty name and is never found.
-                if self.name_of(field) == name && field.name.len() > 0 {
-                    return Some(index);
-                }
-            }
+        std::iter::successors(self.first_index(name), move |index| {
+            self.index_after(name, *index)
         })
     }
+
+    /// The number of the first field of that name.
+    #[inline]
+    pub(crate) fn first_index(&self, name: Name<'_>) -> Option<usize> {
+        match name.known() {
+            HeaderName::Other => self.unknown_index(name, 0),
+            known => index_of(*self.layout.first.get(known.number())?),
+        }
+    }
+
+    /// The number of the next field of that name after one.
+    #[inline]
+    pub(crate) fn index_after(&self, name: Name<'_>, index: usize) -> Option<usize> {
+        match name.known() {
+            HeaderName::Other => self.unknown_index(name, index + 1),
+            _ => index_of(self.field(index)?.next),
+        }
+    }
+
+    fn unknown_index(&self, name: Name<'_>, start: usize) -> Option<usize> {
+        let fields = self.layout.fields.get(start..)?;
+        // A broken line has an empty name and is never found.
+        let found = fields
+            .iter()
+            .position(|field| field.name.len() > 0 && self.name_of(field) == name)?;
+        Some(start + found)
+    }
+}
+
+#[inline]
+fn index_of(link: u16) -> Option<usize> {
+    (link != crate::scan::NONE).then_some(usize::from(link))
 }
 
 /// RFC 3261 §20.22: 0 to 255.

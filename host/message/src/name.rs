@@ -37,6 +37,9 @@ macro_rules! header_names {
                 }
             }
 
+            /// [`HeaderName::text`] by number.
+            const TEXTS: &'static [&'static str] = &[$($text),*];
+
             const fn shape(self) -> Shape {
                 match self {
                     $(HeaderName::$variant => Shape::$shape,)*
@@ -224,10 +227,15 @@ const fn table() -> [HeaderName; SLOTS] {
     table
 }
 
+#[inline]
 fn lookup(name: &[u8], first: u8, last: u8) -> HeaderName {
     let mut at = slot(name.len(), first, last);
     while let Some(known) = TABLE.get(at).copied() {
-        if known == HeaderName::Other || eq_ignore_case(known.text().as_bytes(), name) {
+        let text = HeaderName::TEXTS
+            .get(known.number())
+            .copied()
+            .unwrap_or_default();
+        if known == HeaderName::Other || eq_ignore_case(text.as_bytes(), name) {
             return known;
         }
         at = (at + 1) % SLOTS;

@@ -94,6 +94,11 @@ impl<'a> NameAddr<'a> {
         self.tag.filter(|tag| !tag.is_empty())
     }
 
+    /// Whether there is a tag parameter, with or without a value.
+    pub(crate) fn has_tag(&self) -> bool {
+        self.tag.is_some()
+    }
+
     /// The display name with quotes and escapes resolved.
     pub fn display_name(&self) -> Option<Cow<'a, [u8]>> {
         self.display.map(unquote)

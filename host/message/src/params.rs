@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::class::{Cursor, PLAIN_PARAMETER, TOKEN, VALUE, run};
+use crate::class::{Cursor, LWS, PLAIN_PARAMETER, TOKEN, VALUE, is, run};
 use crate::error::Invalid;
 use crate::grammar::{eq_ignore_case, quoted_length, trim, unquote};
 
@@ -67,7 +67,7 @@ impl<'a> Params<'a> {
             return Ok(());
         }
         // What stands before the first semicolon is not a parameter.
-        cursor.skip(1);
+        cursor.advance(1);
         read_parameters(&mut cursor, VALUE, see)
             .filter(|_| cursor.peek().is_none())
             .map(|_| ())
@@ -86,35 +86,58 @@ pub(crate) fn read_parameters<'a>(
     mut see: impl FnMut(&'a [u8], Option<&'a [u8]>),
 ) -> Option<usize> {
     loop {
-        cursor.blanks();
-        let name = cursor.take(TOKEN);
-        if name.is_empty() {
-            return None;
-        }
+        let name = read_name(cursor)?;
         let mut end = cursor.at();
-        cursor.blanks();
         let mut value = None;
-        if cursor.eat(b'=') {
-            cursor.blanks();
+        if is_next(cursor, b'=') {
             value = Some(read_value(cursor, values)?);
             end = cursor.at();
-            cursor.blanks();
         }
         see(name, value);
-        if !cursor.eat(b';') {
+        if !is_next(cursor, b';') {
             return Some(end);
         }
     }
 }
 
+/// The names of most parameters that come, with what follows them: they need no look at each byte.
+const USUAL_NAMES: [&[u8]; 4] = [b"branch=", b"tag=", b"received=", b"rport="];
+
+#[inline]
+fn read_name<'a>(cursor: &mut Cursor<'a>) -> Option<&'a [u8]> {
+    for usual in USUAL_NAMES {
+        if cursor.rest().starts_with(usual) {
+            return Some(cursor.advance(usual.len() - 1));
+        }
+    }
+    if cursor.peek().is_some_and(|byte| is(byte, LWS)) {
+        cursor.blanks();
+    }
+    Some(cursor.take(TOKEN)).filter(|name| !name.is_empty())
+}
+
+/// Whether the byte comes next, maybe after blanks; it is read with them.
+#[inline]
+fn is_next(cursor: &mut Cursor<'_>, byte: u8) -> bool {
+    if cursor.eat(byte) {
+        return true;
+    }
+    if cursor.peek().is_some_and(|byte| is(byte, LWS)) {
+        cursor.blanks();
+        return cursor.eat(byte);
+    }
+    false
+}
+
 #[inline]
 fn read_value<'a>(cursor: &mut Cursor<'a>, values: u16) -> Option<&'a [u8]> {
-    let start = cursor.at();
-    if cursor.peek() == Some(b'"') {
-        cursor.skip(quoted_length(cursor.rest())?);
-        return Some(cursor.since(start));
+    if cursor.peek().is_some_and(|byte| is(byte, LWS)) {
+        cursor.blanks();
     }
-    Some(cursor.take(values)).filter(|value| !value.is_empty())
+    if cursor.peek() == Some(b'"') {
+        return Some(cursor.advance(quoted_length(cursor.rest())?));
+    }
+    Some(cursor.take_long(values)).filter(|value| !value.is_empty())
 }
 
 /// The parameters between semicolons that are not inside quotes or `<>`.

@@ -1,9 +1,9 @@
 //! Responses that we make ourselves.
 
+use crate::class::breaks_lines;
 use crate::draft::Draft;
 use crate::grammar::{Decimal, is_token};
 use crate::name::HeaderName;
-use crate::name_addr::NameAddr;
 
 /// The first line of a response and its To tag.
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +68,7 @@ fn write_to_header(out: &mut Vec<u8>, request: &Draft, tag: Option<&[u8]>) {
     let Some(to) = request.header(HeaderName::To) else {
         return;
     };
-    let has_tag = NameAddr::parse(to).is_ok_and(|to| to.params.contains(b"tag"));
+    let has_tag = request.to().is_ok_and(|to| to.has_tag());
     out.extend_from_slice(b"To: ");
     out.extend_from_slice(to);
     if let Some(tag) = tag.filter(|_| !has_tag) {
@@ -92,7 +92,7 @@ fn push_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 }
 
 fn push_safe(out: &mut Vec<u8>, value: &[u8]) {
-    if memchr::memchr3(b'\r', b'\n', 0, value).is_none() {
+    if !breaks_lines(value) {
         out.extend_from_slice(value);
         return;
     }

@@ -5,11 +5,11 @@
 //! because the next hop may read it as a line end or not. A message whose lines all end with LF alone, or that ends with
 //! its last header, has one meaning only: it is noted for [`repair`].
 
-use memchr::{memchr, memchr2, memrchr};
+use memchr::{memchr, memrchr};
 
-use crate::class::{TOKEN, run};
+use crate::class::{TOKEN, find_line_end, run};
 use crate::error::{Limits, ScanError};
-use crate::grammar::{eq_ignore_case, parse_u64, trim, trim_end};
+use crate::grammar::{eq_ignore_case, is_lws, parse_u64, trim, trim_end};
 use crate::name::HeaderName;
 use crate::span::Span;
 
@@ -222,7 +222,7 @@ impl Layout {
         self.link(known, last);
         self.fields.push(Field {
             line: Span::new(first.start, line.end),
-            name: Span::of(name, bytes),
+            name: Span::new(first.start, first.start + name.len()),
             value: Span::of(value, bytes),
             known,
             next: NONE,
@@ -308,7 +308,7 @@ impl Line {
         let mut at = seen;
         loop {
             let tail = bytes.get(at..)?;
-            let found = memchr2(b'\r', b'\n', tail)?;
+            let found = find_line_end(tail)?;
             let line = |length| Line {
                 start,
                 text_end: at + found,
@@ -332,14 +332,22 @@ impl Line {
 /// Splits `name HCOLON value`; `None` when there is no such thing. The first `token` bytes are token bytes.
 #[inline]
 fn split_field(text: &[u8], token: usize) -> Option<(&[u8], &[u8])> {
-    let (name, mut rest) = text.split_at_checked(token)?;
+    let (name, mut rest) = text.split_at_checked(token).filter(|_| token > 0)?;
+    // Nearly every field is written like this.
+    if let [b':', b' ', value @ ..] = rest
+        && let [first, .., last] = value
+        && !is_lws(*first)
+        && !is_lws(*last)
+    {
+        return Some((name, value));
+    }
     while let [b' ' | b'\t', behind @ ..] = rest {
         rest = behind;
     }
-    match rest {
-        [b':', value @ ..] if token > 0 => Some((name, trim(value))),
-        _ => None,
-    }
+    let [b':', value @ ..] = rest else {
+        return None;
+    };
+    Some((name, trim(value)))
 }
 
 fn start_line(line: &[u8]) -> Result<StartLine, ScanError> {

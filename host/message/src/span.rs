@@ -20,8 +20,8 @@ impl Span {
     /// Where `part`, a slice of `whole`, stands in it. An empty text may stand anywhere: its place is empty.
     #[inline]
     pub(crate) fn of(part: &[u8], whole: &[u8]) -> Span {
-        let start = (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize);
-        Span::new(start, start + part.len())
+        let start = (part.as_ptr() as usize).wrapping_sub(whole.as_ptr() as usize);
+        Span::new(start, start.wrapping_add(part.len()))
     }
 
     /// The bytes of the range; empty when it lies outside.

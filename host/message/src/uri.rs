@@ -6,7 +6,9 @@ use std::str::FromStr;
 
 use memchr::memchr;
 
-use crate::class::{Cursor, DIGIT, HOST, PLAIN_USER, SCHEME, URI, URI_PARAMETERS, all, run};
+use crate::class::{
+    Cursor, DIGIT, HOST, PLAIN_USER, SCHEME, URI, URI_PARAMETERS, all, long_run, run,
+};
 use crate::error::Invalid;
 use crate::grammar::{eq_ignore_case, hex_digit, parse_port, unescape};
 use crate::params::Params;
@@ -100,27 +102,35 @@ fn parse_v4(text: &[u8]) -> Option<Ipv4Addr> {
     if !text.first()?.is_ascii_digit() || !text.last()?.is_ascii_digit() {
         return None;
     }
-    let (mut address, mut octet, mut digits, mut dots) = (0u32, 0u32, 0, 0);
-    for byte in text {
-        let digit = byte.wrapping_sub(b'0');
-        if digit <= 9 {
-            if digits > 0 && octet == 0 {
-                return None;
-            }
-            octet = octet * 10 + u32::from(digit);
-            digits += 1;
-            if octet > 255 {
-                return None;
-            }
-        } else {
-            if *byte != b'.' || digits == 0 || dots == 3 {
-                return None;
-            }
-            address = address << 8 | octet;
-            (octet, digits, dots) = (0, 0, dots + 1);
-        }
+    let (first, mut rest) = octet(text)?;
+    let mut address = first;
+    for _ in 0..3 {
+        let [b'.', behind @ ..] = rest else {
+            return None;
+        };
+        let (next, behind) = octet(behind)?;
+        (address, rest) = (address << 8 | next, behind);
     }
-    (dots == 3).then(|| Ipv4Addr::from_bits(address << 8 | octet))
+    rest.is_empty().then(|| Ipv4Addr::from_bits(address))
+}
+
+/// A number up to 255, and what follows it.
+#[inline]
+fn octet(text: &[u8]) -> Option<(u32, &[u8])> {
+    let digit = |byte: u8| Some(u32::from(byte.wrapping_sub(b'0'))).filter(|digit| *digit <= 9);
+    let (first, mut rest) = text.split_first()?;
+    let mut octet = digit(*first)?;
+    if octet == 0 {
+        return Some((0, rest));
+    }
+    for _ in 0..2 {
+        let Some((next, behind)) = rest.split_first() else {
+            break;
+        };
+        let Some(next) = digit(*next) else { break };
+        (octet, rest) = (octet * 10 + next, behind);
+    }
+    (octet <= 255).then_some((octet, rest))
 }
 
 /// An IPv6 address without `[]`.
@@ -168,12 +178,10 @@ impl<'a> HostPort<'a> {
     #[inline]
     fn read_host(cursor: &mut Cursor<'a>) -> Option<(Host<'a>, &'a [u8])> {
         if cursor.peek() == Some(b'[') {
-            let start = cursor.at();
-            cursor.skip(memchr(b']', cursor.rest())? + 1);
-            let raw = cursor.since(start);
+            let raw = cursor.advance(memchr(b']', cursor.rest())? + 1);
             return Some((Host::parse(raw)?, raw));
         }
-        let raw = cursor.take(HOST);
+        let raw = cursor.take_long(HOST);
         (!raw.is_empty()).then(|| (Host::of_name(raw), raw))
     }
 }
@@ -267,7 +275,7 @@ impl<'a> Uri<'a> {
                 return None;
             }
             uri.headers = Some(headers);
-            cursor.skip(headers.len());
+            cursor.advance(headers.len());
         }
         cursor.peek().is_none().then_some(uri)
     }
@@ -334,11 +342,11 @@ impl<'a> UserInfo<'a> {
     #[inline]
     fn read(cursor: &mut Cursor<'a>) -> Option<UserInfo<'a>> {
         let rest = cursor.rest();
-        let plain = run(rest, PLAIN_USER);
+        let plain = long_run(rest, PLAIN_USER);
         match rest.get(plain) {
             None => Some(UserInfo::default()),
             Some(b'@') if plain > 0 => {
-                cursor.skip(plain + 1);
+                cursor.advance(plain + 1);
                 Some(UserInfo {
                     user: rest.get(..plain),
                     password: None,
@@ -355,7 +363,7 @@ impl<'a> UserInfo<'a> {
             return Some(UserInfo::default());
         };
         let userinfo = rest.get(..length)?;
-        cursor.skip(length + 1);
+        cursor.advance(length + 1);
         let (user, password) = split_once(userinfo, b':');
         let is_whole = !user.is_empty() && all(userinfo, URI) && escapes_are_whole(userinfo);
         is_whole.then_some(UserInfo {

@@ -48,52 +48,54 @@ impl<'a> Via<'a> {
     pub fn parse(value: &'a [u8]) -> Result<Via<'a>, Invalid> {
         let mut cursor = Cursor::new(value);
         cursor.blanks();
-        Self::read(&mut cursor)
-            .filter(|_| cursor.peek().is_none())
-            .ok_or(Invalid::Header(HeaderName::Via))
+        match Self::read(cursor) {
+            Some((via, rest)) if rest.peek().is_none() => Ok(via),
+            _ => Err(Invalid::Header(HeaderName::Via)),
+        }
     }
 
     /// Parses the first value of a field that may hold several.
     pub fn parse_first(field: &'a [u8]) -> Result<Via<'a>, Invalid> {
         let mut cursor = Cursor::new(field);
         while matches!(cursor.peek(), Some(byte) if byte == b',' || is(byte, LWS)) {
-            cursor.skip(1);
+            cursor.advance(1);
         }
-        Self::read(&mut cursor)
-            .filter(|_| matches!(cursor.peek(), None | Some(b',')))
-            .ok_or(Invalid::Header(HeaderName::Via))
+        match Self::read(cursor) {
+            Some((via, rest)) if matches!(rest.peek(), None | Some(b',')) => Ok(via),
+            _ => Err(Invalid::Header(HeaderName::Via)),
+        }
     }
 
     /// Reads the value that comes next, and the blanks and comments behind it.
-    fn read(cursor: &mut Cursor<'a>) -> Option<Via<'a>> {
+    fn read(mut cursor: Cursor<'a>) -> Option<(Via<'a>, Cursor<'a>)> {
         let start = cursor.at();
-        let [protocol, version] = [read_before_slash(cursor)?, read_before_slash(cursor)?];
+        let (protocol, version) = read_protocol(&mut cursor)?;
         let transport = cursor.take(TOKEN);
         if transport.is_empty() || !cursor.peek().is_some_and(|byte| is(byte, LWS)) {
             return None;
         }
         cursor.blanks();
-        let sent_by = HostPort::read(cursor, true)?;
+        let sent_by = HostPort::read(&mut cursor, true)?;
         let mut end = cursor.at();
         cursor.blanks();
         if cursor.peek() == Some(b'(') {
-            end = skip_comment(cursor, b';');
+            end = skip_comment(&mut cursor, b';');
         }
         let mut noted = ViaParameters::default();
         let mut params = Params::default();
         if cursor.peek() == Some(b';') {
             let params_start = cursor.at();
-            cursor.skip(1);
-            let params_end = read_parameters(cursor, VALUE_BEFORE_COMMENT, |name, value| {
+            cursor.advance(1);
+            let params_end = read_parameters(&mut cursor, VALUE_BEFORE_COMMENT, |name, value| {
                 noted.note(name, value)
             })?;
             end = params_end;
             params = Params::new(cursor.between(params_start, params_end));
             if cursor.peek() == Some(b'(') {
-                end = skip_comment(cursor, b',');
+                end = skip_comment(&mut cursor, b',');
             }
         }
-        Some(Via {
+        let via = Via {
             protocol,
             version,
             transport,
@@ -103,7 +105,8 @@ impl<'a> Via<'a> {
             params,
             raw: trim_end(cursor.between(start, end)),
             noted,
-        })
+        };
+        Some((via, cursor))
     }
 
     /// The branch parameter.
@@ -170,8 +173,19 @@ impl<'a> ViaParameters<'a> {
     }
 }
 
-/// The token before the slash that comes next, which is read too.
+/// Protocol and version, each with its slash.
 #[inline]
+fn read_protocol<'a>(cursor: &mut Cursor<'a>) -> Option<(&'a [u8], &'a [u8])> {
+    let rest = cursor.rest();
+    // Nearly always, and then no byte needs a look of its own.
+    if rest.starts_with(b"SIP/2.0/") && !rest.get(8).is_some_and(|byte| is(*byte, LWS)) {
+        let usual = cursor.advance(8);
+        return Some((usual.get(..3)?, usual.get(4..7)?));
+    }
+    Some((read_before_slash(cursor)?, read_before_slash(cursor)?))
+}
+
+/// The token before the slash that comes next, which is read too.
 fn read_before_slash<'a>(cursor: &mut Cursor<'a>) -> Option<&'a [u8]> {
     let token = cursor.take(TOKEN);
     cursor.blanks();
@@ -186,7 +200,7 @@ fn read_before_slash<'a>(cursor: &mut Cursor<'a>) -> Option<&'a [u8]> {
 fn skip_comment(cursor: &mut Cursor<'_>, next: u8) -> usize {
     let rest = cursor.rest();
     let end = |wanted| find_outside(rest, wanted, true).unwrap_or(rest.len());
-    cursor.skip(end(next).min(end(b',')));
+    cursor.advance(end(next).min(end(b',')));
     cursor.at()
 }
 

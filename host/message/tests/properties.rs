@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use patchbay_message::{
-    ContactValue, Credentials, Draft, Frame, Framer, FramingError, HeaderName, KeepAlive, Limits,
-    Message, NameAddr, Uri, Via, peek_header, uri_eq,
+    CSeq, ContactValue, Credentials, Draft, Frame, Framer, FramingError, HeaderName, Host,
+    KeepAlive, Limits, Message, NameAddr, Uri, Values, Via, peek_header, uri_eq,
 };
 use proptest::prelude::*;
 
@@ -59,8 +59,35 @@ fn read_all(bytes: &[u8]) {
         }
         assert!(message.values(name.known()).count() <= bytes.len());
     }
-    let _ = Uri::parse(message.request_uri());
+    kept_views_say_what_the_values_say(&message);
     unedited_draft_is_identical(message);
+}
+
+/// What is read once when a message is scanned is what reading the value gives.
+fn kept_views_say_what_the_values_say(message: &Message) {
+    fn shown(view: Option<impl std::fmt::Debug>) -> String {
+        format!("{view:?}")
+    }
+    let read = |name| message.header(name);
+    assert_eq!(
+        shown(message.top_via().ok()),
+        shown(read(HeaderName::Via).and_then(|value| Via::parse_first(value).ok()))
+    );
+    for (kept, name) in [
+        (message.from(), HeaderName::From),
+        (message.to(), HeaderName::To),
+    ] {
+        let value = read(name).and_then(|value| NameAddr::parse(value).ok());
+        assert_eq!(shown(kept.ok()), shown(value));
+    }
+    assert_eq!(
+        shown(message.cseq().ok()),
+        shown(read(HeaderName::CSeq).and_then(|value| CSeq::parse(value).ok()))
+    );
+    assert_eq!(
+        shown(message.request_uri_parts().ok()),
+        shown(Uri::parse(message.request_uri()).ok())
+    );
 }
 
 fn unedited_draft_is_identical(message: Message) {
@@ -325,6 +352,24 @@ proptest! {
     fn arbitrary_streams_do_not_depend_on_their_pieces(bytes in "[\\r\\n:l0-2 a]{0,60}", size in 1usize..10) {
         let whole = frames(std::iter::once(bytes.as_bytes()), Limits::default());
         prop_assert_eq!(frames(bytes.as_bytes().chunks(size), Limits::default()), whole);
+    }
+
+    #[test]
+    fn the_first_via_is_the_first_value_of_the_list(
+        field in "[ ,]{0,2}(SIP ?/2.0/UDP )?[a-c0-9.:]{1,4}( ?[a;=,()\"<>\\\\1 ]{1,4}){0,6}",
+    ) {
+        let listed = Values::of(HeaderName::Via, field.as_bytes()).next();
+        let listed = listed.and_then(|value| Via::parse(value).ok());
+        let first = Via::parse_first(field.as_bytes()).ok();
+        prop_assert_eq!(format!("{first:?}"), format!("{listed:?}"));
+    }
+
+    #[test]
+    fn addresses_are_those_of_the_standard_library(
+        text in "[0-9]{1,4}(\\.[0-9]{1,3}){2,4}|[0-2]{1,3}(\\.[0-2]{1,3}){3}[.a]?",
+    ) {
+        let expected = text.parse().map_or(Host::Name(text.as_bytes()), Host::V4);
+        prop_assert_eq!(Host::parse(text.as_bytes()), Some(expected));
     }
 
     #[test]

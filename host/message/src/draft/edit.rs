@@ -1,9 +1,10 @@
 //! The functions that change a draft. None of them can break the structure of the message.
 
-use memchr::memchr3;
+use memchr::memchr;
 
+use crate::class::breaks_lines;
 use crate::draft::Draft;
-use crate::draft::patch::{Action, Entry, Origin, Patch};
+use crate::draft::patch::{Action, Origin, Patch};
 use crate::error::EditError;
 use crate::grammar::{Decimal, find_outside, is_token, trim, trim_start};
 use crate::list::Values;
@@ -48,8 +49,8 @@ impl Draft {
     pub fn append<'n>(&mut self, name: impl Into<Name<'n>>, value: &[u8]) -> Result<(), EditError> {
         let (name, value) = self.check(name.into(), value)?;
         match self.last_entry(name).map(|entry| entry.origin) {
-            Some(Origin::Base { field, .. }) => {
-                let place = self.place_of(field + 1);
+            Some(Origin::Base { field }) => {
+                let place = self.patches.list.partition_point(|patch| patch.at <= field);
                 self.insert(place, field + 1, name, value);
             }
             Some(Origin::Inserted { place, at }) => self.insert(place + 1, at, name, value),
@@ -65,12 +66,10 @@ impl Draft {
         value: &[u8],
     ) -> Result<(), EditError> {
         let (name, value) = self.check(name.into(), value)?;
-        match self
-            .walk()
-            .find(|entry| entry.name == name)
-            .map(|entry| entry.origin)
-        {
-            Some(Origin::Base { field, place }) => self.insert(place, field, name, value),
+        match self.first_entry(name).map(|entry| entry.origin) {
+            Some(Origin::Base { field }) => {
+                self.insert(self.place_of(field), field, name, value);
+            }
             Some(Origin::Inserted { place, at }) => self.insert(place, at, name, value),
             None => self.insert(0, 0, name, value),
         }
@@ -92,7 +91,7 @@ impl Draft {
     /// Without such a field it is added before every other.
     pub fn replace_first_value(&mut self, name: HeaderName, value: &[u8]) -> Result<(), EditError> {
         let (known, value) = self.check(Name::from(name), value)?;
-        let Some(entry) = self.walk().find(|entry| entry.name == known) else {
+        let Some(entry) = self.first_entry(known) else {
             return self.prepend(name, value);
         };
         let origin = entry.origin;
@@ -107,7 +106,7 @@ impl Draft {
     /// is none.
     pub fn remove_first_value(&mut self, name: HeaderName) -> Result<bool, EditError> {
         self.check(Name::from(name), b"")?;
-        let Some(entry) = self.walk().find(|entry| entry.name == Name::from(name)) else {
+        let Some(entry) = self.first_entry(Name::from(name)) else {
             return Ok(false);
         };
         let rest = trim_start(after_first(name, entry.value).get(1..).unwrap_or_default());
@@ -167,13 +166,13 @@ impl Draft {
         if name.known() == HeaderName::ContentLength {
             return Err(EditError::ContentLength);
         }
-        if !is_token(name.text()) {
+        if name.known() == HeaderName::Other && !is_token(name.text()) {
             return Err(EditError::Name);
         }
-        if memchr3(b'\r', b'\n', 0, value).is_some() {
+        if breaks_lines(value) {
             return Err(EditError::Value);
         }
-        self.make_room(name.text().len() + value.len())?;
+        self.make_room(name.text().len() + value.len() + 4)?;
         Ok((name, trim(value)))
     }
 
@@ -189,11 +188,7 @@ impl Draft {
 
     /// The only field of that name from now on.
     fn put(&mut self, name: Name<'_>, value: &[u8]) {
-        match self
-            .walk()
-            .find(|entry| entry.name == name)
-            .map(|entry| entry.origin)
-        {
+        match self.first_entry(name).map(|entry| entry.origin) {
             Some(origin) => {
                 self.replace(origin, name.known(), value);
                 self.remove_after_first(name, 1);
@@ -229,15 +224,14 @@ impl Draft {
     }
 
     fn nth_origin(&self, name: Name<'_>, nth: usize) -> Option<Origin> {
-        self.walk()
-            .filter(|entry: &Entry<'_>| entry.name == name)
-            .nth(nth)
-            .map(|entry| entry.origin)
+        self.entries(name).nth(nth).map(|entry| entry.origin)
     }
 
-    /// Where in the list the insertions before a field begin.
+    /// Where in the list the patch of a field of the base belongs: behind the insertions before that field.
     fn place_of(&self, field: u32) -> usize {
-        self.patches.list.partition_point(|patch| patch.at < field)
+        self.patches
+            .list
+            .partition_point(|patch| patch.at < field || patch.at == field && patch.is_insert())
     }
 
     fn insert_at_end(&mut self, name: Name<'_>, value: &[u8]) {
@@ -246,42 +240,45 @@ impl Draft {
     }
 
     fn insert(&mut self, place: usize, at: u32, name: Name<'_>, value: &[u8]) {
-        let known = name.known();
-        let text = if known == HeaderName::Other {
-            name.text()
-        } else {
-            b""
+        let patch = Patch {
+            at,
+            known: name.known(),
+            action: self.patches.store_line(name.text(), value),
         };
-        let action = Action::Insert {
-            known,
-            name: self.patches.store(text),
-            value: self.patches.store(value),
-        };
-        self.patches.list.insert(place, Patch { at, action });
-        self.patches.touch(known);
+        self.patches.list.insert(place, patch);
+        self.patches.touch(name.known());
     }
 
     fn replace(&mut self, origin: Origin, known: HeaderName, text: &[u8]) {
-        let text = self.patches.store(text);
         self.patches.touch(known);
         match origin {
-            Origin::Base { field, place } => self.patch_field(field, place, Action::Replace(text)),
-            Origin::Inserted { place, .. } => {
-                if let Some(Patch {
-                    action: Action::Insert { value, .. },
-                    ..
-                }) = self.patches.list.get_mut(place)
-                {
-                    *value = text;
-                }
+            Origin::Base { field } => {
+                let text = self.patches.store(text);
+                self.patch_field(field, known, Action::Replace(text));
             }
+            Origin::Inserted { place, .. } => self.replace_inserted(place, text),
+        }
+    }
+
+    fn replace_inserted(&mut self, place: usize, value: &[u8]) {
+        let Some(&Patch {
+            action: Action::Insert { line, name_len },
+            ..
+        }) = self.patches.list.get(place)
+        else {
+            return;
+        };
+        let name = scratch(self.patches.name_in(line, name_len));
+        let action = self.patches.store_line(&name, value);
+        if let Some(patch) = self.patches.list.get_mut(place) {
+            patch.action = action;
         }
     }
 
     fn take_out(&mut self, origin: Origin, known: HeaderName) {
         self.patches.touch(known);
         match origin {
-            Origin::Base { field, place } => self.patch_field(field, place, Action::Remove),
+            Origin::Base { field } => self.patch_field(field, known, Action::Remove),
             Origin::Inserted { place, .. } => {
                 self.patches.list.remove(place);
             }
@@ -289,10 +286,18 @@ impl Draft {
     }
 
     /// Sets the one patch that a field of the base may have besides insertions.
-    fn patch_field(&mut self, field: u32, place: usize, action: Action) {
+    fn patch_field(&mut self, field: u32, known: HeaderName, action: Action) {
+        let place = self.place_of(field);
         match self.patches.list.get_mut(place) {
             Some(patch) if patch.at == field => patch.action = action,
-            _ => self.patches.list.insert(place, Patch { at: field, action }),
+            _ => self.patches.list.insert(
+                place,
+                Patch {
+                    at: field,
+                    known,
+                    action,
+                },
+            ),
         }
     }
 }
@@ -325,7 +330,7 @@ fn scratch(text: &[u8]) -> smallvec::SmallVec<[u8; 512]> {
 
 /// From the comma after the first value on.
 fn after_first(name: HeaderName, field: &[u8]) -> &[u8] {
-    if !name.is_list() {
+    if !name.is_list() || memchr(b',', field).is_none() {
         return b"";
     }
     let Some(first) = Values::of(name, field).next() else {

@@ -10,7 +10,7 @@ mod write;
 use std::sync::Arc;
 
 use crate::cseq::CSeq;
-use crate::draft::patch::{Entry, Patches, Walk};
+use crate::draft::patch::{Entries, Entry, Patches, Walk};
 use crate::error::Invalid;
 use crate::list::Values;
 use crate::message::{Message, max_forwards};
@@ -18,6 +18,7 @@ use crate::method::Method;
 use crate::name::{HeaderName, Name};
 use crate::name_addr::NameAddr;
 use crate::span::Span;
+use crate::uri::Uri;
 use crate::via::Via;
 
 /// A message plus edits. Every reader shows the message with the edits. A clone shares the base.
@@ -109,6 +110,14 @@ impl Draft {
         }
     }
 
+    /// The parts of the Request-URI; [`Invalid::Uri`] for a response.
+    pub fn request_uri_parts(&self) -> Result<Uri<'_>, Invalid> {
+        match self.request_uri {
+            Some(span) => Uri::parse(self.patches.text(span)),
+            None => self.base.request_uri_parts(),
+        }
+    }
+
     /// The version in the first line.
     pub fn version(&self) -> &[u8] {
         self.base.version()
@@ -138,9 +147,7 @@ impl Draft {
         if !self.patches.touches(name.known()) {
             return self.base.header(name);
         }
-        self.walk()
-            .find(|entry| entry.name == name)
-            .map(|entry| entry.value)
+        self.entries(name).next().map(|entry| entry.value)
     }
 
     /// The value of every field of that name, in order.
@@ -148,17 +155,7 @@ impl Draft {
         &'m self,
         name: impl Into<Name<'n>>,
     ) -> impl Iterator<Item = &'m [u8]> {
-        let name = name.into();
-        let touched = self.patches.touches(name.known());
-        let unchanged = (!touched)
-            .then(|| self.base.headers(name))
-            .into_iter()
-            .flatten();
-        let changed = touched
-            .then(|| self.walk().filter(move |entry| entry.name == name))
-            .into_iter()
-            .flatten();
-        unchanged.chain(changed.map(|entry| entry.value))
+        self.entries(name.into()).map(|entry| entry.value)
     }
 
     /// The values of a list header over all its fields (see [`Message::values`]).
@@ -169,11 +166,14 @@ impl Draft {
 
     /// Every field in order.
     pub fn fields(&self) -> impl Iterator<Item = (Name<'_>, &[u8])> {
-        self.walk().map(|entry| (entry.name, entry.value))
+        Walk::new(&self.base, &self.patches)
     }
 
     /// The topmost Via.
     pub fn top_via(&self) -> Result<Via<'_>, Invalid> {
+        if !self.patches.touches(HeaderName::Via) {
+            return self.base.top_via();
+        }
         Via::parse_first(
             self.header(HeaderName::Via)
                 .ok_or(Invalid::Missing(HeaderName::Via))?,
@@ -182,11 +182,17 @@ impl Draft {
 
     /// From.
     pub fn from(&self) -> Result<NameAddr<'_>, Invalid> {
+        if !self.patches.touches(HeaderName::From) {
+            return self.base.from();
+        }
         self.address(HeaderName::From)
     }
 
     /// To.
     pub fn to(&self) -> Result<NameAddr<'_>, Invalid> {
+        if !self.patches.touches(HeaderName::To) {
+            return self.base.to();
+        }
         self.address(HeaderName::To)
     }
 
@@ -202,6 +208,9 @@ impl Draft {
 
     /// CSeq.
     pub fn cseq(&self) -> Result<CSeq<'_>, Invalid> {
+        if !self.patches.touches(HeaderName::CSeq) {
+            return self.base.cseq();
+        }
         CSeq::parse(
             self.header(HeaderName::CSeq)
                 .ok_or(Invalid::Missing(HeaderName::CSeq))?,
@@ -213,11 +222,15 @@ impl Draft {
         max_forwards(self.header(HeaderName::MaxForwards))
     }
 
-    fn walk(&self) -> Walk<'_> {
-        Walk::new(&self.base, &self.patches)
+    fn entries<'m, 'n>(&'m self, name: Name<'n>) -> Entries<'m, 'n> {
+        Entries::new(&self.base, &self.patches, name)
+    }
+
+    fn first_entry(&self, name: Name<'_>) -> Option<Entry<'_>> {
+        self.entries(name).next()
     }
 
     fn last_entry(&self, name: Name<'_>) -> Option<Entry<'_>> {
-        self.walk().filter(|entry| entry.name == name).last()
+        self.entries(name).last()
     }
 }

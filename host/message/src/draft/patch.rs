@@ -2,6 +2,7 @@
 
 use smallvec::SmallVec;
 
+use crate::grammar::eq_ignore_case;
 use crate::message::Message;
 use crate::name::{HeaderName, Name};
 use crate::span::Span;
@@ -11,11 +12,9 @@ use crate::span::Span;
 pub(crate) enum Action {
     /// Puts a new field before it.
     Insert {
-        known: HeaderName,
-        /// The name of a field that is not known, in the arena.
-        name: Span,
-        /// In the arena.
-        value: Span,
+        /// The whole line with its end, in the arena.
+        line: Span,
+        name_len: u32,
     },
     /// Gives it another value, in the arena.
     Replace(Span),
@@ -28,18 +27,31 @@ pub(crate) enum Action {
 pub(crate) struct Patch {
     /// The number of the field of the base; the number of fields for the end.
     pub(crate) at: u32,
+    /// Which header it is about.
+    pub(crate) known: HeaderName,
     pub(crate) action: Action,
+}
+
+impl Patch {
+    pub(crate) fn is_insert(&self) -> bool {
+        matches!(self.action, Action::Insert { .. })
+    }
 }
 
 /// The patches in the order of the message: by field, insertions first.
 #[derive(Debug, Default)]
 pub(crate) struct Patches {
-    pub(crate) list: SmallVec<[Patch; 8]>,
+    ///
+    /// The forwarded response has one, so that its draft needs no memory; drafts of requests keep theirs.
+    pub(crate) list: SmallVec<[Patch; 2]>,
     /// The texts of the patches.
     arena: Vec<u8>,
     /// One bit for each known name that a patch is about; all unknown ones share one.
     touched: u128,
 }
+
+/// As many as a forwarded request has: two Vias, Max-Forwards, Max-Breadth, Record-Route, Route, and what a policy sets.
+const USUAL_PATCHES: usize = 8;
 
 const _: () = assert!(HeaderName::COUNT <= 128, "a bit for each name");
 
@@ -69,6 +81,7 @@ impl Patches {
 
     pub(crate) fn reserve(&mut self, bytes: usize) {
         self.arena.reserve(bytes);
+        self.list.reserve(USUAL_PATCHES);
     }
 
     pub(crate) fn capacity(&self) -> usize {
@@ -101,6 +114,34 @@ impl Patches {
         Span::new(start, self.arena.len())
     }
 
+    /// Stores the line of a new field.
+    pub(crate) fn store_line(&mut self, name: &[u8], value: &[u8]) -> Action {
+        let start = self.arena.len();
+        for part in [name, b": ", value, b"\r\n"] {
+            self.arena.extend_from_slice(part);
+        }
+        Action::Insert {
+            line: Span::new(start, self.arena.len()),
+            name_len: name.len() as u32,
+        }
+    }
+
+    /// The name of an inserted line.
+    pub(crate) fn name_in(&self, line: Span, name_len: u32) -> &[u8] {
+        self.text(Span {
+            start: line.start,
+            end: line.start + name_len,
+        })
+    }
+
+    /// The value of an inserted line.
+    fn value_in(&self, line: Span, name_len: u32) -> &[u8] {
+        self.text(Span {
+            start: line.start + name_len + 2,
+            end: line.end - 2,
+        })
+    }
+
     /// Moves texts that are still in use to a new arena, which leaves out those that later edits replaced.
     pub(crate) fn compact(&mut self, others: [&mut Option<Span>; 2]) {
         let old = std::mem::take(&mut self.arena);
@@ -111,10 +152,7 @@ impl Patches {
         };
         for patch in &mut self.list {
             match &mut patch.action {
-                Action::Insert { name, value, .. } => {
-                    keep(name);
-                    keep(value);
-                }
+                Action::Insert { line, .. } => keep(line),
                 Action::Replace(value) => keep(value),
                 Action::Remove => {}
             }
@@ -126,8 +164,8 @@ impl Patches {
 /// Where an entry comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// This field of the base, whose patch (if any) belongs at this place of the list.
-    Base { field: u32, place: usize },
+    /// This field of the base.
+    Base { field: u32 },
     /// The insertion at this place of the list.
     Inserted { place: usize, at: u32 },
 }
@@ -136,15 +174,117 @@ pub(crate) enum Origin {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry<'a> {
     pub(crate) origin: Origin,
-    pub(crate) name: Name<'a>,
     pub(crate) value: &'a [u8],
 }
 
-/// The fields of base and patches, merged.
+/// The fields of one name in base and patches, merged.
+pub(crate) struct Entries<'a, 'n> {
+    base: &'a Message,
+    patches: &'a Patches,
+    name: Name<'n>,
+    /// The next field of that name in the base.
+    field: Option<usize>,
+    place: usize,
+}
+
+impl<'a, 'n> Entries<'a, 'n> {
+    pub(crate) fn new(base: &'a Message, patches: &'a Patches, name: Name<'n>) -> Self {
+        Entries {
+            base,
+            patches,
+            name,
+            field: base.first_index(name),
+            // Nothing to look for there when no patch is about the name.
+            place: match patches.touches(name.known()) {
+                true => 0,
+                false => patches.list.len(),
+            },
+        }
+    }
+
+    fn is_about_name(&self, patch: &Patch) -> bool {
+        if patch.known != self.name.known() || patch.known != HeaderName::Other {
+            return patch.known == self.name.known();
+        }
+        let text = match patch.action {
+            Action::Insert { line, name_len } => self.patches.name_in(line, name_len),
+            Action::Replace(_) | Action::Remove => self
+                .base
+                .field(patch.at as usize)
+                .map_or(&b""[..], |field| field.name.in_bytes(self.base.as_bytes())),
+        };
+        eq_ignore_case(text, self.name.text())
+    }
+
+    /// The next patch of that name, unless a field of the base comes before it.
+    fn due_patch(&mut self) -> Option<&'a Patch> {
+        let patches = self.patches;
+        let (index, patch) = patches
+            .list
+            .iter()
+            .enumerate()
+            .skip(self.place)
+            .find(|(_, patch)| self.is_about_name(patch))
+            .unzip();
+        self.place = index.unwrap_or(patches.list.len());
+        patch.filter(|patch: &&Patch| self.field.is_none_or(|field| patch.at as usize <= field))
+    }
+
+    /// The next field of the base, which is passed.
+    fn pass_field(&mut self) -> Option<usize> {
+        let field = self.field?;
+        self.field = self.base.index_after(self.name, field);
+        Some(field)
+    }
+}
+
+impl<'a> Iterator for Entries<'a, '_> {
+    type Item = Entry<'a>;
+
+    fn next(&mut self) -> Option<Entry<'a>> {
+        loop {
+            let Some(patch) = self.due_patch() else {
+                let field = self.pass_field()?;
+                let value = self.base.field(field)?.value;
+                return Some(Entry {
+                    origin: Origin::Base {
+                        field: field as u32,
+                    },
+                    value: value.in_bytes(self.base.as_bytes()),
+                });
+            };
+            let place = self.place;
+            self.place += 1;
+            match patch.action {
+                Action::Insert { line, name_len } => {
+                    return Some(Entry {
+                        origin: Origin::Inserted {
+                            place,
+                            at: patch.at,
+                        },
+                        value: self.patches.value_in(line, name_len),
+                    });
+                }
+                Action::Replace(value) => {
+                    self.pass_field();
+                    return Some(Entry {
+                        origin: Origin::Base { field: patch.at },
+                        value: self.patches.text(value),
+                    });
+                }
+                Action::Remove => {
+                    self.pass_field();
+                }
+            }
+        }
+    }
+}
+
+/// All fields of base and patches, merged.
 pub(crate) struct Walk<'a> {
     base: &'a Message,
     patches: &'a Patches,
-    field: u32,
+    field: usize,
     place: usize,
 }
 
@@ -157,55 +297,36 @@ impl<'a> Walk<'a> {
             place: 0,
         }
     }
-
-    fn inserted(&mut self, at: u32, known: HeaderName, name: Span, value: Span) -> Entry<'a> {
-        let origin = Origin::Inserted {
-            place: self.place,
-            at,
-        };
-        self.place += 1;
-        Entry {
-            origin,
-            name: Name::new(known, self.patches.text(name)),
-            value: self.patches.text(value),
-        }
-    }
 }
 
 impl<'a> Iterator for Walk<'a> {
-    type Item = Entry<'a>;
+    type Item = (Name<'a>, &'a [u8]);
 
-    fn next(&mut self) -> Option<Entry<'a>> {
+    fn next(&mut self) -> Option<Self::Item> {
         loop {
             let patch = self
                 .patches
                 .list
                 .get(self.place)
-                .filter(|patch| patch.at == self.field);
+                .filter(|patch| patch.at as usize == self.field);
+            self.place += usize::from(patch.is_some());
             if let Some(&Patch {
-                at,
-                action: Action::Insert { known, name, value },
+                known,
+                action: Action::Insert { line, name_len },
+                ..
             }) = patch
             {
-                return Some(self.inserted(at, known, name, value));
+                let name = Name::new(known, self.patches.name_in(line, name_len));
+                return Some((name, self.patches.value_in(line, name_len)));
             }
-            let field = self.base.field(self.field as usize)?;
-            let origin = Origin::Base {
-                field: self.field,
-                place: self.place,
-            };
+            let field = self.base.field(self.field)?;
             self.field += 1;
-            self.place += usize::from(patch.is_some());
             let value = match patch.map(|patch| patch.action) {
                 Some(Action::Remove) => continue,
                 Some(Action::Replace(value)) => self.patches.text(value),
                 _ => field.value.in_bytes(self.base.as_bytes()),
             };
-            return Some(Entry {
-                origin,
-                name: self.base.name_of(field),
-                value,
-            });
+            return Some((self.base.name_of(field), value));
         }
     }
 }

@@ -2,12 +2,11 @@
 
 use crate::draft::Draft;
 use crate::draft::patch::{Action, Patch};
-use crate::name::HeaderName;
 
 impl Draft {
     /// Writes the message at the end of `out`.
     pub fn write_to(&self, out: &mut Vec<u8>) {
-        out.reserve(self.written_len());
+        out.reserve(self.base.as_bytes().len() + self.patches.arena_len());
         self.emit(|bytes| out.extend_from_slice(bytes));
     }
 
@@ -46,19 +45,12 @@ impl Draft {
     fn emit_patch(&self, patch: &Patch, run: &mut Run<'_>, sink: &mut impl FnMut(&[u8])) {
         let field = self.base.field(patch.at as usize);
         match (patch.action, field) {
-            (Action::Insert { known, name, value }, field) => {
+            (Action::Insert { line, .. }, field) => {
                 let at = field.map_or(self.base.layout().headers_end as u32, |field| {
                     field.line.start
                 });
                 run.replace(at, at, sink);
-                sink(if known == HeaderName::Other {
-                    self.patches.text(name)
-                } else {
-                    known.text().as_bytes()
-                });
-                sink(b": ");
-                sink(self.patches.text(value));
-                sink(b"\r\n");
+                sink(self.patches.text(line));
             }
             (Action::Replace(value), Some(field)) => {
                 run.replace(field.value.start, field.value.end, sink);
