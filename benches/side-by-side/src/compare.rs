@@ -12,6 +12,10 @@ use crate::statistics::{median, ratio_of_neighbours, spread};
 
 /// Before anything is measured.
 const WARM_UP_SECONDS: f64 = 1.0;
+/// A server that uses less of its core under a saturating load was held up by something else.
+const SATURATED: f64 = 0.9;
+/// Callers and callees that use more of theirs may be what is slow.
+const LOAD_LIMIT: f64 = 0.95;
 
 /// How much is measured.
 #[derive(Debug, Clone)]
@@ -139,6 +143,11 @@ fn measure(
             comparison.rounds.push(round);
         }
     }
+    if let Pace::Window(_) = pace {
+        servers
+            .iter()
+            .for_each(|server| judge(&comparison, server.product));
+    }
     if let Some(callees) = callees {
         let report = callees.stop()?;
         if !report.faults.is_empty() {
@@ -149,6 +158,21 @@ fn measure(
         }
     }
     Ok(comparison)
+}
+
+/// Says when the figures are not those of a saturated server.
+fn judge(comparison: &Comparison, product: Product) {
+    let server = comparison.median(product, |round| round.server_share);
+    if server.is_some_and(|share| share < SATURATED) {
+        eprintln!(
+            "  {} was not saturated: other work on its core, or waiting",
+            product.name()
+        );
+    }
+    let load = comparison.median(product, |round| round.load_share);
+    if load.is_some_and(|share| share > LOAD_LIMIT) {
+        eprintln!("  the load may have held {} up", product.name());
+    }
 }
 
 fn in_words(pace: Pace) -> String {

@@ -32,6 +32,7 @@ use load::Pace;
 use machine::Machine;
 use scenario::Scenario;
 use server::Product;
+use table::Results;
 use tempfile::TempDir;
 
 /// INVITEs each second for the added latency.
@@ -253,44 +254,25 @@ fn show_table(arguments: &TableArguments) -> Result<(), Failure> {
     let folder = temporary()?;
     let machine = common.machine(folder.path())?;
     let wanted = |part| arguments.parts.contains(&part);
-    let mut comparisons = Vec::new();
+    let mut results = Results::default();
     if wanted(Part::Cpu) {
         let scenarios: Vec<_> = arguments.scenarios.iter().map(|&one| (one, None)).collect();
-        comparisons = compare(&machine, &extent, &scenarios)?;
-        table::in_order(&mut comparisons);
+        results.saturated = compare(&machine, &extent, &scenarios)?;
     }
-    let mut rows = table::processor_rows(&comparisons);
-    let counted = if wanted(Part::SystemCalls) || wanted(Part::Instructions) {
+    if wanted(Part::SystemCalls) || wanted(Part::Instructions) {
         let parts = Parts {
             system_calls: wanted(Part::SystemCalls),
             instructions: wanted(Part::Instructions),
         };
-        counts::count(&machine, &extent.products, Scenario::Invite, parts)?
-    } else {
-        Vec::new()
-    };
-    rows.extend(
-        table::count_rows(&counted)
-            .into_iter()
-            .filter(|row| row.ours.is_some()),
-    );
-    let mut latency = Vec::new();
+        results.counts = counts::count(&machine, &extent.products, Scenario::Invite, parts)?;
+    }
     if wanted(Part::Latency) {
         let pace = Some(Pace::Rate(LATENCY_RATE));
-        latency = compare(&machine, &extent, &[(Scenario::Invite, pace)])?;
-        rows.extend(latency.iter().flat_map(table::latency_rows));
+        results.latency = compare(&machine, &extent, &[(Scenario::Invite, pace)])?;
     }
-    let measured = comparisons.iter().chain(&latency);
-    if measured.clone().next().is_some() {
-        rows.push(table::failure_row(measured));
-    }
-    let results = json!({
-        "rows": rows,
-        "saturated": comparisons,
-        "latency": latency,
-        "counts": counted,
-    });
-    finish(common, "side-by-side", &table::markdown(&rows), &results)
+    let rows = results.rows();
+    let everything = json!({ "rows": rows, "measured": results });
+    finish(common, "side-by-side", &table::markdown(&rows), &everything)
 }
 
 fn show_contacts(counts: &[u64], common: &Common) -> Result<(), Failure> {

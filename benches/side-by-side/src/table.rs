@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::compare::Comparison;
 use crate::counts::{Counts, total};
-use crate::scenario::{Scenario, Target};
+use crate::scenario::Target;
 use crate::server::Product;
 
 /// A line of the table.
@@ -28,6 +28,34 @@ pub(crate) struct Row {
     pub(crate) goal: Option<Goal>,
 }
 
+/// Everything that was measured for the table.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Results {
+    /// With saturated servers.
+    pub(crate) saturated: Vec<Comparison>,
+    /// Of single calls.
+    pub(crate) counts: Vec<Counts>,
+    /// At a fixed rate.
+    pub(crate) latency: Vec<Comparison>,
+}
+
+impl Results {
+    /// The table, without what was not measured.
+    pub(crate) fn rows(&self) -> Vec<Row> {
+        let mut saturated: Vec<&Comparison> = self.saturated.iter().collect();
+        saturated.sort_by_key(|comparison| comparison.scenario);
+        let mut rows: Vec<Row> = saturated.into_iter().map(processor_row).collect();
+        let counted = count_rows(&self.counts).into_iter();
+        rows.extend(counted.filter(|row| row.ours.is_some() || row.theirs.is_some()));
+        rows.extend(self.latency.iter().flat_map(latency_rows));
+        let compared: Vec<&Comparison> = self.saturated.iter().chain(&self.latency).collect();
+        if !compared.is_empty() {
+            rows.push(failure_row(&compared));
+        }
+        rows
+    }
+}
+
 /// What is asked for.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -46,9 +74,9 @@ enum Mark {
     Stretch,
 }
 
-/// The rows of saturated scenarios.
-pub(crate) fn processor_rows(comparisons: &[Comparison]) -> Vec<Row> {
-    let row = |comparison: &Comparison| Row {
+/// The row of a saturated scenario.
+fn processor_row(comparison: &Comparison) -> Row {
+    Row {
         title: comparison.scenario.title().to_owned(),
         unit: "µs",
         theirs: comparison.median(Product::Kamailio, |round| round.cpu_us),
@@ -56,12 +84,11 @@ pub(crate) fn processor_rows(comparisons: &[Comparison]) -> Vec<Row> {
         ratio: comparison.ratio(|round| round.cpu_us),
         spread: comparison.spread(Product::Patchbay, |round| round.cpu_us),
         goal: Some(Goal::Ratio(comparison.scenario.target())),
-    };
-    comparisons.iter().map(row).collect()
+    }
 }
 
 /// The rows of what is counted.
-pub(crate) fn count_rows(counts: &[Counts]) -> Vec<Row> {
+fn count_rows(counts: &[Counts]) -> Vec<Row> {
     let figure = |at_most, stretch| Some(Goal::Figure(Target { at_most, stretch }));
     let system_calls = |counts: &Counts, busy: bool| {
         let calls = counts.system_calls.as_ref()?;
@@ -117,7 +144,7 @@ fn count_row(
 }
 
 /// The rows of the added latency.
-pub(crate) fn latency_rows(comparison: &Comparison) -> Vec<Row> {
+fn latency_rows(comparison: &Comparison) -> Vec<Row> {
     let row = |title: String, figure: fn(&crate::measure::Round) -> f64, goal| Row {
         title,
         unit: "µs",
@@ -147,19 +174,14 @@ pub(crate) fn latency_rows(comparison: &Comparison) -> Vec<Row> {
 }
 
 /// The row of what failed, over all runs.
-pub(crate) fn failure_row<'a>(comparisons: impl Iterator<Item = &'a Comparison> + Clone) -> Row {
+fn failure_row(comparisons: &[&Comparison]) -> Row {
     let failed = |product| {
-        let mut measured = comparisons
-            .clone()
-            .filter(|comparison| {
-                comparison
-                    .rounds
-                    .iter()
-                    .any(|round| round.product == product)
-            })
-            .peekable();
-        measured.peek()?;
-        Some(measured.map(|one| one.failed(product)).sum::<u64>() as f64)
+        let measured = comparisons
+            .iter()
+            .flat_map(|comparison| &comparison.rounds)
+            .any(|round| round.product == product);
+        let failed = comparisons.iter().map(|one| one.failed(product));
+        measured.then(|| failed.sum::<u64>() as f64)
     };
     Row {
         title: "failed transactions, all scenarios".to_owned(),
@@ -263,15 +285,6 @@ fn grouped(value: f64) -> String {
         text.push(digit);
     }
     text
-}
-
-/// Rows of scenarios in the order of the table, then the rest.
-pub(crate) fn in_order(comparisons: &mut [Comparison]) {
-    comparisons.sort_by_key(|comparison| {
-        Scenario::ALL
-            .iter()
-            .position(|scenario| *scenario == comparison.scenario)
-    });
 }
 
 #[cfg(test)]
