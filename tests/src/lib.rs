@@ -10,8 +10,10 @@
 )]
 
 pub mod agent;
+pub mod callgrind;
 pub mod core_events;
 pub mod load;
+pub mod lock_step;
 pub mod policies;
 pub mod router;
 pub mod simulation;

@@ -1,5 +1,6 @@
 //! The router as a process: started on free ports with a data directory of its own, ended by its pid.
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -60,6 +61,8 @@ pub struct Setup {
     algorithms: &'static str,
     admin: String,
     directory: Option<TempDir>,
+    program: Vec<OsString>,
+    patience: Duration,
 }
 
 impl Default for Setup {
@@ -77,6 +80,8 @@ impl Default for Setup {
             algorithms: r#"["SHA-256", "MD5"]"#,
             admin: String::new(),
             directory: None,
+            program: Vec::new(),
+            patience: PATIENCE,
         }
     }
 }
@@ -157,6 +162,12 @@ impl Setup {
         self
     }
 
+    /// Starts this program instead of the binary under test: the words before `run`. It may take so long until it serves.
+    pub fn program(mut self, words: Vec<OsString>, patience: Duration) -> Setup {
+        (self.program, self.patience) = (words, patience);
+        self
+    }
+
     /// Writes the files, starts the router and waits until it serves.
     pub fn start(self) -> Router {
         let directory = self
@@ -209,10 +220,10 @@ impl Setup {
         let file = root.join("patchbay.toml");
         std::fs::write(&file, config).expect("write patchbay.toml");
         import_users(&file, root, &self.users);
-        Router::launch(
-            Command::new(binary()).arg("run").arg("--config").arg(&file),
-            Some(directory),
-        )
+        let mut words = self.program.into_iter();
+        let mut command = Command::new(words.next().unwrap_or_else(|| binary().into()));
+        command.args(words).arg("run").arg("--config").arg(&file);
+        Router::launch_within(&mut command, Some(directory), self.patience)
     }
 }
 
@@ -257,6 +268,14 @@ impl Router {
 
     /// Runs this command, which starts a router, and waits until it serves.
     pub fn launch(command: &mut Command, directory: Option<TempDir>) -> Router {
+        Router::launch_within(command, directory, PATIENCE)
+    }
+
+    fn launch_within(
+        command: &mut Command,
+        directory: Option<TempDir>,
+        patience: Duration,
+    ) -> Router {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -278,12 +297,12 @@ impl Router {
             admin: SocketAddr::from(([0, 0, 0, 0], 0)),
             directory,
         };
-        router.wait_until_ready();
+        router.wait_until_ready(patience);
         router
     }
 
-    fn wait_until_ready(&mut self) {
-        let deadline = Instant::now() + PATIENCE;
+    fn wait_until_ready(&mut self, patience: Duration) {
+        let deadline = Instant::now() + patience;
         loop {
             let lines = self.log.lock().expect("the log").clone();
             self.listeners = lines
