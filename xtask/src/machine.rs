@@ -30,9 +30,29 @@ const PROGRAMS: [Program; 3] = [
     },
 ];
 
+/// Counts instructions: for the budgets and the benchmarks.
+const VALGRIND: Program = Program {
+    name: "valgrind",
+    package: "valgrind",
+    is_there: || in_path("valgrind") && in_path("vgdb"),
+};
+
 /// Installs with apt what is missing.
 pub(crate) fn prepare() -> Result<(), Failure> {
-    let missing: Vec<&Program> = PROGRAMS
+    install_missing(&PROGRAMS)
+}
+
+/// Installs valgrind. Where there is no apt, or no right to use it, what needs valgrind says so and the rest goes on.
+pub(crate) fn install_valgrind() -> Result<(), Failure> {
+    if (VALGRIND.is_there)() || root_prefix().is_some() {
+        return install_missing(&[VALGRIND]);
+    }
+    say("valgrind is missing and can't be installed here: no instructions are counted");
+    Ok(())
+}
+
+fn install_missing(programs: &[Program]) -> Result<(), Failure> {
+    let missing: Vec<&Program> = programs
         .iter()
         .filter(|program| !(program.is_there)())
         .collect();

@@ -1,5 +1,6 @@
 //! Set-up and chores of the repository: `cargo xtask help`.
 
+mod bench;
 mod bindings;
 mod check;
 mod machine;
@@ -18,6 +19,7 @@ const HELP: &str = "\
 cargo xtask run [ARGUMENTS]      everything it takes to run the router from a bare machine, then runs it; the arguments
                                  are those of `patchbay run`
 cargo xtask test [FILTER...]     everything the tests need, then all of them (or those whose name contains a filter)
+cargo xtask bench [WHAT]         what the router costs: micro, growth, side-by-side, budget (`cargo xtask bench help`)
 cargo xtask check                format, clippy with warnings denied, documentation
 cargo xtask policies [NAME...]   builds every folder of policies/ (or these) to target/policies/NAME.wasm
 cargo xtask bindings             writes the SDK's bindings anew, after a change of wit/
@@ -48,6 +50,7 @@ fn execute(command: &str, arguments: &[String]) -> Option<Result<(), Failure>> {
     let result = match command {
         "run" => run::run(&root, arguments),
         "test" => test::test(&root, arguments),
+        "bench" => bench::bench(&root, arguments),
         "check" => check::check(&root),
         "policies" => policies::build(&root, arguments),
         "bindings" => bindings::write(&root),

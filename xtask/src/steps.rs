@@ -33,6 +33,8 @@ pub(crate) enum Failure {
     Bindings(String),
     /// A file can't be read or written.
     File(PathBuf, io::Error),
+    /// The arguments make no sense; how they would.
+    Usage(&'static str),
 }
 
 impl fmt::Display for Failure {
@@ -60,6 +62,7 @@ impl fmt::Display for Failure {
             Failure::Bindings(problem) => {
                 write!(formatter, "the bindings can't be generated: {problem}")
             }
+            Failure::Usage(usage) => write!(formatter, "that is no benchmark\n{usage}"),
             Failure::File(path, error) => write!(formatter, "{}: {error}", path.display()),
         }
     }

@@ -3,15 +3,20 @@
 use std::path::Path;
 
 use crate::steps::{Failure, cargo, say, step, succeeds};
-use crate::{machine, policies};
+use crate::{bench, machine, policies};
 
 /// Prepares the machine and runs the tests.
 pub(crate) fn test(root: &Path, filters: &[String]) -> Result<(), Failure> {
     machine::prepare()?;
+    machine::install_valgrind()?;
     policies::build(root, &[])?;
     // The wire tests start the binary. Building every target at once resolves features as the tests do, so nothing is
     // compiled twice.
     step(cargo(root).args(["build", "--workspace", "--all-targets"]))?;
+    // The budgets are those of an optimised router, which the test of them would build by itself, unseen.
+    if filters.is_empty() {
+        bench::build_measured(root)?;
+    }
     if succeeds(cargo(root).args(["nextest", "--version"])) {
         step(
             cargo(root)
