@@ -43,11 +43,10 @@ pub(crate) fn among(registered: u64) -> Box<dyn Suite> {
         now: UnixTime(4_000_000_000),
     };
     for user in 0..registered {
-        located
+        let answer = located
             .service
-            .update(&registration(user, 1), located.now, |result| {
-                assert!(result.is_ok());
-            });
+            .update(&registration(user, 1), located.now, |_| {});
+        assert!(answer.is_some_and(|answer| answer.is_ok()));
     }
     assert_eq!(located.service.counts().contacts as u64, registered);
     let steps = Steps::new(OPERATIONS, located)
@@ -61,9 +60,8 @@ pub(crate) fn among(registered: u64) -> Box<dyn Suite> {
         .prepare(Located::choose)
         .step("refresh", |located, _| {
             for registration in &located.asked {
-                located.service.update(registration, located.now, |result| {
-                    assert_eq!(black_box(result).map_or(0, |bindings| bindings.len()), 1);
-                });
+                let answer = located.service.update(registration, located.now, |_| {});
+                assert!(black_box(answer).is_some_and(|answer| answer.is_ok()));
             }
         });
     Box::new(steps)
