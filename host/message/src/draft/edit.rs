@@ -188,12 +188,15 @@ impl Draft {
 
     /// The only field of that name from now on.
     fn put(&mut self, name: Name<'_>, value: &[u8]) {
-        match self.first_entry(name).map(|entry| entry.origin) {
-            Some(origin) => {
-                self.replace(origin, name.known(), value);
-                self.remove_after_first(name, 1);
-            }
-            None => self.insert_at_end(name, value),
+        let mut entries = self.entries(name);
+        let first = entries.next().map(|entry| entry.origin);
+        let has_more = entries.next().is_some();
+        let Some(origin) = first else {
+            return self.insert_at_end(name, value);
+        };
+        self.replace(origin, name.known(), value);
+        if has_more {
+            self.remove_after_first(name, 1);
         }
     }
 
