@@ -22,7 +22,8 @@ pub(crate) struct Row {
     pub(crate) ours: Option<f64>,
     /// Ours over theirs: of runs that were neighbours, where there are such.
     pub(crate) ratio: Option<f64>,
-    /// Half the distance of our largest and smallest figure, over their median.
+    /// Half the distance of the largest and the smallest figure over the median: Kamailio's and ours.
+    pub(crate) their_spread: Option<f64>,
     pub(crate) spread: Option<f64>,
     /// What is asked for.
     pub(crate) goal: Option<Goal>,
@@ -82,6 +83,7 @@ fn processor_row(comparison: &Comparison) -> Row {
         theirs: comparison.median(Product::Kamailio, |round| round.cpu_us),
         ours: comparison.median(Product::Patchbay, |round| round.cpu_us),
         ratio: comparison.ratio(|round| round.cpu_us),
+        their_spread: comparison.spread(Product::Kamailio, |round| round.cpu_us),
         spread: comparison.spread(Product::Patchbay, |round| round.cpu_us),
         goal: Some(Goal::Ratio(comparison.scenario.target())),
     }
@@ -138,6 +140,7 @@ fn count_row(
         theirs,
         ours,
         ratio: ours.zip(theirs).map(|(ours, theirs)| ours / theirs),
+        their_spread: None,
         spread: None,
         goal,
     }
@@ -151,6 +154,7 @@ fn latency_rows(comparison: &Comparison) -> Vec<Row> {
         theirs: comparison.median(Product::Kamailio, figure),
         ours: comparison.median(Product::Patchbay, figure),
         ratio: comparison.ratio(figure),
+        their_spread: comparison.spread(Product::Kamailio, figure),
         spread: comparison.spread(Product::Patchbay, figure),
         goal,
     };
@@ -189,6 +193,7 @@ fn failure_row(comparisons: &[&Comparison]) -> Row {
         theirs: failed(Product::Kamailio),
         ours: failed(Product::Patchbay),
         ratio: None,
+        their_spread: None,
         spread: None,
         goal: Some(Goal::Figure(Target {
             at_most: 0.0,
@@ -202,17 +207,15 @@ pub(crate) fn markdown(rows: &[Row]) -> String {
     let mut text = "| | Kamailio | Patchbay | ratio | target | stretch | met |\n| --- | --- | --- | --- | --- | --- | --- |\n".to_owned();
     for row in rows {
         let (target, stretch) = row.goal.map_or((String::new(), String::new()), goal_words);
-        let spread = match row.spread {
-            Some(spread) if spread >= 0.005 => format!(" ± {:.0} %", spread * 100.0),
-            _ => String::new(),
-        };
         // Writing to a string can't fail.
         writeln!(
             text,
-            "| {} | {} | {}{spread} | {} | {target} | {stretch} | {} |",
+            "| {} | {}{} | {}{} | {} | {target} | {stretch} | {} |",
             row.title,
             figure(row.theirs, row.unit),
+            spread_words(row.their_spread),
             figure(row.ours, row.unit),
+            spread_words(row.spread),
             row.ratio
                 .map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2} ×")),
             mark(row).map_or("", mark_word),
@@ -220,6 +223,13 @@ pub(crate) fn markdown(rows: &[Row]) -> String {
         .unwrap_or_default();
     }
     text
+}
+
+fn spread_words(spread: Option<f64>) -> String {
+    match spread {
+        Some(spread) if spread >= 0.005 => format!(" ± {:.0} %", spread * 100.0),
+        _ => String::new(),
+    }
 }
 
 fn goal_words(goal: Goal) -> (String, String) {
@@ -298,6 +308,7 @@ mod tests {
             theirs: Some(135.25),
             ours: Some(60.0),
             ratio: Some(ratio),
+            their_spread: None,
             spread: Some(0.02),
             goal: Some(goal),
         }
