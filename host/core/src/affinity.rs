@@ -3,6 +3,8 @@
 //! In this order: the worker in our own Via branch (responses), in the token of our Route (requests inside a dialog), else a keyed hash of
 //! the Call-ID. So an INVITE, its CANCEL, its ACK, their retransmissions and the rest of the dialog meet in one worker.
 
+use memchr::memchr;
+
 use crate::base32;
 use crate::door::CoreConfig;
 use crate::keyed::{Keyed, Purpose};
@@ -107,11 +109,7 @@ impl<'a> Iterator for Lines<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<&'a [u8]> {
-        let end = self
-            .rest
-            .iter()
-            .position(|byte| *byte == b'\n')
-            .unwrap_or(self.rest.len());
+        let end = memchr(b'\n', self.rest).unwrap_or(self.rest.len());
         let (line, rest) = self.rest.split_at_checked(end)?;
         self.rest = rest.get(1..).unwrap_or(&[]);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
