@@ -1,10 +1,14 @@
 //! One connection: a task that reads frames and writes packets over any byte stream.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use patchbay_core::door::{DropReason, Flow, FlowId, ListenerId, Packet, Transport};
@@ -12,7 +16,7 @@ use patchbay_message::{
     Draft, Frame, Framer, FramingError, KeepAlive, Limits, Message, Method, ResponseHead,
     write_response,
 };
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -201,28 +205,32 @@ impl ConnectionTasks {
         activity: &Activity,
     ) -> End {
         let mut framer = Framer::new(self.limits);
-        let mut buffer = vec![0; READ_BYTES];
         let mut partial_since = None;
+        let deadline = |partial_since: Option<Instant>| match partial_since {
+            Some(since) => since + PARTIAL_MESSAGE,
+            None => activity.last() + IDLE,
+        };
+        let mut alarm = pin!(sleep_until(deadline(None)));
         loop {
-            let deadline = match partial_since {
-                Some(since) => since + PARTIAL_MESSAGE,
-                None => activity.last() + IDLE,
-            };
-            let length = tokio::select! {
-                read = reader.read(&mut buffer) => match read {
+            // One that rings too early is set again then: that costs less than setting it for each read.
+            if deadline(partial_since) < alarm.deadline() {
+                alarm.as_mut().reset(deadline(partial_since));
+            }
+            tokio::select! {
+                read = read_into(&mut reader, &mut framer) => match read {
                     Ok(0) => return End::PeerFinished,
-                    Ok(length) => length,
+                    Ok(_) => {}
                     Err(error) => return End::Broken(error),
                 },
-                () = sleep_until(deadline) => {
-                    if partial_since.is_none() && activity.last() + IDLE > Instant::now() {
-                        continue;
+                () = alarm.as_mut() => {
+                    if deadline(partial_since) <= Instant::now() {
+                        return End::Idle;
                     }
-                    return End::Idle;
+                    alarm.as_mut().reset(deadline(partial_since));
+                    continue;
                 }
-            };
+            }
             activity.mark();
-            framer.push(buffer.get(..length).unwrap_or_default());
             if let Some(end) = self.frames(&mut framer, flow).await {
                 return end;
             }
@@ -327,6 +335,27 @@ enum End {
         answer: Option<Vec<u8>>,
     },
     Stopped,
+}
+
+thread_local! {
+    /// Serves all connections of a thread, so that one that is idle needs none.
+    static READ_BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into());
+}
+
+/// Reads what is there, and returns how many bytes that were; 0 when the peer has finished.
+async fn read_into(
+    reader: &mut (impl AsyncRead + Unpin),
+    framer: &mut Framer,
+) -> io::Result<usize> {
+    poll_fn(|context| {
+        READ_BUFFER.with_borrow_mut(|buffer| {
+            let mut buffer = ReadBuf::new(buffer);
+            ready!(Pin::new(&mut *reader).poll_read(context, &mut buffer))?;
+            framer.push(buffer.filled());
+            Poll::Ready(Ok(buffer.filled().len()))
+        })
+    })
+    .await
 }
 
 async fn connect(remote: SocketAddr, local: Option<IpAddr>) -> io::Result<tokio::net::TcpStream> {
@@ -436,6 +465,7 @@ impl<W: AsyncWrite + Unpin> Writing<'_, W> {
 #[cfg(test)]
 mod tests {
     use patchbay_core::door::SendId;
+    use tokio::io::AsyncReadExt;
     use tokio::net::TcpStream;
 
     use super::*;

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use patchbay_core::door::{FlowId, ListenerId, Packet, SendId, Transport};
 use tokio::sync::mpsc;
@@ -143,13 +143,17 @@ impl Connections {
 
     /// Puts a packet into the connection's queue.
     pub(crate) fn send(&self, flow: FlowId, outgoing: Outgoing) -> Result<(), (Unsent, Outgoing)> {
-        let Some(queue) = self.with(flow, |connection| connection.queue.clone()) else {
+        let owner = self.owner(flow);
+        let Some(connection) = owner.as_ref().and_then(|owner| owner.connection(flow)) else {
             return Err((Unsent::Gone, outgoing));
         };
-        queue.try_send(outgoing).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(outgoing) => (Unsent::Full, outgoing),
-            mpsc::error::TrySendError::Closed(outgoing) => (Unsent::Gone, outgoing),
-        })
+        connection
+            .queue
+            .try_send(outgoing)
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(outgoing) => (Unsent::Full, outgoing),
+                mpsc::error::TrySendError::Closed(outgoing) => (Unsent::Gone, outgoing),
+            })
     }
 
     /// No new request takes this connection, but responses on its flow still do.
@@ -221,13 +225,12 @@ impl Connections {
     }
 
     fn with<T>(&self, flow: FlowId, read: impl FnOnce(&Connection) -> T) -> Option<T> {
-        let owner = self
-            .owners
-            .get(usize::from(flow.owner))?
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        let connection = owner.slots.get(flow.slot as usize)?.as_ref()?;
-        (connection.generation == flow.generation).then(|| read(connection))
+        self.owner(flow)?.connection(flow).map(read)
+    }
+
+    fn owner(&self, flow: FlowId) -> Option<RwLockReadGuard<'_, Owner>> {
+        let owner = self.owners.get(usize::from(flow.owner))?;
+        Some(owner.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn keys(&self) -> MutexGuard<'_, HashMap<ConnectionKey, FlowId, foldhash::fast::RandomState>> {
@@ -236,6 +239,11 @@ impl Connections {
 }
 
 impl Owner {
+    fn connection(&self, flow: FlowId) -> Option<&Connection> {
+        let connection = self.slots.get(flow.slot as usize)?.as_ref()?;
+        (connection.generation == flow.generation).then_some(connection)
+    }
+
     fn place(&mut self, connection: Connection) -> u32 {
         if let Some(slot) = self.free.pop()
             && let Some(place) = self.slots.get_mut(slot as usize)
