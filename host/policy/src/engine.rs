@@ -16,7 +16,7 @@ use crate::host::Host;
 use crate::imports;
 use crate::instance;
 use crate::state::{MAX_TABLE_ELEMENTS, RunLimits, State};
-use crate::ticker::{Activity, Ticker};
+use crate::ticker::{Presence, Ticker, Watch};
 use crate::verdict::Fault;
 use crate::version::Version;
 use crate::world::{self, CheckError, ComponentReport, Exports};
@@ -129,7 +129,7 @@ struct Inner<H: Host> {
     compiled: AtomicU64,
     cached: AtomicU64,
     config: EngineConfig,
-    activity: Activity,
+    watch: Watch,
     _ticker: Ticker,
     _host: PhantomData<fn() -> H>,
 }
@@ -158,9 +158,9 @@ impl<H: Host> Engine<H> {
             }
             None => None,
         };
-        let activity = Activity::default();
+        let watch = Watch::default();
         let weak = engine.weak();
-        let ticker = Ticker::start(activity.clone(), move || {
+        let ticker = Ticker::start(watch.clone(), move || {
             if let Some(engine) = weak.upgrade() {
                 engine.increment_epoch();
             }
@@ -174,7 +174,7 @@ impl<H: Host> Engine<H> {
                 compiled: AtomicU64::new(0),
                 cached: AtomicU64::new(0),
                 config,
-                activity,
+                watch,
                 _ticker: ticker,
                 _host: PhantomData,
             }),
@@ -218,9 +218,9 @@ impl<H: Host> Engine<H> {
         Ok(version)
     }
 
-    /// The handle with which a worker keeps the interrupting thread awake. Every poll of a hook does so by itself.
-    pub fn activity(&self) -> &Activity {
-        &self.inner.activity
+    /// Where a thread says that it is inside of a guest, so that the guest is interrupted when it runs for long.
+    pub(crate) fn presence(&self) -> Presence {
+        self.inner.watch.presence()
     }
 
     /// The configuration it was made with.

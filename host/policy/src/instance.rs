@@ -426,8 +426,9 @@ pub(crate) fn try_out<H: Host>(
     };
     let mut trial = std::pin::pin!(trial);
     let mut context = Context::from_waker(Waker::noop());
+    let presence = engine.presence();
     loop {
-        engine.activity().mark();
+        let _inside = presence.enter();
         entered.set(Instant::now());
         // A guest that yields is ready again at once, so that waiting is polling.
         match trial.as_mut().poll(&mut context) {

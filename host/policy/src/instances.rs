@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use crate::engine::Engine;
 use crate::host::{Hook, Host};
 use crate::instance::{Instance, Progress};
+use crate::ticker::Presence;
 use crate::verdict::{Event, Fault, Verdict};
 use crate::version::Version;
 
@@ -28,6 +29,7 @@ pub struct Instances<H: Host> {
 struct Pool<H: Host> {
     engine: Engine<H>,
     worker: usize,
+    presence: Presence,
     running: Cell<usize>,
     /// Hooks since the last sweep.
     unswept: Cell<u32>,
@@ -46,6 +48,7 @@ impl<H: Host> Instances<H> {
     pub fn new(engine: Engine<H>, worker: usize) -> Instances<H> {
         Instances {
             pool: Rc::new(Pool {
+                presence: engine.presence(),
                 engine,
                 worker,
                 running: Cell::new(0),
@@ -249,14 +252,16 @@ impl<H: Host> Future for HookRun<H> {
                 Poll::Ready(*done)
             }
             Stage::Running(mut instance) => {
-                run.pool.engine.activity().mark();
                 // The first poll follows `run` closely enough to share its clock.
                 let now = if instance.is_fresh() {
                     run.started
                 } else {
                     Instant::now()
                 };
-                match instance.poll(now, context) {
+                let inside = run.pool.presence.enter();
+                let progress = instance.poll(now, context);
+                drop(inside);
+                match progress {
                     Progress::Running => {
                         run.stage = Stage::Running(instance);
                         Poll::Pending

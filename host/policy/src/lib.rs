@@ -31,7 +31,6 @@ pub use policies::{
     ActivateError, AutomaticRollback, Policies, PolicyReport, RollbackError, VersionReport,
     VersionState,
 };
-pub use ticker::Activity;
 pub use verdict::{Event, Fault, RegistrationEvent, Verdict};
 pub use version::{Counts, HOOK_TIME_BOUNDS_US, Stats, Version};
 pub use world::{CheckError, ComponentReport};

@@ -1,42 +1,71 @@
-//! The clock that interrupts guests: one thread that advances the engine's epoch twice a millisecond while hooks run.
+//! The clock that interrupts guests: one thread that advances the engine's epoch while a guest runs for long.
+//!
+//! Most hooks take a microsecond, so that a tick every half a millisecond would be work for nothing. Each worker [`enter`]s a guest
+//! and leaves it with a store of its own; the ticker looks at these marks now and then. When one of them has not moved between two
+//! looks, that guest runs for long, and the epoch ticks until no such guest has been seen for a while.
+//!
+//! [`enter`]: Presence::enter
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 
-/// A running guest yields after this time. A message that is handed from worker to worker may wait for several guests, on its
-/// way there and back: at half a millisecond that adds up to less than the ten that a caller may notice.
-pub(crate) const TICK: Duration = Duration::from_micros(500);
-/// The ticker parks after this many ticks without a hook, so that an idle router does not wake up.
-const IDLE_TICKS: u32 = 40;
+/// A guest that runs for long yields after this time. A message that is handed from worker to worker may wait for several guests, on
+/// its way there and back: at half a millisecond that adds up to less than the ten that a caller may notice.
+const TICK: Duration = Duration::from_micros(500);
+/// The time between two looks while no guest runs for long: how much later than [`TICK`] the first one may be found.
+const LOOK: Duration = Duration::from_millis(2);
+/// After a guest that ran for long the epoch ticks this often without another one.
+const TICKS_AFTER: u32 = 200;
+/// The ticker parks after this many looks without a hook, so that an idle router does not wake up.
+const IDLE_LOOKS: u32 = 25;
 
-/// Tells the ticker that hooks run. Every poll of a hook marks it; a worker may mark it earlier.
+/// The ticker, for those who run guests. Cloning it is cheap.
 #[derive(Clone, Default)]
-pub struct Activity(Arc<Shared>);
+pub(crate) struct Watch(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    recent: AtomicBool,
+    marks: Mutex<Vec<Seen>>,
     parked: AtomicBool,
     stopped: AtomicBool,
     thread: ArcSwapOption<Thread>,
 }
 
-impl Activity {
-    /// Keeps the ticker running for the next milliseconds, and wakes it when it is parked.
-    ///
-    /// One relaxed load while the mark of the last tick stands. When that load is stale, the ticker still runs for `IDLE_TICKS`
-    /// more: the guest yields and is marked again.
-    pub fn mark(&self) {
-        if self.0.recent.load(Ordering::Relaxed) {
-            return;
-        }
-        self.0.recent.store(true, Ordering::SeqCst);
-        if self.0.parked.load(Ordering::SeqCst) {
-            self.unpark();
+/// Odd while its thread is inside of a guest; another number each time. Nobody else writes to its cache line.
+#[derive(Default)]
+#[repr(align(128))]
+struct Mark(AtomicU64);
+
+/// A mark, and what the ticker saw there.
+struct Seen {
+    mark: Weak<Mark>,
+    last: u64,
+}
+
+/// Where one thread says whether it is inside of a guest.
+pub(crate) struct Presence {
+    watch: Watch,
+    mark: Arc<Mark>,
+}
+
+/// Inside of a guest, until it is dropped.
+pub(crate) struct Inside<'a>(&'a Mark);
+
+impl Watch {
+    /// A place for a thread to say where it is.
+    pub(crate) fn presence(&self) -> Presence {
+        let mark = Arc::new(Mark::default());
+        self.0.marks().push(Seen {
+            mark: Arc::downgrade(&mark),
+            last: 0,
+        });
+        Presence {
+            watch: self.clone(),
+            mark,
         }
     }
 
@@ -47,29 +76,82 @@ impl Activity {
     }
 
     #[cfg(test)]
-    pub(crate) fn is_parked(&self) -> bool {
+    fn is_parked(&self) -> bool {
         self.0.parked.load(Ordering::SeqCst)
     }
 }
 
+impl Presence {
+    /// Says that the thread is about to run a guest, and wakes the ticker when it is parked.
+    ///
+    /// The mark is set before the look whether the ticker is parked, as the ticker says that it parks before it looks for the last
+    /// time: one of the two sees the other.
+    pub(crate) fn enter(&self) -> Inside<'_> {
+        let entries = self.mark.0.load(Ordering::Relaxed) | 1;
+        self.mark.0.swap(entries.wrapping_add(2), Ordering::SeqCst);
+        if self.watch.0.parked.load(Ordering::SeqCst) {
+            self.watch.unpark();
+        }
+        Inside(&self.mark)
+    }
+}
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        let entries = self.0.0.load(Ordering::Relaxed);
+        self.0.0.store(entries & !1, Ordering::Release);
+    }
+}
+
+impl Shared {
+    fn marks(&self) -> MutexGuard<'_, Vec<Seen>> {
+        self.marks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn look(&self) -> Look {
+        let mut look = Look::default();
+        self.marks().retain_mut(|seen| {
+            let Some(mark) = seen.mark.upgrade() else {
+                return false;
+            };
+            let now = mark.0.load(Ordering::SeqCst);
+            let (inside, moved) = (now & 1 == 1, now != seen.last);
+            look.inside |= inside;
+            look.active |= inside || moved;
+            look.long |= inside && !moved;
+            seen.last = now;
+            true
+        });
+        look
+    }
+}
+
+/// What the ticker saw at all marks together.
+#[derive(Clone, Copy, Default)]
+struct Look {
+    /// Someone is inside of a guest.
+    inside: bool,
+    /// Someone is or was, since the last look.
+    active: bool,
+    /// Someone still is, since the last look.
+    long: bool,
+}
+
 /// Owns the thread: dropping it ends the thread.
 pub(crate) struct Ticker {
-    activity: Activity,
+    watch: Watch,
     thread: Option<thread::JoinHandle<()>>,
 }
 
 impl Ticker {
-    /// Starts the thread; `tick` is called at each tick while hooks run.
-    pub(crate) fn start(
-        activity: Activity,
-        tick: impl Fn() + Send + 'static,
-    ) -> std::io::Result<Ticker> {
-        let shared = activity.0.clone();
+    /// Starts the thread; `tick` is called at each tick while a guest runs for long.
+    pub(crate) fn start(watch: Watch, tick: impl Fn() + Send + 'static) -> std::io::Result<Ticker> {
+        let shared = Arc::clone(&watch.0);
         let thread = thread::Builder::new()
             .name("policy-ticker".into())
             .spawn(move || run(&shared, tick))?;
         Ok(Ticker {
-            activity,
+            watch,
             thread: Some(thread),
         })
     }
@@ -77,8 +159,8 @@ impl Ticker {
 
 impl Drop for Ticker {
     fn drop(&mut self) {
-        self.activity.0.stopped.store(true, Ordering::SeqCst);
-        self.activity.unpark();
+        self.watch.0.stopped.store(true, Ordering::SeqCst);
+        self.watch.unpark();
         if let Some(thread) = self.thread.take() {
             // The thread runs no code that can panic; a failed join would mean nothing is left to stop.
             let _ = thread.join();
@@ -88,27 +170,60 @@ impl Drop for Ticker {
 
 fn run(shared: &Shared, tick: impl Fn()) {
     shared.thread.store(Some(Arc::new(thread::current())));
-    let mut idle = 0;
+    let mut pace = Pace::default();
     while !shared.stopped.load(Ordering::SeqCst) {
-        if shared.recent.swap(false, Ordering::SeqCst) {
-            idle = 0;
-        } else {
-            idle += 1;
+        match pace.after(shared.look()) {
+            Step::Tick => {
+                tick();
+                thread::sleep(TICK);
+            }
+            Step::Sleep(time) => thread::sleep(time),
+            Step::Park => park(shared),
         }
-        if idle > IDLE_TICKS {
-            park(shared);
-            idle = 0;
-            continue;
-        }
-        thread::sleep(TICK);
-        tick();
     }
 }
 
-/// Says that it parks before it looks for the last time, as `mark` marks before it looks: one of the two sees the other.
+/// How the ticker goes on after a look.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    Tick,
+    Sleep(Duration),
+    Park,
+}
+
+/// What the looks before were like.
+#[derive(Default)]
+struct Pace {
+    ticks_left: u32,
+    idle_looks: u32,
+}
+
+impl Pace {
+    fn after(&mut self, look: Look) -> Step {
+        if look.active {
+            self.idle_looks = 0;
+        } else {
+            self.idle_looks += 1;
+        }
+        if look.long {
+            self.ticks_left = TICKS_AFTER;
+        }
+        if self.idle_looks > IDLE_LOOKS {
+            *self = Pace::default();
+            return Step::Park;
+        }
+        if self.ticks_left > 0 {
+            self.ticks_left -= 1;
+            return Step::Tick;
+        }
+        // Whoever is inside may be there for long, which the next look will show.
+        Step::Sleep(if look.inside { TICK } else { LOOK })
+    }
+}
+
 fn park(shared: &Shared) {
     shared.parked.store(true, Ordering::SeqCst);
-    while !shared.recent.load(Ordering::SeqCst) && !shared.stopped.load(Ordering::SeqCst) {
+    while !shared.look().active && !shared.stopped.load(Ordering::SeqCst) {
         thread::park();
     }
     shared.parked.store(false, Ordering::SeqCst);
@@ -116,10 +231,27 @@ fn park(shared: &Shared) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicU64;
     use std::time::Instant;
 
     use super::*;
+
+    const NOBODY: Look = Look {
+        inside: false,
+        active: false,
+        long: false,
+    };
+    const SHORT: Look = Look {
+        active: true,
+        ..NOBODY
+    };
+    const ENTERED: Look = Look {
+        inside: true,
+        ..SHORT
+    };
+    const LONG: Look = Look {
+        long: true,
+        ..ENTERED
+    };
 
     fn wait_until(what: &str, condition: impl Fn() -> bool) {
         let start = Instant::now();
@@ -130,25 +262,79 @@ mod tests {
     }
 
     #[test]
-    fn an_idle_ticker_parks_and_a_mark_wakes_it() {
+    fn short_hooks_cause_no_tick() {
+        let mut pace = Pace::default();
+        for _ in 0..1000 {
+            assert_eq!(pace.after(SHORT), Step::Sleep(LOOK));
+            assert_eq!(pace.after(ENTERED), Step::Sleep(TICK));
+        }
+    }
+
+    #[test]
+    fn a_long_hook_is_ticked_and_the_next_ones_for_a_while() {
+        let mut pace = Pace::default();
+        assert_eq!(pace.after(ENTERED), Step::Sleep(TICK));
+        for look in [LONG]
+            .into_iter()
+            .chain(std::iter::repeat_n(SHORT, TICKS_AFTER as usize - 1))
+        {
+            assert_eq!(pace.after(look), Step::Tick);
+        }
+        assert_eq!(pace.after(SHORT), Step::Sleep(LOOK));
+    }
+
+    #[test]
+    fn who_never_leaves_is_long_and_who_comes_again_is_not() {
+        let watch = Watch::default();
+        let (stays, comes) = (watch.presence(), watch.presence());
+        let inside = stays.enter();
+        drop(comes.enter());
+        let first = watch.0.look();
+        assert!(first.inside && first.active && !first.long);
+        assert!(watch.0.look().long);
+        drop(inside);
+        for _ in 0..3 {
+            let _again = comes.enter();
+            let look = watch.0.look();
+            assert!(look.inside && !look.long);
+        }
+        let last = watch.0.look();
+        assert!(last.active && !last.inside);
+        assert!(!watch.0.look().active);
+    }
+
+    #[test]
+    fn a_presence_that_is_gone_is_not_looked_at() {
+        let watch = Watch::default();
+        drop(watch.presence());
+        let _other = watch.presence();
+        watch.0.look();
+        assert_eq!(watch.0.marks().len(), 1);
+    }
+
+    #[test]
+    fn an_idle_ticker_parks_and_a_long_guest_wakes_it() {
         let ticks = Arc::new(AtomicU64::new(0));
-        let activity = Activity::default();
+        let watch = Watch::default();
         let counter = ticks.clone();
-        let _ticker = Ticker::start(activity.clone(), move || {
+        let _ticker = Ticker::start(watch.clone(), move || {
             counter.fetch_add(1, Ordering::SeqCst);
         })
         .unwrap();
-        wait_until("parks", || activity.is_parked());
-        let before = ticks.load(Ordering::SeqCst);
-        activity.mark();
-        wait_until("ticks again", || ticks.load(Ordering::SeqCst) > before);
+        let presence = watch.presence();
+        wait_until("parks", || watch.is_parked());
+        assert_eq!(ticks.load(Ordering::SeqCst), 0);
+        let inside = presence.enter();
+        wait_until("ticks", || ticks.load(Ordering::SeqCst) > 3);
+        drop(inside);
+        wait_until("parks again", || watch.is_parked());
     }
 
     #[test]
     fn dropping_a_parked_ticker_ends_its_thread() {
-        let activity = Activity::default();
-        let ticker = Ticker::start(activity.clone(), || {}).unwrap();
-        wait_until("parks", || activity.is_parked());
+        let watch = Watch::default();
+        let ticker = Ticker::start(watch.clone(), || {}).unwrap();
+        wait_until("parks", || watch.is_parked());
         drop(ticker);
     }
 }
