@@ -1,9 +1,13 @@
 //! The location service: who is registered where.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
+use crate::bindings::imports::patchbay::policy::location::LookupResult;
+use crate::bindings::imports::patchbay::policy::types;
 use crate::error::Result;
 use crate::host::location as host;
+use crate::uri::Uri;
 
 pub use crate::bindings::imports::patchbay::policy::types::Binding;
 
@@ -36,13 +40,54 @@ impl Lookup {
     }
 }
 
+/// What can be looked up: a URI as text or as [`Uri`]. The router knows the Request-URI already, so that looking up
+/// [`Request::uri`](crate::Request::uri) hands no text over.
+pub trait AddressOfRecord {
+    #[doc(hidden)]
+    fn look_up(&self) -> Result<LookupResult, types::Error>;
+}
+
+impl AddressOfRecord for str {
+    fn look_up(&self) -> Result<LookupResult, types::Error> {
+        host::lookup(self)
+    }
+}
+
+impl AddressOfRecord for String {
+    fn look_up(&self) -> Result<LookupResult, types::Error> {
+        host::lookup(self)
+    }
+}
+
+impl AddressOfRecord for Cow<'_, str> {
+    fn look_up(&self) -> Result<LookupResult, types::Error> {
+        host::lookup(self)
+    }
+}
+
+impl AddressOfRecord for Uri {
+    fn look_up(&self) -> Result<LookupResult, types::Error> {
+        if self.is_requests() {
+            host::lookup_request_uri()
+        } else {
+            host::lookup(self.as_str())
+        }
+    }
+}
+
+impl<T: AddressOfRecord + ?Sized> AddressOfRecord for &T {
+    fn look_up(&self) -> Result<LookupResult, types::Error> {
+        (**self).look_up()
+    }
+}
+
 /// Looks up the address-of-record in a URI.
 ///
 /// # Errors
 /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) (404) when nobody registered it and it is no known user. A known user
 /// without a contact is no error: see [`Lookup::is_empty`].
-pub fn lookup(uri: impl AsRef<str>) -> Result<Lookup> {
-    let result = host::lookup(uri.as_ref())?;
+pub fn lookup(uri: impl AddressOfRecord) -> Result<Lookup> {
+    let result = uri.look_up()?;
     Ok(Lookup {
         number: result.lookup,
         count: result.count,

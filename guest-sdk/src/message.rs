@@ -13,9 +13,17 @@ pub(crate) fn headers(name: &str) -> Vec<String> {
 
 /// One crossing for all of them.
 pub(crate) fn headers_named<const N: usize>(names: [&str; N]) -> [Option<String>; N] {
-    let names = names.map(str::to_owned);
-    let mut values = message::headers_named(&names).into_iter();
-    std::array::from_fn(|_| values.next().flatten())
+    // No header has a comma in its name.
+    let names = names.map(|name| if name.contains(',') { "" } else { name });
+    let joined = message::headers_joined(&names.join(","));
+    let mut rest = joined.as_str();
+    std::array::from_fn(|_| {
+        let (length, after) = rest.split_once(':')?;
+        rest = after;
+        let (value, after) = after.split_at_checked(length.parse().ok()?)?;
+        rest = after;
+        Some(value.to_owned())
+    })
 }
 
 pub(crate) fn set_header(name: &str, value: &str) -> Result<()> {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::bindings::imports::patchbay::policy::message::MessageFacts;
+
 /// The method of a request. Unlike header names, methods differ by case.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -58,6 +60,29 @@ impl Method {
             Method::Update => "UPDATE",
             Method::Other(text) => text,
         }
+    }
+}
+
+impl Method {
+    /// The method among these facts; none when it is another.
+    pub(crate) fn of_facts(facts: MessageFacts) -> Option<Method> {
+        Some(match facts.difference(MessageFacts::IN_DIALOG) {
+            MessageFacts::INVITE => Method::Invite,
+            MessageFacts::ACK => Method::Ack,
+            MessageFacts::BYE => Method::Bye,
+            MessageFacts::CANCEL => Method::Cancel,
+            MessageFacts::REGISTER => Method::Register,
+            MessageFacts::OPTIONS => Method::Options,
+            MessageFacts::INFO => Method::Info,
+            MessageFacts::PRACK => Method::Prack,
+            MessageFacts::SUBSCRIBE => Method::Subscribe,
+            MessageFacts::NOTIFY => Method::Notify,
+            MessageFacts::PUBLISH => Method::Publish,
+            MessageFacts::MESSAGE => Method::Message,
+            MessageFacts::REFER => Method::Refer,
+            MessageFacts::UPDATE => Method::Update,
+            _ => return None,
+        })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::cell::OnceCell;
 
+use crate::bindings::imports::patchbay::policy::message::MessageFacts;
 use crate::error::Result;
 use crate::host;
 use crate::message;
@@ -16,6 +17,7 @@ use crate::uri::Uri;
 /// Max-Forwards and the routing of Record-Route and Route are the router's: edits to them are refused.
 #[derive(Debug, Default)]
 pub struct Request {
+    facts: OnceCell<MessageFacts>,
     method: OnceCell<Method>,
     uri: OnceCell<Uri>,
     from_uri: OnceCell<Uri>,
@@ -25,14 +27,15 @@ pub struct Request {
 impl Request {
     /// The method.
     pub fn method(&self) -> &Method {
-        self.method
-            .get_or_init(|| Method::from(host::message::method()))
+        self.method.get_or_init(|| {
+            Method::of_facts(self.facts()).unwrap_or_else(|| Method::from(host::message::method()))
+        })
     }
 
     /// The Request-URI.
     pub fn uri(&self) -> &Uri {
         self.uri
-            .get_or_init(|| Uri::new(host::message::request_uri()))
+            .get_or_init(|| Uri::later(host::message::request_uri))
     }
 
     /// The URI in From, without the name.
@@ -62,7 +65,11 @@ impl Request {
     ///
     /// The router checks its own token in the Route header: a forged To tag does not get through.
     pub fn is_in_dialog(&self) -> bool {
-        host::transaction::in_dialog()
+        self.facts().contains(MessageFacts::IN_DIALOG)
+    }
+
+    fn facts(&self) -> MessageFacts {
+        *self.facts.get_or_init(host::message::facts)
     }
 
     /// Where the request came from.

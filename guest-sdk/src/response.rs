@@ -32,7 +32,8 @@ impl Response {
 
     /// The method of the request it answers.
     pub fn method(&self) -> Method {
-        Method::from(host::message::method())
+        Method::of_facts(host::message::facts())
+            .unwrap_or_else(|| Method::from(host::message::method()))
     }
 
     /// The first header field of that name, as it stands.

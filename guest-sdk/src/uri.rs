@@ -1,7 +1,9 @@
 //! URIs, as text with a look inside.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 /// A URI (`sip:`, `sips:`, `tel:`, ...), kept as it was written; its parts are looked up when they are asked for.
 ///
@@ -15,25 +17,46 @@ use std::fmt;
 /// assert_eq!(uri.port(), Some(5070));
 /// assert_eq!(uri.parameter("Transport"), Some("tcp"));
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Default)]
 pub struct Uri {
-    text: String,
+    text: OnceCell<String>,
+    /// Where the text comes from when it is asked for: it is the Request-URI of the hook.
+    later: Option<fn() -> String>,
 }
 
 impl Uri {
     /// Takes a text as a URI. The router checks the grammar when the URI is used.
     pub fn new(text: impl Into<String>) -> Uri {
-        Uri { text: text.into() }
+        Uri {
+            text: OnceCell::from(text.into()),
+            later: None,
+        }
+    }
+
+    /// The Request-URI, which is fetched when it is looked into.
+    pub(crate) fn later(fetch: fn() -> String) -> Uri {
+        Uri {
+            text: OnceCell::new(),
+            later: Some(fetch),
+        }
+    }
+
+    /// Whether it is the current Request-URI, and nothing else is known of it.
+    pub(crate) fn is_requests(&self) -> bool {
+        self.later.is_some()
     }
 
     /// The URI as it is written.
     pub fn as_str(&self) -> &str {
-        &self.text
+        self.text
+            .get_or_init(|| self.later.map(|fetch| fetch()).unwrap_or_default())
     }
 
     /// The scheme, as it is written: `sip`, `sips`, `tel`; empty when there is none.
     pub fn scheme(&self) -> &str {
-        self.text.split_once(':').map_or("", |(scheme, _)| scheme)
+        self.as_str()
+            .split_once(':')
+            .map_or("", |(scheme, _)| scheme)
     }
 
     /// Whether the scheme is this one; schemes have no case.
@@ -69,7 +92,7 @@ impl Uri {
 
     /// A parameter of the URI by its name, which has no case; empty when it has no value.
     pub fn parameter(&self, name: &str) -> Option<&str> {
-        let after_host = self.text.get(self.host_end()..)?;
+        let after_host = self.as_str().get(self.host_end()..)?;
         let parameters = after_host.split('?').next().unwrap_or_default();
         let mut pairs = parameters
             .split(';')
@@ -81,7 +104,7 @@ impl Uri {
 
     /// What follows the scheme.
     fn rest(&self) -> &str {
-        self.text.split_once(':').map_or("", |(_, rest)| rest)
+        self.as_str().split_once(':').map_or("", |(_, rest)| rest)
     }
 
     /// User and password. RFC 3261 §25.1: `;` and `?` may stand in a user part, `@` only escaped.
@@ -101,12 +124,39 @@ impl Uri {
     /// The offset of the first character after host and port.
     fn host_end(&self) -> usize {
         let rest = self.rest();
-        let rest_start = self.text.len() - rest.len();
+        let rest_start = self.as_str().len() - rest.len();
         if !(self.is_scheme("sip") || self.is_scheme("sips")) {
             return rest_start;
         }
         let user_len = self.user_info().map_or(0, |user| user.len() + 1);
         rest_start + user_len + self.host_port().len()
+    }
+}
+
+/// A copy is the text as it is now, whatever becomes of the request.
+impl Clone for Uri {
+    fn clone(&self) -> Uri {
+        Uri::new(self.as_str())
+    }
+}
+
+impl PartialEq for Uri {
+    fn eq(&self, other: &Uri) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Uri {}
+
+impl Hash for Uri {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
+    }
+}
+
+impl fmt::Debug for Uri {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("Uri").field(&self.as_str()).finish()
     }
 }
 
@@ -124,13 +174,13 @@ impl From<String> for Uri {
 
 impl AsRef<str> for Uri {
     fn as_ref(&self) -> &str {
-        &self.text
+        self.as_str()
     }
 }
 
 impl fmt::Display for Uri {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.text)
+        formatter.write_str(self.as_str())
     }
 }
 

@@ -75,6 +75,7 @@ impl Host for OneCall {
     fn add_reply_header(&mut self, _: &str, _: &str) -> Result<(), HostError> { Ok(()) }
     fn set_reply_body(&mut self, _: &str, _: &[u8]) -> Result<(), HostError> { Ok(()) }
     fn lookup(&mut self, _: &str) -> Result<LookupResult, HostError> { Ok(LookupResult { lookup: 0, count: 1 }) }
+    fn lookup_request_uri(&mut self) -> Result<LookupResult, HostError> { Ok(LookupResult { lookup: 0, count: 1 }) }
     fn binding_at(&self, _: u32, _: u32) -> Option<Binding> { None }
     fn is_registered_source(&self, _: &str) -> bool { true }
     fn save_contact(&mut self, _: &str, _: &str, _: u32) -> Result<(), HostError> { Ok(()) }

@@ -192,6 +192,19 @@ pub mod patchbay {
                         .finish()
                 }
             }
+            wit_bindgen::rt::bitflags::bitflags! {
+                #[doc =
+                " What nearly every hook decides by first, without a text: whether the request belongs to a dialog that this router has"]
+                #[doc =
+                " record-routed (as `transaction.in-dialog`), and which method it has. Of a response, the method of its CSeq."]
+                #[derive(PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Clone, Copy)] pub
+                struct MessageFacts : u16 { const IN_DIALOG = 1 << 0; const INVITE = 1 <<
+                1; const ACK = 1 << 2; const BYE = 1 << 3; const CANCEL = 1 << 4; const
+                REGISTER = 1 << 5; const OPTIONS = 1 << 6; const INFO = 1 << 7; const
+                PRACK = 1 << 8; const SUBSCRIBE = 1 << 9; const NOTIFY = 1 << 10; const
+                PUBLISH = 1 << 11; const MESSAGE = 1 << 12; const REFER = 1 << 13; const
+                UPDATE = 1 << 14; }
+            }
             #[allow(unused_unsafe, clippy::all)]
             /// All of them at once; without a message every text is empty.
             #[allow(async_fn_in_trait)]
@@ -279,6 +292,26 @@ pub mod patchbay {
                         in_dialog: _rt::bool_lift(l20 as u8),
                     };
                     result21
+                }
+            }
+            #[allow(unused_unsafe, clippy::all)]
+            /// The facts of the current message. No method is set when it is none of these (ask `method` for it), or without a message.
+            #[allow(async_fn_in_trait)]
+            pub fn facts() -> MessageFacts {
+                unsafe {
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "patchbay:policy/message@0.1.0")]
+                    unsafe extern "C" {
+                        #[link_name = "facts"]
+                        fn wit_import0() -> i32;
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import0() -> i32 {
+                        unreachable!()
+                    }
+                    let ret = wit_import0();
+                    MessageFacts::empty()
+                        | MessageFacts::from_bits_retain(((ret as u16) << 0) as _)
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
@@ -952,6 +985,48 @@ pub mod patchbay {
                     );
                     let result11 = result10;
                     result11
+                }
+            }
+            #[allow(unused_unsafe, clippy::all)]
+            /// The same in one text, which is faster to hand over: for each name, separated by commas, the length of the value in bytes as a
+            /// decimal number, a colon and the value; a lone colon when there is no such header field.
+            #[allow(async_fn_in_trait)]
+            pub fn headers_joined(names: &str) -> _rt::String {
+                unsafe {
+                    #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                    #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                    struct RetArea(
+                        [::core::mem::MaybeUninit<
+                            u8,
+                        >; 2 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let mut ret_area = RetArea(
+                        [::core::mem::MaybeUninit::uninit(); 2
+                            * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let vec0 = names;
+                    let ptr0 = vec0.as_ptr().cast::<u8>();
+                    let len0 = vec0.len();
+                    let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "patchbay:policy/message@0.1.0")]
+                    unsafe extern "C" {
+                        #[link_name = "headers-joined"]
+                        fn wit_import2(_: *mut u8, _: usize, _: *mut u8);
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import2(_: *mut u8, _: usize, _: *mut u8) {
+                        unreachable!()
+                    }
+                    wit_import2(ptr0.cast_mut(), len0, ptr1);
+                    let l3 = *ptr1.add(0).cast::<*mut u8>();
+                    let l4 = *ptr1
+                        .add(::core::mem::size_of::<*const u8>())
+                        .cast::<usize>();
+                    let len5 = l4;
+                    let bytes5 = _rt::Vec::from_raw_parts(l3.cast(), len5, len5);
+                    let result6 = _rt::string_lift(bytes5);
+                    result6
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
@@ -2584,6 +2659,82 @@ pub mod patchbay {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
+            /// The same for the Request-URI of the current request, which need not be handed over and back. `wrong-hook` where there is none.
+            #[allow(async_fn_in_trait)]
+            pub fn lookup_request_uri() -> ::core::result::Result<LookupResult, Error> {
+                unsafe {
+                    #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                    #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                    struct RetArea(
+                        [::core::mem::MaybeUninit<
+                            u8,
+                        >; 4 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let mut ret_area = RetArea(
+                        [::core::mem::MaybeUninit::uninit(); 4
+                            * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "patchbay:policy/location@0.1.0")]
+                    unsafe extern "C" {
+                        #[link_name = "lookup-request-uri"]
+                        fn wit_import1(_: *mut u8);
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import1(_: *mut u8) {
+                        unreachable!()
+                    }
+                    wit_import1(ptr0);
+                    let l2 = i32::from(*ptr0.add(0).cast::<u8>());
+                    let result9 = match l2 {
+                        0 => {
+                            let e = {
+                                let l3 = *ptr0
+                                    .add(::core::mem::size_of::<*const u8>())
+                                    .cast::<i32>();
+                                let l4 = *ptr0
+                                    .add(4 + 1 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<i32>();
+                                LookupResult {
+                                    lookup: l3 as u32,
+                                    count: l4 as u32,
+                                }
+                            };
+                            Ok(e)
+                        }
+                        1 => {
+                            let e = {
+                                let l5 = i32::from(
+                                    *ptr0.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
+                                );
+                                let l6 = *ptr0
+                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l7 = *ptr0
+                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                let len8 = l7;
+                                let bytes8 = _rt::Vec::from_raw_parts(
+                                    l6.cast(),
+                                    len8,
+                                    len8,
+                                );
+                                super::super::super::patchbay::policy::types::Error {
+                                    kind: super::super::super::patchbay::policy::types::ErrorKind::_lift(
+                                        l5 as u8,
+                                    ),
+                                    message: _rt::string_lift(bytes8),
+                                }
+                            };
+                            Err(e)
+                        }
+                        _ => _rt::invalid_enum_discriminant(),
+                    };
+                    result9
+                }
+            }
+            #[allow(unused_unsafe, clippy::all)]
             /// One contact of a lookup, from 0 in its order; none beyond the last, or when no lookup of this hook has that number.
             #[allow(async_fn_in_trait)]
             pub fn binding_at(
@@ -3717,75 +3868,79 @@ mod _rt {
 )]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
-pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 2935] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xfd\x15\x01A\x02\x01\
+pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 3137] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xc7\x17\x01A\x02\x01\
 A\x1c\x01B\x09\x01m\x06\x09not-found\x10invalid-argument\x0awrong-hook\x06denied\
 \x05limit\x0bunavailable\x04\0\x0aerror-kind\x03\0\0\x01r\x02\x04kind\x01\x07mes\
 sages\x04\0\x05error\x03\0\x02\x01r\x02\x06status{\x06reasons\x04\0\x0dresponse-\
 line\x03\0\x04\x01ks\x01r\x06\x03uris\x01q{\x0cexpires-secsy\x08receiveds\x0ause\
 r-agents\x08instance\x06\x04\0\x07binding\x03\0\x07\x03\0\x1bpatchbay:policy/typ\
-es@0.1.0\x05\0\x02\x03\0\0\x05error\x01B+\x02\x03\x02\x01\x01\x04\0\x05error\x03\
+es@0.1.0\x05\0\x02\x03\0\0\x05error\x01B1\x02\x03\x02\x01\x01\x04\0\x05error\x03\
 \0\0\x01r\x07\x06methods\x0brequest-uris\x08from-uris\x06to-uris\x07call-ids\x06\
-sources\x09in-dialog\x7f\x04\0\x0fmessage-summary\x03\0\x02\x01@\0\0\x03\x04\0\x07\
-summary\x01\x04\x01@\0\0s\x04\0\x06method\x01\x05\x04\0\x0brequest-uri\x01\x05\x04\
-\0\x0crequest-user\x01\x05\x01j\0\x01\x01\x01@\x01\x03uris\0\x06\x04\0\x0fset-re\
-quest-uri\x01\x07\x01k{\x01@\0\0\x08\x04\0\x06status\x01\x09\x04\0\x08from-uri\x01\
-\x05\x04\0\x06to-uri\x01\x05\x04\0\x07call-id\x01\x05\x01p}\x01@\0\0\x0a\x04\0\x04\
-body\x01\x0b\x01@\x02\x0ccontent-types\x04body\x0a\0\x06\x04\0\x08set-body\x01\x0c\
-\x01ks\x01@\x01\x04names\0\x0d\x04\0\x06header\x01\x0e\x01ps\x01@\x01\x04names\0\
-\x0f\x04\0\x07headers\x01\x10\x01p\x0d\x01@\x01\x05names\x0f\0\x11\x04\0\x0dhead\
-ers-named\x01\x12\x01@\x01\x04names\0\x7f\x04\0\x0ahas-header\x01\x13\x01@\x02\x04\
-names\x05values\0\x06\x04\0\x0aset-header\x01\x14\x04\0\x0aadd-header\x01\x14\x01\
-j\x01y\x01\x01\x01@\x01\x04names\0\x15\x04\0\x0dremove-header\x01\x16\x04\0\x0fr\
-esponse-status\x01\x09\x04\0\x0fresponse-header\x01\x0e\x03\0\x1dpatchbay:policy\
-/message@0.1.0\x05\x02\x01B\x20\x02\x03\x02\x01\x01\x04\0\x05error\x03\0\0\x01m\x05\
-\x03udp\x03tcp\x03tls\x02ws\x03wss\x04\0\x09transport\x03\0\x02\x01n\x03\x0cbran\
-ch-route\x0donreply-route\x0dfailure-route\x04\0\x05hooks\x03\0\x04\x01r\x04\x09\
-transport\x03\x07addresss\x04port{\x05locals\x04\0\x0emessage-source\x03\0\x06\x01\
-@\0\0\x07\x04\0\x06source\x01\x08\x01@\0\0s\x04\0\x0esource-address\x01\x09\x01@\
-\x01\x08networkss\0\x7f\x04\0\x09source-in\x01\x0a\x01@\0\0\x7f\x04\0\x09in-dial\
-og\x01\x0b\x01@\x01\x03uris\0\x7f\x04\0\x0cis-local-uri\x01\x0c\x01@\0\0y\x04\0\x0d\
-failure-round\x01\x0d\x01ks\x01@\x01\x04names\0\x0e\x04\0\x08variable\x01\x0f\x01\
-j\0\x01\x01\x01@\x02\x04names\x05values\0\x10\x04\0\x0cset-variable\x01\x11\x01@\
-\x01\x05hooks\x05\x01\0\x04\0\x03arm\x01\x12\x01@\x01\x07enabled\x7f\x01\0\x04\0\
-\x10set-record-route\x01\x13\x04\0\x1aadd-record-route-parameter\x01\x11\x04\0\x16\
-record-route-parameter\x01\x0f\x03\0!patchbay:policy/transaction@0.1.0\x05\x03\x01\
-B\x15\x02\x03\x02\x01\x01\x04\0\x05error\x03\0\0\x01ks\x01ky\x01r\x05\x03uris\x01\
-q{\x08next-hop\x02\x08listener\x02\x0cno-answer-ms\x03\x04\0\x06target\x03\0\x04\
-\x01j\0\x01\x01\x01@\x01\x03uris\0\x06\x04\0\x07add-uri\x01\x07\x01@\x01\x06targ\
-et\x05\0\x06\x04\0\x03add\x01\x08\x01j\x01y\x01\x01\x01@\x01\x06lookupy\0\x09\x04\
-\0\x0aadd-lookup\x01\x0a\x01@\0\x01\0\x04\0\x0anext-group\x01\x0b\x01@\x01\x02ms\
-y\x01\0\x04\0\x15set-no-answer-timeout\x01\x0c\x04\0\x05clear\x01\x0b\x01@\0\0y\x04\
-\0\x05count\x01\x0d\x03\0\x1dpatchbay:policy/targets@0.1.0\x05\x04\x01B\x08\x02\x03\
-\x02\x01\x01\x04\0\x05error\x03\0\0\x01j\0\x01\x01\x01@\x02\x04names\x05values\0\
-\x02\x04\0\x0aadd-header\x01\x03\x01p}\x01@\x02\x0ccontent-types\x04body\x04\0\x02\
-\x04\0\x08set-body\x01\x05\x03\0\x1bpatchbay:policy/reply@0.1.0\x05\x05\x02\x03\0\
-\0\x07binding\x01B\x14\x02\x03\x02\x01\x01\x04\0\x05error\x03\0\0\x02\x03\x02\x01\
-\x06\x04\0\x07binding\x03\0\x02\x01r\x02\x06lookupy\x05county\x04\0\x0dlookup-re\
-sult\x03\0\x04\x01j\x01\x05\x01\x01\x01@\x01\x03uris\0\x06\x04\0\x06lookup\x01\x07\
-\x01k\x03\x01@\x02\x06lookupy\x05indexy\0\x08\x04\0\x0abinding-at\x01\x09\x01@\x01\
-\x03uris\0\x7f\x04\0\x14is-registered-source\x01\x0a\x01j\0\x01\x01\x01@\x03\x03\
-aors\x07contacts\x0cexpires-secsy\0\x0b\x04\0\x0csave-contact\x01\x0c\x01j\x01y\x01\
-\x01\x01@\x02\x03aors\x07contacts\0\x0d\x04\0\x0eremove-contact\x01\x0e\x03\0\x1e\
-patchbay:policy/location@0.1.0\x05\x07\x01B\x0b\x01m\x04\x08verified\x07missing\x05\
-stale\x06failed\x04\0\x0cverification\x03\0\0\x01@\0\0\x01\x04\0\x06verify\x01\x02\
-\x01ks\x01@\0\0\x03\x04\0\x0dverified-user\x01\x04\x01@\0\0\x7f\x04\0\x08require\
-d\x01\x05\x01@\0\0s\x04\0\x05realm\x01\x06\x03\0\x1apatchbay:policy/auth@0.1.0\x05\
-\x08\x01B\x07\x01ks\x01@\x01\x04names\0\0\x04\0\x03get\x01\x01\x01o\x02ss\x01p\x02\
-\x01@\0\0\x03\x04\0\x03all\x01\x04\x03\0\x1epatchbay:policy/settings@0.1.0\x05\x09\
-\x01B\x06\x01m\x05\x05trace\x05debug\x04info\x04warn\x05error\x04\0\x05level\x03\
-\0\0\x01@\x02\x05level\x01\x07messages\x01\0\x04\0\x03log\x01\x02\x01@\x01\x05le\
-vel\x01\0\x7f\x04\0\x07enabled\x01\x03\x03\0\x19patchbay:policy/log@0.1.0\x05\x0a\
-\x01B\x03\x01@\0\0w\x04\0\x07unix-ms\x01\0\x04\0\x0cmonotonic-us\x01\0\x03\0\x1b\
-patchbay:policy/clock@0.1.0\x05\x0b\x01B\x02\x01@\0\0w\x04\0\x03u64\x01\0\x03\0\x1c\
-patchbay:policy/random@0.1.0\x05\x0c\x01B\x05\x02\x03\x02\x01\x01\x04\0\x05error\
-\x03\0\0\x01j\0\x01\x01\x01@\x02\x04names\x05valuew\0\x02\x04\0\x03add\x01\x03\x03\
-\0\x1epatchbay:policy/counters@0.1.0\x05\x0d\x01B\x07\x02\x03\x02\x01\x01\x04\0\x05\
-error\x03\0\0\x01j\0\x01\x01\x01@\x02\x04names\x08delay-msy\0\x02\x04\0\x03set\x01\
-\x03\x01@\x01\x04names\0\x7f\x04\0\x06cancel\x01\x04\x03\0\x1cpatchbay:policy/ti\
-mers@0.1.0\x05\x0e\x04\0\x10patchbay:sdk/sdk\x04\0\x0b\x09\x01\0\x03sdk\x03\0\0\0\
-G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.258.3\x10wit-bindge\
-n-rust\x060.61.1";
+sources\x09in-dialog\x7f\x04\0\x0fmessage-summary\x03\0\x02\x01n\x0f\x09in-dialo\
+g\x06invite\x03ack\x03bye\x06cancel\x08register\x07options\x04info\x05prack\x09s\
+ubscribe\x06notify\x07publish\x07message\x05refer\x06update\x04\0\x0dmessage-fac\
+ts\x03\0\x04\x01@\0\0\x03\x04\0\x07summary\x01\x06\x01@\0\0\x05\x04\0\x05facts\x01\
+\x07\x01@\0\0s\x04\0\x06method\x01\x08\x04\0\x0brequest-uri\x01\x08\x04\0\x0creq\
+uest-user\x01\x08\x01j\0\x01\x01\x01@\x01\x03uris\0\x09\x04\0\x0fset-request-uri\
+\x01\x0a\x01k{\x01@\0\0\x0b\x04\0\x06status\x01\x0c\x04\0\x08from-uri\x01\x08\x04\
+\0\x06to-uri\x01\x08\x04\0\x07call-id\x01\x08\x01p}\x01@\0\0\x0d\x04\0\x04body\x01\
+\x0e\x01@\x02\x0ccontent-types\x04body\x0d\0\x09\x04\0\x08set-body\x01\x0f\x01ks\
+\x01@\x01\x04names\0\x10\x04\0\x06header\x01\x11\x01ps\x01@\x01\x04names\0\x12\x04\
+\0\x07headers\x01\x13\x01p\x10\x01@\x01\x05names\x12\0\x14\x04\0\x0dheaders-name\
+d\x01\x15\x01@\x01\x05namess\0s\x04\0\x0eheaders-joined\x01\x16\x01@\x01\x04name\
+s\0\x7f\x04\0\x0ahas-header\x01\x17\x01@\x02\x04names\x05values\0\x09\x04\0\x0as\
+et-header\x01\x18\x04\0\x0aadd-header\x01\x18\x01j\x01y\x01\x01\x01@\x01\x04name\
+s\0\x19\x04\0\x0dremove-header\x01\x1a\x04\0\x0fresponse-status\x01\x0c\x04\0\x0f\
+response-header\x01\x11\x03\0\x1dpatchbay:policy/message@0.1.0\x05\x02\x01B\x20\x02\
+\x03\x02\x01\x01\x04\0\x05error\x03\0\0\x01m\x05\x03udp\x03tcp\x03tls\x02ws\x03w\
+ss\x04\0\x09transport\x03\0\x02\x01n\x03\x0cbranch-route\x0donreply-route\x0dfai\
+lure-route\x04\0\x05hooks\x03\0\x04\x01r\x04\x09transport\x03\x07addresss\x04por\
+t{\x05locals\x04\0\x0emessage-source\x03\0\x06\x01@\0\0\x07\x04\0\x06source\x01\x08\
+\x01@\0\0s\x04\0\x0esource-address\x01\x09\x01@\x01\x08networkss\0\x7f\x04\0\x09\
+source-in\x01\x0a\x01@\0\0\x7f\x04\0\x09in-dialog\x01\x0b\x01@\x01\x03uris\0\x7f\
+\x04\0\x0cis-local-uri\x01\x0c\x01@\0\0y\x04\0\x0dfailure-round\x01\x0d\x01ks\x01\
+@\x01\x04names\0\x0e\x04\0\x08variable\x01\x0f\x01j\0\x01\x01\x01@\x02\x04names\x05\
+values\0\x10\x04\0\x0cset-variable\x01\x11\x01@\x01\x05hooks\x05\x01\0\x04\0\x03\
+arm\x01\x12\x01@\x01\x07enabled\x7f\x01\0\x04\0\x10set-record-route\x01\x13\x04\0\
+\x1aadd-record-route-parameter\x01\x11\x04\0\x16record-route-parameter\x01\x0f\x03\
+\0!patchbay:policy/transaction@0.1.0\x05\x03\x01B\x15\x02\x03\x02\x01\x01\x04\0\x05\
+error\x03\0\0\x01ks\x01ky\x01r\x05\x03uris\x01q{\x08next-hop\x02\x08listener\x02\
+\x0cno-answer-ms\x03\x04\0\x06target\x03\0\x04\x01j\0\x01\x01\x01@\x01\x03uris\0\
+\x06\x04\0\x07add-uri\x01\x07\x01@\x01\x06target\x05\0\x06\x04\0\x03add\x01\x08\x01\
+j\x01y\x01\x01\x01@\x01\x06lookupy\0\x09\x04\0\x0aadd-lookup\x01\x0a\x01@\0\x01\0\
+\x04\0\x0anext-group\x01\x0b\x01@\x01\x02msy\x01\0\x04\0\x15set-no-answer-timeou\
+t\x01\x0c\x04\0\x05clear\x01\x0b\x01@\0\0y\x04\0\x05count\x01\x0d\x03\0\x1dpatch\
+bay:policy/targets@0.1.0\x05\x04\x01B\x08\x02\x03\x02\x01\x01\x04\0\x05error\x03\
+\0\0\x01j\0\x01\x01\x01@\x02\x04names\x05values\0\x02\x04\0\x0aadd-header\x01\x03\
+\x01p}\x01@\x02\x0ccontent-types\x04body\x04\0\x02\x04\0\x08set-body\x01\x05\x03\
+\0\x1bpatchbay:policy/reply@0.1.0\x05\x05\x02\x03\0\0\x07binding\x01B\x16\x02\x03\
+\x02\x01\x01\x04\0\x05error\x03\0\0\x02\x03\x02\x01\x06\x04\0\x07binding\x03\0\x02\
+\x01r\x02\x06lookupy\x05county\x04\0\x0dlookup-result\x03\0\x04\x01j\x01\x05\x01\
+\x01\x01@\x01\x03uris\0\x06\x04\0\x06lookup\x01\x07\x01@\0\0\x06\x04\0\x12lookup\
+-request-uri\x01\x08\x01k\x03\x01@\x02\x06lookupy\x05indexy\0\x09\x04\0\x0abindi\
+ng-at\x01\x0a\x01@\x01\x03uris\0\x7f\x04\0\x14is-registered-source\x01\x0b\x01j\0\
+\x01\x01\x01@\x03\x03aors\x07contacts\x0cexpires-secsy\0\x0c\x04\0\x0csave-conta\
+ct\x01\x0d\x01j\x01y\x01\x01\x01@\x02\x03aors\x07contacts\0\x0e\x04\0\x0eremove-\
+contact\x01\x0f\x03\0\x1epatchbay:policy/location@0.1.0\x05\x07\x01B\x0b\x01m\x04\
+\x08verified\x07missing\x05stale\x06failed\x04\0\x0cverification\x03\0\0\x01@\0\0\
+\x01\x04\0\x06verify\x01\x02\x01ks\x01@\0\0\x03\x04\0\x0dverified-user\x01\x04\x01\
+@\0\0\x7f\x04\0\x08required\x01\x05\x01@\0\0s\x04\0\x05realm\x01\x06\x03\0\x1apa\
+tchbay:policy/auth@0.1.0\x05\x08\x01B\x07\x01ks\x01@\x01\x04names\0\0\x04\0\x03g\
+et\x01\x01\x01o\x02ss\x01p\x02\x01@\0\0\x03\x04\0\x03all\x01\x04\x03\0\x1epatchb\
+ay:policy/settings@0.1.0\x05\x09\x01B\x06\x01m\x05\x05trace\x05debug\x04info\x04\
+warn\x05error\x04\0\x05level\x03\0\0\x01@\x02\x05level\x01\x07messages\x01\0\x04\
+\0\x03log\x01\x02\x01@\x01\x05level\x01\0\x7f\x04\0\x07enabled\x01\x03\x03\0\x19\
+patchbay:policy/log@0.1.0\x05\x0a\x01B\x03\x01@\0\0w\x04\0\x07unix-ms\x01\0\x04\0\
+\x0cmonotonic-us\x01\0\x03\0\x1bpatchbay:policy/clock@0.1.0\x05\x0b\x01B\x02\x01\
+@\0\0w\x04\0\x03u64\x01\0\x03\0\x1cpatchbay:policy/random@0.1.0\x05\x0c\x01B\x05\
+\x02\x03\x02\x01\x01\x04\0\x05error\x03\0\0\x01j\0\x01\x01\x01@\x02\x04names\x05\
+valuew\0\x02\x04\0\x03add\x01\x03\x03\0\x1epatchbay:policy/counters@0.1.0\x05\x0d\
+\x01B\x07\x02\x03\x02\x01\x01\x04\0\x05error\x03\0\0\x01j\0\x01\x01\x01@\x02\x04\
+names\x08delay-msy\0\x02\x04\0\x03set\x01\x03\x01@\x01\x04names\0\x7f\x04\0\x06c\
+ancel\x01\x04\x03\0\x1cpatchbay:policy/timers@0.1.0\x05\x0e\x04\0\x10patchbay:sd\
+k/sdk\x04\0\x0b\x09\x01\0\x03sdk\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\
+\x0dwit-component\x070.258.3\x10wit-bindgen-rust\x060.61.1";
 #[inline(never)]
 #[doc(hidden)]
 pub fn __link_custom_section_describing_imports() {

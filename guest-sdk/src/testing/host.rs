@@ -53,6 +53,7 @@ pub(crate) mod message {
     use super::super::router::with;
     use super::super::run::lossy;
     use super::{Error, ErrorKind, check_editable, check_uri, check_value, refuse};
+    use crate::bindings::imports::patchbay::policy::message::MessageFacts;
     use patchbay_message::{Draft, EditError, NameAddr};
 
     fn read<T: Default>(read: impl FnOnce(&Draft) -> T) -> T {
@@ -79,6 +80,34 @@ pub(crate) mod message {
 
     pub(crate) fn request_uri() -> String {
         read(|message| lossy(message.request_uri()))
+    }
+
+    pub(crate) fn facts() -> MessageFacts {
+        let mut facts = read(|message| {
+            let known = [
+                MessageFacts::INVITE,
+                MessageFacts::ACK,
+                MessageFacts::BYE,
+                MessageFacts::CANCEL,
+                MessageFacts::REGISTER,
+                MessageFacts::OPTIONS,
+                MessageFacts::INFO,
+                MessageFacts::PRACK,
+                MessageFacts::SUBSCRIBE,
+                MessageFacts::NOTIFY,
+                MessageFacts::PUBLISH,
+                MessageFacts::MESSAGE,
+                MessageFacts::REFER,
+                MessageFacts::UPDATE,
+            ];
+            let method = crate::Method::from(lossy(message.method().as_bytes()));
+            known
+                .into_iter()
+                .find(|fact| crate::Method::of_facts(*fact).as_ref() == Some(&method))
+        })
+        .unwrap_or(MessageFacts::empty());
+        facts.set(MessageFacts::IN_DIALOG, super::transaction::in_dialog());
+        facts
     }
 
     pub(crate) fn set_request_uri(uri: &str) -> Result<(), Error> {
@@ -114,8 +143,12 @@ pub(crate) mod message {
         read(|message| message.headers(name).map(lossy).collect())
     }
 
-    pub(crate) fn headers_named(names: &[String]) -> Vec<Option<String>> {
-        names.iter().map(|name| header(name)).collect()
+    pub(crate) fn headers_joined(names: &str) -> String {
+        let joined = |name| match header(name) {
+            Some(value) => format!("{}:{value}", value.len()),
+            None => ":".to_owned(),
+        };
+        names.split(',').map(joined).collect()
     }
 
     pub(crate) fn has_header(name: &str) -> bool {
@@ -365,6 +398,10 @@ pub(crate) mod location {
             world.lookups.push(bindings);
             Ok(result)
         })
+    }
+
+    pub(crate) fn lookup_request_uri() -> Result<LookupResult, Error> {
+        lookup(&super::message::request_uri())
     }
 
     pub(crate) fn binding_at(lookup: u32, index: u32) -> Option<Binding> {

@@ -246,6 +246,8 @@ pub trait Host: Send + 'static {
 
     /// The live contacts of an AOR.
     fn lookup(&mut self, uri: &str) -> Result<LookupResult, HostError>;
+    /// The live contacts of the AOR in the Request-URI; `WrongHook` where no request is current.
+    fn lookup_request_uri(&mut self) -> Result<LookupResult, HostError>;
     /// One of them.
     fn binding_at(&self, lookup: u32, index: u32) -> Option<Binding>;
     /// Whether the request came over the flow of a live contact of the AOR.

@@ -4,8 +4,11 @@ use wasmtime::component::{LinkerInstance, WasmStr};
 
 use super::{Answer, Call, text, with_text, with_texts};
 use crate::guard;
-use crate::host::{Host, HostError, LookupResult};
+use crate::host::{Hook, Host, HostError, LookupResult};
 use crate::state::State;
+
+/// Where the current message is a request.
+const REQUESTS: [Hook; 3] = [Hook::RequestRoute, Hook::BranchRoute, Hook::FailureRoute];
 
 pub(super) fn add<H: Host>(linker: &mut LinkerInstance<'_, State<H>>) -> wasmtime::Result<()> {
     add_readers(linker)?;
@@ -17,6 +20,13 @@ fn add_readers<H: Host>(linker: &mut LinkerInstance<'_, State<H>>) -> wasmtime::
         "lookup",
         |mut call: Call<'_, H>, (uri,): (WasmStr,)| -> wasmtime::Result<Answer<LookupResult>> {
             with_text(&mut call, &uri, |state, uri| (lookup(state, uri),))
+        },
+    )?;
+    linker.func_wrap(
+        "lookup-request-uri",
+        |mut call: Call<'_, H>, (): ()| -> wasmtime::Result<Answer<LookupResult>> {
+            let host = call.data_mut().during(&REQUESTS);
+            Ok((host.and_then(H::lookup_request_uri),))
         },
     )?;
     linker.func_wrap(

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use patchbay_message::{Draft, HeaderName, NameAddr, Uri};
-use wasmtime::component::{ComponentType, LinkerInstance, Lower, WasmStr};
+use patchbay_message::{Draft, HeaderName, Method, NameAddr, Uri};
+use wasmtime::component::{ComponentType, LinkerInstance, Lower, WasmStr, flags};
 
 use super::{Answer, Call, push_lossy, text, with_text, with_texts};
 use crate::guard;
@@ -36,6 +36,41 @@ struct MessageSummary {
     source: Arc<String>,
     #[component(name = "in-dialog")]
     in_dialog: bool,
+}
+
+flags! {
+    MessageFacts {
+        #[component(name = "in-dialog")]
+        const IN_DIALOG;
+        #[component(name = "invite")]
+        const INVITE;
+        #[component(name = "ack")]
+        const ACK;
+        #[component(name = "bye")]
+        const BYE;
+        #[component(name = "cancel")]
+        const CANCEL;
+        #[component(name = "register")]
+        const REGISTER;
+        #[component(name = "options")]
+        const OPTIONS;
+        #[component(name = "info")]
+        const INFO;
+        #[component(name = "prack")]
+        const PRACK;
+        #[component(name = "subscribe")]
+        const SUBSCRIBE;
+        #[component(name = "notify")]
+        const NOTIFY;
+        #[component(name = "publish")]
+        const PUBLISH;
+        #[component(name = "message")]
+        const MESSAGE;
+        #[component(name = "refer")]
+        const REFER;
+        #[component(name = "update")]
+        const UPDATE;
+    }
 }
 
 pub(super) fn add<H: Host>(linker: &mut LinkerInstance<'_, State<H>>) -> wasmtime::Result<()> {
@@ -72,6 +107,9 @@ fn add_facts<H: Host>(linker: &mut LinkerInstance<'_, State<H>>) -> wasmtime::Re
     linker.func_wrap("summary", |call: Call<'_, H>, (): ()| {
         Ok((summary(call.data()),))
     })?;
+    linker.func_wrap("facts", |call: Call<'_, H>, (): ()| {
+        Ok((facts(call.data()),))
+    })?;
     linker.func_wrap("from-uri", |call: Call<'_, H>, (): ()| {
         Ok((shown(call.data(), from_uri),))
     })?;
@@ -101,6 +139,13 @@ fn add_header_readers<H: Host>(linker: &mut LinkerInstance<'_, State<H>>) -> was
                 found.push(header(call.data(), call.data().message(), &name));
             }
             Ok((found,))
+        },
+    )?;
+    linker.func_wrap(
+        "headers-joined",
+        |call: Call<'_, H>, (names,): (WasmStr,)| {
+            let names = text(&call, &names)?;
+            Ok((headers_joined(call.data(), &names),))
         },
     )?;
     linker.func_wrap("has-header", |call: Call<'_, H>, (name,): (WasmStr,)| {
@@ -204,6 +249,32 @@ fn headers(message: Option<&Draft>, name: &str) -> Vec<String> {
         .unwrap_or_default()
 }
 
+fn headers_joined<H: Host>(state: &State<H>, names: &str) -> Arc<String> {
+    let message = state.message();
+    state.scratch.text(|text| {
+        for name in names.split(',') {
+            match message.and_then(|message| message.header(name)) {
+                Some(value) => push_counted(text, value),
+                None => text.push(':'),
+            }
+        }
+    })
+}
+
+/// The value behind its length, which is not the one on the wire where the value is not UTF-8.
+fn push_counted(text: &mut String, value: &[u8]) {
+    let length: usize = value
+        .utf8_chunks()
+        .map(|chunk| match chunk.invalid() {
+            [] => chunk.valid().len(),
+            _ => chunk.valid().len() + char::REPLACEMENT_CHARACTER.len_utf8(),
+        })
+        .sum();
+    // Writing to a String does not fail.
+    let _ = write!(text, "{length}:");
+    push_lossy(text, value);
+}
+
 fn request_user<H: Host>(state: &State<H>) -> Arc<String> {
     state.scratch.text(|text| {
         let Some(Ok(uri)) = state
@@ -230,6 +301,34 @@ fn address(value: Option<&[u8]>) -> &[u8] {
         .and_then(|value| NameAddr::parse(value).ok())
         .map(|address| address.uri_raw)
         .unwrap_or_default()
+}
+
+fn facts<H: Host>(state: &State<H>) -> MessageFacts {
+    let (Some(message), Some(host)) = (state.message(), state.transaction()) else {
+        return MessageFacts::default();
+    };
+    let method = match message.method() {
+        Method::Invite => MessageFacts::INVITE,
+        Method::Ack => MessageFacts::ACK,
+        Method::Bye => MessageFacts::BYE,
+        Method::Cancel => MessageFacts::CANCEL,
+        Method::Register => MessageFacts::REGISTER,
+        Method::Options => MessageFacts::OPTIONS,
+        Method::Info => MessageFacts::INFO,
+        Method::Prack => MessageFacts::PRACK,
+        Method::Subscribe => MessageFacts::SUBSCRIBE,
+        Method::Notify => MessageFacts::NOTIFY,
+        Method::Publish => MessageFacts::PUBLISH,
+        Method::Message => MessageFacts::MESSAGE,
+        Method::Refer => MessageFacts::REFER,
+        Method::Update => MessageFacts::UPDATE,
+        Method::Other(_) => MessageFacts::default(),
+    };
+    if host.in_dialog() {
+        method | MessageFacts::IN_DIALOG
+    } else {
+        method
+    }
 }
 
 fn summary<H: Host>(state: &State<H>) -> MessageSummary {
@@ -288,5 +387,19 @@ fn no_message() -> HostError {
     HostError {
         kind: ErrorKind::WrongHook,
         message: "no message is current".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_joined_value_has_the_length_that_is_shown() {
+        let mut text = String::new();
+        push_counted(&mut text, b"caf\xc3\xa9, a: b");
+        push_counted(&mut text, b"");
+        push_counted(&mut text, b"x\xff\xfey");
+        assert_eq!(text, "11:caf\u{e9}, a: b0:8:x\u{fffd}\u{fffd}y");
     }
 }

@@ -179,7 +179,8 @@ impl Host for HookHost {
     }
 
     fn add_lookup(&mut self, lookup: u32) -> Result<u32, HostError> {
-        let (services, group) = (Arc::clone(self.services()?), self.group);
+        let services = self.services.as_deref().ok_or_else(wrong_hook)?;
+        let group = self.group;
         let bindings = self.lookups.bindings(lookup)?;
         let targets = &mut self
             .context
@@ -193,7 +194,7 @@ impl Host for HookHost {
         targets.extend(
             bindings
                 .iter()
-                .map(|binding| target(&services, binding, group)),
+                .map(|binding| target(services, binding, group)),
         );
         Ok(u32::try_from(bindings.len()).unwrap_or(u32::MAX))
     }
@@ -240,8 +241,16 @@ impl Host for HookHost {
     }
 
     fn lookup(&mut self, uri: &str) -> Result<LookupResult, HostError> {
-        let services = Arc::clone(self.services()?);
-        self.lookups.look_up(&services, uri, self.now.unix)
+        let services = self.services.as_deref().ok_or_else(wrong_hook)?;
+        self.lookups
+            .look_up(services, uri.as_bytes(), self.now.unix)
+    }
+
+    fn lookup_request_uri(&mut self) -> Result<LookupResult, HostError> {
+        let context = self.context.as_deref().ok_or_else(wrong_hook)?;
+        let services = self.services.as_deref().ok_or_else(wrong_hook)?;
+        let uri = context.request.request_uri();
+        self.lookups.look_up(services, uri, self.now.unix)
     }
 
     fn binding_at(&self, lookup: u32, index: u32) -> Option<Binding> {
@@ -249,9 +258,11 @@ impl Host for HookHost {
     }
 
     fn is_registered_source(&self, uri: &str) -> bool {
-        let (Some(services), Some(context), Ok(aor)) =
-            (&self.services, &self.context, address_of_record(uri))
-        else {
+        let (Some(services), Some(context), Ok(aor)) = (
+            &self.services,
+            &self.context,
+            address_of_record(uri.as_bytes()),
+        ) else {
             return false;
         };
         let bindings = services.shared.location.lookup(&aor, self.now.unix);
@@ -496,7 +507,7 @@ impl HookHost {
                 "the operator has not granted save_location",
             ));
         }
-        address_of_record(aor)
+        address_of_record(aor.as_bytes())
     }
 
     fn update_location(&self, registration: &Registration) -> Result<(), HostError> {

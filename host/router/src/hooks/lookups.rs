@@ -24,7 +24,7 @@ impl Lookups {
     pub(super) fn look_up(
         &mut self,
         services: &Services,
-        uri: &str,
+        uri: &[u8],
         now: UnixTime,
     ) -> Result<LookupResult, HostError> {
         let aor = address_of_record(uri)?;
@@ -178,8 +178,8 @@ pub(super) fn is_registered_source(
 }
 
 /// The AOR in a URI of a policy.
-pub(super) fn address_of_record(uri: &str) -> Result<AddressOfRecord, HostError> {
-    let parsed = Uri::parse(uri.as_bytes()).ok();
+pub(super) fn address_of_record(uri: &[u8]) -> Result<AddressOfRecord, HostError> {
+    let parsed = Uri::parse(uri).ok();
     let aor = parsed.as_ref().and_then(AddressOfRecord::from_uri);
     aor.ok_or_else(|| {
         host_error(
