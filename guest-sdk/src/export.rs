@@ -1,5 +1,6 @@
 //! From the exported functions of the component to the methods of [`Policy`]: what `#[patchbay_sdk::policy]` builds on.
 
+use std::borrow::Cow;
 use std::marker::PhantomData;
 
 use crate::bindings::branch_route::exports::patchbay::policy::branch_route::{self, BranchVerdict};
@@ -89,7 +90,7 @@ pub fn run_request_route<P: Policy>(policy: &P) -> RequestVerdict {
         Action::Relay(_) | Action::Forward => RequestVerdict::Relay,
         Action::Reply(status, reason) => RequestVerdict::Reply(ResponseLine {
             status,
-            reason: reason.into_owned(),
+            reason: lent(reason),
         }),
         Action::Challenge => RequestVerdict::Challenge,
         Action::Save => RequestVerdict::Save,
@@ -97,6 +98,14 @@ pub fn run_request_route<P: Policy>(policy: &P) -> RequestVerdict {
         Action::Next => RequestVerdict::Next,
         Action::Pass => not_allowed("request_route"),
     }
+}
+
+/// The phrase of a reply, on its way to the host.
+fn lent(reason: Cow<'static, str>) -> String {
+    if reason.is_empty() {
+        return String::new();
+    }
+    crate::lent::lend(reason.into_owned())
 }
 
 /// Runs `branch_route`.
@@ -129,7 +138,7 @@ pub fn run_failure_route<P: Policy>(policy: &P) -> FailureVerdict {
         Action::Relay(_) | Action::Forward => FailureVerdict::Relay,
         Action::Reply(status, reason) => FailureVerdict::Reply(ResponseLine {
             status,
-            reason: reason.into_owned(),
+            reason: lent(reason),
         }),
         Action::Pass => FailureVerdict::Pass,
         _ => not_allowed("failure_route"),

@@ -79,7 +79,25 @@ fn export(root: &Path, hook: &str) -> Result<String, Box<dyn Error>> {
         default_bindings_module: Some(format!("$crate::bindings::{}", snake_case(hook))),
         ..options()
     };
-    bindings(root, &world, options)
+    Ok(without_post_return(&bindings(root, &world, options)?))
+}
+
+/// Leaves out the function that a host calls after each hook to free what the hook returned: the SDK frees it in the next hook, and
+/// the host is spared a call into the guest.
+fn without_post_return(text: &str) -> String {
+    const START: &str = "#[unsafe (export_name =\n";
+    const END: &str = "> (arg0) } }";
+    let Some(name) = text.find("\"cabi_post_") else {
+        return text.to_owned();
+    };
+    let (before, after) = text.split_at(name);
+    match (before.rfind(START), after.split_once(END)) {
+        (Some(start), Some((_, rest))) => {
+            let kept = before.get(..start).unwrap_or(before).trim_end();
+            format!("{kept}{rest}")
+        }
+        _ => text.to_owned(),
+    }
 }
 
 /// What all bindings have in common.

@@ -119,12 +119,7 @@ pub mod exports {
                         const _ : () = { #[unsafe (export_name =
                         "patchbay:policy/failure-route@0.1.0#failure-route")] unsafe
                         extern "C" fn export_failure_route() -> * mut u8 { unsafe {
-                        $($path_to_types)*:: _export_failure_route_cabi::<$ty > () } }
-                        #[unsafe (export_name =
-                        "cabi_post_patchbay:policy/failure-route@0.1.0#failure-route")]
-                        unsafe extern "C" fn _post_return_failure_route(arg0 : * mut u8,)
-                        { unsafe { $($path_to_types)*:: __post_return_failure_route::<$ty
-                        > (arg0) } } };
+                        $($path_to_types)*:: _export_failure_route_cabi::<$ty > () } } };
                     };
                 }
                 #[doc(hidden)]

@@ -77,10 +77,7 @@ pub mod exports {
                         const _ : () = { #[unsafe (export_name =
                         "patchbay:policy/init@0.1.0#init")] unsafe extern "C" fn
                         export_init() -> * mut u8 { unsafe { $($path_to_types)*::
-                        _export_init_cabi::<$ty > () } } #[unsafe (export_name =
-                        "cabi_post_patchbay:policy/init@0.1.0#init")] unsafe extern "C"
-                        fn _post_return_init(arg0 : * mut u8,) { unsafe {
-                        $($path_to_types)*:: __post_return_init::<$ty > (arg0) } } };
+                        _export_init_cabi::<$ty > () } } };
                     };
                 }
                 #[doc(hidden)]

@@ -147,12 +147,7 @@ pub mod exports {
                         const _ : () = { #[unsafe (export_name =
                         "patchbay:policy/request-route@0.1.0#request-route")] unsafe
                         extern "C" fn export_request_route() -> * mut u8 { unsafe {
-                        $($path_to_types)*:: _export_request_route_cabi::<$ty > () } }
-                        #[unsafe (export_name =
-                        "cabi_post_patchbay:policy/request-route@0.1.0#request-route")]
-                        unsafe extern "C" fn _post_return_request_route(arg0 : * mut u8,)
-                        { unsafe { $($path_to_types)*:: __post_return_request_route::<$ty
-                        > (arg0) } } };
+                        $($path_to_types)*:: _export_request_route_cabi::<$ty > () } } };
                     };
                 }
                 #[doc(hidden)]
