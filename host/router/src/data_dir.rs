@@ -4,7 +4,8 @@
 //! format              the version of this layout
 //! lock                held while a router or a command works on the directory; names its process
 //! secrets             keys of tokens and nonces, for the owner alone
-//! store/              users and registrations
+//! store/              registrations
+//! registrations/      the newest changes of registrations, which the store gets later
 //! policies/cache/     precompiled policies
 //! policies/versions/  policies as they were stored, by digest
 //! policies/active     the last activation or rollback
@@ -137,7 +138,12 @@ impl DataDir {
         &self.secrets
     }
 
-    /// The store of users and registrations.
+    /// The folder of the log in front of the store.
+    pub fn registrations(&self) -> PathBuf {
+        self.path.join("registrations")
+    }
+
+    /// The store of registrations.
     pub fn store(&self) -> &sled::Db {
         &self.store
     }

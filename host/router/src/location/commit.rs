@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -11,15 +10,18 @@ use patchbay_core::door::Reject;
 use patchbay_core::registrar::Change;
 use patchbay_message::AddressOfRecord;
 
+use super::batch::Batch;
 use super::index::{Bindings, Index};
+use super::queue::Queue;
 use super::record;
 use super::service::{Done, Reports};
-use super::store::{LocationStore, StoreError, Write};
+use super::store::{LocationStore, StoreError};
 
 /// Changes in one commit.
-const MAX_BATCH: usize = 500;
-/// Under load a commit begins this long after the one before; the first change after a pause is written at once.
-const BATCH_INTERVAL: Duration = Duration::from_millis(10);
+const MAX_BATCH: usize = 1000;
+/// Under load a commit begins this long after the one before, so that the thread is not woken for each registration; the
+/// first change after a pause is written at once.
+const BATCH_INTERVAL: Duration = Duration::from_millis(2);
 /// Numbers are given out under the locks of shards, so changes of different shards may arrive a little out of order; no
 /// further than the queue is long.
 const NUMBER_SLACK: u64 = 1_000_000;
@@ -44,7 +46,7 @@ pub(super) struct Job {
 
 /// The handle of the thread. Dropping it writes what is queued and waits.
 pub(super) struct Committer {
-    jobs: Option<SyncSender<Job>>,
+    jobs: Queue<Job>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -58,7 +60,7 @@ impl Committer {
         reports: Arc<Reports>,
         next_number: Arc<AtomicU64>,
     ) -> Result<Committer, StoreError> {
-        let (jobs, queued) = sync_channel(queue);
+        let jobs = Queue::new(queue);
         let mut writer = Writer {
             store,
             prefix,
@@ -66,25 +68,27 @@ impl Committer {
             reports,
             next_number,
             void_until: HashMap::new(),
+            batch: Batch::default(),
         };
+        let queued = jobs.clone();
         let thread = std::thread::Builder::new()
             .name("location-store".to_owned())
             .spawn(move || writer.run(&queued))?;
         Ok(Committer {
-            jobs: Some(jobs),
+            jobs,
             thread: Some(thread),
         })
     }
 
     /// Where changes are handed in.
-    pub(super) fn jobs(&self) -> SyncSender<Job> {
-        self.jobs.clone().unwrap_or_else(|| sync_channel(0).0)
+    pub(super) fn jobs(&self) -> Queue<Job> {
+        self.jobs.clone()
     }
 }
 
 impl Drop for Committer {
     fn drop(&mut self) {
-        self.jobs = None;
+        self.jobs.close();
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
@@ -102,35 +106,51 @@ struct Writer {
     next_number: Arc<AtomicU64>,
     /// Changes of these addresses-of-record with a lower number were made on top of one that was taken back.
     void_until: HashMap<AddressOfRecord, u64>,
+    /// Kept for its memory.
+    batch: Batch,
 }
 
 impl Writer {
-    fn run(&mut self, queued: &Receiver<Job>) {
-        let mut batch = Vec::with_capacity(MAX_BATCH);
+    fn run(&mut self, queued: &Queue<Job>) {
+        let mut taken = Vec::new();
+        let mut jobs = Vec::new();
         let mut earliest = Instant::now();
-        while let Ok(first) = queued.recv() {
-            batch.push(first);
-            fill(&mut batch, queued, earliest);
+        while queued.wait() {
+            queued.pause(earliest.saturating_duration_since(Instant::now()));
+            queued.take(&mut taken);
             earliest = Instant::now() + BATCH_INTERVAL;
-            self.commit(&mut batch);
+            let mut rest = taken.drain(..);
+            loop {
+                jobs.extend(rest.by_ref().take(MAX_BATCH));
+                if jobs.is_empty() {
+                    break;
+                }
+                self.commit(&mut jobs);
+            }
         }
     }
 
-    fn commit(&mut self, batch: &mut Vec<Job>) {
-        self.refuse_void(batch);
-        let writes = self.writes(batch);
-        match self.store.commit(&writes) {
+    fn commit(&mut self, jobs: &mut Vec<Job>) {
+        self.refuse_void(jobs);
+        self.batch.clear();
+        for job in jobs.iter() {
+            self.batch
+                .push(&[&self.prefix, job.aor.as_str().as_bytes()], |value| {
+                    record::write(value, &job.after)
+                });
+        }
+        match self.store.commit(&self.batch) {
             Ok(()) => {
                 self.reports.commits.fetch_add(1, Ordering::Relaxed);
                 self.reports
                     .records
-                    .fetch_add(writes.len() as u64, Ordering::Relaxed);
-                batch.drain(..).for_each(|job| self.confirm(job));
+                    .fetch_add(self.batch.len() as u64, Ordering::Relaxed);
+                jobs.drain(..).for_each(|job| self.confirm(job));
             }
             Err(error) => {
-                tracing::error!(%error, registrations = batch.len(), "the location store refused a commit");
+                tracing::error!(%error, registrations = jobs.len(), "the location store refused a commit");
                 self.reports.failed_commits.fetch_add(1, Ordering::Relaxed);
-                self.take_back(batch);
+                self.take_back(jobs);
             }
         }
     }
@@ -150,29 +170,6 @@ impl Writer {
         }
         self.void_until
             .retain(|_, until| until.saturating_add(NUMBER_SLACK) > newest);
-    }
-
-    /// The newest state of each address-of-record.
-    fn writes(&self, batch: &[Job]) -> Vec<Write> {
-        let mut places = HashMap::with_capacity(batch.len());
-        let mut writes: Vec<Write> = Vec::with_capacity(batch.len());
-        for job in batch {
-            let value = record::encode(&job.after);
-            match places
-                .get(&job.aor)
-                .and_then(|&at: &usize| writes.get_mut(at))
-            {
-                Some(write) => write.value = value,
-                None => {
-                    places.insert(&job.aor, writes.len());
-                    writes.push(Write {
-                        key: record::key(&self.prefix, job.aor.as_str()),
-                        value,
-                    });
-                }
-            }
-        }
-        writes
     }
 
     fn confirm(&self, job: Job) {
@@ -209,15 +206,5 @@ impl Writer {
 fn refuse(job: Job) {
     if let Some(done) = job.done {
         done(Err(Reject::new(500, "Registration Not Stored")));
-    }
-}
-
-/// Adds what is queued, and what comes until `earliest`.
-fn fill(batch: &mut Vec<Job>, queued: &Receiver<Job>, earliest: Instant) {
-    while batch.len() < MAX_BATCH {
-        match queued.recv_timeout(earliest.saturating_duration_since(Instant::now())) {
-            Ok(job) => batch.push(job),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
-        }
     }
 }

@@ -6,21 +6,26 @@
 //!
 //! One service holds one namespace (tenant). Every key of the store starts with it.
 
+mod batch;
 mod commit;
 mod expiry;
 mod index;
+mod log;
+mod queue;
 mod record;
 mod service;
 mod sled_store;
 mod store;
 
+pub use batch::{Batch, Changes};
 pub use index::{Bindings, Counts};
+pub use log::{LogConfig, LoggedStore};
 pub use service::{
     Answer, Done, Events, LocationConfig, LocationEvent, LocationService, LocationStatistics,
     Registered, registrar_config,
 };
 pub use sled_store::SledStore;
-pub use store::{LocationStore, MemoryStore, StoreError, Write};
+pub use store::{LocationStore, MemoryStore, StoreError};
 
 /// The namespace of a router without tenants.
 pub const DEFAULT_NAMESPACE: &str = "default";

@@ -14,27 +14,13 @@ pub(super) fn prefix(namespace: &str) -> Vec<u8> {
     key
 }
 
-/// The key of an address-of-record.
-pub(super) fn key(prefix: &[u8], aor: &str) -> Vec<u8> {
-    [prefix, aor.as_bytes()].concat()
-}
-
 /// The text of the address-of-record in a key.
 pub(super) fn aor_text<'a>(prefix: &[u8], key: &'a [u8]) -> Option<&'a str> {
     std::str::from_utf8(key.strip_prefix(prefix)?).ok()
 }
 
-/// The value for these bindings; `None`: there are none, the record goes.
-pub(super) fn encode(bindings: &[ContactBinding]) -> Option<Vec<u8>> {
-    if bindings.is_empty() {
-        return None;
-    }
-    let mut value = Vec::with_capacity(
-        1 + bindings
-            .iter()
-            .map(|binding| 4 + binding.as_bytes().len())
-            .sum::<usize>(),
-    );
+/// Appends the value for these bindings; `false`: there are none, the record goes.
+pub(super) fn write(value: &mut Vec<u8>, bindings: &[ContactBinding]) -> bool {
     value.push(VERSION);
     for binding in bindings {
         let bytes = binding.as_bytes();
@@ -42,7 +28,7 @@ pub(super) fn encode(bindings: &[ContactBinding]) -> Option<Vec<u8>> {
         value.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or_default().to_le_bytes());
         value.extend_from_slice(bytes);
     }
-    Some(value)
+    !bindings.is_empty()
 }
 
 /// The bindings in a value; `None` when it is of another version or damaged.
@@ -65,19 +51,25 @@ mod tests {
     use super::super::service::tests::binding;
     use super::*;
 
+    fn encode(bindings: &[ContactBinding]) -> Vec<u8> {
+        let mut value = Vec::new();
+        assert!(write(&mut value, bindings));
+        value
+    }
+
     #[test]
     fn bindings_come_back() {
         let bindings = vec![
             binding("sip:a@192.0.2.1", 100),
             binding("sip:b@192.0.2.2", 200),
         ];
-        assert_eq!(decode(&encode(&bindings).unwrap()), Some(bindings));
-        assert_eq!(encode(&[]), None);
+        assert_eq!(decode(&encode(&bindings)), Some(bindings));
+        assert!(!write(&mut Vec::new(), &[]));
     }
 
     #[test]
     fn damaged_or_newer_records_are_refused() {
-        let value = encode(&[binding("sip:a@192.0.2.1", 100)]).unwrap();
+        let value = encode(&[binding("sip:a@192.0.2.1", 100)]);
         assert_eq!(decode(&value[..value.len() - 1]), None);
         assert_eq!(decode(&[&value[..], &[0]].concat()), None);
         assert_eq!(decode(&[&[9], &value[1..]].concat()), None);
@@ -86,7 +78,7 @@ mod tests {
 
     #[test]
     fn keys_of_namespaces_do_not_mix() {
-        let key = key(&prefix("default"), "sip:a@example.com");
+        let key = [&prefix("default")[..], b"sip:a@example.com"].concat();
         assert_eq!(
             aor_text(&prefix("default"), &key),
             Some("sip:a@example.com")

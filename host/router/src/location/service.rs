@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::mpsc::SyncSender;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
@@ -14,11 +14,13 @@ use patchbay_core::registrar::{
 use patchbay_core::time::UnixTime;
 use patchbay_message::AddressOfRecord;
 
+use super::batch::Batch;
 use super::commit::{Committer, Job};
 use super::expiry::ExpiryThread;
 use super::index::{Bindings, Counts, Index, Locked};
+use super::queue::Queue;
 use super::record;
-use super::store::{LocationStore, StoreError, Write};
+use super::store::{LocationStore, StoreError};
 use crate::config::{Durability, Registrar};
 
 /// RFC 3261 §21.5.4: when a full queue may have room again.
@@ -185,7 +187,7 @@ pub(super) struct Inner {
     reports: Arc<Reports>,
     registrar: ArcSwap<RegistrarConfig>,
     durability: Durability,
-    jobs: Option<SyncSender<Job>>,
+    jobs: Option<Queue<Job>>,
     next_number: Arc<AtomicU64>,
 }
 
@@ -394,13 +396,9 @@ impl Inner {
             revert: self.durability == Durability::Batched,
             done,
         };
-        match jobs.try_send(job) {
-            Ok(()) => {
-                locked.replace(after);
-                Ok(Vec::new())
-            }
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => Err(QueueFull),
-        }
+        jobs.push(job).map_err(|_| QueueFull)?;
+        locked.replace(after);
+        Ok(Vec::new())
     }
 }
 
@@ -423,7 +421,7 @@ fn recover(
     now: UnixTime,
 ) -> Result<(), StoreError> {
     let prefix = record::prefix(&config.namespace);
-    let mut swept = Vec::new();
+    let mut expired = Vec::new();
     store.load(&prefix, &mut |key, value| {
         let Some((aor, bindings)) = recovered(&prefix, key, value, config) else {
             reports.damaged_records.fetch_add(1, Ordering::Relaxed);
@@ -433,28 +431,50 @@ fn recover(
             .into_iter()
             .filter(|binding| binding.is_live(now))
             .collect();
-        if live.is_empty() {
-            swept.push(Write {
-                key: key.to_vec(),
-                value: None,
-            });
-        } else if let Some(mut locked) = index.lock(&aor) {
+        if live.is_empty() && value.is_some() {
+            expired.push(aor.clone());
+        }
+        if let Some(mut locked) = index.lock(&aor) {
             locked.replace(Bindings::new(live));
         }
     })?;
-    swept
-        .chunks(SWEEP_RECORDS)
-        .try_for_each(|writes| store.commit(writes))
+    sweep(store, &prefix, expired, index)
+}
+
+/// Removes records of which nothing is left; a later one may have taken the place of one that had expired.
+fn sweep(
+    store: &mut dyn LocationStore,
+    prefix: &[u8],
+    expired: Vec<AddressOfRecord>,
+    index: &Index,
+) -> Result<(), StoreError> {
+    let mut batch = Batch::default();
+    for aor in expired {
+        if index
+            .lock(&aor)
+            .is_some_and(|locked| locked.bindings().is_empty())
+        {
+            batch.push_change(&[prefix, aor.as_str().as_bytes()].concat(), None);
+        }
+        if batch.len() >= SWEEP_RECORDS {
+            store.commit(&batch)?;
+            batch.clear();
+        }
+    }
+    store.commit(&batch)
 }
 
 fn recovered(
     prefix: &[u8],
     key: &[u8],
-    value: &[u8],
+    value: Option<&[u8]>,
     config: &LocationConfig,
 ) -> Option<(AddressOfRecord, Vec<ContactBinding>)> {
     let aor = AddressOfRecord::from_canonical(record::aor_text(prefix, key)?);
-    let bindings = record::decode(value)?;
+    let bindings = match value {
+        Some(value) => record::decode(value)?,
+        None => Vec::new(),
+    };
     let bindings = bindings
         .iter()
         .map(|binding| binding.with_listener(listener_of(binding.flow(), config)))

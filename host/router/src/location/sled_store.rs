@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::store::{LocationStore, StoreError, Write};
+use super::batch::Batch;
+use super::store::{LocationStore, StoreError};
 
 const TREE: &str = "location";
 /// The index answers lookups, so the engine needs no cache beyond what writing takes.
@@ -38,25 +39,25 @@ impl LocationStore for SledStore {
     fn load(
         &mut self,
         prefix: &[u8],
-        each: &mut dyn FnMut(&[u8], &[u8]),
+        each: &mut dyn FnMut(&[u8], Option<&[u8]>),
     ) -> Result<(), StoreError> {
         for record in self.tree.scan_prefix(prefix) {
             let (key, value) = record?;
-            each(&key, &value);
+            each(&key, Some(&value));
         }
         Ok(())
     }
 
     /// Survives a process that is killed; whether it survives a loss of power is up to the file system.
-    fn commit(&mut self, writes: &[Write]) -> Result<(), StoreError> {
-        let mut batch = sled::Batch::default();
-        for write in writes {
-            match &write.value {
-                Some(value) => batch.insert(write.key.as_slice(), value.as_slice()),
-                None => batch.remove(write.key.as_slice()),
+    fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        let mut writes = sled::Batch::default();
+        for (key, value) in batch.iter() {
+            match value {
+                Some(value) => writes.insert(key, value),
+                None => writes.remove(key),
             }
         }
-        self.tree.apply_batch(batch)?;
+        self.tree.apply_batch(writes)?;
         self.tree.flush()?;
         Ok(())
     }

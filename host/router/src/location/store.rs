@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::batch::Batch;
+
 /// A store that can't be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -12,28 +14,37 @@ pub enum StoreError {
     /// A thread could not be started.
     #[error("the location service could not start a thread: {0}")]
     Thread(#[from] std::io::Error),
+    /// The log in front of the engine can't be read or written.
+    #[error("the log of registrations {} failed: {source}", path.display())]
+    Log {
+        /// The file or folder.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The engine has not taken up the log for so long that there is no more room.
+    #[error("the log of registrations is full: {bytes} bytes wait for the store")]
+    LogFull {
+        /// What waits.
+        bytes: u64,
+    },
     /// The store is not there any more.
     #[error("the location store is closed")]
     Closed,
 }
 
-/// One change of a store.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Write {
-    /// The namespace and the address-of-record.
-    pub key: Vec<u8>,
-    /// The record; `None` removes it.
-    pub value: Option<Vec<u8>>,
-}
-
 /// A key-value store for records of the location service, used by one thread at a time.
 pub trait LocationStore: Send + 'static {
-    /// Hands every record whose key starts with `prefix` to `each`, as key and value.
-    fn load(&mut self, prefix: &[u8], each: &mut dyn FnMut(&[u8], &[u8]))
-    -> Result<(), StoreError>;
+    /// Hands what is known of the keys that start with `prefix` to `each`: a record, or `None` where there is none any more.
+    /// A key may come several times; the last time counts.
+    fn load(
+        &mut self,
+        prefix: &[u8],
+        each: &mut dyn FnMut(&[u8], Option<&[u8]>),
+    ) -> Result<(), StoreError>;
 
     /// Writes all of these, or none; they survive the death of the process from the moment this returns.
-    fn commit(&mut self, writes: &[Write]) -> Result<(), StoreError>;
+    fn commit(&mut self, batch: &Batch) -> Result<(), StoreError>;
 }
 
 /// A store that lives as long as the values that share it: for tests.
@@ -61,22 +72,22 @@ impl LocationStore for MemoryStore {
     fn load(
         &mut self,
         prefix: &[u8],
-        each: &mut dyn FnMut(&[u8], &[u8]),
+        each: &mut dyn FnMut(&[u8], Option<&[u8]>),
     ) -> Result<(), StoreError> {
         let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
         records
             .iter()
             .filter(|(key, _)| key.starts_with(prefix))
-            .for_each(|(key, value)| each(key, value));
+            .for_each(|(key, value)| each(key, Some(value)));
         Ok(())
     }
 
-    fn commit(&mut self, writes: &[Write]) -> Result<(), StoreError> {
+    fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
-        for write in writes {
-            match &write.value {
-                Some(value) => records.insert(write.key.clone(), value.clone()),
-                None => records.remove(&write.key),
+        for (key, value) in batch.iter() {
+            match value {
+                Some(value) => records.insert(key.to_vec(), value.to_vec()),
+                None => records.remove(key),
             };
         }
         Ok(())

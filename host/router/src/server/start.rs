@@ -22,7 +22,8 @@ use crate::config::{
 use crate::data_dir::DataDir;
 use crate::hooks::HookHost;
 use crate::location::{
-    Events, LocationConfig, LocationEvent, LocationService, LocationStore, SledStore,
+    Events, LocationConfig, LocationEvent, LocationService, LocationStore, LogConfig, LoggedStore,
+    SledStore,
 };
 use crate::metrics::Metrics;
 use crate::policy_directory::{Deployments, DirectoryWatch};
@@ -172,7 +173,13 @@ fn location(
     let store: Option<Box<dyn LocationStore>> = match config.registrar.durability {
         Durability::Memory => None,
         Durability::Batched | Durability::Relaxed => {
-            Some(Box::new(SledStore::new(data_dir.store())?))
+            let store = SledStore::new(data_dir.store())?;
+            let folder = data_dir.registrations();
+            Some(Box::new(LoggedStore::open(
+                &folder,
+                store,
+                LogConfig::default(),
+            )?))
         }
     };
     let location_config = LocationConfig {

@@ -91,17 +91,17 @@ impl LocationStore for FaultyStore {
     fn load(
         &mut self,
         prefix: &[u8],
-        each: &mut dyn FnMut(&[u8], &[u8]),
+        each: &mut dyn FnMut(&[u8], Option<&[u8]>),
     ) -> Result<(), StoreError> {
         self.records.load(prefix, each)
     }
 
-    fn commit(&mut self, writes: &[Write]) -> Result<(), StoreError> {
+    fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let _held = self.held.lock().unwrap();
         if self.fails.load(Ordering::SeqCst) {
             return Err(StoreError::Closed);
         }
-        self.records.commit(writes)
+        self.records.commit(batch)
     }
 }
 
@@ -237,13 +237,11 @@ fn memory_durability_stores_nothing() {
 fn expired_records_are_removed_at_the_start() {
     let mut store = MemoryStore::default();
     let prefix = record::prefix(super::super::DEFAULT_NAMESPACE);
-    let value = record::encode(&[binding("sip:alice@192.0.2.1", 1)]);
-    store
-        .commit(&[Write {
-            key: record::key(&prefix, "sip:alice@example.com"),
-            value,
-        }])
-        .unwrap();
+    let mut batch = Batch::default();
+    batch.push(&[&prefix, b"sip:alice@example.com"], |value| {
+        record::write(value, &[binding("sip:alice@192.0.2.1", 1)])
+    });
+    store.commit(&batch).unwrap();
     let service = open(store.clone());
     assert_eq!(service.counts(), Counts::default());
     assert!(store.is_empty());
@@ -268,16 +266,13 @@ fn namespaces_do_not_see_each_other() {
 #[test]
 fn damaged_records_are_counted_and_skipped() {
     let mut store = MemoryStore::default();
-    let key = record::key(
-        &record::prefix(super::super::DEFAULT_NAMESPACE),
-        "sip:alice@example.com",
-    );
-    store
-        .commit(&[Write {
-            key,
-            value: Some(vec![9, 9, 9]),
-        }])
-        .unwrap();
+    let key = [
+        &record::prefix(super::super::DEFAULT_NAMESPACE)[..],
+        b"sip:alice@example.com",
+    ];
+    let mut batch = Batch::default();
+    batch.push_change(&key.concat(), Some(&[9, 9, 9]));
+    store.commit(&batch).unwrap();
     let service = open(store);
     assert_eq!(service.statistics().damaged_records, 1);
 }
