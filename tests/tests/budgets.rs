@@ -123,8 +123,12 @@ fn succeeds(program: &str, arguments: &[&str]) -> bool {
         .is_ok_and(|output| output.status.success())
 }
 
-/// The optimised router of the sources as they are. `cargo xtask test` has built it before.
+/// The router to measure: `$PATCHBAY_MEASURED`, or the optimised one of the sources as they are, which `cargo xtask test` has built
+/// before.
 fn build() -> PathBuf {
+    if let Some(path) = std::env::var_os("PATCHBAY_MEASURED") {
+        return path.into();
+    }
     let own = std::env::current_exe().unwrap();
     // TARGET/PROFILE/deps/NAME
     let target = own.ancestors().nth(3).expect("a target directory");
