@@ -1,6 +1,6 @@
 //! Hooks of a response context: `request_route` and `failure_route`, what they return, and what a fault does.
 
-use patchbay_message::{Method, Uri};
+use patchbay_message::Method;
 
 use crate::core::{Core, context_hook_id};
 use crate::door::{
@@ -383,7 +383,7 @@ fn default_target(
         .request
         .header(patchbay_message::HeaderName::Route)
         .is_some();
-    let uri = Uri::parse(context.request.request_uri()).ok()?;
+    let uri = context.request.request_uri_parts().ok()?;
     let is_ours = !leads_on && env.local.is_local(&uri, context.flow.local.ip());
     let mut target = Target::of_uri(Vec::new());
     target.listener = context.dialog.as_ref().map(|dialog| dialog.listener);

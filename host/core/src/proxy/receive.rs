@@ -252,9 +252,9 @@ fn write_received(value: &mut Vec<u8>, request: &Draft, flow: &Flow) -> Option<(
     let wants_port = answers_to_source(&via, flow);
     let is_noted =
         |name: &[u8]| name.eq_ignore_ascii_case(b"received") || name.eq_ignore_ascii_case(b"rport");
+    let (start, params, comment) = split_params(&via)?;
+    value.extend_from_slice(start);
     if via.params.iter().any(|(name, _)| is_noted(name)) {
-        let params_start = via.raw.len() - via.params.raw().len().min(via.raw.len());
-        value.extend_from_slice(via.raw.get(..params_start)?.trim_ascii_end());
         for (name, text) in via.params.iter().filter(|(name, _)| !is_noted(name)) {
             value.push(b';');
             value.extend_from_slice(name);
@@ -264,7 +264,7 @@ fn write_received(value: &mut Vec<u8>, request: &Draft, flow: &Flow) -> Option<(
             }
         }
     } else {
-        value.extend_from_slice(via.raw);
+        value.extend_from_slice(params);
     }
     value.extend_from_slice(b";received=");
     local::write_ip(value, flow.remote.ip(), false);
@@ -272,7 +272,26 @@ fn write_received(value: &mut Vec<u8>, request: &Draft, flow: &Flow) -> Option<(
         value.extend_from_slice(b";rport=");
         local::write_number(value, u64::from(flow.remote.port()));
     }
+    if !comment.is_empty() {
+        value.push(b' ');
+        value.extend_from_slice(comment);
+    }
     Some(())
+}
+
+/// What stands before the parameters of a Via, the parameters, and the comment that RFC 2543 §6.40 allows behind them.
+fn split_params<'a>(via: &Via<'a>) -> Option<(&'a [u8], &'a [u8], &'a [u8])> {
+    let (raw, params) = (via.raw, via.params.raw());
+    if params.is_empty() {
+        let end = raw.iter().position(|byte| *byte == b'(');
+        let (start, comment) = raw.split_at_checked(end.unwrap_or(raw.len()))?;
+        return Some((start.trim_ascii_end(), params, comment));
+    }
+    // Both are parts of the same text.
+    let at = (params.as_ptr() as usize).checked_sub(raw.as_ptr() as usize)?;
+    let (start, rest) = raw.split_at_checked(at)?;
+    let (_, comment) = rest.split_at_checked(params.len())?;
+    Some((start.trim_ascii_end(), params, comment.trim_ascii()))
 }
 
 /// RFC 3581 §4: whether answers go to the port the request came from.

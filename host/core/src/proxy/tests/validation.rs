@@ -207,6 +207,26 @@ fn with_rport_the_answer_goes_to_the_source() {
 }
 
 #[test]
+fn what_is_noted_in_a_via_stands_before_its_comment() {
+    for (via, noted) in [
+        (";rport (a, b)", ";received=192.0.2.1;rport=5060 (a, b)"),
+        (" (a, b)", ";received=192.0.2.1 (a, b)"),
+    ] {
+        let mut stage = stage();
+        let text = invite()
+            .replace(";rport", via)
+            .replace("Max-Forwards: 70", "Max-Forwards: 0");
+        stage.receive(ALICE, &text);
+        let answer = stage.next_response(483);
+        let written = answer.header("Via");
+        assert!(
+            written.ends_with(noted) && written.contains(";branch="),
+            "{written}"
+        );
+    }
+}
+
+#[test]
 fn a_forged_received_is_replaced() {
     let mut stage = stage();
     let text = invite()
