@@ -2,8 +2,6 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use smallvec::SmallVec;
-
 use patchbay_message::{Host, Scheme, Uri};
 
 use crate::door::{CoreConfig, Listener, ListenerId, Transport};
@@ -199,19 +197,12 @@ pub(crate) fn write_address(out: &mut Vec<u8>, address: SocketAddr) {
 pub(crate) fn write_ip(out: &mut Vec<u8>, address: IpAddr, brackets: bool) {
     match address {
         IpAddr::V4(address) => {
-            // The longest has 15 characters; one more dot is cut off.
-            let mut text: SmallVec<[u8; 16]> = SmallVec::new();
-            for octet in address.octets() {
-                if octet >= 100 {
-                    text.push(b'0' + octet / 100);
-                }
-                if octet >= 10 {
-                    text.push(b'0' + octet / 10 % 10);
-                }
-                text.extend_from_slice(&[b'0' + octet % 10, b'.']);
+            let [first, rest @ ..] = address.octets();
+            write_octet(out, first);
+            for octet in rest {
+                out.push(b'.');
+                write_octet(out, octet);
             }
-            text.pop();
-            out.extend_from_slice(&text);
         }
         IpAddr::V6(address) => {
             // Writing to a vector can't fail.
@@ -223,6 +214,37 @@ pub(crate) fn write_ip(out: &mut Vec<u8>, address: IpAddr, brackets: bool) {
         }
     }
 }
+
+fn write_octet(out: &mut Vec<u8>, octet: u8) {
+    if let Some((text, length)) = OCTETS.get(usize::from(octet)) {
+        out.extend_from_slice(text.get(..usize::from(*length)).unwrap_or_default());
+    }
+}
+
+/// Each octet in decimal, and how many digits it has.
+const OCTETS: [([u8; 3], u8); 256] = {
+    let mut texts = [([0; 3], 0); 256];
+    let mut octet = 0;
+    while octet < texts.len() {
+        let digits = [octet / 100, octet / 10 % 10, octet % 10];
+        let [hundreds, tens, ones] = [
+            b'0' + digits[0] as u8,
+            b'0' + digits[1] as u8,
+            b'0' + digits[2] as u8,
+        ];
+        #[allow(clippy::indexing_slicing)]
+        // Evaluated by the compiler, which refuses what is out of bounds.
+        {
+            texts[octet] = match octet {
+                0..10 => ([ones, 0, 0], 1),
+                10..100 => ([tens, ones, 0], 2),
+                _ => ([hundreds, tens, ones], 3),
+            };
+        }
+        octet += 1;
+    }
+    texts
+};
 
 /// Appends a number in decimal.
 pub(crate) fn write_number(out: &mut Vec<u8>, number: u64) {
@@ -243,6 +265,16 @@ pub(crate) fn write_number(out: &mut Vec<u8>, number: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_are_written_as_they_are_read() {
+        for octet in 0..=255u8 {
+            let address = IpAddr::from([octet, 0, 255 - octet, 7]);
+            let mut text = Vec::new();
+            write_ip(&mut text, address, false);
+            assert_eq!(text, address.to_string().into_bytes());
+        }
+    }
 
     #[test]
     fn ports_split_off() {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use patchbay_message::{Draft, HeaderName, Host, Message, Method, Via};
+use patchbay_message::{Draft, HeaderName, Host, Message, Method, Params, Via};
 use smallvec::SmallVec;
 
 use crate::alarm::Alarm;
@@ -250,22 +250,9 @@ fn add_received(request: &mut Draft, flow: &Flow, scratch: &mut Vec<u8>) {
 fn write_received(value: &mut Vec<u8>, request: &Draft, flow: &Flow) -> Option<()> {
     let via = request.base().top_via().ok()?;
     let wants_port = answers_to_source(&via, flow);
-    let is_noted =
-        |name: &[u8]| name.eq_ignore_ascii_case(b"received") || name.eq_ignore_ascii_case(b"rport");
     let (start, params, comment) = split_params(&via)?;
     value.extend_from_slice(start);
-    if via.params.iter().any(|(name, _)| is_noted(name)) {
-        for (name, text) in via.params.iter().filter(|(name, _)| !is_noted(name)) {
-            value.push(b';');
-            value.extend_from_slice(name);
-            if let Some(text) = text {
-                value.push(b'=');
-                value.extend_from_slice(text);
-            }
-        }
-    } else {
-        value.extend_from_slice(params);
-    }
+    write_other_params(value, params, &via.params);
     value.extend_from_slice(b";received=");
     local::write_ip(value, flow.remote.ip(), false);
     if wants_port {
@@ -277,6 +264,31 @@ fn write_received(value: &mut Vec<u8>, request: &Draft, flow: &Flow) -> Option<(
         value.extend_from_slice(comment);
     }
     Some(())
+}
+
+/// Copies the parameters but for `received` and `rport`.
+fn write_other_params(value: &mut Vec<u8>, text: &[u8], params: &Params<'_>) {
+    let is_noted =
+        |name: &[u8]| name.eq_ignore_ascii_case(b"received") || name.eq_ignore_ascii_case(b"rport");
+    // Without quotes each semicolon begins a parameter.
+    if !text.contains(&b'"') {
+        for param in text.split(|byte| *byte == b';').skip(1) {
+            let name = param.split(|byte| *byte == b'=').next();
+            if !is_noted(name.unwrap_or_default().trim_ascii()) {
+                value.push(b';');
+                value.extend_from_slice(param);
+            }
+        }
+        return;
+    }
+    for (name, text) in params.iter().filter(|(name, _)| !is_noted(name)) {
+        value.push(b';');
+        value.extend_from_slice(name);
+        if let Some(text) = text {
+            value.push(b'=');
+            value.extend_from_slice(text);
+        }
+    }
 }
 
 /// What stands before the parameters of a Via, the parameters, and the comment that RFC 2543 §6.40 allows behind them.
