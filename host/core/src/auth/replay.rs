@@ -8,7 +8,8 @@ use std::sync::{Mutex, PoisonError};
 
 use super::nonce::Nonce;
 
-const WAYS: usize = 8;
+/// Nonces of a set. Times are in seconds: with fewer, a busy second fills a set now and then, and then its other nonces count as stale.
+const WAYS: usize = 16;
 /// How far counts may come out of order: requests of one user agent overtake each other on UDP.
 const WINDOW: u32 = 64;
 
