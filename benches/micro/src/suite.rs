@@ -23,8 +23,11 @@ pub(crate) trait Suite {
 pub(crate) struct Steps<S> {
     state: S,
     operations: u64,
-    steps: Vec<(Option<&'static str>, fn(&mut S, u64))>,
+    steps: Vec<Step<S>>,
 }
+
+/// The name of a step, if it counts, and what does it so many times.
+type Step<S> = (Option<&'static str>, fn(&mut S, u64));
 
 impl<S> Steps<S> {
     /// No steps yet; each will be done `operations` times.

@@ -25,7 +25,7 @@ pub use service::{
     Registered, registrar_config,
 };
 pub use sled_store::SledStore;
-pub use store::{LocationStore, MemoryStore, StoreError};
+pub use store::{EachRecord, LocationStore, MemoryStore, StoreError};
 
 /// The namespace of a router without tenants.
 pub const DEFAULT_NAMESPACE: &str = "default";

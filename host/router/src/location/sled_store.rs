@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::batch::Batch;
-use super::store::{LocationStore, StoreError};
+use super::store::{EachRecord, LocationStore, StoreError};
 
 const TREE: &str = "location";
 /// The index answers lookups, so the engine needs no cache beyond what writing takes.
@@ -36,11 +36,7 @@ impl SledStore {
 }
 
 impl LocationStore for SledStore {
-    fn load(
-        &mut self,
-        prefix: &[u8],
-        each: &mut dyn FnMut(&[u8], Option<&[u8]>),
-    ) -> Result<(), StoreError> {
+    fn load(&mut self, prefix: &[u8], each: &mut EachRecord<'_>) -> Result<(), StoreError> {
         for record in self.tree.scan_prefix(prefix) {
             let (key, value) = record?;
             each(&key, Some(&value));

@@ -33,15 +33,14 @@ pub enum StoreError {
     Closed,
 }
 
+/// Takes a key and its record, `None` where there is none any more.
+pub type EachRecord<'a> = dyn FnMut(&[u8], Option<&[u8]>) + 'a;
+
 /// A key-value store for records of the location service, used by one thread at a time.
 pub trait LocationStore: Send + 'static {
     /// Hands what is known of the keys that start with `prefix` to `each`: a record, or `None` where there is none any more.
     /// A key may come several times; the last time counts.
-    fn load(
-        &mut self,
-        prefix: &[u8],
-        each: &mut dyn FnMut(&[u8], Option<&[u8]>),
-    ) -> Result<(), StoreError>;
+    fn load(&mut self, prefix: &[u8], each: &mut EachRecord<'_>) -> Result<(), StoreError>;
 
     /// Writes all of these, or none; they survive the death of the process from the moment this returns.
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError>;
@@ -69,11 +68,7 @@ impl MemoryStore {
 }
 
 impl LocationStore for MemoryStore {
-    fn load(
-        &mut self,
-        prefix: &[u8],
-        each: &mut dyn FnMut(&[u8], Option<&[u8]>),
-    ) -> Result<(), StoreError> {
+    fn load(&mut self, prefix: &[u8], each: &mut EachRecord<'_>) -> Result<(), StoreError> {
         let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
         records
             .iter()

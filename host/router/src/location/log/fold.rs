@@ -168,7 +168,7 @@ impl Work {
     }
 
     /// `false` when the router ends.
-    fn fold_half(&mut self, sealed: &[(u64, u64)], total: u64) -> Result<bool, StoreError> {
+    fn fold_half(&mut self, sealed: &[SealedFile], total: u64) -> Result<bool, StoreError> {
         let (older, newer) = halves(sealed, total);
         let survivors = self.survivors(older, newer)?;
         let copied_bytes: u64 = survivors.iter().map(|survivors| survivors.bytes).sum();
@@ -193,8 +193,8 @@ impl Work {
     /// For each of the older files, which of its changes no later one makes out of date.
     fn survivors(
         &self,
-        older: &[(u64, u64)],
-        newer: &[(u64, u64)],
+        older: &[SealedFile],
+        newer: &[SealedFile],
     ) -> Result<Vec<Survivors>, StoreError> {
         let mut seen = HashSet::with_hasher(RandomState::default());
         for (number, _) in newer {
@@ -259,7 +259,7 @@ impl Work {
     }
 
     /// The oldest file goes first: what stays behind may be older than what the store has, but never than what stays.
-    fn delete(&self, files: &[(u64, u64)]) -> Result<(), StoreError> {
+    fn delete(&self, files: &[SealedFile]) -> Result<(), StoreError> {
         for (number, _) in files {
             // Nobody reads the store and then the files meanwhile.
             let _base = self
@@ -295,8 +295,11 @@ struct Survivors {
     bytes: u64,
 }
 
+/// The number of a file of the log and its bytes.
+type SealedFile = (u64, u64);
+
 /// The older half of the files by size, and the rest.
-fn halves(sealed: &[(u64, u64)], total: u64) -> (&[(u64, u64)], &[(u64, u64)]) {
+fn halves(sealed: &[SealedFile], total: u64) -> (&[SealedFile], &[SealedFile]) {
     let mut before = 0;
     let older = sealed
         .iter()

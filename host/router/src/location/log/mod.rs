@@ -25,7 +25,7 @@ use fold::Folder;
 use segment::Segment;
 
 use super::batch::Batch;
-use super::store::{LocationStore, StoreError};
+use super::store::{EachRecord, LocationStore, StoreError};
 
 /// How large the log may grow.
 #[derive(Clone, Debug)]
@@ -167,11 +167,7 @@ impl LoggedStore {
 }
 
 impl LocationStore for LoggedStore {
-    fn load(
-        &mut self,
-        prefix: &[u8],
-        each: &mut dyn FnMut(&[u8], Option<&[u8]>),
-    ) -> Result<(), StoreError> {
+    fn load(&mut self, prefix: &[u8], each: &mut EachRecord<'_>) -> Result<(), StoreError> {
         let mut base = self
             .shared
             .base

@@ -161,11 +161,7 @@ fn a_log_that_the_store_does_not_take_up_is_bounded() {
     /// Refuses everything while the flag is set.
     struct Faulty(MemoryStore, Arc<AtomicBool>);
     impl LocationStore for Faulty {
-        fn load(
-            &mut self,
-            prefix: &[u8],
-            each: &mut dyn FnMut(&[u8], Option<&[u8]>),
-        ) -> Result<(), StoreError> {
+        fn load(&mut self, prefix: &[u8], each: &mut EachRecord<'_>) -> Result<(), StoreError> {
             self.0.load(prefix, each)
         }
         fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {

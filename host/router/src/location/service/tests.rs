@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, channel, sync_channel};
 use patchbay_core::registrar::BindingParts;
 
 use super::super::sled_store::SledStore;
-use super::super::store::MemoryStore;
+use super::super::store::{EachRecord, MemoryStore};
 use super::*;
 
 /// Later than any clock that runs these tests, so that nothing expires but by the time they say.
@@ -88,11 +88,7 @@ struct FaultyStore {
 }
 
 impl LocationStore for FaultyStore {
-    fn load(
-        &mut self,
-        prefix: &[u8],
-        each: &mut dyn FnMut(&[u8], Option<&[u8]>),
-    ) -> Result<(), StoreError> {
+    fn load(&mut self, prefix: &[u8], each: &mut EachRecord<'_>) -> Result<(), StoreError> {
         self.records.load(prefix, each)
     }
 
