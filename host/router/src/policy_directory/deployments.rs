@@ -117,18 +117,23 @@ impl Deployments {
 
     /// Compiles, checks and keeps a version, without making it active.
     pub fn store(&self, name: &str, bytes: &[u8]) -> Result<Deployed, DeployError> {
-        if name == BUILTIN {
-            return Err(DeployError::Reserved);
-        }
         let state = self.lock();
-        let stored = self.store_locked(name, bytes, &state);
-        self.counted(stored)
+        self.store_own(name, bytes, &state)
     }
 
     /// Makes a stored version active: this one (a digest or its beginning), else the newest.
     pub fn activate(&self, name: &str, version: Option<&str>) -> Result<Deployed, DeployError> {
         let mut state = self.lock();
-        self.store_missing(name, &state)?;
+        self.activate_locked(name, version, &mut state)
+    }
+
+    fn activate_locked(
+        &self,
+        name: &str,
+        version: Option<&str>,
+        state: &mut Option<Activation>,
+    ) -> Result<Deployed, DeployError> {
+        self.store_missing(name, state)?;
         let activated = self
             .policies
             .activate(name, version)
@@ -137,7 +142,7 @@ impl Deployments {
             policy: name.to_owned(),
             version: version.digest().clone(),
         }))?;
-        self.remember(&mut state, &activated, false);
+        self.remember(state, &activated, false);
         Ok(activated)
     }
 
@@ -162,17 +167,20 @@ impl Deployments {
                 return tracing::error!(policy = name, path = %path.display(), %error, "the policy's file can't be read");
             }
         };
+        // One lock from the question to the answer: an operator may be activating another policy just now, and that stays.
+        let mut state = self.lock();
         let is_active = self.active().is_some_and(|active| active.policy == name);
-        if is_active && self.is_known_file(&bytes) {
+        if is_active && is_known_file(&state, &bytes) {
             return;
         }
-        let deployed = self.store(name, &bytes).and_then(|stored| {
+        let deployed = self.store_own(name, &bytes, &state).and_then(|stored| {
             if is_active {
-                self.activate(name, Some(stored.version.as_str()))
+                self.activate_locked(name, Some(stored.version.as_str()), &mut state)
             } else {
                 Ok(stored)
             }
         });
+        drop(state);
         match deployed {
             Ok(deployed) if is_active => tracing::info!(
                 policy = name,
@@ -268,6 +276,19 @@ impl Deployments {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Stores a version that did not come with the router.
+    fn store_own(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        state: &Option<Activation>,
+    ) -> Result<Deployed, DeployError> {
+        if name == BUILTIN {
+            return Err(DeployError::Reserved);
+        }
+        self.counted(self.store_locked(name, bytes, state))
+    }
+
     fn store_locked(
         &self,
         name: &str,
@@ -355,15 +376,6 @@ impl Deployments {
             .map(|bytes| Digest::of(&bytes).to_string())
     }
 
-    /// Whether the active policy's file is the one that was there at the last activation.
-    fn is_known_file(&self, bytes: &[u8]) -> bool {
-        let digest = Digest::of(bytes);
-        self.lock()
-            .as_ref()
-            .and_then(|activation| activation.file.as_deref())
-            == Some(digest.as_str())
-    }
-
     /// Makes the remembered version active; false when the configuration has to decide.
     fn restore(&self, remembered: &Activation) -> bool {
         let active = &remembered.active;
@@ -437,5 +449,103 @@ impl Deployments {
             .activate(&stored.policy, Some(stored.version.as_str()))?;
         self.remember(&mut state, &stored, false);
         Ok(())
+    }
+}
+
+/// Whether the active policy's file is the one that was there at the last activation.
+fn is_known_file(state: &Option<Activation>, bytes: &[u8]) -> bool {
+    let digest = Digest::of(bytes);
+    state
+        .as_ref()
+        .and_then(|activation| activation.file.as_deref())
+        == Some(digest.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use patchbay_policy::{Engine, EngineConfig};
+
+    use super::*;
+
+    /// A policy that lets every branch pass. What else is in it makes it another version.
+    fn policy(comment: &str) -> Vec<u8> {
+        let text = format!(
+            r#"(component
+                (core module $code
+                    (func (export "hook") (result i32) i32.const 0)
+                    (@custom "comment" "{comment}"))
+                (core instance $code (instantiate $code))
+                (type $verdict (enum "pass" "drop"))
+                (component $hooks
+                    (type $verdict (enum "pass" "drop"))
+                    (import "verdict" (type $imported (eq $verdict)))
+                    (import "hook" (func $hook (result $imported)))
+                    (export $exported "branch-verdict" (type $verdict))
+                    (export "branch-route" (func $hook) (func (result $exported))))
+                (func $hook (result $verdict) (canon lift (core func $code "hook")))
+                (instance $hooks (instantiate $hooks
+                    (with "verdict" (type $verdict))
+                    (with "hook" (func $hook))))
+                (export "patchbay:policy/branch-route@0.1.0" (instance $hooks)))"#
+        );
+        wat::parse_str(text).expect("a component")
+    }
+
+    fn deployments(folder: &Path) -> Deployments {
+        let directory = folder.join("policies");
+        std::fs::create_dir(&directory).expect("a directory of policies");
+        for name in ["first", "second"] {
+            std::fs::write(directory.join(format!("{name}.wasm")), policy(name)).expect("a policy");
+        }
+        let text = "[policy]\ndirectory = \"policies\"\nactive = \"first\"\n[[listen]]\naddress = \"udp:127.0.0.1:0\"\n";
+        let config = Config::parse(text, folder, &Default::default()).expect("a configuration");
+        let data_dir = DataDir::open(&folder.join("data")).expect("a data directory");
+        let init_config = Arc::new(config.clone());
+        let engine = Engine::new(EngineConfig::default()).expect("an engine");
+        let policies = Policies::new(engine, move || {
+            HookHost::for_init(Arc::clone(&init_config), "init")
+        });
+        let metrics = Arc::new(Metrics::new(1));
+        Deployments::start(Arc::new(policies), metrics, &config, &data_dir).expect("a policy")
+    }
+
+    fn active(deployments: &Deployments) -> String {
+        deployments.active().expect("an active policy").policy
+    }
+
+    #[test]
+    fn a_look_at_the_directory_does_not_undo_an_activation_under_way() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let deployments = deployments(folder.path());
+        assert_eq!(active(&deployments), "first");
+        let file = folder.path().join("policies/first.wasm");
+        std::thread::scope(|scope| {
+            let mut state = deployments.lock();
+            let look = scope.spawn(|| deployments.file_changed("first", &file));
+            // The look has come as far as it can while an activation holds the lock.
+            std::thread::sleep(Duration::from_millis(200));
+            deployments
+                .activate_locked("second", None, &mut state)
+                .expect("activate");
+            drop(state);
+            look.join().expect("the look ends");
+        });
+        assert_eq!(active(&deployments), "second");
+    }
+
+    #[test]
+    fn a_changed_file_of_the_active_policy_becomes_active() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let deployments = deployments(folder.path());
+        let file = folder.path().join("policies/first.wasm");
+        let before = deployments.active();
+        deployments.file_changed("first", &file);
+        assert_eq!(deployments.active(), before, "it has not changed");
+        std::fs::write(&file, policy("changed")).expect("a policy");
+        deployments.file_changed("first", &file);
+        assert_eq!(active(&deployments), "first");
+        assert_ne!(deployments.active(), before);
     }
 }
