@@ -1,5 +1,6 @@
 //! Header names: the ones we know by number, the others by their text.
 
+use crate::class::before_byte;
 use crate::grammar::eq_ignore_case;
 
 /// How often a header may stand in a message, and how its value is made.
@@ -68,6 +69,13 @@ macro_rules! header_names {
                 match self {
                     $(HeaderName::$variant => concat!("Bad ", $text),)*
                     HeaderName::Other => "Bad Header",
+                }
+            }
+
+            const fn compact(self) -> u8 {
+                match self {
+                    $(HeaderName::$variant => $compact,)*
+                    HeaderName::Other => b' ',
                 }
             }
 
@@ -172,6 +180,25 @@ impl HeaderName {
         }
     }
 
+    /// The header that a line with these first bytes is, and the length of its name before the colon, when the name is one that we
+    /// know as its RFC spells it. `None`: ask [`HeaderName::from_bytes`].
+    #[inline]
+    pub(crate) fn of_line(head: &[u8; 16]) -> Option<(HeaderName, usize)> {
+        let [low, high] = head.as_chunks::<8>().0 else {
+            return None;
+        };
+        let low = u64::from_le_bytes(*low);
+        let (length, words) = match before_byte(low, b':') {
+            Some((length, low)) => (length, [low, 0]),
+            None => {
+                let (length, high) = before_byte(u64::from_le_bytes(*high), b':')?;
+                (8 + length, [low, high])
+            }
+        };
+        let (spelling, known) = SPELLINGS.get(spelling_slot(words))?;
+        (*spelling == words && length > 0).then_some((*known, length))
+    }
+
     /// Whether the value is a comma-separated list, which may be spread over several fields (RFC 3261 §7.3.1).
     pub fn is_list(self) -> bool {
         self.shape() == Shape::List
@@ -241,6 +268,53 @@ fn lookup(name: &[u8], first: u8, last: u8) -> HeaderName {
         at = (at + 1) % SLOTS;
     }
     HeaderName::Other
+}
+
+/// The spellings of up to fifteen bytes as little-endian numbers, each where its hash says. Of two with one hash the first is here.
+static SPELLINGS: [([u64; 2], HeaderName); SLOTS] = spellings();
+
+#[inline]
+const fn spelling_slot(words: [u64; 2]) -> usize {
+    let [low, high] = words;
+    let hash = (low ^ high.rotate_left(23)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (hash >> 56) as usize
+}
+
+/// Evaluated by the compiler only: an index out of bounds is a compile error.
+#[allow(clippy::indexing_slicing)]
+const fn spellings() -> [([u64; 2], HeaderName); SLOTS] {
+    let mut spellings = [([0; 2], HeaderName::Other); SLOTS];
+    let mut number = 0;
+    while number < HeaderName::ALL.len() {
+        let name = HeaderName::ALL[number];
+        let forms: [&[u8]; 2] = [name.text().as_bytes(), &[name.compact()]];
+        let mut form = 0;
+        while form < forms.len() {
+            let words = words_of(forms[form]);
+            let slot = spelling_slot(words);
+            if words[0] != 0 && spellings[slot].0[0] == 0 {
+                spellings[slot] = (words, name);
+            }
+            form += 1;
+        }
+        number += 1;
+    }
+    spellings
+}
+
+/// The bytes of a name as numbers; 0 when it is too long, or is the blank that stands for no compact form.
+#[allow(clippy::indexing_slicing)]
+const fn words_of(name: &[u8]) -> [u64; 2] {
+    let mut words = [0; 2];
+    if name.len() >= 16 || name[0] == b' ' {
+        return words;
+    }
+    let mut at = name.len();
+    while at > 0 {
+        at -= 1;
+        words[at / 8] = words[at / 8] << 8 | name[at] as u64;
+    }
+    words
 }
 
 /// The name of a header: known, or its text. Equal when they name the same header, in whatever form or case.
@@ -358,6 +432,29 @@ mod tests {
         for other in [b"q", b" ", b"z"] {
             assert_eq!(Name::from(other).known(), HeaderName::Other);
         }
+    }
+
+    #[test]
+    fn spellings_of_usual_headers_are_found_by_their_bytes() {
+        let found = |name: &str| {
+            let mut line = [b' '; 32];
+            line[..name.len()].copy_from_slice(name.as_bytes());
+            line[name.len()] = b':';
+            HeaderName::of_line(line.first_chunk().unwrap())
+        };
+        for name in HeaderName::ALL {
+            let expected = (*name, name.text().len());
+            assert!(found(name.text()).is_none_or(|found| found == expected));
+        }
+        // Those that nearly every message has are not to be crowded out by others.
+        for name in &HeaderName::ALL[..12] {
+            assert!(found(name.text()).is_some(), "{}", name.text());
+        }
+        assert_eq!(found("v"), Some((HeaderName::Via, 1)));
+        assert_eq!(
+            (found("X-Foo"), found("via"), found("")),
+            (None, None, None)
+        );
     }
 
     #[test]

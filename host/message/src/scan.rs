@@ -171,14 +171,20 @@ impl Layout {
         let mut last = [NONE; HeaderName::COUNT];
         let max_fields = limits.max_headers.min(usize::from(NONE));
         loop {
+            if let Some(line) = UsualLine::read(bytes.get(at..).unwrap_or_default())
+                && line.text_end + 2 <= limits.max_header_bytes
+                && self.fields.len() < max_fields
+            {
+                self.add_usual(at, line, &mut last);
+                at += line.text_end + 2;
+                continue;
+            }
             if at == bytes.len() && !self.fields.is_empty() {
                 self.noted.no_empty_line = true;
                 self.headers_end = at;
                 return Ok(at);
             }
-            // The name is read first, so that the search for the line end has less to do.
-            let name_end = at + run(bytes.get(at..).unwrap_or_default(), TOKEN);
-            let line = Line::with_text(bytes, at, name_end).ok_or(ScanError::Incomplete)?;
+            let line = Line::at(bytes, at).ok_or(ScanError::Incomplete)?;
             if line.text_end == at {
                 self.noted.line(line);
                 self.headers_end = at;
@@ -187,7 +193,7 @@ impl Layout {
             if self.fields.len() >= max_fields {
                 return Err(ScanError::TooManyHeaders);
             }
-            let end = self.scan_field(bytes, line, name_end, &mut last);
+            let end = self.scan_field(bytes, line, &mut last);
             if end - at > limits.max_header_bytes {
                 return Err(ScanError::HeaderTooLong);
             }
@@ -195,12 +201,11 @@ impl Layout {
         }
     }
 
-    /// Adds the field whose name, if it is one, ends at `name_end`, and returns where the next begins.
+    /// Adds the field that begins with this line, and returns where the next begins.
     fn scan_field(
         &mut self,
         bytes: &[u8],
         first: Line,
-        name_end: usize,
         last: &mut [u16; HeaderName::COUNT],
     ) -> usize {
         let mut line = first;
@@ -214,7 +219,7 @@ impl Layout {
             self.noted.line(line);
         }
         let text = bytes.get(first.start..line.text_end).unwrap_or_default();
-        let (name, value) = split_field(text, name_end - first.start).unwrap_or_else(|| {
+        let (name, value) = split_field(text).unwrap_or_else(|| {
             self.noted.header_line = true;
             (&[], trim(text))
         });
@@ -230,7 +235,22 @@ impl Layout {
         line.end
     }
 
+    /// Adds the field of a usual line that starts at a place.
+    #[inline]
+    fn add_usual(&mut self, start: usize, line: UsualLine, last: &mut [u16; HeaderName::COUNT]) {
+        self.noted.crlf = true;
+        self.link(line.known, last);
+        self.fields.push(Field {
+            line: Span::new(start, start + line.text_end + 2),
+            name: Span::new(start, start + line.name_end),
+            value: Span::new(start + line.name_end + 2, start + line.text_end),
+            known: line.known,
+            next: NONE,
+        });
+    }
+
     /// Chains the field about to be added to the one of the same name before.
+    #[inline]
     fn link(&mut self, known: HeaderName, last: &mut [u16; HeaderName::COUNT]) {
         if known == HeaderName::Other {
             return;
@@ -296,16 +316,9 @@ struct Line {
 }
 
 impl Line {
-    #[inline]
     fn at(bytes: &[u8], start: usize) -> Option<Line> {
-        Self::with_text(bytes, start, start)
-    }
-
-    /// The line of which the bytes from `start` to `seen` are known to hold no CR or LF.
-    #[inline]
-    fn with_text(bytes: &[u8], start: usize, seen: usize) -> Option<Line> {
         let mut has_return = false;
-        let mut at = seen;
+        let mut at = start;
         loop {
             let tail = bytes.get(at..)?;
             let found = find_line_end(tail)?;
@@ -329,9 +342,41 @@ impl Line {
     }
 }
 
-/// Splits `name HCOLON value`; `None` when there is no such thing. The first `token` bytes are token bytes.
-#[inline]
-fn split_field(text: &[u8], token: usize) -> Option<(&[u8], &[u8])> {
+/// A line as nearly every one is: a name that we know, as its RFC spells it, a colon and a blank in sixteen bytes, a value that has
+/// no blanks around it, and CRLF; the next line is another one. All places are counted from its first byte.
+#[derive(Clone, Copy)]
+struct UsualLine {
+    known: HeaderName,
+    name_end: usize,
+    text_end: usize,
+}
+
+impl UsualLine {
+    /// The line at the start of the text; `None` when it is another one.
+    #[inline]
+    fn read(text: &[u8]) -> Option<UsualLine> {
+        let (known, name_end) = HeaderName::of_line(text.first_chunk()?)?;
+        let [b':', b' ', value @ ..] = text.get(name_end..)? else {
+            return None;
+        };
+        let length = find_line_end(value)?;
+        let (value, end) = value.split_at_checked(length)?;
+        let ([b'\r', b'\n', next, ..], [first, .., last] | [first @ last]) = (end, value) else {
+            return None;
+        };
+        let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+        let is_usual = !is_blank(first) && !is_blank(last) && !is_blank(next);
+        is_usual.then_some(UsualLine {
+            known,
+            name_end,
+            text_end: name_end + 2 + length,
+        })
+    }
+}
+
+/// Splits `name HCOLON value`; `None` when there is no such thing.
+fn split_field(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let token = run(text, TOKEN);
     let (name, mut rest) = text.split_at_checked(token).filter(|_| token > 0)?;
     // Nearly every field is written like this.
     if let [b':', b' ', value @ ..] = rest
@@ -362,9 +407,15 @@ fn start_line(line: &[u8]) -> Result<StartLine, ScanError> {
 
 /// `SIP/2.0 200 OK`; the reason phrase may be empty (RFC 3261 §25.1).
 fn status_line(line: &[u8]) -> Result<StartLine, ScanError> {
-    let blank = memchr(b' ', line).ok_or(ScanError::NotSip)?;
+    let blank = match line.get(7) {
+        Some(b' ') => 7,
+        _ => memchr(b' ', line).ok_or(ScanError::NotSip)?,
+    };
     let after = line.get(blank + 1..).unwrap_or_default();
-    let code_length = memchr(b' ', after).unwrap_or(after.len());
+    let code_length = match after.get(3) {
+        Some(b' ') => 3,
+        _ => memchr(b' ', after).unwrap_or(after.len()),
+    };
     let status = match after.get(..code_length) {
         Some([a @ b'1'..=b'6', b @ b'0'..=b'9', c @ b'0'..=b'9']) => {
             u16::from(a - b'0') * 100 + u16::from(b - b'0') * 10 + u16::from(c - b'0')
@@ -428,7 +479,7 @@ pub(crate) fn peek_headers(bytes: &[u8], wanted: HeaderName) -> impl Iterator<It
             let last = last_folded(bytes, first);
             at = Some(last.end);
             let text = bytes.get(first.start..last.text_end)?;
-            match split_field(text, run(text, TOKEN)) {
+            match split_field(text) {
                 Some((name, value)) if HeaderName::from_bytes(name) == wanted => {
                     return Some(value);
                 }
