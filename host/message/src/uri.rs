@@ -215,6 +215,21 @@ impl<'a> Uri<'a> {
         Self::read(raw).ok_or(Invalid::Uri)
     }
 
+    /// Whether [`Uri::parse`] takes it.
+    pub(crate) fn is_valid(raw: &'a [u8]) -> bool {
+        // Most are `sip:user@host`, of which nothing is to be taken apart.
+        let plain = || {
+            let rest = raw.strip_prefix(b"sip:")?;
+            let user = run(rest, PLAIN_USER);
+            let host = match rest.get(user) {
+                Some(b'@') if user > 0 => rest.get(user + 1..)?,
+                _ => rest,
+            };
+            (!host.is_empty() && run(host, HOST) == host.len()).then_some(())
+        };
+        plain().is_some() || Self::read(raw).is_some()
+    }
+
     fn read(raw: &'a [u8]) -> Option<Uri<'a>> {
         match raw {
             [b's' | b'S', b'i' | b'I', b'p' | b'P', b':', rest @ ..] => {

@@ -9,6 +9,7 @@ use crate::grammar::{eq_ignore_case, parse_u64, trim};
 use crate::message::Message;
 use crate::method::Method;
 use crate::name::HeaderName;
+use crate::uri::Uri;
 use crate::via::Via;
 
 /// RFC 3261 §8.1.1 (and §20.22: a request without Max-Forwards is accepted, §16.6 step 3 adds one).
@@ -97,12 +98,12 @@ impl Message {
 
     fn check_values(&self) -> Result<(), Invalid> {
         check_via_version(&self.top_via()?)?;
-        self.from()?
-            .uri()
-            .map_err(|_| Invalid::Header(HeaderName::From))?;
-        self.to()?
-            .uri()
-            .map_err(|_| Invalid::Header(HeaderName::To))?;
+        if !Uri::is_valid(self.from()?.uri_raw) {
+            return Err(Invalid::Header(HeaderName::From));
+        }
+        if !Uri::is_valid(self.to()?.uri_raw) {
+            return Err(Invalid::Header(HeaderName::To));
+        }
         // RFC 3261 §25.1: word [ "@" word ], which has no white space.
         if !all(self.call_id(), WORD) {
             return Err(Invalid::Header(HeaderName::CallId));
