@@ -335,3 +335,50 @@ fn a_request_uri_has_no_headers_and_no_method() {
         assert_eq!(String::from_utf8_lossy(draft.request_uri()), expected);
     }
 }
+
+/// First line, a field, and the rest with other values, as a proxy forwards.
+fn forwarded(draft: &Draft, values: &[(HeaderName, &[u8])]) -> String {
+    let mut out = Vec::new();
+    draft.write_start_line(&mut out);
+    out.extend_from_slice(b"Via: own\r\n");
+    draft.write_after_start_line(&mut out, values);
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn a_forwarded_request_has_other_values_and_the_draft_stays() {
+    let mut draft = draft();
+    draft.set_request_uri(b"sip:c@example.net").unwrap();
+    draft.remove_first_value(HeaderName::Route).unwrap();
+    let values: [(HeaderName, &[u8]); 3] = [
+        (HeaderName::CallId, b"other"),
+        (HeaderName::MaxForwards, b"9"),
+        (HeaderName::To, b"<sip:d@x>"),
+    ];
+    let expected = REQUEST
+        .replace(
+            "bob@example.com SIP/2.0\r\n",
+            "c@example.net SIP/2.0\r\nVia: own\r\nMax-Forwards: 9\r\n",
+        )
+        .replace("<sip:r1;lr>,\r\n ", "")
+        .replace("<sip:b@x>", "<sip:d@x>")
+        .replace("Call-ID: c", "Call-ID: other");
+    let before = written(&draft);
+    assert_eq!(forwarded(&draft, &values), expected);
+    assert_eq!(written(&draft), before);
+}
+
+#[test]
+fn a_forwarded_request_has_the_value_in_place_of_edited_and_repeated_fields() {
+    let mut draft = draft();
+    draft.append(HeaderName::MaxForwards, b"3").unwrap();
+    let values: [(HeaderName, &[u8]); 2] = [
+        (HeaderName::MaxForwards, b"2"),
+        (HeaderName::Route, b"<sip:r>"),
+    ];
+    let text = forwarded(&draft, &values);
+    let message = Message::parse(text.as_bytes(), &Limits::default()).unwrap();
+    assert_eq!(texts(message.headers(HeaderName::MaxForwards)), ["2"]);
+    assert_eq!(texts(message.headers(HeaderName::Route)), ["<sip:r>"]);
+    assert_eq!(message.headers(HeaderName::Via).next(), Some(&b"own"[..]));
+}

@@ -95,8 +95,13 @@ impl Draft {
             return self.prepend(name, value);
         };
         let origin = entry.origin;
+        let behind = after_first(name, entry.value);
+        if behind.is_empty() {
+            self.replace(origin, name, value);
+            return Ok(());
+        }
         let mut whole = scratch(value);
-        whole.extend_from_slice(after_first(name, entry.value));
+        whole.extend_from_slice(behind);
         self.make_room(whole.len())?;
         self.replace(origin, name, &whole);
         Ok(())
@@ -109,13 +114,14 @@ impl Draft {
         let Some(entry) = self.first_entry(Name::from(name)) else {
             return Ok(false);
         };
+        let origin = entry.origin;
         let rest = trim_start(after_first(name, entry.value).get(1..).unwrap_or_default());
-        let rest = scratch(if Values::of(name, rest).next().is_some() {
-            rest
-        } else {
-            b""
-        });
-        self.keep_rest(entry.origin, name, &rest)
+        if rest.is_empty() || Values::of(name, rest).next().is_none() {
+            self.take_out(origin, name);
+            return Ok(true);
+        }
+        let rest = scratch(rest);
+        self.keep_rest(origin, name, &rest)
     }
 
     /// Removes the last value of the last field of a list header, and the field when it has no other. `false` when there is

@@ -10,7 +10,7 @@ mod write;
 use std::sync::Arc;
 
 use crate::cseq::CSeq;
-use crate::draft::patch::{Entries, Entry, Patches, Walk};
+use crate::draft::patch::{Entries, Entry, Origin, Patches, Walk};
 use crate::error::Invalid;
 use crate::list::Values;
 use crate::message::{Message, max_forwards};
@@ -227,7 +227,16 @@ impl Draft {
     }
 
     fn first_entry(&self, name: Name<'_>) -> Option<Entry<'_>> {
-        self.entries(name).next()
+        if self.patches.touches(name.known()) {
+            return self.entries(name).next();
+        }
+        let field = self.base.first_index(name)?;
+        Some(Entry {
+            origin: Origin::Base {
+                field: field as u32,
+            },
+            value: self.base.field(field)?.value.in_bytes(self.base.as_bytes()),
+        })
     }
 
     fn last_entry(&self, name: Name<'_>) -> Option<Entry<'_>> {
