@@ -46,8 +46,6 @@ pub(crate) struct Environment {
     drafts: Vec<Draft>,
     /// The memory of copies that are no longer needed.
     stored: Vec<Vec<u8>>,
-    /// What a branch sends, while it is made.
-    outgoing: Draft,
     /// What an unused draft is a draft of.
     nothing: Arc<Message>,
     /// A buffer for texts that are made and copied at once.
@@ -66,7 +64,6 @@ impl Environment {
             packets: VecDeque::new(),
             drafts: Vec::new(),
             stored: Vec::new(),
-            outgoing: Draft::new(nothing.clone()),
             nothing,
             scratch: Vec::new(),
             last_hook: 0,
@@ -102,12 +99,17 @@ impl Environment {
 
     /// A packet that `write` fills; its memory was another packet's where possible.
     pub(crate) fn packet(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Packet {
+        self.own_packet(|_, out| write(out))
+    }
+
+    /// The same for what is written from the environment itself.
+    pub(crate) fn own_packet(&mut self, write: impl FnOnce(&Self, &mut Vec<u8>)) -> Packet {
         let mut packet = self.unused_packet();
         match Arc::get_mut(&mut packet) {
-            Some(bytes) => write(bytes),
+            Some(bytes) => write(self, bytes),
             None => {
                 let mut bytes = Vec::with_capacity(1024);
-                write(&mut bytes);
+                write(self, &mut bytes);
                 packet = Arc::new(bytes);
             }
         }
@@ -176,21 +178,6 @@ impl Environment {
                 draft
             }
         }
-    }
-
-    /// A copy that `use_it` changes and writes, in memory that is kept for that.
-    pub(crate) fn with_outgoing<R>(
-        &mut self,
-        source: &Draft,
-        use_it: impl FnOnce(&mut Self, &mut Draft) -> R,
-    ) -> R {
-        let empty = self.no_draft();
-        let mut draft = std::mem::replace(&mut self.outgoing, empty);
-        draft.clone_from(source);
-        let result = use_it(self, &mut draft);
-        draft.reset(self.nothing.clone());
-        self.outgoing = draft;
-        result
     }
 
     /// Takes a draft back.

@@ -51,7 +51,8 @@ impl Branch {
 
     /// Whether there may be a branch parameter of ours in this text.
     pub(crate) fn may_be_in(text: &[u8]) -> bool {
-        text.windows(PREFIX.len()).any(|window| window == PREFIX)
+        memchr::memchr_iter(b'z', text)
+            .any(|at| text.get(at..).is_some_and(|rest| rest.starts_with(PREFIX)))
     }
 
     /// Reads a branch parameter; `None` when it is none of ours.
@@ -91,10 +92,12 @@ impl BranchText {
 impl Extend<u8> for BranchText {
     fn extend<I: IntoIterator<Item = u8>>(&mut self, bytes: I) {
         let places = self.bytes.get_mut(self.len..).unwrap_or_default();
-        for (place, byte) in places.iter_mut().zip(bytes) {
-            *place = byte;
-            self.len += 1;
-        }
+        let added = places
+            .iter_mut()
+            .zip(bytes)
+            .map(|(place, byte)| *place = byte)
+            .count();
+        self.len += added;
     }
 }
 

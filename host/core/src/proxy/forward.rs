@@ -1,6 +1,6 @@
 //! RFC 3261 §16.6: what a forwarded request looks like.
 
-use patchbay_message::{Draft, HeaderName, Method};
+use patchbay_message::{Decimal, Draft, HeaderName, Method};
 
 use crate::door::{Packet, PolicyVersion};
 use crate::environment::Environment;
@@ -58,7 +58,8 @@ pub(crate) fn branch_parameter(
     }
 }
 
-/// RFC 3261 §16.6 steps 3, 4 and 8: Max-Forwards, Max-Breadth, Record-Route and Via, and the bytes of it all.
+/// RFC 3261 §16.6 steps 3, 4 and 8: Max-Forwards, Max-Breadth, Record-Route and Via, and the bytes of it all. What stands first in its
+/// header is written before all other fields.
 pub(crate) fn write_request(
     env: &mut Environment,
     context: &ResponseContext,
@@ -66,92 +67,54 @@ pub(crate) fn write_request(
     way: &WayOut,
     text: &BranchText,
 ) -> Written {
-    env.with_outgoing(&branch.request, |env, request| {
-        let via = add_headers(env, request, context, branch.breadth, way, text);
-        let packet = env.packet(|out| request.write_to(out));
-        Written { packet, via }
-    })
+    let mut via = ViaText::new();
+    let packet = env.own_packet(|env, out| {
+        branch.request.write_start_line(out);
+        out.extend_from_slice(b"Via: ");
+        let start = out.len();
+        write_via(out, env, way, text);
+        via.extend_from_slice(out.get(start..).unwrap_or_default());
+        out.extend_from_slice(b"\r\n");
+        if context.record_route && context.kind != Kind::Ack {
+            write_record_routes(out, env, context, way);
+        }
+        let hops = Decimal::new(u64::from(context.facts.max_forwards.saturating_sub(1)));
+        let breadth = Decimal::new(u64::from(branch.breadth));
+        let hops = (HeaderName::MaxForwards, hops.as_bytes());
+        let breadth = (HeaderName::MaxBreadth, breadth.as_bytes());
+        match context.kind {
+            Kind::Ack => branch.request.write_after_start_line(out, &[hops]),
+            _ => branch.request.write_after_start_line(out, &[hops, breadth]),
+        }
+    });
+    Written { packet, via }
 }
 
-/// Adds what a proxy adds; the Via comes back.
-fn add_headers(
-    env: &mut Environment,
-    request: &mut Draft,
+fn write_record_routes(
+    out: &mut Vec<u8>,
+    env: &Environment,
     context: &ResponseContext,
-    breadth: u32,
     way: &WayOut,
-    text: &BranchText,
-) -> ViaText {
-    let mut scratch = std::mem::take(&mut env.scratch);
-    let mut put = |request: &mut Draft,
-                   name: HeaderName,
-                   write: &mut dyn FnMut(&mut Vec<u8>),
-                   before: bool| {
-        scratch.clear();
-        write(&mut scratch);
-        let edited = if before {
-            request.prepend(name, &scratch)
-        } else {
-            request.set(name, &scratch)
-        };
-        debug_assert!(
-            edited.is_ok(),
-            "we write no line ends: {:?}",
-            String::from_utf8_lossy(&scratch)
-        );
+) {
+    let incoming = env.listener_address(
+        context.flow.listener,
+        Some(context.flow.local.ip()),
+        &context.flow,
+    );
+    let mut write = |way: &WayOut| {
+        out.extend_from_slice(b"Record-Route: ");
+        write_record_route(out, env, context, way);
+        out.extend_from_slice(b"\r\n");
     };
-    let hops = u64::from(context.facts.max_forwards.saturating_sub(1));
-    put(
-        request,
-        HeaderName::MaxForwards,
-        &mut |out| local::write_number(out, hops),
-        false,
-    );
-    if context.kind != Kind::Ack {
-        put(
-            request,
-            HeaderName::MaxBreadth,
-            &mut |out| local::write_number(out, u64::from(breadth)),
-            false,
-        );
+    write(way);
+    // RFC 5658 §3: the way in and the way out differ, so each side gets its own value; the top one faces the callee.
+    if way.listener != context.flow.listener || way.local != incoming {
+        write(&WayOut {
+            listener: context.flow.listener,
+            transport: context.flow.transport,
+            local: incoming,
+        });
     }
-    if context.record_route && context.kind != Kind::Ack {
-        let incoming = env.listener_address(
-            context.flow.listener,
-            Some(context.flow.local.ip()),
-            &context.flow,
-        );
-        let is_one = way.listener == context.flow.listener && way.local == incoming;
-        // RFC 5658 §3: the way in and the way out differ, so each side gets its own value; the top one faces the callee.
-        if !is_one {
-            let received = WayOut {
-                listener: context.flow.listener,
-                transport: context.flow.transport,
-                local: incoming,
-            };
-            put(
-                request,
-                HeaderName::RecordRoute,
-                &mut |out| write_record_route(out, env, context, &received),
-                true,
-            );
-        }
-        put(
-            request,
-            HeaderName::RecordRoute,
-            &mut |out| write_record_route(out, env, context, way),
-            true,
-        );
-    }
-    put(
-        request,
-        HeaderName::Via,
-        &mut |out| write_via(out, env, way, text),
-        true,
-    );
-    let via = ViaText::from_slice(&scratch);
-    env.scratch = scratch;
-    via
 }
 
 fn write_via(out: &mut Vec<u8>, env: &Environment, way: &WayOut, text: &BranchText) {

@@ -252,7 +252,7 @@ fn write_received(value: &mut Vec<u8>, request: &Draft, flow: &Flow) -> Option<(
     let wants_port = answers_to_source(&via, flow);
     let (start, params, comment) = split_params(&via)?;
     value.extend_from_slice(start);
-    write_other_params(value, params, &via.params);
+    write_other_params(value, params);
     value.extend_from_slice(b";received=");
     local::write_ip(value, flow.remote.ip(), false);
     if wants_port {
@@ -267,20 +267,39 @@ fn write_received(value: &mut Vec<u8>, request: &Draft, flow: &Flow) -> Option<(
 }
 
 /// Copies the parameters but for `received` and `rport`.
-fn write_other_params(value: &mut Vec<u8>, text: &[u8], params: &Params<'_>) {
-    let is_noted =
-        |name: &[u8]| name.eq_ignore_ascii_case(b"received") || name.eq_ignore_ascii_case(b"rport");
-    // Without quotes each semicolon begins a parameter.
-    if !text.contains(&b'"') {
-        for param in text.split(|byte| *byte == b';').skip(1) {
-            let name = param.split(|byte| *byte == b'=').next();
-            if !is_noted(name.unwrap_or_default().trim_ascii()) {
-                value.push(b';');
-                value.extend_from_slice(param);
+fn write_other_params(value: &mut Vec<u8>, params: &[u8]) {
+    let mut rest = params;
+    while let [b';', behind @ ..] = rest {
+        // Without quotes each semicolon begins a parameter.
+        let end = match memchr::memchr2(b';', b'"', behind) {
+            Some(end) if behind.get(end) == Some(&b'"') => {
+                return write_quoted_params(value, rest);
             }
+            end => end.unwrap_or(behind.len()) + 1,
+        };
+        let (param, next) = rest.split_at_checked(end).unwrap_or((rest, b""));
+        if !is_noted(param.get(1..).unwrap_or_default()) {
+            value.extend_from_slice(param);
         }
-        return;
+        rest = next;
     }
+}
+
+/// Whether it is a `received` or `rport`.
+fn is_noted(param: &[u8]) -> bool {
+    let name = match param.first() {
+        Some(b'r' | b'R' | b' ' | b'\t' | b'\r' | b'\n') => {
+            param.split(|byte| *byte == b'=').next()
+        }
+        _ => None,
+    };
+    let name = name.unwrap_or_default().trim_ascii();
+    name.eq_ignore_ascii_case(b"received") || name.eq_ignore_ascii_case(b"rport")
+}
+
+/// The same where a value is quoted, in which a semicolon begins nothing.
+fn write_quoted_params(value: &mut Vec<u8>, params: &[u8]) {
+    let params = Params::new(params);
     for (name, text) in params.iter().filter(|(name, _)| !is_noted(name)) {
         value.push(b';');
         value.extend_from_slice(name);

@@ -52,7 +52,7 @@ impl Core {
         let Some(tag) = ack.base().to().ok().and_then(|to| to.tag()) else {
             return false;
         };
-        tag == own_tag(ack, &self.env.keyed).as_slice()
+        tag.len() == TAG_LEN && tag == own_tag(ack, &self.env.keyed).as_slice()
     }
 
     /// Answers a server transaction with a rule of ours.

@@ -116,11 +116,11 @@ impl Core {
         if status == 100 {
             return;
         }
+        // There is another one behind it: that was seen when the response came.
         let mut response = Draft::new(message);
         if !response
             .remove_first_value(HeaderName::Via)
             .unwrap_or(false)
-            || response.header(HeaderName::Via).is_none()
         {
             return self.env.dropped(DropReason::Malformed);
         }
