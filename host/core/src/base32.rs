@@ -1,7 +1,5 @@
 //! Binary values as SIP tokens: base 32 with digits and small letters, so that nothing depends on case.
 
-const ALPHABET: &[u8; 32] = b"0123456789abcdefghijklmnopqrstuv";
-
 /// How many characters `bytes` bytes take.
 pub(crate) const fn text_len(bytes: usize) -> usize {
     (bytes * 8).div_ceil(5)
@@ -11,9 +9,8 @@ pub(crate) const fn text_len(bytes: usize) -> usize {
 pub(crate) fn encode(bytes: &[u8], out: &mut impl Extend<u8>) {
     let (groups, rest) = bytes.as_chunks::<5>();
     for group in groups {
-        let [a, b, c, d, e] = group.map(u64::from);
-        let bits = a << 32 | b << 24 | c << 16 | d << 8 | e;
-        out.extend([35, 30, 25, 20, 15, 10, 5, 0].map(|shift| character(bits >> shift)));
+        let [a, b, c, d, e] = *group;
+        out.extend(characters(u64::from_be_bytes([0, 0, 0, a, b, c, d, e])));
     }
     if rest.is_empty() {
         return;
@@ -21,13 +18,8 @@ pub(crate) fn encode(bytes: &[u8], out: &mut impl Extend<u8>) {
     let bits = rest
         .iter()
         .fold(0u64, |bits, byte| bits << 8 | u64::from(*byte));
-    let bits = bits << (40 - 8 * rest.len());
-    let characters = text_len(rest.len());
-    out.extend((0..characters).map(|at| character(bits >> (35 - 5 * at))));
-}
-
-fn character(value: u64) -> u8 {
-    ALPHABET.get((value & 31) as usize).copied().unwrap_or(b'0')
+    let group = characters(bits << (40 - 8 * rest.len()));
+    out.extend(group.into_iter().take(text_len(rest.len())));
 }
 
 /// Reads what `encode` wrote into `out`; false when a character or the length is not what `encode` writes for that many bytes.
@@ -35,56 +27,91 @@ pub(crate) fn decode(text: &[u8], out: &mut [u8]) -> bool {
     if text.len() != text_len(out.len()) {
         return false;
     }
-    // A character that stands for nothing leaves a bit that no value has.
-    let mut seen = 0;
     let (groups, rest) = text.as_chunks::<8>();
     let (full, tail) = out.as_chunks_mut::<5>();
     for (group, to) in groups.iter().zip(full) {
-        let bits = bits_of(group, &mut seen);
-        let [_, _, _, a, b, c, d, e] = bits.to_be_bytes();
-        *to = [a, b, c, d, e];
+        let Some(bits) = bits_of(*group) else {
+            return false;
+        };
+        let [_, _, _, bytes @ ..] = bits.to_be_bytes();
+        *to = bytes;
     }
-    let unused = rest.len() * 5 - tail.len() * 8;
-    let bits = bits_of(rest, &mut seen);
+    if rest.is_empty() {
+        return true;
+    }
+    let mut group = [b'0'; 8];
+    for (to, from) in group.iter_mut().zip(rest) {
+        *to = *from;
+    }
+    let Some(bits) = bits_of(group) else {
+        return false;
+    };
+    let [_, _, _, bytes @ ..] = bits.to_be_bytes();
+    for (to, from) in tail.iter_mut().zip(bytes) {
+        *to = from;
+    }
     // The unused bits of the last character are zero, so that a value has one text only.
-    let is_exact = bits & ((1 << unused) - 1) == 0;
-    let bytes = (bits >> unused).to_be_bytes();
-    let (_, low) = bytes.split_at(bytes.len() - tail.len());
-    tail.copy_from_slice(low);
-    is_exact && seen & NOTHING == 0
+    bits & ((1 << (40 - 8 * tail.len())) - 1) == 0
 }
 
-fn bits_of(text: &[u8], seen: &mut u8) -> u64 {
-    text.iter().fold(0, |bits, letter| {
-        let value = VALUES.get(usize::from(*letter)).copied().unwrap_or(NOTHING);
-        *seen |= value;
-        bits << 5 | u64::from(value & 31)
-    })
+/// One in each of eight bytes.
+const EACH: u64 = 0x0101_0101_0101_0101;
+
+/// The characters of 40 bits: all eight at once, as the bytes of one number.
+#[inline]
+fn characters(bits: u64) -> [u8; 8] {
+    // The halves, their halves, and theirs move apart.
+    let bits = bits & 0x0f_ffff | (bits & 0xff_fff0_0000) << 12;
+    let bits = bits & 0x0000_03ff_0000_03ff | (bits & 0x000f_fc00_000f_fc00) << 6;
+    let values = bits & 0x001f_001f_001f_001f | (bits & 0x03e0_03e0_03e0_03e0) << 3;
+    letters_for(values).to_be_bytes()
 }
 
-/// What a letter that is none of the alphabet has for a value.
-const NOTHING: u8 = 0x80;
+/// The character for each byte, of which none is above 63.
+#[inline]
+fn letters_for(values: u64) -> u64 {
+    let is_letter = (values + EACH * (128 - 10)) >> 7 & EACH;
+    values + EACH * u64::from(b'0') + is_letter * u64::from(b'a' - b'9' - 1)
+}
 
-/// The value of each letter.
-const VALUES: [u8; 256] = {
-    let mut values = [NOTHING; 256];
-    let mut value = 0;
-    while value < ALPHABET.len() {
-        #[allow(clippy::indexing_slicing)]
-        // Evaluated by the compiler, which refuses what is out of bounds.
-        {
-            let letter = ALPHABET[value];
-            values[letter as usize] = value as u8;
-            values[letter.to_ascii_uppercase() as usize] = value as u8;
-        }
-        value += 1;
-    }
-    values
-};
+/// The 40 bits of eight characters, in any case; `None` when one stands for nothing.
+#[inline]
+fn bits_of(characters: [u8; 8]) -> Option<u64> {
+    let text = u64::from_be_bytes(characters);
+    let is_letter = text >> 6 & EACH;
+    // The letters count from the low bits of `a`, which are 1, and go on behind `o`.
+    let values = (text & (EACH * 15)) + is_letter * 9 + ((text >> 4 & is_letter) << 4);
+    let is_known = letters_for(values) == text | is_letter << 5 && values & (EACH << 5) == 0;
+    let bits = values & 0x001f_001f_001f_001f | values >> 3 & 0x03e0_03e0_03e0_03e0;
+    let bits = bits & 0x0000_03ff_0000_03ff | bits >> 6 & 0x000f_fc00_000f_fc00;
+    is_known.then_some(bits & 0x0f_ffff | bits >> 12 & 0xff_fff0_0000)
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const ALPHABET: &[u8; 32] = b"0123456789abcdefghijklmnopqrstuv";
+
+    #[test]
+    fn each_character_stands_for_its_place_in_the_alphabet() {
+        for place in 0..8usize {
+            for byte in 0..=255u8 {
+                let mut group = *b"00000000";
+                group[place] = byte;
+                let value = ALPHABET
+                    .iter()
+                    .position(|known| *known == byte.to_ascii_lowercase());
+                let bits = value.map(|value| (value as u64) << (35 - 5 * place));
+                assert_eq!(bits_of(group), bits, "{byte} at {place}");
+                if let Some(bits) = bits {
+                    let back = characters(bits);
+                    assert!(back.eq_ignore_ascii_case(&group), "{byte} at {place}");
+                    assert!(!back.iter().any(u8::is_ascii_uppercase));
+                }
+            }
+        }
+    }
 
     #[test]
     fn every_length_comes_back() {
