@@ -119,6 +119,19 @@ impl KeptVia {
         }
     }
 
+    /// The branch parameter.
+    #[inline]
+    pub(crate) fn branch<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {
+        let branch = self.branch?.in_bytes(bytes);
+        (!branch.is_empty()).then_some(branch)
+    }
+
+    /// Protocol and version.
+    #[inline]
+    pub(crate) fn protocol<'a>(&self, bytes: &'a [u8]) -> (&'a [u8], &'a [u8]) {
+        (self.protocol.in_bytes(bytes), self.version.in_bytes(bytes))
+    }
+
     #[inline]
     pub(crate) fn view<'a>(&self, bytes: &'a [u8]) -> Via<'a> {
         let text = |span: Span| span.in_bytes(bytes);
@@ -160,6 +173,19 @@ impl KeptAddress {
             params: place(address.params.raw()),
             tag: address.tag.map(place),
         }
+    }
+
+    /// The URI as it is spelt.
+    #[inline]
+    pub(crate) fn uri_raw<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        self.uri_raw.in_bytes(bytes)
+    }
+
+    /// The tag.
+    #[inline]
+    pub(crate) fn tag<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {
+        let tag = self.tag?.in_bytes(bytes);
+        (!tag.is_empty()).then_some(tag)
     }
 
     #[inline]

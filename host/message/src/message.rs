@@ -173,6 +173,24 @@ impl Message {
         }
     }
 
+    /// The branch parameter of the topmost Via; `None` when it has none or can't be read.
+    #[inline]
+    pub fn top_branch(&self) -> Option<&[u8]> {
+        self.kept.top_via.as_ref()?.branch(&self.bytes)
+    }
+
+    /// The tag of From; `None` when it has none or can't be read.
+    #[inline]
+    pub fn from_tag(&self) -> Option<&[u8]> {
+        self.kept.from.as_ref()?.tag(&self.bytes)
+    }
+
+    /// The tag of To; `None` when it has none or can't be read.
+    #[inline]
+    pub fn to_tag(&self) -> Option<&[u8]> {
+        self.kept.to.as_ref()?.tag(&self.bytes)
+    }
+
     #[cold]
     fn read_top_via(&self) -> Result<Via<'_>, Invalid> {
         let field = self
@@ -230,6 +248,10 @@ impl Message {
     /// Max-Forwards; `None` when there is none.
     pub fn max_forwards(&self) -> Result<Option<u32>, Invalid> {
         max_forwards(self.header(HeaderName::MaxForwards))
+    }
+
+    pub(crate) fn kept(&self) -> &Kept {
+        &self.kept
     }
 
     pub(crate) fn layout(&self) -> &Layout {

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use memchr::memchr;
 
+use crate::class::{VALUE, all};
 use crate::error::Invalid;
 use crate::grammar::{eq_ignore_case, quoted_length, trim, trim_start, unquote};
 use crate::params::Params;
@@ -26,6 +27,18 @@ impl<'a> NameAddr<'a> {
     /// Parses one value. The URI is looked at when it is asked for.
     pub fn parse(value: &'a [u8]) -> Result<NameAddr<'a>, Invalid> {
         let mut address = Self::read(trim(value)).ok_or(Invalid::Address)?;
+        let params = address.params.raw();
+        // No parameters, or a tag alone, is what nearly every From and To has.
+        if params.is_empty() {
+            return Ok(address);
+        }
+        if let Some(tag) = params.strip_prefix(b";tag=")
+            && !tag.is_empty()
+            && all(tag, VALUE)
+        {
+            address.tag = Some(tag);
+            return Ok(address);
+        }
         let mut tag = None;
         address.params.check(|name, value| {
             if name.len() == 3 && tag.is_none() && eq_ignore_case(name, b"tag") {

@@ -7,7 +7,7 @@
 
 use memchr::{memchr, memrchr};
 
-use crate::class::{TOKEN, find_line_end, run};
+use crate::class::{TOKEN, find_line_end, find_low, run};
 use crate::error::{Limits, ScanError};
 use crate::grammar::{eq_ignore_case, is_lws, parse_u64, trim, trim_end};
 use crate::name::HeaderName;
@@ -178,6 +178,11 @@ impl Layout {
                 self.add_usual(at, line, &mut last);
                 at += line.text_end + 2;
                 continue;
+            }
+            if let Some([b'\r', b'\n', ..]) = bytes.get(at..) {
+                self.noted.crlf = true;
+                self.headers_end = at;
+                return Ok(at + 2);
             }
             if at == bytes.len() && !self.fields.is_empty() {
                 self.noted.no_empty_line = true;
@@ -359,13 +364,14 @@ impl UsualLine {
         let [b':', b' ', value @ ..] = text.get(name_end..)? else {
             return None;
         };
-        let length = find_line_end(value)?;
+        let length = find_low(value)?;
         let (value, end) = value.split_at_checked(length)?;
-        let ([b'\r', b'\n', next, ..], [first, .., last] | [first @ last]) = (end, value) else {
+        let ([b'\r', b'\n', next, ..], Some(first), Some(last)) =
+            (end, value.first(), value.last())
+        else {
             return None;
         };
-        let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
-        let is_usual = !is_blank(first) && !is_blank(last) && !is_blank(next);
+        let is_usual = *first > b' ' && *last > b' ' && !matches!(next, b' ' | b'\t');
         is_usual.then_some(UsualLine {
             known,
             name_end,

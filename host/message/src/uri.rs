@@ -7,10 +7,10 @@ use std::str::FromStr;
 use memchr::memchr;
 
 use crate::class::{
-    Cursor, DIGIT, HOST, PLAIN_USER, SCHEME, URI, URI_PARAMETERS, all, long_run, run,
+    Cursor, HOST, PLAIN_USER, SCHEME, URI, URI_PARAMETERS, all, run, short_or_long_run,
 };
 use crate::error::Invalid;
-use crate::grammar::{eq_ignore_case, hex_digit, parse_port, unescape};
+use crate::grammar::{eq_ignore_case, hex_digit, unescape};
 use crate::params::Params;
 
 /// The scheme of a URI.
@@ -166,7 +166,7 @@ impl<'a> HostPort<'a> {
             if blanks {
                 cursor.blanks();
             }
-            port = Some(parse_port(cursor.take(DIGIT))?);
+            port = Some(read_port(cursor)?);
         }
         Some(HostPort {
             host,
@@ -184,6 +184,20 @@ impl<'a> HostPort<'a> {
         let raw = cursor.take_long(HOST);
         (!raw.is_empty()).then(|| (Host::of_name(raw), raw))
     }
+}
+
+/// A port, 1 to 65535, in decimal digits.
+#[inline]
+fn read_port(cursor: &mut Cursor<'_>) -> Option<u16> {
+    let mut port = 0u32;
+    let mut digits = 0;
+    while let Some(digit @ b'0'..=b'9') = cursor.rest().get(digits) {
+        // What is too large stays too large.
+        port = (port * 10 + u32::from(digit - b'0')).min(u32::from(u16::MAX) + 1);
+        digits += 1;
+    }
+    cursor.advance(digits);
+    u16::try_from(port).ok().filter(|port| *port != 0)
 }
 
 /// A URI, in place. Escapes are kept as they are.
@@ -357,7 +371,7 @@ impl<'a> UserInfo<'a> {
     #[inline]
     fn read(cursor: &mut Cursor<'a>) -> Option<UserInfo<'a>> {
         let rest = cursor.rest();
-        let plain = long_run(rest, PLAIN_USER);
+        let plain = short_or_long_run(rest, PLAIN_USER);
         match rest.get(plain) {
             None => Some(UserInfo::default()),
             Some(b'@') if plain > 0 => {

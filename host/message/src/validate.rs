@@ -10,7 +10,6 @@ use crate::message::Message;
 use crate::method::Method;
 use crate::name::HeaderName;
 use crate::uri::Uri;
-use crate::via::Via;
 
 /// RFC 3261 §8.1.1 (and §20.22: a request without Max-Forwards is accepted, §16.6 step 3 adds one).
 const MANDATORY: [HeaderName; 5] = [
@@ -97,11 +96,25 @@ impl Message {
     }
 
     fn check_values(&self) -> Result<(), Invalid> {
-        check_via_version(&self.top_via()?)?;
-        if !Uri::is_valid(self.from()?.uri_raw) {
+        // What could be read is kept; who reads the rest is told its fault.
+        let (kept, bytes) = (self.kept(), self.as_bytes());
+        let (protocol, version) = match &kept.top_via {
+            Some(via) => via.protocol(bytes),
+            None => self.top_via().map(|via| (via.protocol, via.version))?,
+        };
+        check_via_version(protocol, version)?;
+        let from = match &kept.from {
+            Some(from) => from.uri_raw(bytes),
+            None => self.from()?.uri_raw,
+        };
+        if !Uri::is_valid(from) {
             return Err(Invalid::Header(HeaderName::From));
         }
-        if !Uri::is_valid(self.to()?.uri_raw) {
+        let to = match &kept.to {
+            Some(to) => to.uri_raw(bytes),
+            None => self.to()?.uri_raw,
+        };
+        if !Uri::is_valid(to) {
             return Err(Invalid::Header(HeaderName::To));
         }
         // RFC 3261 §25.1: word [ "@" word ], which has no white space.
@@ -152,8 +165,8 @@ impl Message {
 }
 
 /// RFC 3261 §20.42: a Via of another protocol can't be answered by its rules.
-fn check_via_version(via: &Via<'_>) -> Result<(), Invalid> {
-    if eq_ignore_case(via.protocol, b"SIP") && via.version == b"2.0" {
+fn check_via_version(protocol: &[u8], version: &[u8]) -> Result<(), Invalid> {
+    if eq_ignore_case(protocol, b"SIP") && version == b"2.0" {
         return Ok(());
     }
     Err(Invalid::Header(HeaderName::Via))

@@ -70,7 +70,7 @@ impl<'a> Via<'a> {
     fn read(mut cursor: Cursor<'a>) -> Option<(Via<'a>, Cursor<'a>)> {
         let start = cursor.at();
         let (protocol, version) = read_protocol(&mut cursor)?;
-        let transport = cursor.take(TOKEN);
+        let transport = read_transport(&mut cursor);
         if transport.is_empty() || !cursor.peek().is_some_and(|byte| is(byte, LWS)) {
             return None;
         }
@@ -183,6 +183,17 @@ fn read_protocol<'a>(cursor: &mut Cursor<'a>) -> Option<(&'a [u8], &'a [u8])> {
         return Some((usual.get(..3)?, usual.get(4..7)?));
     }
     Some((read_before_slash(cursor)?, read_before_slash(cursor)?))
+}
+
+/// The token that comes next; those that nearly every Via has need no look at each byte.
+#[inline]
+fn read_transport<'a>(cursor: &mut Cursor<'a>) -> &'a [u8] {
+    match cursor.rest() {
+        [b'U', b'D', b'P', b' ', ..]
+        | [b'T', b'C', b'P', b' ', ..]
+        | [b'T', b'L', b'S', b' ', ..] => cursor.advance(3),
+        _ => cursor.take(TOKEN),
+    }
 }
 
 /// The token before the slash that comes next, which is read too.
