@@ -182,7 +182,8 @@ impl Environment {
 
     /// Takes a draft back.
     pub(crate) fn give_back(&mut self, mut draft: Draft) {
-        if self.drafts.len() < POOLED_DRAFTS && draft.capacity() <= POOLED_BYTES {
+        let has_memory = (1..=POOLED_BYTES).contains(&draft.capacity());
+        if self.drafts.len() < POOLED_DRAFTS && has_memory {
             draft.reset(self.nothing.clone());
             self.drafts.push(draft);
         }

@@ -11,8 +11,6 @@ use crate::door::CoreConfig;
 /// What a hash is for; two purposes never give the same value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// RFC 3261 §16.11: the branch of a request that is forwarded statelessly.
-    StatelessBranch = 2,
     /// The To tag of a response of ours.
     ToTag = 3,
     /// The Record-Route token.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use patchbay_message::Message;
+use patchbay_message::{Message, Uri};
 
 use crate::affinity;
 use crate::alarm::Alarm;
@@ -53,7 +53,9 @@ impl Core {
             answered: false,
             alarm: Alarm::default(),
         });
-        match numeric_destination(&uri, None) {
+        let destination =
+            Uri::parse(&uri).map_or(Numeric::Impossible, |uri| numeric_destination(&uri, None));
+        match destination {
             Numeric::Destination(destination) => {
                 self.on_originate_resolved(now, handle, vec![destination]);
             }

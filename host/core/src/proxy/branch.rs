@@ -55,6 +55,17 @@ impl Branch {
             .any(|at| text.get(at..).is_some_and(|rest| rest.starts_with(PREFIX)))
     }
 
+    /// Reads no more of a branch parameter of ours than which slot it names, and which user of that.
+    pub(crate) fn place(text: &[u8]) -> Option<(u32, u32)> {
+        let place = text.strip_prefix(PREFIX)?.get(..PLACE_LEN)?;
+        let mut bytes = [0u8; PLACE_BYTES];
+        if !base32::decode(place, &mut bytes) {
+            return None;
+        }
+        let [_, _, slot @ .., a, b, c, d] = bytes;
+        Some((u32::from_be_bytes(slot), u32::from_be_bytes([a, b, c, d])))
+    }
+
     /// Reads a branch parameter; `None` when it is none of ours.
     pub(crate) fn parse(text: &[u8]) -> Option<Branch> {
         let (place, proof) = text.strip_prefix(PREFIX)?.split_at_checked(PLACE_LEN)?;

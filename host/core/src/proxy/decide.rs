@@ -8,6 +8,7 @@ use crate::door::{
     Routing, Target, Verdict,
 };
 use crate::proxy::context::{Kind, Stage};
+use crate::proxy::route;
 use crate::proxy::target::{TargetSet, Targets};
 use crate::table::Handle;
 use crate::time::Now;
@@ -39,7 +40,14 @@ impl Core {
             (Some(reply), Hook::OnreplyRoute) => reply.flow,
             _ => context.flow,
         };
-        let request = self.env.copy(&context.request);
+        // The first hook's edits are the request's from then on; after a fault it is made anew.
+        let request = match hook {
+            Hook::RequestRoute => {
+                let empty = self.env.no_draft();
+                std::mem::replace(&mut context.request, empty)
+            }
+            _ => self.env.copy(&context.request),
+        };
         let version = match &context.dialog {
             Some(dialog) if context.version.0 == 0 && self.env.config.pin_dialog => dialog.version,
             _ => context.version,
@@ -166,11 +174,27 @@ impl Core {
             }
             (Err(fault), returned) => {
                 self.keep_box(returned);
+                self.restore_request(handle);
                 return self.after_fault(now, handle, fault);
             }
-            (Ok(_), None) => return self.after_fault(now, handle, HookFault::Trap),
+            (Ok(_), None) => {
+                self.restore_request(handle);
+                return self.after_fault(now, handle, HookFault::Trap);
+            }
         };
         self.carry_out(now, handle, verdict);
+    }
+
+    /// The request as it was before `request_route`, whatever a hook that failed has made of it.
+    fn restore_request(&mut self, handle: Handle) {
+        let Some(context) = self.contexts.get_mut(handle) else {
+            return;
+        };
+        let mut request = self.env.copy(&context.received);
+        // The dialog is known since the request came.
+        route::preprocess(&mut request, &context.flow, &self.env);
+        let empty = std::mem::replace(&mut context.request, request);
+        self.env.give_back(empty);
     }
 
     /// A fault costs the request a 500; in a dialog it is routed by its route set, so that no call hangs because of a policy.

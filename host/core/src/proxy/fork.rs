@@ -13,7 +13,7 @@ use crate::proxy::context::{BranchStage, BranchState, Cancel, Final, Kind, Stage
 use crate::proxy::forward;
 use crate::proxy::machine::ClientMachine;
 use crate::proxy::next_hop::{
-    Numeric, next_hop, numeric_destination, usable_flow, way_out, with_listener,
+    Numeric, next_hop, next_hop_uri, numeric_destination, usable_flow, way_out, with_listener,
 };
 use crate::table::Handle;
 use crate::time::Now;
@@ -235,15 +235,17 @@ impl Core {
         let Some(hop) = next_hop(branch) else {
             return self.end_branch(now, slot, 500);
         };
-        let uri = hop.uri(branch);
-        match numeric_destination(uri, branch.target.listener) {
+        let destination = next_hop_uri(hop, branch).map_or(Numeric::Impossible, |uri| {
+            numeric_destination(&uri, branch.target.listener)
+        });
+        match destination {
             Numeric::Destination(destination) => {
                 branch.destinations.push(destination);
                 self.next_destination(now, slot);
             }
             Numeric::Impossible => self.end_branch(now, slot, 416),
             Numeric::Name => {
-                let uri = uri.to_vec();
+                let uri = hop.uri(branch).to_vec();
                 self.ask_resolver(slot, uri)
             }
         }

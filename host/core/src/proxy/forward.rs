@@ -1,10 +1,11 @@
 //! RFC 3261 §16.6: what a forwarded request looks like.
 
+use std::hash::Hasher;
+
 use patchbay_message::{Decimal, Draft, HeaderName, Method};
 
 use crate::door::{Packet, PolicyVersion};
 use crate::environment::Environment;
-use crate::keyed::Purpose;
 use crate::local;
 use crate::proxy::branch::{Branch, BranchText, STATELESS_SLOT};
 use crate::proxy::context::{BranchState, Kind, ResponseContext, ViaText};
@@ -40,15 +41,15 @@ pub(crate) fn branch_parameter(
     }
     let received = context.received.base();
     let via = received.top_via().ok();
-    let branch = via
-        .as_ref()
-        .and_then(|via| via.branch())
-        .unwrap_or_default();
+    let branch = received.top_branch().unwrap_or_default();
     let sent_by = via.as_ref().map_or(&b""[..], |via| via.host_raw);
-    let random = env.keyed.hash64(
-        Purpose::StatelessBranch,
-        &[branch, sent_by, received.call_id()],
-    );
+    // Nobody answers it, so that nobody gains by guessing it.
+    let mut hash = env.keyed.quick();
+    for part in [branch, sent_by, received.call_id()] {
+        hash.write_usize(part.len());
+        hash.write(part);
+    }
+    let random = hash.finish();
     Branch {
         worker,
         slot: STATELESS_SLOT,
@@ -138,15 +139,11 @@ fn write_record_route(
         .dialog
         .as_ref()
         .map_or(Initiator::From, |dialog| dialog.initiator);
-    let address = if initiator == Initiator::From {
-        request.from()
-    } else {
-        request.to()
+    let tag = match initiator {
+        Initiator::From => request.from_tag(),
+        Initiator::To => request.to_tag(),
     };
-    let tag = address
-        .ok()
-        .and_then(|address| address.tag())
-        .unwrap_or_default();
+    let tag = tag.unwrap_or_default();
     let facts = TokenFacts {
         worker: env.config.worker,
         listener: way.listener,

@@ -44,6 +44,15 @@ impl NextHop {
     }
 }
 
+/// The parts of the URI that names the next hop of a branch.
+pub(crate) fn next_hop_uri(hop: NextHop, branch: &BranchState) -> Option<Uri<'_>> {
+    match hop {
+        // Mostly read already.
+        NextHop::RequestUri => branch.request.request_uri_parts().ok(),
+        NextHop::Target | NextHop::Route => Uri::parse(hop.uri(branch)).ok(),
+    }
+}
+
 /// Where a branch goes. A first Route without `lr` is a strict router: RFC 3261 §16.6 step 6 swaps it with the Request-URI.
 pub(crate) fn next_hop(branch: &mut BranchState) -> Option<NextHop> {
     if branch.target.next_hop.is_some() {
@@ -72,10 +81,7 @@ pub(crate) enum Numeric {
 }
 
 /// RFC 3263 §4.1 and §4.2 for numeric addresses: nothing needs to be looked up.
-pub(crate) fn numeric_destination(uri: &[u8], listener: Option<ListenerId>) -> Numeric {
-    let Ok(uri) = Uri::parse(uri) else {
-        return Numeric::Impossible;
-    };
+pub(crate) fn numeric_destination(uri: &Uri<'_>, listener: Option<ListenerId>) -> Numeric {
     let secure = match uri.scheme {
         Scheme::Sip => false,
         Scheme::Sips => true,

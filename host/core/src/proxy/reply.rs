@@ -49,7 +49,7 @@ impl Core {
 
     /// RFC 3261 §17.1.1.3 without a transaction: whether the ACK is for a final response of `refuse`.
     pub(crate) fn is_ack_to_stateless_reply(&self, ack: &Draft) -> bool {
-        let Some(tag) = ack.base().to().ok().and_then(|to| to.tag()) else {
+        let Some(tag) = ack.base().to_tag() else {
             return false;
         };
         tag.len() == TAG_LEN && tag == own_tag(ack, &self.env.keyed).as_slice()
@@ -149,17 +149,9 @@ impl Core {
 /// Nothing that it is made of is edited in a draft of the request as received.
 fn own_tag(request: &Draft, keyed: &Keyed) -> [u8; TAG_LEN] {
     let request = request.base();
-    let via = request.top_via().ok();
-    let branch = via
-        .as_ref()
-        .and_then(|via| via.branch())
-        .unwrap_or_default();
+    let branch = request.top_branch().unwrap_or_default();
     let number = request.cseq().map_or(0, |cseq| cseq.number).to_le_bytes();
-    let from = request.from().ok();
-    let from_tag = from
-        .as_ref()
-        .and_then(|from| from.tag())
-        .unwrap_or_default();
+    let from_tag = request.from_tag().unwrap_or_default();
     let hash = keyed.hash64(
         Purpose::ToTag,
         &[request.call_id(), from_tag, branch, &number],

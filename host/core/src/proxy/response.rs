@@ -21,39 +21,46 @@ const COMPLETED_ELSEWHERE: &[u8] = b"SIP;cause=200;text=\"Call completed elsewhe
 impl Core {
     /// RFC 3261 §16.7 steps 1 to 3: finds the branch of a response; what matches nothing is dropped (RFC 6026 §8.9).
     pub(crate) fn on_response(&mut self, now: Now, flow: Flow, message: Arc<Message>) {
-        let Some(branch) = message
-            .top_via()
-            .ok()
-            .and_then(|via| via.branch())
-            .and_then(Branch::parse)
-        else {
+        let text = message.top_branch().unwrap_or_default();
+        if let Some(handle) = self.branch_sent_with(text) {
+            return match message.validate() {
+                Ok(()) => self.on_live_response(now, handle, flow, message),
+                Err(_) => self.env.dropped(DropReason::Malformed),
+            };
+        }
+        let Some(branch) = Branch::parse(text) else {
             return self.env.dropped(DropReason::ForeignVia);
         };
         if message.validate().is_err() {
             return self.env.dropped(DropReason::Malformed);
         }
-        if branch.worker == self.env.config.worker
-            && branch.slot & ORIGINATED_SLOT != 0
-            && branch.slot != STATELESS_SLOT
-        {
+        if branch.worker != self.env.config.worker {
+            return self.env.dropped(DropReason::UnmatchedResponse);
+        }
+        if branch.slot & ORIGINATED_SLOT != 0 && branch.slot != STATELESS_SLOT {
             return self.on_originate_response(now, branch, message);
         }
         let handle = Handle {
             slot: branch.slot,
             generation: branch.generation,
         };
-        let is_live = self
-            .branches
-            .get(handle)
-            .is_some_and(|state| state.sent == Some(branch));
-        if !is_live {
-            if branch.worker != self.env.config.worker
-                || !self.on_spent_response(now, handle, &branch, flow, &message)
-            {
-                self.env.dropped(DropReason::UnmatchedResponse);
-            }
-            return;
+        if !self.on_spent_response(now, handle, &branch, flow, &message) {
+            self.env.dropped(DropReason::UnmatchedResponse);
         }
+    }
+
+    /// The branch whose request was sent with this branch parameter. Its text is compared with what was written into the Via: to take it
+    /// apart costs more.
+    fn branch_sent_with(&self, text: &[u8]) -> Option<Handle> {
+        let (slot, generation) = Branch::place(text)?;
+        let handle = Handle { slot, generation };
+        let state = self.branches.get(handle)?;
+        let sent = state.via.get(state.via.len().checked_sub(text.len())?..)?;
+        let is_same = sent == text || sent.eq_ignore_ascii_case(text);
+        (state.sent.is_some() && is_same).then_some(handle)
+    }
+
+    fn on_live_response(&mut self, now: Now, handle: Handle, flow: Flow, message: Arc<Message>) {
         match message.method() {
             Method::Cancel => self.on_cancel_response(now, handle.slot, &message),
             // RFC 3261 §16.7 step 3: without another Via there is nobody to forward it to. It is dropped before it can end anything.

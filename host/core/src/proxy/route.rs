@@ -170,8 +170,8 @@ fn own_first_route(request: &Draft, local: IpAddr, environment: &Environment) ->
 /// Checks the token in a Route value against the request's dialog. A dialog has both tags (RFC 3261 §12).
 fn prove(request: &Message, uri: &Uri<'_>, environment: &Environment) -> Option<Dialog> {
     let token = Token::read(uri.user?)?;
-    let from_tag = request.from().ok()?.tag()?;
-    let to_tag = request.to().ok()?.tag()?;
+    let from_tag = request.from_tag()?;
+    let to_tag = request.to_tag()?;
     let is_of = |tag| {
         let dialog = DialogIdentity {
             call_id: request.call_id(),

@@ -67,9 +67,7 @@ fn check_max_forwards(request: &Draft, is_local: bool) -> Result<u32, Reject> {
 pub(crate) fn loop_hash(request: &Draft, keyed: &Keyed) -> u64 {
     // Only the top Via is edited before this.
     let message = request.base();
-    let from = message.from().ok();
-    let to = message.to().ok();
-    let tags = [from, to].map(|address| address.and_then(|address| address.tag()));
+    let tags = [message.from_tag(), message.to_tag()];
     let [from_tag, to_tag] = tags.map(Option::unwrap_or_default);
     let mut hash = keyed.quick();
     let mut add = |part: &[u8]| {

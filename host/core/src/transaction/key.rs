@@ -109,7 +109,7 @@ impl KeyMaker {
 
     /// RFC 3261 §17.1.3: the client transaction of a response. `None` when Via has no branch or CSeq can't be read.
     pub fn response(&self, response: &Message) -> Option<TransactionKey> {
-        let branch = response.top_via().ok()?.branch()?;
+        let branch = response.top_branch()?;
         Some(self.client(branch, response.cseq().ok()?.method))
     }
 
@@ -117,8 +117,8 @@ impl KeyMaker {
         let mut parts = self.parts(Kind::Server);
         parts.add(branch);
         parts.add_ignoring_case(via.host_raw);
-        parts.add(&effective_port(via).to_be_bytes());
         parts.add(method.as_bytes());
+        parts.add_number(effective_port(via));
         parts.finish()
     }
 
@@ -176,12 +176,13 @@ fn unique_branch<'a>(via: &Via<'a>) -> Option<&'a [u8]> {
 
 /// RFC 3261 §18.2.2: an absent port is the default of the transport.
 fn effective_port(via: &Via<'_>) -> u16 {
-    let default = if via.transport.eq_ignore_ascii_case(b"TLS") {
-        5061
-    } else {
-        5060
-    };
-    via.port.unwrap_or(default)
+    via.port.unwrap_or_else(|| {
+        if via.transport.eq_ignore_ascii_case(b"TLS") {
+            5061
+        } else {
+            5060
+        }
+    })
 }
 
 /// A key under way: each part goes with its length, so that none runs into the next.
@@ -195,6 +196,12 @@ impl<H: Hasher> Parts<H> {
         for hasher in [&mut self.low, &mut self.high] {
             hasher.write_usize(part.len());
             hasher.write(part);
+        }
+    }
+
+    fn add_number(&mut self, number: u16) {
+        for hasher in [&mut self.low, &mut self.high] {
+            hasher.write_u16(number);
         }
     }
 
