@@ -7,9 +7,11 @@
     reason = "a test reports by panicking"
 )]
 
+use std::net::TcpStream;
+
 use patchbay_tests::agent::Agent;
 use patchbay_tests::policies;
-use patchbay_tests::router::{Router, Setup};
+use patchbay_tests::router::{Router, Setup, wait_until};
 
 fn raw(router: &Router, request: &str) -> String {
     use std::io::{Read, Write};
@@ -34,6 +36,19 @@ fn health_readiness_and_metrics_answer() {
             .all(|l| l.starts_with("patchbay_")),
         "{metrics}"
     );
+}
+
+#[test]
+fn open_connections_are_counted() {
+    let router = Router::start();
+    let open = || router.metric("patchbay_sip_connections", "");
+    assert_eq!(open(), 0.0);
+    let connections: Vec<TcpStream> = (0..3)
+        .map(|_| TcpStream::connect(router.tcp()).expect("connect"))
+        .collect();
+    wait_until("three connections are open", || open() == 3.0);
+    drop(connections);
+    wait_until("all are closed", || open() == 0.0);
 }
 
 #[test]

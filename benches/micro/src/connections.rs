@@ -23,6 +23,8 @@ struct Loaded {
 /// Measures and prints; the median of the rounds counts.
 pub(crate) fn print() {
     eprintln!("connections: CPU time");
+    // Every connection is an open file here as well.
+    rlimit::increase_nofile_limit(u64::MAX).expect("as many open files as are granted");
     let mut routers = SIZES.map(start);
     for _ in 0..ROUNDS {
         routers.iter_mut().for_each(Loaded::round);
@@ -51,7 +53,7 @@ fn start(connections: usize) -> Loaded {
     let connections: Vec<TcpStream> = (0..connections)
         .map(|number| {
             TcpStream::connect(address).unwrap_or_else(|error| {
-                panic!("connection {number}: {error} (is `ulimit -n` above 20,000?)")
+                panic!("connection {number}: {error} (is `ulimit -Hn` above 12,000?)")
             })
         })
         .collect();

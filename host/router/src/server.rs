@@ -1,6 +1,7 @@
 //! Puts the router together: what all workers share, how it starts, reloads and ends.
 
 mod lifetime;
+mod open_files;
 mod start;
 
 use std::path::PathBuf;

@@ -87,6 +87,11 @@ fn readings(admin: &Admin) -> Vec<Reading> {
             "1 while the router drains.",
             u64::from(admin.is_draining()),
         ),
+        gauge(
+            "sip_connections",
+            "Connections open now.",
+            admin.workers.counts().connections,
+        ),
         gauge("users", "Digest users.", admin.shared.users.count() as u64),
         gauge(
             "location_addresses_of_record",

@@ -114,8 +114,6 @@ pub struct WorkerMetrics {
     pub handed_over: Counter,
     /// Connections opened or accepted.
     pub connections_opened: Family<5>,
-    /// Gauge: connections open.
-    pub connections: Counter,
     /// Gauge: live transactions.
     pub transactions: Counter,
     /// Hook runs.

@@ -92,9 +92,6 @@ impl Metrics {
             "Connections opened or accepted.",
             |w| &w.connections_opened,
         );
-        self.gauge(text, "sip_connections", "Connections open now.", |w| {
-            &w.connections
-        });
         self.counter(
             text,
             "sip_keep_alives_total",

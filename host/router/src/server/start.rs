@@ -14,7 +14,7 @@ use patchbay_policy::{Engine, EngineConfig, Event, Hook, Policies, RegistrationE
 use rand::TryRngCore;
 
 use super::lifetime::Running;
-use super::{Shared, Source, StartError, unix_now};
+use super::{Shared, Source, StartError, open_files, unix_now};
 use crate::admin::{Admin, AdminThread, Endpoint};
 use crate::config::{
     self, Config, DigestAlgorithm, Durability, Registrar, Registration, transport_name,
@@ -38,6 +38,7 @@ const MAX_LOCATION_EVENTS: usize = 10_000;
 pub(super) fn start(config: Config, source: Source) -> Result<Running, StartError> {
     let started = Instant::now();
     warn_of(&config);
+    open_files::take_all(config.limits.max_connections);
     let token = config
         .admin
         .token_file
