@@ -4,7 +4,6 @@ use std::hash::{BuildHasher, Hasher};
 
 use foldhash::SharedSeed;
 use foldhash::quality::SeedableRandomState;
-use smallvec::SmallVec;
 
 use crate::door::CoreConfig;
 
@@ -57,7 +56,7 @@ impl Keyed {
 
     /// 128 bits over parts that were put together before.
     pub(crate) fn hash_of(&self, parts: &Parts) -> [u8; 16] {
-        let hash = blake3::keyed_hash(&self.key, &parts.text);
+        let hash = blake3::keyed_hash(&self.key, parts.text());
         let mut out = [0; 16];
         for (to, from) in out.iter_mut().zip(hash.as_bytes()) {
             *to = *from;
@@ -79,22 +78,60 @@ impl Keyed {
 
 /// What is hashed, in one piece: hashing that at once costs half of hashing part by part.
 pub(crate) struct Parts {
-    text: SmallVec<[u8; 512]>,
+    short: [u8; SHORT_BYTES],
+    used: usize,
+    /// Everything, when it is longer.
+    long: Vec<u8>,
 }
+
+/// More than Call-ID, tags and a branch take together.
+const SHORT_BYTES: usize = 256;
 
 impl Parts {
     /// Nothing yet.
     pub(crate) fn new(purpose: Purpose) -> Parts {
-        let mut text = SmallVec::new();
-        text.push(purpose as u8);
-        Parts { text }
+        let mut parts = Parts {
+            short: [0; SHORT_BYTES],
+            used: 0,
+            long: Vec::new(),
+        };
+        parts.push(&[purpose as u8]);
+        parts
     }
 
     /// Adds a part, with its length in front.
     pub(crate) fn add(&mut self, part: &[u8]) {
-        self.text
-            .extend_from_slice(&(part.len() as u32).to_le_bytes());
-        self.text.extend_from_slice(part);
+        self.push(&(part.len() as u32).to_le_bytes());
+        self.push(part);
+    }
+
+    #[inline]
+    fn push(&mut self, bytes: &[u8]) {
+        let end = self.used + bytes.len();
+        match self.short.get_mut(self.used..end) {
+            Some(place) if self.long.is_empty() => {
+                place.copy_from_slice(bytes);
+                self.used = end;
+            }
+            _ => self.push_long(bytes),
+        }
+    }
+
+    #[cold]
+    fn push_long(&mut self, bytes: &[u8]) {
+        if self.long.is_empty() {
+            self.long
+                .extend_from_slice(self.short.get(..self.used).unwrap_or_default());
+        }
+        self.long.extend_from_slice(bytes);
+    }
+
+    fn text(&self) -> &[u8] {
+        if self.long.is_empty() {
+            self.short.get(..self.used).unwrap_or_default()
+        } else {
+            &self.long
+        }
     }
 }
 

@@ -197,12 +197,14 @@ pub(crate) fn write_address(out: &mut Vec<u8>, address: SocketAddr) {
 pub(crate) fn write_ip(out: &mut Vec<u8>, address: IpAddr, brackets: bool) {
     match address {
         IpAddr::V4(address) => {
-            let [first, rest @ ..] = address.octets();
-            write_octet(out, first);
-            for octet in rest {
-                out.push(b'.');
-                write_octet(out, octet);
+            // One text is appended at less cost than seven.
+            let mut text = [0; 16];
+            let mut length = 0;
+            for octet in address.octets() {
+                length += write_octet(octet, text.get_mut(length..).unwrap_or_default());
             }
+            let without_last_dot = text.get(..length.saturating_sub(1));
+            out.extend_from_slice(without_last_dot.unwrap_or_default());
         }
         IpAddr::V6(address) => {
             // Writing to a vector can't fail.
@@ -215,15 +217,20 @@ pub(crate) fn write_ip(out: &mut Vec<u8>, address: IpAddr, brackets: bool) {
     }
 }
 
-fn write_octet(out: &mut Vec<u8>, octet: u8) {
-    if let Some((text, length)) = OCTETS.get(usize::from(octet)) {
-        out.extend_from_slice(text.get(..usize::from(*length)).unwrap_or_default());
+/// Writes an octet with a dot behind it, and tells how many bytes that are.
+fn write_octet(octet: u8, out: &mut [u8]) -> usize {
+    match (OCTETS.get(usize::from(octet)), out.first_chunk_mut()) {
+        (Some((text, length)), Some(place)) => {
+            *place = *text;
+            usize::from(*length)
+        }
+        _ => 0,
     }
 }
 
-/// Each octet in decimal, and how many digits it has.
-const OCTETS: [([u8; 3], u8); 256] = {
-    let mut texts = [([0; 3], 0); 256];
+/// Each octet in decimal with a dot behind it, and how many bytes that are.
+static OCTETS: [([u8; 4], u8); 256] = {
+    let mut texts = [([0; 4], 0); 256];
     let mut octet = 0;
     while octet < texts.len() {
         let digits = [octet / 100, octet / 10 % 10, octet % 10];
@@ -236,9 +243,9 @@ const OCTETS: [([u8; 3], u8); 256] = {
         // Evaluated by the compiler, which refuses what is out of bounds.
         {
             texts[octet] = match octet {
-                0..10 => ([ones, 0, 0], 1),
-                10..100 => ([tens, ones, 0], 2),
-                _ => ([hundreds, tens, ones], 3),
+                0..10 => ([ones, b'.', 0, 0], 2),
+                10..100 => ([tens, ones, b'.', 0], 3),
+                _ => ([hundreds, tens, ones, b'.'], 4),
             };
         }
         octet += 1;

@@ -24,11 +24,12 @@ impl<'a> CSeq<'a> {
         let blank = value.iter().position(|byte| is_lws(*byte))?;
         let (number, method) = value.split_at_checked(blank)?;
         let number = parse_u32(number).filter(|number| *number < 1 << 31)?;
-        let method = trim_start(method);
-        is_token(method).then(|| CSeq {
-            number,
-            method: Method::from_bytes(method),
-        })
+        let method = Method::from_bytes(trim_start(method));
+        let is_method = match method {
+            Method::Other(name) => is_token(name),
+            _ => true,
+        };
+        is_method.then_some(CSeq { number, method })
     }
 }
 

@@ -25,6 +25,7 @@ pub struct NameAddr<'a> {
 
 impl<'a> NameAddr<'a> {
     /// Parses one value. The URI is looked at when it is asked for.
+    #[inline]
     pub fn parse(value: &'a [u8]) -> Result<NameAddr<'a>, Invalid> {
         let mut address = Self::read(trim(value)).ok_or(Invalid::Address)?;
         let params = address.params.raw();

@@ -5,7 +5,7 @@
 
 use crate::class::{WORD, all};
 use crate::error::Invalid;
-use crate::grammar::{eq_ignore_case, parse_u64, trim};
+use crate::grammar::{eq_ignore_case, trim};
 use crate::message::Message;
 use crate::method::Method;
 use crate::name::HeaderName;
@@ -75,10 +75,10 @@ impl Message {
     }
 
     fn check_counts(&self) -> Result<(), Invalid> {
-        if let Some(missing) = MANDATORY
-            .iter()
-            .find(|name| self.header(**name).is_none_or(<[u8]>::is_empty))
-        {
+        if let Some(missing) = MANDATORY.iter().find(|name| {
+            let field = self.layout().first_field(**name);
+            field.is_none_or(|field| field.value.len() == 0)
+        }) {
             return Err(Invalid::Missing(*missing));
         }
         if !self.layout().noted.doubled {
@@ -134,11 +134,7 @@ impl Message {
     /// RFC 3261 §18.3, §20.14.
     fn check_body(&self) -> Result<(), Invalid> {
         let noted = &self.layout().noted;
-        if noted.content_length
-            || self
-                .header(HeaderName::ContentLength)
-                .is_some_and(|value| parse_u64(value).is_none())
-        {
+        if noted.content_length {
             return Err(Invalid::Header(HeaderName::ContentLength));
         }
         if noted.body_too_short {

@@ -55,6 +55,7 @@ impl<'a> Via<'a> {
     }
 
     /// Parses the first value of a field that may hold several.
+    #[inline]
     pub fn parse_first(field: &'a [u8]) -> Result<Via<'a>, Invalid> {
         let mut cursor = Cursor::new(field);
         while matches!(cursor.peek(), Some(byte) if byte == b',' || is(byte, LWS)) {
@@ -67,6 +68,7 @@ impl<'a> Via<'a> {
     }
 
     /// Reads the value that comes next, and the blanks and comments behind it.
+    #[inline(always)]
     fn read(mut cursor: Cursor<'a>) -> Option<(Via<'a>, Cursor<'a>)> {
         let start = cursor.at();
         let (protocol, version) = read_protocol(&mut cursor)?;

@@ -61,10 +61,15 @@ impl Core {
             return self.store(handle, Final::of_status(status));
         }
         let share = breadth / count as u32;
-        let targets: SmallVec<[Target; 4]> =
-            (0..count).filter_map(|_| context.targets.take()).collect();
         context.started += count;
         context.open += count;
+        if count == 1
+            && let Some(target) = context.targets.take()
+        {
+            return self.start_branch(now, handle, target, share);
+        }
+        let targets: SmallVec<[Target; 4]> =
+            (0..count).filter_map(|_| context.targets.take()).collect();
         for (index, target) in targets.into_iter().enumerate() {
             let extra = if index == 0 {
                 breadth % count as u32

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use patchbay_message::{Draft, HeaderName, Message, NameAddr, Uri};
+use patchbay_message::{Draft, HeaderName, Message, NameAddr, Params, Uri};
 
 use crate::door::{Flow, ListenerId, PolicyVersion, Transport};
 use crate::environment::Environment;
@@ -204,7 +204,13 @@ fn policy_parameters<'a>(uri: &Uri<'a>) -> impl Iterator<Item = (&'a [u8], &'a [
             .iter()
             .any(|own| own.eq_ignore_ascii_case(name))
     };
-    uri.params
+    let is_plain = uri.params.raw() == b";lr";
+    let params = if is_plain {
+        Params::default()
+    } else {
+        uri.params
+    };
+    params
         .iter()
         .filter(move |(name, _)| is_policys(name))
         .map(|(name, value)| (name, value.unwrap_or_default()))

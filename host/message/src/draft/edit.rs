@@ -110,7 +110,7 @@ impl Draft {
     /// Removes the first value of the first field of a list header, and the field when it has no other. `false` when there
     /// is none.
     pub fn remove_first_value(&mut self, name: HeaderName) -> Result<bool, EditError> {
-        self.check(Name::from(name), b"")?;
+        self.check_removal(name)?;
         let Some(entry) = self.first_entry(Name::from(name)) else {
             return Ok(false);
         };
@@ -127,7 +127,7 @@ impl Draft {
     /// Removes the last value of the last field of a list header, and the field when it has no other. `false` when there is
     /// none.
     pub fn remove_last_value(&mut self, name: HeaderName) -> Result<bool, EditError> {
-        self.check(Name::from(name), b"")?;
+        self.check_removal(name)?;
         let Some(entry) = self.last_entry(Name::from(name)) else {
             return Ok(false);
         };
@@ -180,6 +180,15 @@ impl Draft {
         }
         self.make_room(name.text().len() + value.len() + 4)?;
         Ok((name, trim(value)))
+    }
+
+    /// The same for an edit without a value.
+    fn check_removal(&mut self, name: HeaderName) -> Result<(), EditError> {
+        match name {
+            HeaderName::ContentLength => Err(EditError::ContentLength),
+            HeaderName::Other => Err(EditError::Name),
+            _ => self.make_room(name.text().len() + 4),
+        }
     }
 
     fn make_room(&mut self, bytes: usize) -> Result<(), EditError> {
