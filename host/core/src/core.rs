@@ -7,6 +7,7 @@ use patchbay_message::Draft;
 use rand::RngCore;
 
 use crate::alarm::Alarms;
+use crate::answered::Answered;
 use crate::door::{
     CoreConfig, HookContext, HookFault, HookId, Input, Output, PolicyVersion, SendId, Verdict,
 };
@@ -26,6 +27,9 @@ const BRANCH: u64 = 1 << 63;
 /// Marks the ids that belong to a request of our own. No slot is so high.
 pub(crate) const ORIGINATED: u64 = 1 << 62;
 
+/// The token of the alarm for the requests that were answered.
+const ANSWERED: u64 = u64::MAX;
+
 /// The same mark in the slot of a branch parameter.
 pub(crate) const ORIGINATED_SLOT: u32 = 1 << 30;
 
@@ -36,7 +40,7 @@ pub struct Counts {
     pub server_transactions: usize,
     /// Client transactions, those of CANCELs and of our own requests included.
     pub client_transactions: usize,
-    /// Response contexts; each ACK to a 2xx on its way is one, too.
+    /// Response contexts; each ACK to a 2xx on its way is one, too. What was answered and is no INVITE has none any more.
     pub response_contexts: usize,
     /// Hooks that were asked for and have not returned.
     pub pending_hooks: usize,
@@ -75,7 +79,12 @@ pub struct Core {
     pub(crate) maker: KeyMaker,
     pub(crate) contexts: Table<ResponseContext, SpentContext>,
     pub(crate) branches: Table<BranchState, SpentBranch>,
+    /// Those of the contexts, live and spent.
     pub(crate) keys: HashMap<TransactionKey, Handle, KeyBuildHasher>,
+    /// The transactions that have no context any more.
+    pub(crate) answered: Answered,
+    /// The final response of ours that was made last, and the context that it was for.
+    pub(crate) own_response: (Option<Handle>, Vec<u8>),
     pub(crate) alarms: Alarms,
     pub(crate) originating: Table<Originating>,
     pub(crate) draining: bool,
@@ -100,6 +109,8 @@ impl Core {
             contexts: Table::new(),
             branches: Table::new(),
             keys: HashMap::default(),
+            answered: Answered::new(),
+            own_response: (None, Vec::new()),
             alarms: Alarms::new(Instant(0)),
             originating: Table::new(),
             draining: false,
@@ -141,7 +152,9 @@ impl Core {
     pub fn handle_timeout(&mut self, now: Now) {
         while let Some(expired) = self.alarms.pop_expired(now.instant) {
             let id = expired.token;
-            if id & ORIGINATED != 0 {
+            if id == ANSWERED {
+                self.on_answered_alarm(now);
+            } else if id & ORIGINATED != 0 {
                 self.on_originate_alarm(now, (id & !ORIGINATED) as u32);
             } else if id & BRANCH == 0 {
                 self.on_context_alarm(now, Handle::from_u64(id));
@@ -163,7 +176,7 @@ impl Core {
 
     /// How many server transactions are alive. Unlike [`Core::counts`] it costs nothing.
     pub fn transactions(&self) -> usize {
-        self.keys.len()
+        self.keys.len() + self.answered.len()
     }
 
     /// What is alive.
@@ -173,7 +186,7 @@ impl Core {
                 + usize::from(matches!(branch.cancel, Cancel::Sent(_)))
         };
         Counts {
-            server_transactions: self.keys.len(),
+            server_transactions: self.transactions(),
             client_transactions: self.originating.live()
                 + self.branches.spent_count()
                 + self
@@ -277,6 +290,19 @@ impl Core {
         let mut actions = self.server_actions.pop().unwrap_or_default();
         server.on_timeout(now.instant, &mut actions);
         self.perform_server(now, handle, actions);
+    }
+
+    fn on_answered_alarm(&mut self, now: Now) {
+        self.answered.alarm.rang();
+        self.answered.expire(now.instant);
+        self.arm_answered();
+    }
+
+    /// Sets the alarm for the oldest request that was answered.
+    pub(crate) fn arm_answered(&mut self) {
+        if let Some(end) = self.answered.first_end() {
+            self.answered.alarm.set(&mut self.alarms, end, ANSWERED);
+        }
     }
 
     /// Sets the alarm of a context for its machine's deadline. A later deadline waits for the alarm that is set.

@@ -36,6 +36,7 @@ impl Core {
             assert_eq!(known, Some(*key), "key without context");
         }
         self.check_spent();
+        self.answered.check();
     }
 
     fn check_context(&self, handle: Handle, context: &ResponseContext) {

@@ -4,6 +4,7 @@
 //! [`door::Output`]. Time is an argument and randomness a seed, so that every decision can be replayed.
 
 mod alarm;
+mod answered;
 mod base32;
 mod core;
 mod date;

@@ -106,6 +106,14 @@ impl ServerMachine {
         }
     }
 
+    /// Of a request other than INVITE that was answered: what retransmissions get, and until when.
+    pub(crate) fn completed(&self) -> Option<(Option<&Packet>, Instant)> {
+        match self {
+            ServerMachine::Invite(_) => None,
+            ServerMachine::NonInvite(machine) => machine.completed(),
+        }
+    }
+
     /// Whether a CANCEL has an effect.
     pub(crate) fn is_pending(&self) -> bool {
         match self {

@@ -9,6 +9,7 @@ pub(crate) mod fork;
 pub(crate) mod forward;
 pub(crate) mod machine;
 pub(crate) mod next_hop;
+pub(crate) mod own_response;
 pub(crate) mod receive;
 pub(crate) mod record_route;
 pub(crate) mod register;

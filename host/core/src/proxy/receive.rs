@@ -40,11 +40,10 @@ impl Core {
             if self.on_ack(now, handle) {
                 return;
             }
+        } else if let Some(keys) = keys.filter(|keys| self.answered.contains(keys.key)) {
+            return self.on_answered_again(keys.key, &flow, message);
         }
-        let mut received = self.env.draft(message.clone());
-        let mut scratch = std::mem::take(&mut self.env.scratch);
-        add_received(&mut received, &flow, &mut scratch);
-        self.env.scratch = scratch;
+        let received = self.received_draft(&flow, message.clone());
         if let Err(invalid) = message.validate() {
             return self.refuse(
                 &received,
@@ -57,6 +56,15 @@ impl Core {
             Method::Ack => self.on_stray_ack(now, received, flow),
             _ => self.on_new_request(now, keys.map(|keys| keys.key), received, flow),
         }
+    }
+
+    /// The request with a note of where it came from.
+    pub(crate) fn received_draft(&mut self, flow: &Flow, message: Arc<Message>) -> Draft {
+        let mut received = self.env.draft(message);
+        let mut scratch = std::mem::take(&mut self.env.scratch);
+        add_received(&mut received, flow, &mut scratch);
+        self.env.scratch = scratch;
+        received
     }
 
     /// The transaction with one of these keys. A transaction found by the second key must have answered with the ACK's To tag.
@@ -100,7 +108,8 @@ impl Core {
         if self.draining && dialog.is_none() {
             return Err(self.unavailable());
         }
-        let (live, spent) = (self.contexts.live(), self.contexts.spent_count());
+        let live = self.contexts.live();
+        let spent = self.contexts.spent_count() + self.answered.len();
         let limit = self.env.config.max_transactions;
         if live >= limit || spent / SPENT_PER_LIVE >= limit {
             self.env.event(Event::Limit("max_transactions"));

@@ -7,6 +7,7 @@ use crate::core::Core;
 use crate::door::{DropReason, Event, Flow, Packet, Reject, Reply, SendId};
 use crate::keyed::{Keyed, Purpose};
 use crate::proxy::context::{Kind, Stage};
+use crate::proxy::own_response;
 use crate::proxy::receive::response_destination;
 use crate::table::Handle;
 use crate::time::Now;
@@ -104,14 +105,18 @@ impl Core {
         // RFC 3261 §8.2.6.2: a 100 needs no tag.
         let tag = (status != 100).then(|| own_tag(received, &self.env.keyed));
         let to_tag = tag.as_ref().map(|tag| &tag[..]);
+        let head = ResponseHead {
+            status,
+            reason,
+            to_tag,
+        };
         let packet = self.env.packet(|out| {
-            let head = ResponseHead {
-                status,
-                reason,
-                to_tag,
-            };
             patchbay_message::write_response(out, received, head, headers.iter().copied(), body);
         });
+        if status >= 200 && context.kind == Kind::NonInvite {
+            let (made_for, kept) = &mut self.own_response;
+            *made_for = own_response::keep(kept, head, headers, body).then_some(handle);
+        }
         if status >= 300 {
             let own = context
                 .received

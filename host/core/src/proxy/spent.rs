@@ -8,11 +8,13 @@ use std::sync::Arc;
 use patchbay_message::{Draft, HeaderName, Message, Method};
 
 use crate::alarm::Alarm;
+use crate::answered::Kept;
 use crate::core::{Core, branch_send_id, server_send_id};
-use crate::door::{Destination, DropReason, Flow, Output, Packet, SendTo};
+use crate::door::{Destination, DropReason, Event, Flow, Output, Packet, SendId, SendTo};
 use crate::proxy::branch::Branch;
 use crate::proxy::context::{BranchStage, BranchState, Cancel, Kind, ResponseContext, Stage};
 use crate::proxy::context::{ViaText, WaitingReply};
+use crate::proxy::own_response;
 use crate::proxy::receive::response_destination;
 use crate::proxy::target::TargetSet;
 use crate::table::Handle;
@@ -129,6 +131,12 @@ impl Core {
         {
             return;
         }
+        if self.keep_answered(handle) {
+            return;
+        }
+        let Some(context) = self.contexts.get(handle) else {
+            return;
+        };
         let (Some(server), SendTo::Flow { flow, fallback }) = (&context.server, &context.reply_to)
         else {
             return;
@@ -155,6 +163,34 @@ impl Core {
         self.recycle_context(context);
     }
 
+    /// Keeps of a request other than INVITE only what its retransmissions get. Its branches need it no more.
+    fn keep_answered(&mut self, handle: Handle) -> bool {
+        let Some(context) = self.contexts.get(handle) else {
+            return false;
+        };
+        let completed = context
+            .server
+            .as_ref()
+            .and_then(|server| server.completed());
+        let (Some((response, end)), Some(key)) = (completed, context.key) else {
+            return false;
+        };
+        let kept = match response {
+            None => Kept::Silence,
+            Some(_) if self.own_response.0 == Some(handle) => Kept::Own(&self.own_response.1),
+            Some(response) => Kept::Response(response),
+        };
+        if !self.answered.put(key, end, kept) {
+            return false;
+        }
+        self.keys.remove(&key);
+        self.arm_answered();
+        if let Some(context) = self.contexts.remove_at(handle.slot) {
+            self.recycle_context(context);
+        }
+        true
+    }
+
     /// Lets go of everything that a context holds, its policy version included, and keeps its box.
     pub(crate) fn recycle_context(&mut self, mut context: Box<ResponseContext>) {
         context.alarm.cancel(&mut self.alarms);
@@ -179,6 +215,31 @@ impl Core {
         context.challenges = Vec::new();
         context.cancelled = None;
         self.contexts.keep(context);
+    }
+
+    /// A request came again that was answered.
+    pub(crate) fn on_answered_again(
+        &mut self,
+        key: TransactionKey,
+        flow: &Flow,
+        message: Arc<Message>,
+    ) {
+        self.env.event(Event::Retransmission);
+        let to = response_destination(message.top_via().ok().as_ref(), flow);
+        let received = self.received_draft(flow, message);
+        let packet = match self.answered.get(key) {
+            Some(Kept::Response(response)) => {
+                self.env.packet(|out| out.extend_from_slice(response))
+            }
+            Some(Kept::Own(kept)) => self.env.packet(|out| {
+                // What was kept was written by us.
+                let _ = own_response::write(out, kept, &received);
+            }),
+            Some(Kept::Silence) | None => return self.env.give_back(received),
+        };
+        self.env.give_back(received);
+        // Its transport error has nobody to tell: the next retransmission is answered again.
+        self.env.send(SendId(0), &to, &packet);
     }
 
     /// A request came again whose transaction is spent.
@@ -251,7 +312,10 @@ impl Core {
         }
     }
 
-    /// A response of a spent transaction could not be sent. RFC 6026 §8.8: an INVITE's stays.
+    /// A response of a spent transaction could not be sent. RFC 6026 §8.8: an INVITE's stays. So does what is [`Answered`]: a
+    /// retransmission gets the response once more instead of being carried out twice, which deviates from RFC 3261 §17.2.4.
+    ///
+    /// [`Answered`]: crate::answered::Answered
     pub(crate) fn on_spent_send_failed(&mut self, handle: Handle) {
         let Some(spent) = self.contexts.spent(handle) else {
             return;
@@ -379,7 +443,8 @@ impl Core {
             assert!(spent.alarm.is_set(), "spent branch {handle:?} has no alarm");
             let knows = match self.contexts.get(spent.context) {
                 Some(context) => context.branches.contains(&handle.slot),
-                None => self.contexts.spent(spent.context).is_some(),
+                // Nothing comes of a response to another request than INVITE any more.
+                None => !spent.rest.is_invite() || self.contexts.spent(spent.context).is_some(),
             };
             assert!(knows, "spent branch {handle:?} has no context");
         }

@@ -14,6 +14,19 @@ use patchbay_message::{MAGIC_COOKIE, Message, Method, Via};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TransactionKey(u128);
 
+impl TransactionKey {
+    /// Its high and low half.
+    pub fn halves(self) -> (u64, u64) {
+        ((self.0 >> 64) as u64, self.0 as u64)
+    }
+
+    /// The key with these halves.
+    #[cfg(test)]
+    pub(crate) fn of_halves(high: u64, low: u64) -> TransactionKey {
+        TransactionKey(u128::from(high) << 64 | u128::from(low))
+    }
+}
+
 /// For maps by [`TransactionKey`]: a key is a hash already.
 pub type KeyBuildHasher = BuildHasherDefault<KeyHasher>;
 
@@ -30,6 +43,10 @@ impl Hasher for KeyHasher {
         for byte in bytes {
             self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
         }
+    }
+
+    fn write_u64(&mut self, half: u64) {
+        self.0 = half;
     }
 
     fn write_u128(&mut self, key: u128) {

@@ -195,11 +195,15 @@ impl NonInviteServerTransaction {
 
     /// What is left when all there is to do is to absorb; `None`: there is more to do. `copy` finds memory for what is kept.
     pub fn rest(&self, copy: impl FnOnce(&[u8]) -> Vec<u8>) -> Option<ServerRest> {
+        let (response, timer_j) = self.completed()?;
+        let response = response.map(|response| copy(response));
+        Some(ServerRest::Completed(response, timer_j))
+    }
+
+    /// In Completed: what retransmissions get, and until when. The response is `None` when there is none.
+    pub fn completed(&self) -> Option<(Option<&Packet>, Instant)> {
         match &self.state {
-            State::Completed { response, timer_j } => {
-                let response = response.as_ref().map(|response| copy(response));
-                Some(ServerRest::Completed(response, *timer_j))
-            }
+            State::Completed { response, timer_j } => Some((response.as_ref(), *timer_j)),
             State::Trying { .. } | State::Proceeding { .. } | State::Terminated => None,
         }
     }

@@ -1,5 +1,6 @@
 //! The proxy against the RFCs, message by message.
 
+mod answered;
 mod calls;
 mod cancelling;
 mod crossing;
