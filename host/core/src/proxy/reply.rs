@@ -1,5 +1,7 @@
 //! Responses that we make ourselves.
 
+use std::hash::Hasher;
+
 use patchbay_message::{Draft, Method, ResponseHead};
 
 use crate::base32;
@@ -151,19 +153,21 @@ impl Core {
 /// The To tag of our responses to a request: the same for its copies, so that a stateless answer stays the same (RFC 3261 §8.2.7),
 /// and for its CANCEL and ACK.
 ///
-/// Nothing that it is made of is edited in a draft of the request as received.
+/// Who can make one has proved nothing: it is a fast hash. Nothing that it is made of is edited in a draft of the request as received.
 fn own_tag(request: &Draft, keyed: &Keyed) -> [u8; TAG_LEN] {
     let request = request.base();
     let branch = request.top_branch().unwrap_or_default();
     let number = request.cseq().map_or(0, |cseq| cseq.number).to_le_bytes();
     let from_tag = request.from_tag().unwrap_or_default();
-    let hash = keyed.hash64(
-        Purpose::ToTag,
-        &[request.call_id(), from_tag, branch, &number],
-    );
+    let mut hasher = keyed.quick();
+    hasher.write_u8(Purpose::ToTag as u8);
+    for part in [request.call_id(), from_tag, branch, &number] {
+        hasher.write_usize(part.len());
+        hasher.write(part);
+    }
     let mut tag = [b'0'; TAG_LEN];
     let mut text = smallvec::SmallVec::<[u8; TAG_LEN]>::new();
-    base32::encode(&hash.to_be_bytes(), &mut text);
+    base32::encode(&hasher.finish().to_be_bytes(), &mut text);
     for (to, from) in tag.iter_mut().zip(text) {
         *to = from;
     }
