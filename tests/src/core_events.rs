@@ -11,6 +11,7 @@ use patchbay_core::door::{
     ListenerId, Originate, OriginateId, Output, PolicyVersion, Reject, Reply, ResolveId, SendId,
     Target, Transport, UpdateId, Verdict,
 };
+use patchbay_core::registrar::Bindings;
 use patchbay_core::time::{Instant, Now, UnixTime};
 use patchbay_message::{Limits, Message};
 
@@ -263,7 +264,7 @@ impl Stage<'_> {
             .pick(self.updates.len())
             .map_or(UpdateId(u64::from(self.byte())), |at| self.updates[at]);
         let result = if self.byte().is_multiple_of(2) {
-            Ok(Vec::new())
+            Ok(Bindings::default())
         } else {
             Err(Reject::new(423, ""))
         };

@@ -15,6 +15,7 @@ use crate::environment::Environment;
 use crate::originating::Originating;
 use crate::proxy::context::{BranchState, Cancel, ResponseContext, Stage};
 use crate::proxy::spent::{SpentBranch, SpentContext};
+use crate::registrar::Registration;
 use crate::table::{Handle, Table};
 use crate::time::{Instant, Now};
 use crate::transaction::{
@@ -92,6 +93,9 @@ pub struct Core {
     /// Boxes for hooks, to use again: it is the boxes that travel, so they are kept whole.
     #[allow(clippy::vec_box)]
     pub(crate) hook_contexts: Vec<Box<HookContext>>,
+    /// Registrations that were applied, to use their memory again.
+    #[allow(clippy::vec_box)]
+    pub(crate) registrations: Vec<Box<Registration>>,
     pub(crate) server_actions: Vec<Vec<ServerAction>>,
     pub(crate) client_actions: Vec<Vec<ClientAction>>,
 }
@@ -116,6 +120,7 @@ impl Core {
             draining: false,
             pending_hooks: 0,
             hook_contexts: Vec::new(),
+            registrations: Vec::new(),
             server_actions: Vec::new(),
             client_actions: Vec::new(),
         }

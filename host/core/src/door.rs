@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use patchbay_message::{Draft, Message};
 
-use crate::registrar::{ContactBinding, Registration};
+use crate::registrar::{Bindings, Registration};
 
 /// The transports of SIP that the router knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -176,7 +176,7 @@ pub enum Input {
         /// The id of the `Output::UpdateBindings`.
         id: UpdateId,
         /// All live bindings after the update, or why it was refused.
-        result: Result<Vec<ContactBinding>, Reject>,
+        result: Result<Bindings, Reject>,
     },
     /// Send a request of our own.
     Originate(Originate),

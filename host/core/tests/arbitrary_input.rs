@@ -158,7 +158,7 @@ impl Relay {
                     self.now,
                     Input::BindingsUpdated {
                         id,
-                        result: Ok(Vec::new()),
+                        result: Ok(registrar::Bindings::default()),
                     },
                 ),
                 Output::Unpin { .. } | Output::OriginateResponse { .. } | Output::Event(_) => {}

@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use crate::error::Invalid;
 use crate::uri::{Host, Scheme, Uri};
 
@@ -20,12 +22,12 @@ impl AddressOfRecord {
         let user = uri.user_unescaped();
         let user = std::str::from_utf8(&user).ok()?;
         let text = match uri.scheme {
-            Scheme::Sip => canonical("sip", user, uri)?,
-            Scheme::Sips => canonical("sips", user, uri)?,
-            Scheme::Tel => format!("tel:{}", user.replace(['-', '.', '(', ')'], "")),
+            Scheme::Sip => canonical("sip:", user, uri)?,
+            Scheme::Sips => canonical("sips:", user, uri)?,
+            Scheme::Tel => format!("tel:{}", user.replace(['-', '.', '(', ')'], "")).into(),
             Scheme::Other(_) => return None,
         };
-        Some(AddressOfRecord(text.into()))
+        Some(AddressOfRecord(text))
     }
 
     /// Takes text that [`AddressOfRecord::as_str`] gave, as it is: for stores. The canonical form is no URI any more, since
@@ -66,16 +68,28 @@ impl AddressOfRecord {
     }
 }
 
-fn canonical(scheme: &str, user: &str, uri: &Uri<'_>) -> Option<String> {
-    let host = match uri.host {
-        Host::Name(name) => std::str::from_utf8(name).ok()?.to_ascii_lowercase(),
-        Host::V4(address) => address.to_string(),
-        Host::V6(address) => format!("[{address}]"),
-    };
-    let separator = if uri.user.is_some() { "@" } else { "" };
+fn canonical(scheme: &str, user: &str, uri: &Uri<'_>) -> Option<Arc<str>> {
+    // Most fit here, so that memory is taken once.
+    let mut text = SmallVec::<[u8; 128]>::new();
+    text.extend_from_slice(scheme.as_bytes());
+    text.extend_from_slice(user.as_bytes());
+    if uri.user.is_some() {
+        text.push(b'@');
+    }
+    match uri.host {
+        Host::Name(name) => {
+            let start = text.len();
+            text.extend_from_slice(name);
+            text.iter_mut()
+                .skip(start)
+                .for_each(u8::make_ascii_lowercase);
+        }
+        Host::V4(address) => text.extend_from_slice(address.to_string().as_bytes()),
+        Host::V6(address) => text.extend_from_slice(format!("[{address}]").as_bytes()),
+    }
     // RFC 3261 §10.3 step 5 leaves a port in. It goes, deliberately: an address-of-record names a domain, and a phone that registers as
     // `sip:a@192.0.2.1` is called as `sip:a@192.0.2.1:5060` as well.
-    Some(format!("{scheme}:{user}{separator}{host}"))
+    std::str::from_utf8(&text).ok().map(Arc::from)
 }
 
 impl FromStr for AddressOfRecord {

@@ -6,7 +6,7 @@ use patchbay_core::door::{
     Destination, HookContext, HookFault, HookId, PolicyVersion, Reject, ResolveId, SendId,
     UpdateId, Verdict,
 };
-use patchbay_core::registrar::ContactBinding;
+use patchbay_core::registrar::Bindings;
 
 use super::Alarm;
 use crate::text::Text;
@@ -38,7 +38,7 @@ pub(crate) enum Event {
     },
     Updated {
         id: UpdateId,
-        result: Result<Vec<ContactBinding>, Reject>,
+        result: Result<Bindings, Reject>,
     },
     SendFailed {
         id: SendId,

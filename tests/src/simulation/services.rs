@@ -8,7 +8,7 @@ use patchbay_core::door::{
     Armed, Destination, Hook, HookContext, HookFault, PolicyVersion, Reject, Reply, Target,
     Transport, Verdict,
 };
-use patchbay_core::registrar::{ContactBinding, RegistrarConfig, Registration, apply};
+use patchbay_core::registrar::{Bindings, RegistrarConfig, Registration, apply};
 use patchbay_core::time::UnixTime;
 use patchbay_message::{Draft, HeaderName, Method};
 use rand::Rng;
@@ -23,7 +23,7 @@ pub(crate) const SILENT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(1
 #[derive(Debug, Default)]
 pub(crate) struct Services {
     callees: Vec<(SocketAddr, bool)>,
-    bindings: BTreeMap<String, Vec<ContactBinding>>,
+    bindings: BTreeMap<String, Bindings>,
     pin_dialog: bool,
     /// The version that is active now.
     version: u64,
@@ -240,7 +240,7 @@ impl Services {
         &mut self,
         registration: &Registration,
         unix: UnixTime,
-    ) -> Result<Vec<ContactBinding>, Reject> {
+    ) -> Result<Bindings, Reject> {
         let known = self
             .bindings
             .entry(registration.aor.as_str().to_owned())

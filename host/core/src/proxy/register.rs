@@ -1,13 +1,17 @@
 //! The verdict `save`: REGISTER goes to the location service, when the caller may change the address-of-record.
 
-use patchbay_message::{AddressOfRecord, Method, Uri};
+use patchbay_message::{AddressOfRecord, HeaderName, Method, Uri};
+use smallvec::SmallVec;
 
 use crate::core::Core;
 use crate::door::{HookFault, Output, Reject, UpdateId};
 use crate::proxy::context::{ResponseContext, Stage};
-use crate::registrar::{self, ContactBinding, OutboundSupport, Registration};
+use crate::registrar::{self, Bindings, OutboundSupport, Registration};
 use crate::table::Handle;
 use crate::time::Now;
+
+/// How many registrations wait for reuse at most.
+const POOLED_REGISTRATIONS: usize = 64;
 
 impl Core {
     /// Carries out `save`; `challenge` is what a 401 needs.
@@ -22,26 +26,52 @@ impl Core {
             });
             return self.after_fault(now, handle, HookFault::Verdict);
         }
-        let registration = match Registration::from_request(&context.request, context.flow) {
-            Ok(registration) => registration,
-            Err(reject) => return self.reject(now, handle, &reject),
-        };
-        match self.permission(context, &registration.aor) {
-            Permission::Granted => self.update_bindings(handle, registration),
-            Permission::Unauthenticated => self.challenge(now, handle, challenge),
-            Permission::Denied => self.reject(now, handle, &Reject::new(403, "")),
+        let used = self.registrations.pop();
+        let context = self.contexts.get(handle);
+        let registration = context.map(|context| self.registration(context, used));
+        match registration {
+            Some(Ok((registration, Permission::Granted))) => {
+                self.update_bindings(handle, registration)
+            }
+            Some(Ok((_, Permission::Unauthenticated))) => self.challenge(now, handle, challenge),
+            Some(Ok((_, Permission::Denied))) => self.reject(now, handle, &Reject::new(403, "")),
+            Some(Err(reject)) => self.reject(now, handle, &reject),
+            None => {}
+        }
+    }
+
+    /// Reads the request, into the memory of what was `used` before.
+    fn registration(
+        &self,
+        context: &ResponseContext,
+        used: Option<Box<Registration>>,
+    ) -> Result<(Box<Registration>, Permission), Reject> {
+        let request = &context.request;
+        let registrant = registrar::registrant(request)?;
+        let aor = registrar::registered(&registrant)?;
+        let mut registration =
+            used.unwrap_or_else(|| Box::new(Registration::of_removal(aor.clone())));
+        registration.aor = aor;
+        registration.read(request, context.flow)?;
+        let permission = self.permission(context, &registrant, &registration.aor);
+        Ok((registration, permission))
+    }
+
+    /// Takes a registration back that was applied, for its memory.
+    pub fn give_back(&mut self, registration: Box<Registration>) {
+        if self.registrations.len() < POOLED_REGISTRATIONS {
+            self.registrations.push(registration);
         }
     }
 
     /// RFC 3261 §10.3 steps 1, 3 and 4: the domain is ours, the user is who it says, and it is the user's own address-of-record.
-    fn permission(&self, context: &ResponseContext, aor: &AddressOfRecord) -> Permission {
-        let is_ours = context
-            .request
-            .to()
-            .ok()
-            .and_then(|to| to.uri().ok())
-            .is_some_and(|to| self.is_own_domain(&to, context));
-        if !is_ours {
+    fn permission(
+        &self,
+        context: &ResponseContext,
+        registrant: &Uri<'_>,
+        aor: &AddressOfRecord,
+    ) -> Permission {
+        if !self.env.local.is_local(registrant, context.flow.local.ip()) {
             return Permission::Denied;
         }
         if !self.env.config.registration_required {
@@ -58,17 +88,12 @@ impl Core {
         }
     }
 
-    fn is_own_domain(&self, uri: &Uri<'_>, context: &ResponseContext) -> bool {
-        self.env.local.is_local(uri, context.flow.local.ip())
-    }
-
-    fn update_bindings(&mut self, handle: Handle, registration: Registration) {
+    fn update_bindings(&mut self, handle: Handle, registration: Box<Registration>) {
         let Some(context) = self.contexts.get_mut(handle) else {
             return;
         };
         context.stage = Stage::Saving;
         context.outbound = registration.outbound;
-        let registration = Box::new(registration);
         self.env.outputs.push_back(Output::UpdateBindings {
             id: UpdateId(handle.to_u64()),
             registration,
@@ -80,7 +105,7 @@ impl Core {
         &mut self,
         now: Now,
         id: UpdateId,
-        result: Result<Vec<ContactBinding>, Reject>,
+        result: Result<Bindings, Reject>,
     ) {
         let handle = Handle::from_u64(id.0);
         let Some(context) = self.contexts.get(handle) else {
@@ -93,29 +118,48 @@ impl Core {
             Ok(bindings) => bindings,
             Err(reject) => return self.reject(now, handle, &reject),
         };
-        let mut values: Vec<(&'static [u8], Vec<u8>)> = Vec::with_capacity(bindings.len() + 4);
+        let mut text = std::mem::take(&mut self.env.scratch);
+        text.clear();
+        let mut headers = HeaderTexts::default();
         for binding in bindings.iter().filter(|binding| binding.is_live(now.unix)) {
-            let mut contact = Vec::with_capacity(128);
-            registrar::write_contact(&mut contact, binding, now.unix);
-            values.push((b"Contact", contact));
+            headers.add(&mut text, b"Contact", |text| {
+                registrar::write_contact(text, binding, now.unix)
+            });
         }
-        values.extend(
-            context
-                .request
-                .values(patchbay_message::HeaderName::Path)
-                .map(|path| (&b"Path"[..], path.to_vec())),
-        );
+        for path in context.request.values(HeaderName::Path) {
+            headers.add(&mut text, b"Path", |text| text.extend_from_slice(path));
+        }
         if context.outbound == OutboundSupport::Required {
-            values.push((b"Require", b"outbound".to_vec()));
+            headers.add(&mut text, b"Require", |text| {
+                text.extend_from_slice(b"outbound")
+            });
         }
-        let mut date = Vec::with_capacity(32);
-        crate::date::write(&mut date, now.unix);
-        values.push((b"Date", date));
-        let headers: Vec<(&[u8], &[u8])> = values
-            .iter()
-            .map(|(name, value)| (*name, value.as_slice()))
-            .collect();
-        self.respond(now, handle, 200, "", &headers, b"");
+        headers.add(&mut text, b"Date", |text| {
+            crate::date::write(text, now.unix)
+        });
+        self.respond(now, handle, 200, "", &headers.of(&text), b"");
+        self.env.scratch = text;
+    }
+}
+
+/// Headers whose values stand one behind the other in a text.
+#[derive(Default)]
+struct HeaderTexts(SmallVec<[(&'static [u8], usize); 4]>);
+
+impl HeaderTexts {
+    /// Adds what `write` appends to the text.
+    fn add(&mut self, text: &mut Vec<u8>, name: &'static [u8], write: impl FnOnce(&mut Vec<u8>)) {
+        write(text);
+        self.0.push((name, text.len()));
+    }
+
+    /// The headers.
+    fn of<'t>(&self, text: &'t [u8]) -> SmallVec<[(&'static [u8], &'t [u8]); 4]> {
+        let starts = std::iter::once(0).chain(self.0.iter().map(|(_, end)| *end));
+        let headers = starts.zip(&self.0);
+        headers
+            .map(|(start, (name, end))| (*name, text.get(start..*end).unwrap_or_default()))
+            .collect()
     }
 }
 

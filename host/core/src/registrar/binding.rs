@@ -24,6 +24,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::ops::Range;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use crate::door::{Flow, FlowId, ListenerId, Transport};
 use crate::time::UnixTime;
 
@@ -45,6 +47,9 @@ const AT_CONNECTION: usize = 32;
 const AT_URI: usize = 42;
 const AT_INSTANCE: usize = 46;
 const AT_ENDS: usize = 50;
+
+/// A block while it is made: it takes memory when its length is known.
+type Block = SmallVec<[u8; 512]>;
 
 /// The sections, in their order.
 #[derive(Clone, Copy)]
@@ -96,7 +101,7 @@ pub struct BindingParts<'a> {
 impl ContactBinding {
     /// Packs a binding; `None` when it takes more than 64 KiB.
     pub fn new(parts: &BindingParts<'_>) -> Option<ContactBinding> {
-        let mut block = vec![0; HEAD_BYTES];
+        let mut block = Block::from_elem(0, HEAD_BYTES);
         write_head(&mut block, parts);
         let uri = write_contact_section(&mut block, parts);
         let instance = instance_range(&block, parts.instance);
@@ -118,7 +123,7 @@ impl ContactBinding {
         }
         put_end(&mut block, Section::Addresses)?;
         Some(ContactBinding {
-            block: block.into(),
+            block: block.as_slice().into(),
         })
     }
 
@@ -403,7 +408,7 @@ fn write_head(block: &mut [u8], parts: &BindingParts<'_>) {
 }
 
 /// Writes `"name" <uri>;parameters` and says where the URI is.
-fn write_contact_section(block: &mut Vec<u8>, parts: &BindingParts<'_>) -> Range<usize> {
+fn write_contact_section(block: &mut Block, parts: &BindingParts<'_>) -> Range<usize> {
     if !parts.display.is_empty() {
         block.extend_from_slice(parts.display);
         block.push(b' ');
@@ -470,7 +475,7 @@ fn transport_from(byte: u8) -> Option<Transport> {
     .copied()
 }
 
-fn write_address(block: &mut Vec<u8>, address: SocketAddr) {
+fn write_address(block: &mut Block, address: SocketAddr) {
     match address.ip() {
         IpAddr::V4(ip) => {
             block.push(4);

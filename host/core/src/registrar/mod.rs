@@ -4,12 +4,15 @@
 //! rule that makes new bindings of the old ones, all or nothing.
 
 mod binding;
+mod bindings;
 mod registration;
 mod rule;
 
 pub use binding::{BindingParts, ContactBinding, write_contact};
+pub use bindings::Bindings;
 pub use registration::{ContactChange, Contacts, OutboundSupport, Registration};
-pub use rule::{Applied, Change, ChangeKind, apply};
+pub(crate) use registration::{registered, registrant};
+pub use rule::{Applied, Change, ChangeKind, Changes, apply};
 
 /// The limits of the registrar.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -37,7 +37,7 @@ pub enum Contacts {
 }
 
 /// One Contact value.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ContactChange {
     /// The display name as it came, with its quotes; empty: none.
     pub display: Vec<u8>,
@@ -72,25 +72,32 @@ impl Registration {
     /// Fails with 400 for contacts that make no sense, 420 for a Path that the UA does not support, and 439 when an
     /// intermediate hop lacks outbound support.
     pub fn from_request(request: &Draft, flow: Flow) -> Result<Registration, Reject> {
-        let to = request.to().map_err(|_| bad_request("Malformed To"))?;
-        let to = to.uri().map_err(|_| bad_request("Malformed To"))?;
-        let aor = AddressOfRecord::from_uri(&to).ok_or(bad_request("Not an Address-of-Record"))?;
+        let mut registration =
+            Registration::without_request(registered(&registrant(request)?)?, Contacts::Fetch);
+        registration.read(request, flow)?;
+        Ok(registration)
+    }
+
+    /// Reads everything but To, into the memory of what was read before.
+    pub(crate) fn read(&mut self, request: &Draft, flow: Flow) -> Result<(), Reject> {
         let cseq = request.cseq().map_err(|_| bad_request("Malformed CSeq"))?;
-        let contacts = contacts(request)?;
-        let path = path(request)?;
-        Ok(Registration {
-            aor,
-            call_id: request
-                .header(HeaderName::CallId)
-                .unwrap_or_default()
-                .to_vec(),
-            cseq: cseq.number,
-            outbound: outbound_support(request, &contacts, &path)?,
-            contacts,
-            path,
-            user_agent: without_folds(request.header(HeaderName::UserAgent).unwrap_or_default()),
-            flow: Some(flow),
-        })
+        self.cseq = cseq.number;
+        self.flow = Some(flow);
+        self.contacts = contacts(
+            request,
+            std::mem::replace(&mut self.contacts, Contacts::Fetch),
+        )?;
+        self.path = path(request)?;
+        self.outbound = outbound_support(request, &self.contacts, &self.path)?;
+        self.call_id.clear();
+        self.call_id
+            .extend_from_slice(request.header(HeaderName::CallId).unwrap_or_default());
+        self.user_agent.clear();
+        push_without_folds(
+            &mut self.user_agent,
+            request.header(HeaderName::UserAgent).unwrap_or_default(),
+        );
+        Ok(())
     }
 
     /// Adds or refreshes one contact without a REGISTER; zero seconds remove it.
@@ -104,9 +111,10 @@ impl Registration {
     ) -> Result<Registration, Reject> {
         // The parameters of a bare URI are the URI's, unlike in a Contact header (RFC 3261 §20).
         let mut change = if contact.contains(&b'<') {
-            contact_change(contact, None)?
+            contact_change(contact, None, ContactChange::default())?
         } else {
-            contact_change(&[b"<", contact, b">"].concat(), None)?
+            let contact = [b"<", contact, b">"].concat();
+            contact_change(&contact, None, ContactChange::default())?
         };
         change.expires_secs = Some(expires_secs);
         Ok(Registration {
@@ -134,20 +142,39 @@ impl Registration {
     }
 }
 
+/// The URI in To.
+pub(crate) fn registrant(request: &Draft) -> Result<Uri<'_>, Reject> {
+    let to = request.to().map_err(|_| bad_request("Malformed To"))?;
+    to.uri().map_err(|_| bad_request("Malformed To"))
+}
+
+/// RFC 3261 §10.3 step 5: the address-of-record of the URI in To.
+pub(crate) fn registered(registrant: &Uri<'_>) -> Result<AddressOfRecord, Reject> {
+    AddressOfRecord::from_uri(registrant).ok_or(bad_request("Not an Address-of-Record"))
+}
+
 fn bad_request(reason: &'static str) -> Reject {
     Reject::new(400, reason)
 }
 
 /// RFC 3261 §10.3 step 6: `*` stands alone and with `Expires: 0` only.
-fn contacts(request: &Draft) -> Result<Contacts, Reject> {
+fn contacts(request: &Draft, used: Contacts) -> Result<Contacts, Reject> {
     let header_expires = request.header(HeaderName::Expires).map(delta_seconds);
-    let mut changes = Vec::new();
+    let (mut changes, mut used) = match used {
+        Contacts::Change(mut changes) => {
+            let first = changes.pop();
+            changes.clear();
+            (changes, first)
+        }
+        Contacts::Fetch | Contacts::RemoveAll => (Vec::new(), None),
+    };
     let mut star = false;
     for value in request.values(HeaderName::Contact) {
         if value.trim_ascii() == b"*" {
             star = true;
         } else {
-            changes.push(contact_change(value, header_expires.flatten())?);
+            let used = used.take().unwrap_or_default();
+            changes.push(contact_change(value, header_expires.flatten(), used)?);
         }
     }
     match (star, changes.is_empty()) {
@@ -158,19 +185,27 @@ fn contacts(request: &Draft) -> Result<Contacts, Reject> {
     }
 }
 
-fn contact_change(value: &[u8], header_expires: Option<u32>) -> Result<ContactChange, Reject> {
+/// Reads a value into the memory of what was `used` before.
+fn contact_change(
+    value: &[u8],
+    header_expires: Option<u32>,
+    used: ContactChange,
+) -> Result<ContactChange, Reject> {
     let malformed = || bad_request("Malformed Contact");
     let address = NameAddr::parse(value).map_err(|_| malformed())?;
     Uri::parse(address.uri_raw).map_err(|_| malformed())?;
     let mut change = ContactChange {
-        display: without_folds(address.display.unwrap_or_default()),
-        uri: address.uri_raw.to_vec(),
-        parameters: Vec::new(),
         instance: None,
         reg_id: None,
         q: 1000,
         expires_secs: header_expires,
+        ..used
     };
+    change.display.clear();
+    push_without_folds(&mut change.display, address.display.unwrap_or_default());
+    change.uri.clear();
+    change.uri.extend_from_slice(address.uri_raw);
+    change.parameters.clear();
     for (name, value) in address.params.iter() {
         read_parameter(&mut change, name, value);
     }
@@ -194,7 +229,7 @@ fn read_parameter(change: &mut ContactChange, name: &[u8], value: Option<&[u8]>)
     change.parameters.extend_from_slice(name);
     if let Some(value) = value {
         change.parameters.push(b'=');
-        change.parameters.extend_from_slice(&without_folds(value));
+        push_without_folds(&mut change.parameters, value);
     }
 }
 
@@ -271,10 +306,10 @@ fn outbound_support(
         .iter()
         .filter(|change| change.reg_id.is_some())
         .count();
-    let asks = has_option(request, HeaderName::Supported, b"outbound");
     if flow_contacts == 0 {
         return Ok(OutboundSupport::None);
     }
+    let asks = has_option(request, HeaderName::Supported, b"outbound");
     let first_hop = request.values(HeaderName::Via).count() <= 1;
     if !first_hop && !path.first().is_some_and(|value| has_ob(value)) {
         return if asks {
@@ -314,16 +349,19 @@ fn without_quotes(value: &[u8]) -> &[u8] {
         .unwrap_or(value)
 }
 
-/// A folded value on one line, so that it can be written into another message.
 fn without_folds(value: &[u8]) -> Vec<u8> {
-    value
-        .iter()
-        .map(|&byte| {
-            if matches!(byte, b'\r' | b'\n') {
-                b' '
-            } else {
-                byte
-            }
-        })
-        .collect()
+    let mut out = Vec::new();
+    push_without_folds(&mut out, value);
+    out
+}
+
+/// A folded value on one line, so that it can be written into another message.
+fn push_without_folds(out: &mut Vec<u8>, value: &[u8]) {
+    let start = out.len();
+    out.extend_from_slice(value);
+    for byte in out.iter_mut().skip(start) {
+        if matches!(byte, b'\r' | b'\n') {
+            *byte = b' ';
+        }
+    }
 }

@@ -1,10 +1,11 @@
 //! RFC 3261 §10.3 steps 6 and 7: how a registration changes the bindings of its address-of-record.
 
 use patchbay_message::{Uri, uri_eq};
+use smallvec::SmallVec;
 
 use super::{
-    BindingParts, ContactBinding, ContactChange, Contacts, OutboundSupport, RegistrarConfig,
-    Registration,
+    BindingParts, Bindings, ContactBinding, ContactChange, Contacts, OutboundSupport,
+    RegistrarConfig, Registration,
 };
 use crate::door::Reject;
 use crate::time::UnixTime;
@@ -13,10 +14,13 @@ use crate::time::UnixTime;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Applied {
     /// All live bindings, the oldest first.
-    pub bindings: Vec<ContactBinding>,
+    pub bindings: Bindings,
     /// What changed, in the order it did.
-    pub changes: Vec<Change>,
+    pub changes: Changes,
 }
+
+/// What a registration changed: seldom more than one binding.
+pub type Changes = SmallVec<[Change; 1]>;
 
 /// One change of one binding.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,8 +59,8 @@ pub fn apply(
         registration,
         config,
         now,
-        bindings: Vec::with_capacity(existing.len() + 1),
-        changes: Vec::new(),
+        bindings: SmallVec::new(),
+        changes: Changes::new(),
     };
     update.take_live(existing);
     match &registration.contacts {
@@ -74,8 +78,8 @@ struct Update<'a> {
     registration: &'a Registration,
     config: &'a RegistrarConfig,
     now: UnixTime,
-    bindings: Vec<Tentative>,
-    changes: Vec<Change>,
+    bindings: SmallVec<[Tentative; 2]>,
+    changes: Changes,
 }
 
 struct Tentative {
@@ -235,12 +239,9 @@ impl Update<'_> {
         if added && self.bindings.len() > self.config.max_contacts {
             return Err(too_many());
         }
+        let bindings = self.bindings.into_iter();
         Ok(Applied {
-            bindings: self
-                .bindings
-                .into_iter()
-                .map(|tentative| tentative.binding)
-                .collect(),
+            bindings: bindings.map(|tentative| tentative.binding).collect(),
             changes: self.changes,
         })
     }

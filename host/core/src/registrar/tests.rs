@@ -49,7 +49,7 @@ fn step(
 ) -> Result<Vec<ChangeKind>, Reject> {
     let registration = Registration::from_request(&request(call_id, cseq, headers), flow())?;
     let applied = apply(bindings, &registration, &CONFIG, NOW)?;
-    *bindings = applied.bindings;
+    *bindings = applied.bindings.to_vec();
     Ok(applied.changes.iter().map(|change| change.kind).collect())
 }
 

@@ -7,11 +7,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use patchbay_core::door::Reject;
-use patchbay_core::registrar::Change;
+use patchbay_core::registrar::{Bindings, Changes};
 use patchbay_message::AddressOfRecord;
 
 use super::batch::Batch;
-use super::index::{Bindings, Index};
+use super::index::Index;
 use super::queue::Queue;
 use super::record;
 use super::service::{Done, Reports};
@@ -37,7 +37,7 @@ pub(super) struct Job {
     /// What they are now.
     pub after: Bindings,
     /// What changed.
-    pub changes: Vec<Change>,
+    pub changes: Changes,
     /// A failed commit takes it back.
     pub revert: bool,
     /// Whom to tell when it is durable.
@@ -174,7 +174,7 @@ impl Writer {
 
     fn confirm(&self, job: Job) {
         if let Some(done) = job.done {
-            done(Ok(job.after.to_vec()));
+            done(Ok(job.after));
         }
         self.reports.changed(&job.aor, job.changes);
     }

@@ -2,48 +2,16 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasher;
-use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
+use std::sync::{PoisonError, RwLock, RwLockWriteGuard};
 
 use foldhash::fast::RandomState;
-use patchbay_core::registrar::ContactBinding;
+use patchbay_core::registrar::Bindings;
 use patchbay_core::time::UnixTime;
 use patchbay_message::AddressOfRecord;
 
 /// Many more than there are cores, so that workers hardly ever meet.
 const SHARDS: usize = 256;
-
-/// The bindings of an address-of-record at one moment. A clone shares them.
-#[derive(Clone, Debug, Default)]
-pub struct Bindings(Option<Arc<[ContactBinding]>>);
-
-impl Bindings {
-    /// These bindings.
-    pub(super) fn new(bindings: Vec<ContactBinding>) -> Bindings {
-        Bindings((!bindings.is_empty()).then(|| bindings.into()))
-    }
-
-    fn live(self, now: UnixTime) -> Bindings {
-        if self.iter().all(|binding| binding.is_live(now)) {
-            return self;
-        }
-        Bindings::new(
-            self.iter()
-                .filter(|binding| binding.is_live(now))
-                .cloned()
-                .collect(),
-        )
-    }
-}
-
-impl Deref for Bindings {
-    type Target = [ContactBinding];
-
-    fn deref(&self) -> &[ContactBinding] {
-        self.0.as_deref().unwrap_or_default()
-    }
-}
 
 /// How much there is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -204,10 +172,11 @@ impl Locked<'_> {
     /// Puts others in their place.
     pub(super) fn replace(&mut self, bindings: Bindings) {
         let Shard { entries, due } = &mut *self.shard;
-        if bindings.is_empty() && !entries.contains_key(self.aor) {
-            return;
-        }
-        let entry = entries.entry(self.aor.clone()).or_default();
+        let entry = match entries.get_mut(self.aor) {
+            Some(entry) => entry,
+            None if bindings.is_empty() => return,
+            None => entries.entry(self.aor.clone()).or_default(),
+        };
         self.index.recount(entry.bindings.len(), bindings.len());
         entry.bindings = bindings;
         let earliest = entry

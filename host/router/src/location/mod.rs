@@ -18,8 +18,9 @@ mod sled_store;
 mod store;
 
 pub use batch::{Batch, Changes};
-pub use index::{Bindings, Counts};
+pub use index::Counts;
 pub use log::{LogConfig, LoggedStore};
+pub use patchbay_core::registrar::Bindings;
 pub use service::{
     Answer, Done, Events, LocationConfig, LocationEvent, LocationService, LocationStatistics,
     Registered, registrar_config,

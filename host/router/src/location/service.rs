@@ -9,7 +9,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 use patchbay_core::door::{Flow, Listener, ListenerId, Reject, Transport};
 use patchbay_core::registrar::{
-    Applied, Change, ChangeKind, ContactBinding, Contacts, RegistrarConfig, Registration, apply,
+    Applied, Bindings, Change, ChangeKind, Changes, ContactBinding, Contacts, RegistrarConfig,
+    Registration, apply,
 };
 use patchbay_core::time::UnixTime;
 use patchbay_message::AddressOfRecord;
@@ -17,7 +18,7 @@ use patchbay_message::AddressOfRecord;
 use super::batch::Batch;
 use super::commit::{Committer, Job};
 use super::expiry::ExpiryThread;
-use super::index::{Bindings, Counts, Index, Locked};
+use super::index::{Counts, Index, Locked};
 use super::queue::Queue;
 use super::record;
 use super::store::{LocationStore, StoreError};
@@ -29,7 +30,7 @@ const RETRY_AFTER_SECS: u32 = 2;
 const SWEEP_RECORDS: usize = 10_000;
 
 /// What an update comes to: all live bindings, or why it was refused.
-pub type Answer = Result<Vec<ContactBinding>, Reject>;
+pub type Answer = Result<Bindings, Reject>;
 
 /// Called once with the answer.
 pub type Done = Box<dyn FnOnce(Answer) + Send>;
@@ -153,7 +154,7 @@ pub(super) struct Reports {
 
 impl Reports {
     /// Reports what changed.
-    pub(super) fn changed(&self, aor: &AddressOfRecord, changes: Vec<Change>) {
+    pub(super) fn changed(&self, aor: &AddressOfRecord, changes: Changes) {
         let Some(events) = self.events.as_ref().filter(|events| (events.wanted)()) else {
             return;
         };
@@ -381,8 +382,8 @@ impl Inner {
         before: Bindings,
         applied: Applied,
         done: Option<Done>,
-    ) -> Result<Vec<Change>, QueueFull> {
-        let after = Bindings::new(applied.bindings);
+    ) -> Result<Changes, QueueFull> {
+        let after = applied.bindings;
         let Some(jobs) = &self.jobs else {
             locked.replace(after);
             return Ok(applied.changes);
@@ -398,7 +399,7 @@ impl Inner {
         };
         jobs.push(job).map_err(|_| QueueFull)?;
         locked.replace(after);
-        Ok(Vec::new())
+        Ok(Changes::new())
     }
 }
 
@@ -427,7 +428,7 @@ fn recover(
             reports.damaged_records.fetch_add(1, Ordering::Relaxed);
             return;
         };
-        let live: Vec<_> = bindings
+        let live: Bindings = bindings
             .into_iter()
             .filter(|binding| binding.is_live(now))
             .collect();
@@ -435,7 +436,7 @@ fn recover(
             expired.push(aor.clone());
         }
         if let Some(mut locked) = index.lock(&aor) {
-            locked.replace(Bindings::new(live));
+            locked.replace(live);
         }
     })?;
     sweep(store, &prefix, expired, index)

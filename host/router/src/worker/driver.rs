@@ -238,7 +238,8 @@ impl Driver {
                 }
                 Output::Resolve { id, uri, listener } => self.resolve(id, &uri, listener),
                 Output::UpdateBindings { id, registration } => {
-                    self.update_bindings(id, &registration)
+                    self.update_bindings(id, &registration);
+                    self.core.give_back(registration);
                 }
                 Output::Unpin {
                     version: PolicyVersion(number),

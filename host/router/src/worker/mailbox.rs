@@ -8,7 +8,7 @@ use std::task::Waker;
 use futures_util::task::AtomicWaker;
 use patchbay_core::TransactionSnapshot;
 use patchbay_core::door::{Originate, Reject, SendId, UpdateId};
-use patchbay_core::registrar::ContactBinding;
+use patchbay_core::registrar::Bindings;
 use patchbay_message::Message;
 use patchbay_policy::Event;
 use tokio::sync::oneshot;
@@ -57,7 +57,7 @@ pub(crate) enum Answer {
         /// The question.
         id: UpdateId,
         /// Its result.
-        result: Result<Vec<ContactBinding>, Reject>,
+        result: Result<Bindings, Reject>,
     },
 }
 

@@ -2,7 +2,7 @@
 
 use super::stage::*;
 use crate::door::*;
-use crate::registrar::{RegistrarConfig, apply};
+use crate::registrar::{ContactChange, Contacts, OutboundSupport, RegistrarConfig, apply};
 
 fn register(to: &str) -> String {
     request_tagged(
@@ -124,4 +124,42 @@ fn a_refusal_of_the_location_service_is_answered() {
         result: Err(reject),
     });
     assert_eq!(stage.next_response(423).header("Min-Expires"), "60");
+}
+
+#[test]
+fn a_registration_has_nothing_of_the_one_whose_memory_it_uses() {
+    let mut stage = stage();
+    let full = request_tagged(
+        "REGISTER",
+        "sip:example.com",
+        "full",
+        "<sip:alice@example.com>",
+        "Contact: \"A\" <sip:second@192.0.2.9>;q=0.5;+sip.instance=\"<urn:uuid:1>\"\r\nSupported: path, outbound\r\n\
+         Path: <sip:edge.example.com;lr;ob>\r\nExpires: 600\r\nUser-Agent: a very long name of a phone\r\n",
+    );
+    stage.receive(ALICE, &full);
+    save(&mut stage, Some("alice@example.com"));
+    let (_, used) = stage.updates.pop_front().unwrap();
+    assert_eq!(used.path.len(), 1);
+    stage.core.give_back(used);
+    let plain = request_tagged(
+        "REGISTER",
+        "sip:example.com",
+        "plain",
+        "<sip:bob@example.com>",
+        "",
+    );
+    stage.receive(ALICE, &plain);
+    save(&mut stage, Some("bob@example.com"));
+    let (_, registration) = stage.updates.pop_front().unwrap();
+    assert_eq!(registration.aor.as_str(), "sip:bob@example.com");
+    assert!(registration.path.is_empty() && registration.user_agent.is_empty());
+    assert_eq!(registration.outbound, OutboundSupport::None);
+    assert_eq!(registration.call_id, b"call-1@192.0.2.1");
+    let change = ContactChange {
+        uri: b"sip:alice@192.0.2.1:5060".to_vec(),
+        q: 1000,
+        ..ContactChange::default()
+    };
+    assert_eq!(registration.contacts, Contacts::Change(vec![change]));
 }
