@@ -21,7 +21,7 @@ use super::store::{LocationStore, StoreError};
 const MAX_BATCH: usize = 1000;
 /// Under load a commit begins this long after the one before, so that the thread is not woken for each registration; the
 /// first change after a pause is written at once.
-const BATCH_INTERVAL: Duration = Duration::from_millis(2);
+const BATCH_INTERVAL: Duration = Duration::from_millis(4);
 /// Numbers are given out under the locks of shards, so changes of different shards may arrive a little out of order; no
 /// further than the queue is long.
 const NUMBER_SLACK: u64 = 1_000_000;
