@@ -27,6 +27,8 @@ use patchbay_core::door::{Listener, Originate, OriginateId};
 use patchbay_policy::{Engine, EngineConfig, Policies};
 
 const SOON: Duration = Duration::from_secs(5);
+/// The ways of a worker to wait. The first one is io_uring where the system has it.
+const WAYS: [&str; 2] = ["io = \"auto\"\nspin = \"50us\"", "io = \"epoll\""];
 
 struct Router {
     workers: Option<Workers>,
@@ -35,12 +37,12 @@ struct Router {
 
 impl Router {
     fn start(workers: usize) -> Router {
-        Router::start_with(workers, "")
+        Router::start_with(workers, WAYS[0], "")
     }
 
-    fn start_with(workers: usize, extra: &str) -> Router {
+    fn start_with(workers: usize, way: &str, extra: &str) -> Router {
         let text = format!(
-            "[node]\nname = \"test\"\ndomains = [\"example.com\"]\nworkers = {workers}\n[auth]\nregistration = \"open\"\n\
+            "[node]\nname = \"test\"\ndomains = [\"example.com\"]\nworkers = {workers}\n{way}\n[auth]\nregistration = \"open\"\n\
              [[listen]]\naddress = \"udp:127.0.0.1:0\"\n[[listen]]\naddress = \"tcp:127.0.0.1:0\"\n[registrar]\ndurability = \"memory\"\n{extra}"
         );
         let config = Config::parse(&text, Path::new("."), &Overrides::default()).unwrap();
@@ -258,30 +260,34 @@ fn call(caller: &Phone, callee: &Phone, call_id: &str) {
 
 #[test]
 fn two_phones_register_and_one_calls_the_other() {
-    let router = Router::start(1);
-    let (alice, bob) = (Phone::new(&router, "alice"), Phone::new(&router, "bob"));
-    alice.register();
-    bob.register();
-    call(&alice, &bob, "call-1");
+    for way in WAYS {
+        let router = Router::start_with(1, way, "");
+        let (alice, bob) = (Phone::new(&router, "alice"), Phone::new(&router, "bob"));
+        alice.register();
+        bob.register();
+        call(&alice, &bob, "call-1");
+    }
 }
 
 #[test]
 fn calls_meet_in_their_worker_whatever_socket_receives_them() {
-    let router = Router::start(3);
-    let (alice, bob) = (Phone::new(&router, "alice"), Phone::new(&router, "bob"));
-    alice.register();
-    bob.register();
-    for n in 0..20 {
-        call(&alice, &bob, &format!("call-{n}"));
+    for way in WAYS {
+        let router = Router::start_with(3, way, "");
+        let (alice, bob) = (Phone::new(&router, "alice"), Phone::new(&router, "bob"));
+        alice.register();
+        bob.register();
+        for n in 0..20 {
+            call(&alice, &bob, &format!("call-{n}"));
+        }
+        let handed_over: u64 = router
+            .shared
+            .metrics
+            .workers
+            .iter()
+            .map(|worker| worker.handed_over.value())
+            .sum();
+        assert!(handed_over > 0);
     }
-    let handed_over: u64 = router
-        .shared
-        .metrics
-        .workers
-        .iter()
-        .map(|worker| worker.handed_over.value())
-        .sum();
-    assert!(handed_over > 0);
 }
 
 #[test]
@@ -295,27 +301,29 @@ fn nobody_of_that_name_is_404() {
 
 #[test]
 fn a_phone_on_tcp_is_called_over_its_connection() {
-    let router = Router::start(2);
-    let alice = Phone::new(&router, "alice");
-    let mut bob = TcpStream::connect(router.address(Transport::Tcp)).unwrap();
-    bob.set_read_timeout(Some(SOON)).unwrap();
-    // The port of its Contact is one that nobody listens on: only the connection reaches this phone.
-    let register = "REGISTER sip:example.com SIP/2.0\r\nVia: SIP/2.0/TCP 127.0.0.1:1;branch=z9hG4bK1\r\nMax-Forwards: 70\r\n\
-        From: <sip:bob@example.com>;tag=b\r\nTo: <sip:bob@example.com>\r\nCall-ID: reg\r\nCSeq: 1 REGISTER\r\n\
-        Contact: <sip:bob@127.0.0.1:1;transport=tcp>\r\nContent-Length: 0\r\n\r\n";
-    bob.write_all(register.as_bytes()).unwrap();
-    assert!(read_message(&mut bob).starts_with("SIP/2.0 200 "));
-    alice.send(&alice.request("INVITE", "sip:bob@example.com", "call-1", ""));
-    let invite = read_message(&mut bob);
-    assert!(
-        invite.starts_with("INVITE sip:bob@127.0.0.1:1;transport=tcp SIP/2.0\r\n"),
-        "{invite}"
-    );
-    bob.write_all(answer(&invite, "486 Busy Here", "").as_bytes())
-        .unwrap();
-    let busy = alice.receive_beyond_trying();
-    assert!(busy.starts_with("SIP/2.0 486 "), "{busy}");
-    assert!(read_message(&mut bob).starts_with("ACK "));
+    for way in WAYS {
+        let router = Router::start_with(2, way, "");
+        let alice = Phone::new(&router, "alice");
+        let mut bob = TcpStream::connect(router.address(Transport::Tcp)).unwrap();
+        bob.set_read_timeout(Some(SOON)).unwrap();
+        // The port of its Contact is one that nobody listens on: only the connection reaches this phone.
+        let register = "REGISTER sip:example.com SIP/2.0\r\nVia: SIP/2.0/TCP 127.0.0.1:1;branch=z9hG4bK1\r\nMax-Forwards: 70\r\n\
+            From: <sip:bob@example.com>;tag=b\r\nTo: <sip:bob@example.com>\r\nCall-ID: reg\r\nCSeq: 1 REGISTER\r\n\
+            Contact: <sip:bob@127.0.0.1:1;transport=tcp>\r\nContent-Length: 0\r\n\r\n";
+        bob.write_all(register.as_bytes()).unwrap();
+        assert!(read_message(&mut bob).starts_with("SIP/2.0 200 "));
+        alice.send(&alice.request("INVITE", "sip:bob@example.com", "call-1", ""));
+        let invite = read_message(&mut bob);
+        assert!(
+            invite.starts_with("INVITE sip:bob@127.0.0.1:1;transport=tcp SIP/2.0\r\n"),
+            "{invite}"
+        );
+        bob.write_all(answer(&invite, "486 Busy Here", "").as_bytes())
+            .unwrap();
+        let busy = alice.receive_beyond_trying();
+        assert!(busy.starts_with("SIP/2.0 486 "), "{busy}");
+        assert!(read_message(&mut bob).starts_with("ACK "));
+    }
 }
 
 fn read_message(stream: &mut TcpStream) -> String {
@@ -346,7 +354,7 @@ fn garbage_is_dropped_and_the_worker_goes_on() {
 
 #[test]
 fn a_source_beyond_its_limit_gets_no_answer() {
-    let router = Router::start_with(2, "[limits]\nrequests_per_source = \"3\"\n");
+    let router = Router::start_with(2, WAYS[0], "[limits]\nrequests_per_source = \"3\"\n");
     for n in 0..20 {
         // Each from another port: the workers count them together.
         let phone = Phone::new(&router, "alice");
@@ -391,23 +399,96 @@ fn a_draining_worker_refuses_new_calls() {
 
 #[test]
 fn a_request_of_our_own_gets_its_answer() {
-    let router = Router::start(2);
-    let bob = Phone::new(&router, "bob");
-    let uri = format!("sip:bob@{}", bob.address()).into_bytes();
-    let answered = router.workers.as_ref().unwrap().originate(Originate {
-        id: OriginateId(0),
-        method: b"OPTIONS".to_vec(),
-        uri: uri.clone(),
-        from: b"sip:prober@example.com".to_vec(),
-        to: uri,
-        headers: Vec::new(),
-        body: None,
-    });
-    let options = bob.receive();
-    assert!(options.starts_with("OPTIONS "), "{options}");
-    bob.send(&answer(&options, "200 OK", ""));
-    assert_eq!(
-        answered.blocking_recv().unwrap().unwrap().status(),
-        Some(200)
+    for way in WAYS {
+        let router = Router::start_with(2, way, "");
+        let bob = Phone::new(&router, "bob");
+        let uri = format!("sip:bob@{}", bob.address()).into_bytes();
+        let answered = router.workers.as_ref().unwrap().originate(Originate {
+            id: OriginateId(0),
+            method: b"OPTIONS".to_vec(),
+            uri: uri.clone(),
+            from: b"sip:prober@example.com".to_vec(),
+            to: uri,
+            headers: Vec::new(),
+            body: None,
+        });
+        let options = bob.receive();
+        assert!(options.starts_with("OPTIONS "), "{options}");
+        bob.send(&answer(&options, "200 OK", ""));
+        assert_eq!(
+            answered.blocking_recv().unwrap().unwrap().status(),
+            Some(200)
+        );
+    }
+}
+
+#[test]
+fn a_sleeping_worker_is_woken_by_whoever_needs_it() {
+    for way in WAYS {
+        let router = Router::start_with(1, way, "");
+        let workers = router.workers.as_ref().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let (phone, tcp) = (Phone::new(&router, "alice"), router.address(Transport::Tcp));
+        let start = Instant::now();
+        for n in 0..20 {
+            // Long enough for the worker to fall asleep, whatever it does before.
+            std::thread::sleep(Duration::from_millis(2));
+            assert_eq!(runtime.block_on(workers.transactions(10)).len(), 0);
+            let options = phone.request("OPTIONS", "sip:example.com", &format!("tcp-{n}"), "");
+            let mut stream = TcpStream::connect(tcp).unwrap();
+            stream.set_read_timeout(Some(SOON)).unwrap();
+            stream
+                .write_all(options.replace("SIP/2.0/UDP", "SIP/2.0/TCP").as_bytes())
+                .unwrap();
+            assert!(read_message(&mut stream).starts_with("SIP/2.0 200 "));
+        }
+        // None of them has waited for a timer.
+        assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
+    }
+}
+
+#[test]
+fn a_burst_loses_nothing() {
+    for way in WAYS {
+        let router = Router::start_with(1, way, "");
+        let alice = Phone::new(&router, "alice");
+        let count = 300;
+        for n in 0..count {
+            let uri = "sip:example.com";
+            alice.send(&alice.request("OPTIONS", uri, &format!("burst-{n}"), ""));
+        }
+        let mut answered: Vec<String> = (0..count)
+            .map(|_| header(&alice.receive(), "Call-ID")[0].to_owned())
+            .collect();
+        answered.sort();
+        answered.dedup();
+        assert_eq!(answered.len(), count);
+    }
+}
+
+#[test]
+fn with_a_ring_a_lone_datagram_costs_one_system_call() {
+    let router = Router::start_with(1, "io = \"auto\"\nspin = \"0\"", "");
+    let calls = || router.shared.metrics.workers[0].udp_calls.value();
+    let alice = Phone::new(&router, "alice");
+    let ask = |n: usize| {
+        alice.send(&alice.request("OPTIONS", "sip:example.com", &format!("lone-{n}"), ""));
+        alice.receive();
+    };
+    ask(0);
+    let (before, start, count) = (calls(), Instant::now(), 200);
+    (1..=count as usize).for_each(ask);
+    // It also wakes up for timers, at multiples of ten milliseconds.
+    let wake_ups = start.elapsed().as_millis() as u64 / 5;
+    let calls = calls() - before;
+    let limit = match patchbay::transport::has_io_uring() {
+        true => count + count / 5 + wake_ups,
+        false => 2 * count + wake_ups,
+    };
+    assert!(
+        (count..=limit).contains(&calls),
+        "{calls} calls, {wake_ups} wake-ups"
     );
 }

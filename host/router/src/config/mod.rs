@@ -3,6 +3,7 @@
 //! A [`Config`] is complete and checked: every default is filled in. It is replaced whole on a reload.
 
 mod check;
+mod node;
 mod problem;
 mod read;
 mod section;
@@ -17,6 +18,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 pub use check::{is_policy_name, token};
+pub use node::{Io, Node};
 pub use patchbay_core::door::Transport;
 pub use problem::{Place, Problem, Problems};
 pub use read::Overrides;
@@ -51,21 +53,6 @@ pub struct Config {
     pub admin: Admin,
     /// `[log]`.
     pub log: Log,
-}
-
-/// `[node]`: the router as a whole.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Node {
-    /// Names the node in tokens; the host name by default.
-    pub name: String,
-    /// The domains this router is responsible for, lower case.
-    pub domains: Vec<String>,
-    /// The data directory.
-    pub data_dir: PathBuf,
-    /// How long a drain may take.
-    pub drain_timeout: Duration,
-    /// Threads that serve SIP.
-    pub workers: usize,
 }
 
 /// One `[[listen]]`.

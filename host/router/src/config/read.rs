@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::node;
 use super::problem::{Place, Problem, Problems};
 use super::section::{Findings, Section, choice_of};
 use super::source::{self, Entry};
@@ -28,8 +29,8 @@ pub struct Overrides {
 }
 
 /// What holds when a key is not written. It depends on whether there is a file.
-struct Defaults {
-    domains: &'static [&'static str],
+pub(super) struct Defaults {
+    pub(super) domains: &'static [&'static str],
     address: IpAddr,
     registration: Registration,
 }
@@ -46,7 +47,7 @@ const DEVELOPMENT: Defaults = Defaults {
 };
 
 const MILLISECOND: Duration = Duration::from_millis(1);
-const SECOND: Duration = Duration::from_secs(1);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
 
 impl Config {
     /// Reads the file (without one: the development defaults) and applies the overrides; finds every problem at once.
@@ -110,7 +111,7 @@ fn read(
     }
     let findings = Findings::new(problems);
     let mut root = Section::root(&tree, &findings, folder);
-    let node = node(root.section("node"), defaults, overrides);
+    let node = node::read(root.section("node"), defaults, overrides);
     let auth = auth(root.section("auth"), defaults, &node);
     let config = Config {
         listen: listen(&mut root, defaults, overrides),
@@ -126,50 +127,6 @@ fn read(
     };
     root.finish();
     (config, findings.into_problems())
-}
-
-fn node(mut section: Section<'_>, defaults: &Defaults, overrides: &Overrides) -> Node {
-    let name = section
-        .parsed("name", check::node_name)
-        .unwrap_or_else(host_name);
-    let mut domains = Vec::new();
-    for domain in section.texts("domains").unwrap_or_else(|| {
-        defaults
-            .domains
-            .iter()
-            .map(|&domain| domain.to_owned())
-            .collect()
-    }) {
-        match check::domain(&domain) {
-            Ok(domain) => domains.push(domain),
-            Err(message) => section.problem("domains", message),
-        }
-    }
-    let data_dir = section
-        .path("data_dir")
-        .unwrap_or_else(|| PathBuf::from("patchbay-data"));
-    let node = Node {
-        name,
-        domains,
-        data_dir: overrides.data_dir.clone().unwrap_or(data_dir),
-        drain_timeout: section.duration("drain_timeout", 32 * SECOND, Duration::ZERO),
-        workers: section.number(
-            "workers",
-            std::thread::available_parallelism().map_or(1, usize::from),
-            1..=1024,
-        ),
-    };
-    section.finish();
-    node
-}
-
-/// The host name, as far as it can stand in a token.
-fn host_name() -> String {
-    let name = hostname::get()
-        .ok()
-        .and_then(|name| name.into_string().ok());
-    name.and_then(|name| check::node_name(&name).ok())
-        .unwrap_or_else(|| "patchbay".to_owned())
 }
 
 fn listen(root: &mut Section<'_>, defaults: &Defaults, overrides: &Overrides) -> Vec<Listen> {
@@ -485,6 +442,7 @@ fn log(mut section: Section<'_>) -> Log {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Io;
 
     fn problems(text: &str) -> Vec<String> {
         match Config::parse(text, Path::new(""), &Overrides::default()) {
@@ -756,6 +714,8 @@ mod tests {
             domains = ["Example.COM"]
             drain_timeout = "10s"
             workers = 2
+            io = "epoll"
+            spin = "20us"
             [[listen]]
             address = "udp:0.0.0.0:5060"
             advertise = "sip.example.com:5060"
@@ -785,6 +745,10 @@ mod tests {
         "#;
         let config = Config::parse(text, Path::new(""), &Overrides::default()).expect("valid");
         assert_eq!(config.node.domains, ["example.com"]);
+        assert_eq!(
+            (config.node.io, config.node.spin),
+            (Io::Epoll, Duration::from_micros(20))
+        );
         assert_eq!(
             config.listen[0].advertise.as_deref(),
             Some("sip.example.com:5060")

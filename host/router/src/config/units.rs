@@ -2,25 +2,26 @@
 
 use std::time::Duration;
 
-/// Reads `"500ms"`, `"32s"`, `"5m"`, `"1h"` or `"1d"`.
+/// Reads `"50us"`, `"500ms"`, `"32s"`, `"5m"`, `"1h"` or `"1d"`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || {
         format!(
-            "{text:?} is no duration: write a whole number and one of ms, s, m, h, d, such as \"500ms\" or \"32s\""
+            "{text:?} is no duration: write a whole number and one of us, ms, s, m, h, d, such as \"500ms\" or \"32s\""
         )
     };
     let (number, unit) = split(text).ok_or_else(wrong)?;
-    let milliseconds = match unit {
-        "ms" => 1,
-        "s" => 1000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
+    let microseconds = match unit {
+        "us" => 1,
+        "ms" => 1000,
+        "s" => 1_000_000,
+        "m" => 60_000_000,
+        "h" => 3_600_000_000,
+        "d" => 86_400_000_000,
         _ => return Err(wrong()),
     };
     number
-        .checked_mul(milliseconds)
-        .map(Duration::from_millis)
+        .checked_mul(microseconds)
+        .map(Duration::from_micros)
         .ok_or_else(wrong)
 }
 
@@ -60,6 +61,7 @@ mod tests {
 
     #[test]
     fn durations_have_units() {
+        assert_eq!(duration("50us"), Ok(Duration::from_micros(50)));
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(duration("32s"), Ok(Duration::from_secs(32)));
         assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));

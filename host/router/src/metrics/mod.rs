@@ -112,6 +112,8 @@ pub struct WorkerMetrics {
     pub keep_alives: Counter,
     /// Messages handed to another worker.
     pub handed_over: Counter,
+    /// System calls of the worker for its datagrams.
+    pub udp_calls: Counter,
     /// Connections opened or accepted.
     pub connections_opened: Family<5>,
     /// Gauge: live transactions.

@@ -85,6 +85,12 @@ impl Metrics {
             "Messages that could not be sent.",
             |w| &w.send_failures,
         );
+        self.counter(
+            text,
+            "udp_system_calls_total",
+            "System calls for datagrams: those that receive and send, with io_uring those that wait too.",
+            |w| &w.udp_calls,
+        );
         self.family::<Transport, 5>(
             text,
             "sip_connections_opened_total",

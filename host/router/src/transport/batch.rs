@@ -1,7 +1,7 @@
 //! Batched socket calls: `recvmmsg` and `sendmmsg` with the local address of each datagram.
 //!
-//! This is the one module of the router with `unsafe` code: neither the standard library nor tokio offers these calls, and they save a
-//! system call per datagram. What makes it sound:
+//! Beside `ring` this is the one module of the router with `unsafe` code: neither the standard library nor tokio offers these calls, and
+//! they save a system call per datagram. What makes it sound:
 //! - every pointer handed to the kernel points into a heap allocation owned by the batch itself (boxed slices that never grow) or, while
 //!   sending, into slices that are borrowed until the call returns;
 //! - lengths are those of the allocations, and the kernel writes no more than it was told;
@@ -14,6 +14,7 @@ use std::mem::{MaybeUninit, size_of, zeroed};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
+use std::rc::Rc;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -25,7 +26,7 @@ const DATAGRAM_BYTES: usize = 65_536;
 /// Room for one `in6_pktinfo` with its header, as `u64` for the alignment that `cmsghdr` needs.
 const CONTROL_WORDS: usize = 8;
 
-type Control = [u64; CONTROL_WORDS];
+pub(super) type Control = [u64; CONTROL_WORDS];
 
 /// Asks the kernel to tell the local address of each datagram.
 pub(super) fn ask_for_local_address(socket: &impl AsRawFd, ipv6: bool) -> io::Result<()> {
@@ -54,8 +55,8 @@ pub(super) fn ask_for_local_address(socket: &impl AsRawFd, ipv6: bool) -> io::Re
 
 /// Takes a socket into the runtime of the current thread, which tells of datagrams that arrive and of nothing else: each datagram sent makes
 /// an event of its own when the device is done with it, and would wake the worker for nothing.
-pub(super) fn watch_for_datagrams(socket: UdpSocket) -> io::Result<AsyncFd<UdpSocket>> {
-    // SAFETY: the descriptor is open, a `UdpSocket` owns it and closes it when it is dropped, and always tells the same one.
+pub(super) fn watch_for_datagrams(socket: Rc<UdpSocket>) -> io::Result<AsyncFd<Rc<UdpSocket>>> {
+    // SAFETY: the descriptor is open, a `UdpSocket` owns it and closes it when the last `Rc` is dropped, and always tells the same one.
     let watched = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) };
     Ok(watched?)
 }
@@ -244,7 +245,7 @@ impl SendBatch {
 /// The local address in the control data of a received header.
 ///
 /// # Safety
-/// `header` must have been filled by the kernel and its control buffer must be alive.
+/// `header` must have control data that the kernel filled, aligned as [`Control`], and it must be alive.
 unsafe fn local_address(header: &libc::msghdr) -> Option<IpAddr> {
     // SAFETY: the macros walk the control buffer within `msg_controllen`; the data of the two types is read unaligned and has the size
     // that the kernel documents for them.
@@ -271,11 +272,27 @@ unsafe fn local_address(header: &libc::msghdr) -> Option<IpAddr> {
     }
 }
 
+/// The local address in control data that the kernel wrote.
+pub(super) fn local_address_in(control: &[u8]) -> Option<IpAddr> {
+    if control.is_empty() || !control.as_ptr().cast::<Control>().is_aligned() {
+        return None;
+    }
+    // SAFETY: all bits zero is a valid value.
+    let mut header: libc::msghdr = unsafe { zeroed() };
+    header.msg_control = control.as_ptr().cast_mut().cast();
+    header.msg_controllen = control.len() as _;
+    // SAFETY: the control data is that of the slice, which the kernel filled and which is only read.
+    unsafe { local_address(&header) }
+}
+
 /// Writes the local address to send from into the control buffer and returns the bytes used.
 ///
 /// # Safety
 /// `header` must have a control buffer of the size of [`Control`], aligned as it is.
-unsafe fn write_local_address(header: &mut libc::msghdr, local: Option<IpAddr>) -> usize {
+pub(super) unsafe fn write_local_address(
+    header: &mut libc::msghdr,
+    local: Option<IpAddr>,
+) -> usize {
     // SAFETY: `Control` has room for the larger of the two with its header, so that CMSG_FIRSTHDR is not null and CMSG_DATA is inside.
     unsafe {
         let control = libc::CMSG_FIRSTHDR(header);
@@ -307,7 +324,8 @@ unsafe fn write_local_address(header: &mut libc::msghdr, local: Option<IpAddr>) 
     }
 }
 
-fn socket_address(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
+/// The address in its C form; `None` when it is not one of IPv4 or IPv6.
+pub(super) fn socket_address(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
     let source = ptr::from_ref(storage);
     match i32::from(storage.ss_family) {
         libc::AF_INET => {
@@ -335,7 +353,7 @@ fn socket_address(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
 }
 
 /// Writes the C form of an address and returns its length.
-fn write_socket_address(
+pub(super) fn write_socket_address(
     storage: &mut libc::sockaddr_storage,
     address: SocketAddr,
 ) -> libc::socklen_t {

@@ -8,9 +8,12 @@ mod batch;
 mod connection;
 mod connections;
 mod listener;
+mod ring;
 mod udp;
 
 pub(crate) use connection::{Arrival, ConnectionTasks};
 pub(crate) use connections::{ConnectionKey, Connections, Outgoing, Reservation, Sender, Unsent};
 pub use listener::{BindError, BoundListener, ListenerSocket, bind};
+pub use ring::has_io_uring;
+pub(crate) use ring::{Doorbell, Ring};
 pub(crate) use udp::{UdpReceivers, UdpSend, UdpSenders, split as split_udp};

@@ -10,33 +10,51 @@ use std::task::{Context, Poll};
 use patchbay_core::door::{Flow, ListenerId, Packet, SendId, Transport};
 use tokio::io::unix::AsyncFd;
 
-use super::batch::{BATCH, ReceiveBatch, SendBatch, ToSend, watch_for_datagrams};
+use super::batch::{BATCH, Datagram, ReceiveBatch, SendBatch, ToSend, watch_for_datagrams};
+use super::ring::{Ring, Unsent};
 
 /// Batches read from one socket before the others get their turn.
 const BATCHES_PER_TURN: usize = 4;
+/// Datagrams taken from a ring before everything else gets its turn.
+const RING_DATAGRAMS_PER_TURN: usize = BATCHES_PER_TURN * BATCH;
+/// Up to so many datagrams leave with the call of the ring that the worker makes anyway. For more a call of their own is cheaper.
+const SENDS_WITH_RING: usize = 4;
 /// Datagrams that wait while a socket does not take any. When it is full a send fails, as if the network had refused it.
 const MAX_WAITING: usize = 8192;
 
 /// The receiving side of a worker's UDP sockets.
 pub(crate) struct UdpReceivers {
-    sockets: Vec<Receiver>,
-    batch: ReceiveBatch,
+    listeners: Vec<Listener>,
+    way: Way,
 }
 
-struct Receiver {
-    socket: Rc<AsyncFd<UdpSocket>>,
-    listener: ListenerId,
+/// Where a socket is heard, for the flows of its datagrams.
+struct Listener {
+    id: ListenerId,
     address: SocketAddr,
+}
+
+/// How datagrams come in.
+enum Way {
+    /// The runtime says when there are some, and calls fetch them.
+    Calls {
+        sockets: Vec<AsyncFd<Rc<UdpSocket>>>,
+        batch: ReceiveBatch,
+        calls: u64,
+    },
+    /// The kernel puts them into buffers by itself.
+    Ring(Box<Ring>),
 }
 
 /// The sending side of a worker's UDP sockets.
 pub(crate) struct UdpSenders {
     sockets: Vec<SendQueue>,
     batch: SendBatch,
+    calls: u64,
 }
 
 struct SendQueue {
-    socket: Rc<AsyncFd<UdpSocket>>,
+    socket: Rc<UdpSocket>,
     listener: ListenerId,
     /// Bound to a wildcard: the address to send from is said with each datagram.
     wildcard: bool,
@@ -56,96 +74,143 @@ pub(crate) struct UdpSend {
     pub(crate) packet: Packet,
 }
 
-/// Takes the sockets into the runtime of the current thread.
+/// Takes the sockets into the ring, or into the runtime of the current thread when there is none.
 pub(crate) fn split(
     sockets: Vec<(ListenerId, UdpSocket)>,
+    ring: Option<Ring>,
 ) -> io::Result<(UdpReceivers, UdpSenders)> {
-    let (mut receivers, mut senders) = (
+    let sockets: Vec<(ListenerId, Rc<UdpSocket>)> = sockets
+        .into_iter()
+        .map(|(listener, socket)| (listener, Rc::new(socket)))
+        .collect();
+    let (mut listeners, mut senders) = (
         Vec::with_capacity(sockets.len()),
         Vec::with_capacity(sockets.len()),
     );
-    for (listener, socket) in sockets {
+    for (listener, socket) in &sockets {
         let address = socket.local_addr()?;
-        let socket = Rc::new(watch_for_datagrams(socket)?);
-        let wildcard = address.ip().is_unspecified();
-        receivers.push(Receiver {
-            socket: Rc::clone(&socket),
-            listener,
+        listeners.push(Listener {
+            id: *listener,
             address,
         });
         senders.push(SendQueue {
-            socket,
-            listener,
-            wildcard,
+            socket: Rc::clone(socket),
+            listener: *listener,
+            wildcard: address.ip().is_unspecified(),
             waiting: VecDeque::new(),
         });
     }
-    let receivers = UdpReceivers {
-        sockets: receivers,
-        batch: ReceiveBatch::new(),
-    };
-    Ok((
-        receivers,
-        UdpSenders {
-            sockets: senders,
-            batch: SendBatch::new(),
+    let sockets = sockets.into_iter().map(|(_, socket)| socket);
+    let way = match ring {
+        Some(mut ring) => {
+            sockets.for_each(|socket| ring.add(socket));
+            Way::Ring(Box::new(ring))
+        }
+        None => Way::Calls {
+            sockets: sockets
+                .map(watch_for_datagrams)
+                .collect::<io::Result<_>>()?,
+            batch: ReceiveBatch::new(),
+            calls: 0,
         },
-    ))
+    };
+    let senders = UdpSenders {
+        sockets: senders,
+        batch: SendBatch::new(),
+        calls: 0,
+    };
+    Ok((UdpReceivers { listeners, way }, senders))
 }
 
 impl UdpReceivers {
     /// Hands over what has arrived, a few batches per socket, and returns how many datagrams that were. When it was nothing, the task is
-    /// woken by the next one.
+    /// woken by the next one, or the ring has an event.
     pub(crate) fn poll_receive(
         &mut self,
         context: &mut Context<'_>,
         mut deliver: impl FnMut(&Flow, &[u8], &mut Context<'_>),
     ) -> usize {
-        let mut delivered = 0;
-        for receiver in &self.sockets {
-            for _ in 0..BATCHES_PER_TURN {
-                let count = receiver.poll_batch(&mut self.batch, context);
-                if count == 0 {
-                    break;
+        let listeners = &self.listeners;
+        let mut take = |place: usize, datagram: Datagram<'_>, context: &mut Context<'_>| {
+            if let Some(listener) = listeners.get(place) {
+                let flow = listener.flow(datagram.remote, datagram.local);
+                deliver(&flow, datagram.bytes, context);
+            }
+        };
+        match &mut self.way {
+            Way::Ring(ring) => ring.receive(RING_DATAGRAMS_PER_TURN, |place, datagram| {
+                take(place, datagram, context)
+            }),
+            Way::Calls {
+                sockets,
+                batch,
+                calls,
+            } => {
+                let mut delivered = 0;
+                for (place, socket) in sockets.iter().enumerate() {
+                    for _ in 0..BATCHES_PER_TURN {
+                        let count = poll_batch(socket, batch, context);
+                        if count == 0 {
+                            break;
+                        }
+                        *calls += 1;
+                        delivered += count;
+                        for datagram in batch.datagrams() {
+                            take(place, datagram, context);
+                        }
+                    }
                 }
-                delivered += count;
-                for datagram in self.batch.datagrams() {
-                    {
-                        let flow = receiver.flow(datagram.remote, datagram.local);
-                        deliver(&flow, datagram.bytes, context)
-                    };
-                }
+                delivered
             }
         }
-        delivered
+    }
+
+    /// System calls so far that received, and with a ring those that waited and sent.
+    pub(crate) fn calls(&self) -> u64 {
+        match &self.way {
+            Way::Ring(ring) => ring.calls(),
+            Way::Calls { calls, .. } => *calls,
+        }
+    }
+
+    /// The ring, when there is one.
+    pub(crate) fn ring(&mut self) -> Option<&mut Ring> {
+        match &mut self.way {
+            Way::Ring(ring) => Some(ring),
+            Way::Calls { .. } => None,
+        }
     }
 }
 
-impl Receiver {
-    /// Receives one batch; 0 when the socket is empty and the task will be woken.
-    fn poll_batch(&self, batch: &mut ReceiveBatch, context: &mut Context<'_>) -> usize {
-        loop {
-            let mut ready = match self.socket.poll_read_ready(context) {
-                Poll::Ready(Ok(ready)) => ready,
-                // With an error the runtime ends: nothing more will arrive.
-                Poll::Ready(Err(_)) | Poll::Pending => return 0,
-            };
-            match batch.receive(self.socket.as_raw_fd()) {
-                Ok(count) => {
-                    // Fewer than asked for: the socket is empty. Saying so here saves the call that would only find that out; a
-                    // datagram that arrives meanwhile raises a new readiness event.
-                    if count < BATCH {
-                        ready.clear_ready();
-                    }
-                    return count;
+/// Receives one batch; 0 when the socket is empty and the task will be woken.
+fn poll_batch(
+    socket: &AsyncFd<Rc<UdpSocket>>,
+    batch: &mut ReceiveBatch,
+    context: &mut Context<'_>,
+) -> usize {
+    loop {
+        let mut ready = match socket.poll_read_ready(context) {
+            Poll::Ready(Ok(ready)) => ready,
+            // With an error the runtime ends: nothing more will arrive.
+            Poll::Ready(Err(_)) | Poll::Pending => return 0,
+        };
+        match batch.receive(socket.as_raw_fd()) {
+            Ok(count) => {
+                // Fewer than asked for: the socket is empty. Saying so here saves the call that would only find that out; a
+                // datagram that arrives meanwhile raises a new readiness event.
+                if count < BATCH {
+                    ready.clear_ready();
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
-                // An error that a peer caused (a pending ICMP error) belongs to no datagram of this batch.
-                Err(error) => tracing::debug!(%error, "receiving failed"),
+                return count;
             }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
+            // An error that a peer caused (a pending ICMP error) belongs to no datagram of this batch.
+            Err(error) => tracing::debug!(%error, "receiving failed"),
         }
     }
+}
 
+impl Listener {
     fn flow(&self, remote: SocketAddr, local: Option<IpAddr>) -> Flow {
         let local = match local {
             Some(ip) if self.address.ip().is_unspecified() => {
@@ -154,7 +219,7 @@ impl Receiver {
             _ => self.address,
         };
         Flow {
-            listener: self.listener,
+            listener: self.id,
             transport: Transport::Udp,
             local,
             remote,
@@ -183,19 +248,89 @@ impl UdpSenders {
         true
     }
 
-    /// Sends what is queued, in order. Returns whether a socket takes no more for now and has to be tried again soon: nothing tells when.
-    pub(crate) fn flush(&mut self, mut failed: impl FnMut(SendId, io::Error)) -> bool {
+    /// Sends what is queued, in order; a few leave with the next call of the ring. Returns whether a socket takes no more for now and has to
+    /// be tried again soon: nothing tells when.
+    pub(crate) fn flush(
+        &mut self,
+        mut ring: Option<&mut Ring>,
+        mut failed: impl FnMut(SendId, io::Error),
+    ) -> bool {
         let mut retry = false;
-        for queue in &mut self.sockets {
-            retry |= queue.flush(&mut self.batch, &mut failed);
+        if let Some(ring) = ring.as_deref_mut() {
+            retry |= self.take_back(ring, &mut failed);
+        }
+        for (place, queue) in self.sockets.iter_mut().enumerate() {
+            if let Some(ring) = ring.as_deref_mut()
+                && queue.flush_with(ring, place)
+            {
+                continue;
+            }
+            retry |= queue.flush(&mut self.batch, &mut self.calls, &mut failed);
+        }
+        retry
+    }
+
+    /// System calls so far that sent, without those of a ring.
+    pub(crate) fn calls(&self) -> u64 {
+        self.calls
+    }
+
+    /// What the ring could not send: back into its queue when the socket took no more, else it has failed.
+    fn take_back(&mut self, ring: &mut Ring, failed: &mut impl FnMut(SendId, io::Error)) -> bool {
+        let mut retry = false;
+        let mut unsent: Vec<_> = ring.take_unsent().collect();
+        while let Some(Unsent {
+            socket,
+            send,
+            error,
+        }) = unsent.pop()
+        {
+            match self.sockets.get_mut(socket) {
+                Some(queue) if is_full(&error) => {
+                    queue.waiting.push_front(send);
+                    retry = true;
+                }
+                _ => failed(send.id, error),
+            }
         }
         retry
     }
 }
 
+/// The socket's buffer or the device's queue is full.
+fn is_full(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(libc::ENOBUFS)
+}
+
 impl SendQueue {
-    fn flush(&mut self, batch: &mut SendBatch, failed: &mut impl FnMut(SendId, io::Error)) -> bool {
+    /// Gives a few datagrams to the ring; `false` when there are too many for that.
+    fn flush_with(&mut self, ring: &mut Ring, place: usize) -> bool {
+        if self.waiting.is_empty() {
+            return true;
+        }
+        if self.waiting.len() <= SENDS_WITH_RING {
+            while let Some(send) = self.waiting.pop_front() {
+                if let Err(send) = ring.send(place, send) {
+                    self.waiting.push_front(send);
+                    break;
+                }
+            }
+        }
+        // Those that the ring has were there first.
+        if !self.waiting.is_empty() && ring.has_unsubmitted() {
+            ring.submit();
+        }
+        self.waiting.is_empty()
+    }
+
+    fn flush(
+        &mut self,
+        batch: &mut SendBatch,
+        calls: &mut u64,
+        failed: &mut impl FnMut(SendId, io::Error),
+    ) -> bool {
         while !self.waiting.is_empty() {
+            *calls += 1;
             let datagrams = self.waiting.iter().map(|send| ToSend {
                 bytes: &send.packet,
                 remote: send.remote,
@@ -203,9 +338,7 @@ impl SendQueue {
             });
             match batch.send(self.socket.as_raw_fd(), datagrams) {
                 Ok(sent) => drop(self.waiting.drain(..sent)),
-                // The socket's buffer or the device's queue is full.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
-                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => return true,
+                Err(error) if is_full(&error) => return true,
                 Err(error) => {
                     if let Some(send) = self.waiting.pop_front() {
                         failed(send.id, error);
@@ -223,6 +356,7 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
+    use super::super::ring::Doorbell;
     use super::*;
 
     fn socket(address: &str) -> std::net::UdpSocket {
@@ -261,9 +395,35 @@ mod tests {
         all
     }
 
+    /// The receiving and sending side of a socket with a ring; `None` where the system has none.
+    fn with_ring(address: &str) -> Option<(UdpReceivers, UdpSenders, Arc<Doorbell>)> {
+        let ring = Ring::new()
+            .inspect_err(|error| eprintln!("not tested, no io_uring here: {error}"))
+            .ok()?;
+        let doorbell = Arc::clone(ring.doorbell());
+        let sockets = vec![(ListenerId(3), socket(address))];
+        let (receivers, senders) = split(sockets, Some(ring)).unwrap();
+        Some((receivers, senders, doorbell))
+    }
+
+    fn receive_with_ring(receivers: &mut UdpReceivers, wanted: usize) -> Vec<(Flow, Vec<u8>)> {
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        let (mut all, start) = (Vec::new(), std::time::Instant::now());
+        while all.len() < wanted {
+            receivers.poll_receive(&mut context, |flow, bytes, _| {
+                all.push((*flow, bytes.to_vec()))
+            });
+            if all.len() < wanted {
+                receivers.ring().unwrap().wait(Some(Duration::from_secs(1)));
+            }
+            assert!(start.elapsed() < Duration::from_secs(10), "{}", all.len());
+        }
+        all
+    }
+
     async fn flush(senders: &mut UdpSenders) -> Vec<SendId> {
         let mut failed = Vec::new();
-        while senders.flush(|id, _| failed.push(id)) {
+        while senders.flush(None, |id, _| failed.push(id)) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         failed
@@ -271,9 +431,9 @@ mod tests {
 
     #[tokio::test]
     async fn more_than_a_batch_arrives_in_order() {
-        let (mut receivers, _) = split(vec![(ListenerId(3), socket("127.0.0.1:0"))]).unwrap();
-        let (_, mut senders) = split(vec![(ListenerId(0), socket("127.0.0.1:0"))]).unwrap();
-        let remote = receivers.sockets[0].address;
+        let (mut receivers, _) = split(vec![(ListenerId(3), socket("127.0.0.1:0"))], None).unwrap();
+        let (_, mut senders) = split(vec![(ListenerId(0), socket("127.0.0.1:0"))], None).unwrap();
+        let remote = receivers.listeners[0].address;
         let count = 3 * BATCH + 1;
         for n in 0..count {
             assert!(senders.push(
@@ -292,8 +452,8 @@ mod tests {
     #[tokio::test]
     async fn a_wildcard_listener_answers_from_the_address_that_was_asked() {
         let (mut receivers, mut senders) =
-            split(vec![(ListenerId(0), socket("0.0.0.0:0"))]).unwrap();
-        let port = receivers.sockets[0].address.port();
+            split(vec![(ListenerId(0), socket("0.0.0.0:0"))], None).unwrap();
+        let port = receivers.listeners[0].address.port();
         let peer = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         peer.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         peer.send_to(b"question", ("127.0.0.9", port)).unwrap();
@@ -309,7 +469,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_refused_datagram_fails_alone() {
-        let (_, mut senders) = split(vec![(ListenerId(0), socket("127.0.0.1:0"))]).unwrap();
+        let (_, mut senders) = split(vec![(ListenerId(0), socket("127.0.0.1:0"))], None).unwrap();
         let peer = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         peer.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         let remote = peer.local_addr().unwrap();
@@ -333,12 +493,141 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_queue_refuses() {
-        let (_, mut senders) = split(vec![(ListenerId(0), socket("127.0.0.1:0"))]).unwrap();
+        let (_, mut senders) = split(vec![(ListenerId(0), socket("127.0.0.1:0"))], None).unwrap();
         let remote = "127.0.0.1:9".parse().unwrap();
         for n in 0..MAX_WAITING as u64 {
             assert!(senders.push(ListenerId(0), send(n, remote, None, Vec::new())));
         }
         assert!(!senders.push(ListenerId(0), send(0, remote, None, Vec::new())));
         assert!(!senders.push(ListenerId(7), send(0, remote, None, Vec::new())));
+    }
+
+    #[tokio::test]
+    async fn a_ring_loses_nothing_of_a_burst_that_is_longer_than_its_buffers() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let Some((mut receivers, _, _)) = with_ring(address) else {
+                return;
+            };
+            let (_, mut senders) = split(vec![(ListenerId(0), socket(address))], None).unwrap();
+            let remote = receivers.listeners[0].address;
+            let texts: Vec<Vec<u8>> = (0..150_usize)
+                .map(|n| format!("{n}").repeat(1 + n % 90).into_bytes())
+                .collect();
+            for _ in 0..2 {
+                for text in &texts {
+                    assert!(senders.push(ListenerId(0), send(1, remote, None, text.clone())));
+                }
+                assert_eq!(flush(&mut senders).await, Vec::new());
+                let all = receive_with_ring(&mut receivers, texts.len());
+                let received: Vec<Vec<u8>> = all.into_iter().map(|(_, bytes)| bytes).collect();
+                assert_eq!(received, texts);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_ring_receives_the_longest_datagram() {
+        let Some((mut receivers, _, _)) = with_ring("127.0.0.1:0") else {
+            return;
+        };
+        let peer = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let longest = vec![7; 65_507];
+        peer.send_to(&longest, receivers.listeners[0].address)
+            .unwrap();
+        peer.send_to(b"", receivers.listeners[0].address).unwrap();
+        let all = receive_with_ring(&mut receivers, 2);
+        assert!(all[0].1 == longest && all[1].1.is_empty());
+        assert_eq!(all[0].0.remote, peer.local_addr().unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_ring_on_a_wildcard_answers_from_the_address_that_was_asked() {
+        let Some((mut receivers, mut senders, _)) = with_ring("0.0.0.0:0") else {
+            return;
+        };
+        let port = receivers.listeners[0].address.port();
+        let peer = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        peer.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        peer.send_to(b"question", ("127.0.0.9", port)).unwrap();
+        let (flow, _) = receive_with_ring(&mut receivers, 1).remove(0);
+        assert_eq!(flow.local, format!("127.0.0.9:{port}").parse().unwrap());
+        for text in ["one", "two", "three"] {
+            let answer = send(1, flow.remote, Some(flow.local.ip()), text.into());
+            assert!(senders.push(ListenerId(3), answer));
+        }
+        let ring = receivers.ring().unwrap();
+        assert!(!senders.flush(Some(&mut *ring), |_, error| panic!("{error}")));
+        ring.wait(Some(Duration::ZERO));
+        for text in ["one", "two", "three"] {
+            let mut buffer = [0; 16];
+            let (length, from) = peer.recv_from(&mut buffer).unwrap();
+            assert_eq!((&buffer[..length], from), (text.as_bytes(), flow.local));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_datagram_that_a_ring_cannot_send_fails_alone() {
+        let Some((mut receivers, mut senders, _)) = with_ring("127.0.0.1:0") else {
+            return;
+        };
+        let peer = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        peer.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let good = peer.local_addr().unwrap();
+        let bad = "192.0.2.1:9".parse().unwrap();
+        for (id, remote) in [(1, good), (2, bad), (3, good)] {
+            assert!(senders.push(ListenerId(3), send(id, remote, None, b"x".to_vec())));
+        }
+        let mut failed = Vec::new();
+        for _ in 0..2 {
+            let ring = receivers.ring().unwrap();
+            senders.flush(Some(ring), |id, _| failed.push(id));
+            receivers.ring().unwrap().wait(Some(Duration::ZERO));
+            let mut context = Context::from_waker(std::task::Waker::noop());
+            receivers.poll_receive(&mut context, |_, _, _| ());
+        }
+        assert_eq!(failed, [SendId(2)]);
+        for _ in 0..2 {
+            assert_eq!(peer.recv(&mut [0; 16]).unwrap(), 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_sleeping_ring_is_woken_by_the_doorbell_and_by_the_runtime() {
+        let Some((mut receivers, _, doorbell)) = with_ring("127.0.0.1:0") else {
+            return;
+        };
+        const LONG: Duration = Duration::from_secs(20);
+        let ring = receivers.ring().unwrap();
+        // Nothing of the start is left.
+        ring.wait(Some(Duration::ZERO));
+        let start = std::time::Instant::now();
+        for _ in 0..3 {
+            let waker: std::task::Waker = Arc::clone(&doorbell).into();
+            let waking = std::thread::spawn(move || waker.wake());
+            while !doorbell.take() {
+                receivers.ring().unwrap().wait(Some(LONG));
+                receivers.poll_receive(
+                    &mut Context::from_waker(std::task::Waker::noop()),
+                    |_, _, _| (),
+                );
+            }
+            waking.join().unwrap();
+        }
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let task = tokio::spawn(receiver);
+        // The task waits for its channel.
+        tokio::task::yield_now().await;
+        receivers.ring().unwrap().take_runtime_ready();
+        let sending = std::thread::spawn(move || sender.send(()));
+        while !receivers.ring().unwrap().take_runtime_ready() {
+            receivers.ring().unwrap().wait(Some(LONG));
+            receivers.poll_receive(
+                &mut Context::from_waker(std::task::Waker::noop()),
+                |_, _, _| (),
+            );
+        }
+        sending.join().unwrap().unwrap();
+        task.await.unwrap().unwrap();
+        assert!(start.elapsed() < LONG);
     }
 }

@@ -23,6 +23,7 @@ use super::hand_over::HandedOver;
 use super::hook_runs::{HookJob, HookRuns};
 use super::sending::Sending;
 use super::source_limit::SourceLimit;
+use super::spin::Last;
 use super::{Answer, Mailbox};
 use crate::hooks::Services;
 use crate::location;
@@ -57,6 +58,8 @@ pub(super) struct Driver {
     pub(super) messages: Messages,
     /// Of the message that came last, to count it once the core says that it is new.
     pub(super) method: MethodLabel,
+    /// What it was, for a guess when the next one comes.
+    pub(super) last: Last,
     /// Read once per turn of the loop.
     pub(super) now: Now,
 }
@@ -118,6 +121,11 @@ impl Driver {
         match self.messages.scan(bytes, &self.limits) {
             Ok(message) => {
                 self.method = MethodLabel::of(message.method().as_bytes());
+                self.last = match message.status() {
+                    None => Last::Request(self.method),
+                    Some(..200) => Last::Provisional,
+                    Some(_) => Last::Final,
+                };
                 let input = Input::Received {
                     flow: *flow,
                     message: Arc::clone(&message),
@@ -256,6 +264,7 @@ impl Driver {
             Resolution::Now(destinations) => destinations,
             Resolution::Later(answer) if self.resolving.len() < MAX_RESOLUTIONS => {
                 self.resolving.push(Resolving { id, answer });
+                self.sending.concerns_runtime = true;
                 return;
             }
             Resolution::Later(_) => {

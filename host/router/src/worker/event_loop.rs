@@ -1,18 +1,16 @@
 //! The loop of a worker: takes what has happened, in turns, until it is told to stop.
 
 use std::collections::VecDeque;
-use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use patchbay_core::door::Input;
 use patchbay_core::time::Instant;
 use patchbay_policy::Event;
 use tokio::sync::mpsc;
-use tokio::time::Sleep;
 
+use super::alarm::Alarm;
 use super::driver::Driver;
 use super::setup;
 use super::{Mail, Mailbox, Order, Status};
@@ -38,13 +36,12 @@ pub(super) struct EventLoop {
     /// Events for `event-route` that wait for their turn.
     pub(super) events: VecDeque<Event>,
     pub(super) status: std::sync::Arc<Status>,
-    pub(super) sleep: Pin<Box<Sleep>>,
-    /// What `sleep` waits for.
-    pub(super) sleeps_until: Option<Instant>,
+    pub(super) alarm: Alarm,
 }
 
 impl EventLoop {
-    /// One visit of the runtime.
+    /// A few turns. [`Poll::Pending`]: there is nothing to do until something wakes the task, or it is woken already; [`Poll::Ready`]: the
+    /// worker is told to stop.
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.mailbox.is_awake();
         for _ in 0..TURNS {
@@ -59,6 +56,13 @@ impl EventLoop {
             progress |= self.take_timers(context);
             progress |= self.start_events();
             self.driver.flush_hand_over();
+            if progress
+                && let Some(ring) = self.receivers.ring()
+                && ring.has_unsubmitted()
+            {
+                // Of the turn before: the worker is not about to sleep, when they would leave anyway.
+                ring.submit();
+            }
             let (retry, failed) = self.flush(context);
             progress |= failed;
             if !progress && self.is_asleep(retry, context) {
@@ -87,6 +91,8 @@ impl EventLoop {
             let Poll::Ready(Some(arrival)) = self.arrivals.poll_recv(context) else {
                 return taken > 0;
             };
+            // Its task may wait for room.
+            self.driver.sending.concerns_runtime = true;
             self.driver.arrived(&arrival.flow, &arrival.bytes, context);
         }
         true
@@ -162,7 +168,8 @@ impl EventLoop {
     /// Sends the datagrams of this turn; whether they have to be tried again soon, and whether any failed.
     fn flush(&mut self, context: &mut Context<'_>) -> (bool, bool) {
         let mut failed = Vec::new();
-        let retry = self.driver.sending.udp.flush(|id, error| {
+        let ring = self.receivers.ring();
+        let retry = self.driver.sending.udp.flush(ring, |id, error| {
             tracing::debug!(%error, "sending failed");
             failed.push(id);
         });
@@ -179,23 +186,10 @@ impl EventLoop {
         !self.mailbox.has_mail() && !self.is_timer_due(retry, context)
     }
 
-    /// Sets the alarm for the next deadline. One that is set to an earlier moment stays: ringing for nothing now and then costs less than
-    /// setting it at each turn.
     fn is_timer_due(&mut self, retry: bool, context: &mut Context<'_>) -> bool {
-        let Some(deadline) = self.deadline(retry) else {
-            return false;
-        };
-        if self.sleeps_until.is_none_or(|moment| deadline < moment) {
-            self.sleeps_until = Some(deadline);
-            self.sleep
-                .as_mut()
-                .reset(self.driver.services.clock.runtime_instant(deadline));
-        }
-        let ended = self.sleep.as_mut().poll_unpin(context).is_ready();
-        if ended {
-            self.sleeps_until = None;
-        }
-        ended
+        let deadline = self.deadline(retry);
+        let (now, clock) = (self.driver.now.instant, &self.driver.services.clock);
+        self.alarm.is_due(deadline, now, clock, context)
     }
 
     fn deadline(&self, retry: bool) -> Option<Instant> {
@@ -214,6 +208,8 @@ impl EventLoop {
             .transactions
             .store(transactions, Ordering::Relaxed);
         self.status.hooks.store(hooks, Ordering::Relaxed);
+        let calls = self.receivers.calls() + self.driver.sending.udp.calls();
+        self.driver.metrics().udp_calls.set(calls);
         self.driver.metrics().transactions.set(transactions);
         self.driver.metrics().hooks.set(hooks);
     }

@@ -3,6 +3,7 @@
 //! A worker has its own sockets, its own [`patchbay_core::Core`], its own timers and its own policy instances. Nothing in it is
 //! locked or shared on the path of a message, unless `requests_per_source` counts over all workers. Other threads reach it through its mailbox.
 
+mod alarm;
 mod clock;
 mod driver;
 mod event_loop;
@@ -10,9 +11,11 @@ mod hand_over;
 mod hook_runs;
 mod mailbox;
 mod random;
+mod ring_loop;
 mod sending;
 mod setup;
 mod source_limit;
+mod spin;
 
 use std::io;
 use std::sync::Arc;
@@ -25,8 +28,9 @@ use patchbay_message::Message;
 use patchbay_policy::Event;
 use tokio::sync::oneshot;
 
+use crate::config;
 use crate::server::Shared;
-use crate::transport::{BoundListener, Connections};
+use crate::transport::{BoundListener, Connections, Ring};
 
 pub(crate) use clock::Clock;
 pub(crate) use mailbox::{Answer, Mail, Mailbox, Order};
@@ -69,6 +73,11 @@ struct Status {
 
 /// Starts one worker per list of listeners, as [`crate::transport::bind`] makes them.
 pub fn start(shared: &Arc<Shared>, listeners: Vec<Vec<BoundListener>>) -> io::Result<Workers> {
+    if shared.config.load().node.io == config::Io::Uring {
+        Ring::is_available().map_err(|error| {
+            io::Error::new(error.kind(), format!("node.io: no io_uring here: {error}"))
+        })?;
+    }
     let mailboxes: Vec<Mailbox> = listeners.iter().map(|_| Mailbox::new()).collect();
     let max_connections = shared.config.load().limits.max_connections;
     let connections = Arc::new(Connections::new(&mailboxes, max_connections));

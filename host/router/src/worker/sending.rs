@@ -19,6 +19,8 @@ pub(super) struct Sending {
     pub(super) udp: UdpSenders,
     /// Connections.
     pub(super) tasks: Arc<ConnectionTasks>,
+    /// A task of the runtime may have been woken: the runtime has to be given a turn.
+    pub(super) concerns_runtime: bool,
 }
 
 impl Sending {
@@ -125,7 +127,7 @@ impl Sending {
 
     /// Whether the queue took the packet, or the packet when the connection is gone.
     fn send_on_connection(
-        &self,
+        &mut self,
         id: SendId,
         connection: FlowId,
         packet: Packet,
@@ -138,6 +140,7 @@ impl Sending {
                 id,
             }),
         };
+        self.concerns_runtime = true;
         match self.tasks.connections.send(connection, outgoing) {
             Ok(()) => Ok(true),
             Err((Unsent::Full, _)) => {
@@ -150,7 +153,7 @@ impl Sending {
 
     /// Over the connection to the destination, which is opened when there is none.
     fn send_over_stream(
-        &self,
+        &mut self,
         id: SendId,
         destination: &Destination,
         listener: ListenerId,

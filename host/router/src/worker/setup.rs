@@ -14,19 +14,23 @@ use patchbay_message::Limits;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
+use super::alarm::Alarm;
 use super::driver::{Driver, Messages};
 use super::event_loop::EventLoop;
 use super::hand_over::HandedOver;
 use super::hook_runs::HookRuns;
 use super::sending::Sending;
 use super::source_limit::SourceLimit;
-use super::{Clock, Mail, Mailbox, Status, unpredictable};
+use super::spin::{Last, Spin};
+use super::{Clock, Mail, Mailbox, Status, ring_loop, unpredictable};
 use crate::config::{self, Config};
 use crate::hooks::Services;
 use crate::metrics::MethodLabel;
 use crate::resolve::Resolver;
 use crate::server::Shared;
-use crate::transport::{BoundListener, ConnectionTasks, Connections, ListenerSocket, split_udp};
+use crate::transport::{
+    BoundListener, ConnectionTasks, Connections, ListenerSocket, Ring, split_udp,
+};
 
 /// RFC 5393 §5.3.3: the recommended value.
 const MAX_BREADTH: u32 = 60;
@@ -52,15 +56,43 @@ pub(super) struct Setup {
 pub(super) fn run(setup: Setup) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        // It has no effect while no worker waits in a ring.
+        .on_thread_park(ring_loop::serve)
         .build()?;
+    let node = setup.shared.config.load().node.clone();
     runtime.block_on(async {
-        let mut event_loop = event_loop(setup)?;
-        poll_fn(|context| event_loop.poll(context)).await;
+        let ring = ring(node.io, setup.worker, Ring::new)?;
+        let doorbell = ring.as_ref().map(|ring| Arc::clone(ring.doorbell()));
+        let mut event_loop = event_loop(setup, ring)?;
+        match doorbell {
+            Some(doorbell) => ring_loop::run(event_loop, doorbell, Spin::new(node.spin)).await,
+            None => poll_fn(|context| event_loop.poll(context)).await,
+        }
         Ok(())
     })
 }
 
-fn event_loop(setup: Setup) -> io::Result<EventLoop> {
+/// The ring that a worker waits in, if it can be made; `None`: it waits in the runtime.
+fn ring<R>(
+    wanted: config::Io,
+    worker: u16,
+    make: impl FnOnce() -> io::Result<R>,
+) -> io::Result<Option<R>> {
+    let ring = match wanted {
+        config::Io::Epoll => None,
+        config::Io::Uring => Some(make()?),
+        config::Io::Auto => make()
+            .inspect_err(|error| tracing::debug!(worker, %error, "no io_uring"))
+            .ok(),
+    };
+    if worker == 0 {
+        let io = if ring.is_some() { "uring" } else { "epoll" };
+        tracing::info!(io, "workers wait for datagrams");
+    }
+    Ok(ring)
+}
+
+fn event_loop(setup: Setup, ring: Option<Ring>) -> io::Result<EventLoop> {
     let config = setup.shared.config.load_full();
     let core_config = core_config(&setup.shared, &config, setup.worker);
     let limits = message_limits(&config);
@@ -82,7 +114,11 @@ fn event_loop(setup: Setup) -> io::Result<EventLoop> {
             }
         }
     }
-    let (receivers, senders) = split_udp(datagrams)?;
+    let alarm = match &ring {
+        Some(_) => Alarm::of_ring(),
+        None => Alarm::of_runtime(),
+    };
+    let (receivers, senders) = split_udp(datagrams, ring)?;
     let Some(mailbox) = setup.mailboxes.get(usize::from(setup.worker)).cloned() else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
@@ -105,6 +141,8 @@ fn event_loop(setup: Setup) -> io::Result<EventLoop> {
         sending: Sending {
             udp: senders,
             tasks,
+            // The tasks that accept have not begun.
+            concerns_runtime: true,
         },
         resolver: Resolver::new(setup.shared.listeners.clone()),
         limits,
@@ -120,6 +158,7 @@ fn event_loop(setup: Setup) -> io::Result<EventLoop> {
         next_originate: 0,
         messages: Messages::new(),
         method: MethodLabel::Other,
+        last: Last::default(),
         now: setup.clock.now(),
     };
     Ok(EventLoop {
@@ -130,8 +169,7 @@ fn event_loop(setup: Setup) -> io::Result<EventLoop> {
         mail: Mail::default(),
         events: VecDeque::new(),
         status: setup.status,
-        sleep: Box::pin(tokio::time::sleep(std::time::Duration::ZERO)),
-        sleeps_until: None,
+        alarm,
     })
 }
 
@@ -188,5 +226,22 @@ fn core_config(shared: &Shared, config: &Config, worker: u16) -> CoreConfig {
         max_failure_rounds: config.limits.max_failure_rounds,
         max_breadth: MAX_BREADTH,
         retry_after_secs: RETRY_AFTER_SECS,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Io;
+
+    #[test]
+    fn a_system_without_io_uring_gets_epoll_unless_told_otherwise() {
+        let refused = || Err::<(), _>(io::ErrorKind::PermissionDenied.into());
+        assert!(matches!(ring(Io::Auto, 0, refused), Ok(None)));
+        assert!(ring(Io::Uring, 0, refused).is_err());
+        assert!(matches!(ring(Io::Epoll, 0, || Ok(())), Ok(None)));
+        for wanted in [Io::Auto, Io::Uring] {
+            assert!(matches!(ring(wanted, 0, || Ok(())), Ok(Some(()))));
+        }
     }
 }
