@@ -19,6 +19,24 @@ const MAX_FILES: usize = 64;
 const CODE: &str = "cwasm";
 const SEAL: &str = "blake3";
 
+/// What was compiled for a component.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// The component as it is.
+    Component,
+    /// The one that [`direct`](crate::direct) makes of it. When that changes, the name has to.
+    Direct,
+}
+
+impl Form {
+    fn name(self) -> &'static str {
+        match self {
+            Form::Component => "",
+            Form::Direct => "-direct1",
+        }
+    }
+}
+
 pub(crate) struct Cache {
     folder: PathBuf,
     /// What the code depends on besides the component: engine configuration, processor, wasmtime's version.
@@ -42,9 +60,14 @@ impl Cache {
     }
 
     /// The compiled component, when there is one that is whole and fits this engine.
-    pub(crate) fn load(&self, engine: &wasmtime::Engine, digest: &Digest) -> Option<Component> {
-        let code = self.path(digest, CODE);
-        let seal = fs::read_to_string(self.path(digest, SEAL)).ok()?;
+    pub(crate) fn load(
+        &self,
+        engine: &wasmtime::Engine,
+        digest: &Digest,
+        form: Form,
+    ) -> Option<Component> {
+        let code = self.path(digest, form, CODE);
+        let seal = fs::read_to_string(self.path(digest, form, SEAL)).ok()?;
         match precompiled::load(engine, &code, seal.trim()) {
             Ok(component) => Some(component),
             Err(error) => {
@@ -64,8 +87,8 @@ impl Cache {
     }
 
     /// Keeps the compiled component. A failure costs the next start some time, and is logged.
-    pub(crate) fn store(&self, component: &Component, digest: &Digest) {
-        if let Err(error) = self.try_store(component, digest) {
+    pub(crate) fn store(&self, component: &Component, digest: &Digest, form: Form) {
+        if let Err(error) = self.try_store(component, digest, form) {
             tracing::warn!(
                 policy_version = digest.short(),
                 "the compiled policy is not kept: {error}"
@@ -73,11 +96,11 @@ impl Cache {
         }
     }
 
-    fn try_store(&self, component: &Component, digest: &Digest) -> io::Result<()> {
+    fn try_store(&self, component: &Component, digest: &Digest, form: Form) -> io::Result<()> {
         let code = component.serialize().map_err(io::Error::other)?;
-        self.replace(&self.path(digest, CODE), &code)?;
+        self.replace(&self.path(digest, form, CODE), &code)?;
         self.replace(
-            &self.path(digest, SEAL),
+            &self.path(digest, form, SEAL),
             blake3::hash(&code).to_hex().as_bytes(),
         )?;
         self.remove_oldest()
@@ -92,9 +115,10 @@ impl Cache {
         fs::rename(&beside, path)
     }
 
-    fn path(&self, digest: &Digest, extension: &str) -> PathBuf {
+    fn path(&self, digest: &Digest, form: Form, extension: &str) -> PathBuf {
+        let form = form.name();
         self.folder
-            .join(format!("{digest}-{}.{extension}", self.engine))
+            .join(format!("{digest}-{}{form}.{extension}", self.engine))
     }
 
     fn remove_oldest(&self) -> io::Result<()> {

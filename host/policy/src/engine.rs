@@ -7,18 +7,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use wasmtime::component::{Component, InstancePre, Linker};
-use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig, Strategy};
+use wasmtime::component::{Component, InstancePre};
+use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig, Store, Strategy};
 
-use crate::cache::Cache;
+use crate::cache::{Cache, Form};
 use crate::digest::Digest;
+use crate::direct::{self, Harness, Program, Shape};
 use crate::host::Host;
-use crate::imports;
-use crate::instance;
+use crate::imports::Imports;
+use crate::instance::{self, Entered};
 use crate::state::{MAX_TABLE_ELEMENTS, RunLimits, State};
 use crate::ticker::{Presence, Ticker, Watch};
 use crate::verdict::Fault;
-use crate::version::Version;
+use crate::version::{Code, Version};
 use crate::world::{self, CheckError, ComponentReport, Exports};
 
 /// Frames of a trap that are kept for the log.
@@ -53,6 +54,9 @@ pub struct EngineConfig {
     pub workers: usize,
     /// After how many hooks an instance is replaced; 1: a fresh one for each hook.
     pub instance_reuse: u32,
+    /// Whether a component whose shape is known runs as the core module that it is, which costs less; others run as components in any
+    /// case.
+    pub direct: bool,
 }
 
 impl Default for EngineConfig {
@@ -66,6 +70,7 @@ impl Default for EngineConfig {
             max_concurrent_hooks: 1000,
             workers: 1,
             instance_reuse: 10_000,
+            direct: true,
         }
     }
 }
@@ -124,7 +129,8 @@ pub struct Engine<H: Host> {
 
 struct Inner<H: Host> {
     engine: wasmtime::Engine,
-    linker: Linker<State<H>>,
+    imports: Imports<H>,
+    harness: Harness<H>,
     cache: Option<Cache>,
     compiled: AtomicU64,
     cached: AtomicU64,
@@ -146,7 +152,8 @@ impl<H: Host> Engine<H> {
     /// Makes the engine and starts the thread that interrupts guests.
     pub fn new(config: EngineConfig) -> Result<Engine<H>, EngineError> {
         let engine = start(&config).map_err(EngineError::Wasmtime)?;
-        let linker = imports::linker(&engine).map_err(EngineError::Wasmtime)?;
+        let mut imports = Imports::new(&engine).map_err(EngineError::Wasmtime)?;
+        let harness = Harness::new(&engine, &mut imports).map_err(EngineError::Wasmtime)?;
         let cache = match &config.cache_dir {
             Some(path) => {
                 Some(
@@ -169,7 +176,8 @@ impl<H: Host> Engine<H> {
         Ok(Engine {
             inner: Arc::new(Inner {
                 engine,
-                linker,
+                imports,
+                harness,
                 cache,
                 compiled: AtomicU64::new(0),
                 cached: AtomicU64::new(0),
@@ -205,12 +213,13 @@ impl<H: Host> Engine<H> {
     ) -> Result<Arc<Version<H>>, LoadError> {
         let digest = Digest::of(bytes);
         let checked = self.compile(&digest, bytes)?;
+        let code = self.code(checked.pre, checked.shape)?;
         let version = Version::new(
             name,
             digest,
             checked.exports,
             checked.imports,
-            checked.pre,
+            code,
             self.inner.config.workers,
         );
         let version = Arc::new(version);
@@ -252,45 +261,99 @@ impl<H: Host> Engine<H> {
     }
 
     fn compile(&self, digest: &Digest, bytes: &[u8]) -> Result<Checked<H>, CheckError> {
-        let engine = &self.inner.engine;
-        let cache = self.inner.cache.as_ref();
-        let component = match cache.and_then(|cache| cache.load(engine, digest)) {
-            Some(component) => {
-                self.inner.cached.fetch_add(1, Ordering::Relaxed);
-                component
-            }
-            None => self.compile_cold(digest, bytes)?,
+        let (component, shape) = match self.shape(bytes) {
+            Some(shape) => self.compile_direct(digest, bytes, shape)?,
+            None => (self.compile_component(digest, bytes)?, None),
         };
         let imports = world::check_imports(&component)?;
         let pre = self
             .inner
-            .linker
+            .imports
+            .component
             .instantiate_pre(&component)
             .map_err(|error| CheckError::Import(format!("{error:#}")))?;
         let exports = world::check_exports(&component, &pre)?;
         Ok(Checked {
             pre,
+            shape,
             exports,
             imports,
         })
     }
 
-    fn compile_cold(&self, digest: &Digest, bytes: &[u8]) -> Result<Component, CheckError> {
+    fn shape(&self, bytes: &[u8]) -> Option<Shape> {
+        if !self.inner.config.direct {
+            return None;
+        }
+        Shape::of(bytes).filter(|shape| self.inner.harness.provides(shape))
+    }
+
+    fn compile_component(&self, digest: &Digest, bytes: &[u8]) -> Result<Component, CheckError> {
         if is_core_module(bytes) {
             return Err(CheckError::CoreModule);
         }
-        let component = Component::new(&self.inner.engine, bytes)
-            .map_err(|error| CheckError::Invalid(format!("{error:#}")))?;
+        if let Some(component) = self.cached(digest, Form::Component) {
+            return Ok(component);
+        }
+        self.compile_cold(digest, bytes, Form::Component)
+            .map_err(|error| CheckError::Invalid(format!("{error:#}")))
+    }
+
+    /// A component that is no valid one is compiled as it is, so that the error tells of the file and not of what was made of it.
+    fn compile_direct(
+        &self,
+        digest: &Digest,
+        bytes: &[u8],
+        shape: Shape,
+    ) -> Result<(Component, Option<Shape>), CheckError> {
+        if let Some(component) = self.cached(digest, Form::Direct) {
+            return Ok((component, Some(shape)));
+        }
+        let compiled = direct::rewritten(bytes, &shape)
+            .and_then(|rewritten| self.compile_cold(digest, &rewritten, Form::Direct).ok());
+        match compiled {
+            Some(component) => Ok((component, Some(shape))),
+            None => Ok((self.compile_component(digest, bytes)?, None)),
+        }
+    }
+
+    fn cached(&self, digest: &Digest, form: Form) -> Option<Component> {
+        let cache = self.inner.cache.as_ref()?;
+        let component = cache.load(&self.inner.engine, digest, form)?;
+        self.inner.cached.fetch_add(1, Ordering::Relaxed);
+        Some(component)
+    }
+
+    fn compile_cold(
+        &self,
+        digest: &Digest,
+        bytes: &[u8],
+        form: Form,
+    ) -> wasmtime::Result<Component> {
+        let component = Component::new(&self.inner.engine, bytes)?;
         self.inner.compiled.fetch_add(1, Ordering::Relaxed);
         if let Some(cache) = &self.inner.cache {
-            cache.store(&component, digest);
+            cache.store(&component, digest, form);
         }
         Ok(component)
+    }
+
+    fn code(&self, pre: InstancePre<State<H>>, shape: Option<Shape>) -> Result<Code<H>, LoadError> {
+        let Some(shape) = shape else {
+            return Ok(Code::Component(pre));
+        };
+        let state = State::new(self.run_limits(), Entered::new());
+        let store = Store::new(&self.inner.engine, state);
+        let program = Program::new(&self.inner.harness, &pre, shape, store)
+            .map_err(|error| LoadError::Instantiate(Fault::Unavailable(format!("{error:#}"))))?;
+        Ok(Code::Direct(Arc::new(program)))
     }
 }
 
 struct Checked<H: 'static> {
     pre: InstancePre<State<H>>,
+    /// Set when the compiled component is the one made to run directly.
+    shape: Option<Shape>,
     exports: Exports,
     imports: Vec<String>,
 }

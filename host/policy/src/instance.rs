@@ -3,44 +3,24 @@
 //! An instance is one future that lives as long as the instance does. It takes a job, runs it, leaves the outcome and waits for the
 //! next job. So a hook needs no allocation of its own, and a hook that has yielded can be kept in a table of any shape.
 
-use std::cell::Cell;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use wasmtime::component::{ComponentExportIndex, Instance as Component, TypedFunc};
-use wasmtime::{Store, Trap, WasmBacktrace};
+use wasmtime::component::{ComponentExportIndex, Instance as Component, InstancePre, TypedFunc};
+use wasmtime::{FrameInfo, Store, Trap, WasmBacktrace};
 
+use crate::direct::{self, InitRefused, Program};
 use crate::engine::{Engine, LoadError};
+use crate::exchange::{self, Exchange, Job, NextJob};
 use crate::host::{Hook, Host};
 use crate::state::{Interrupt, Phase, Seat, State, on_tick};
 use crate::verdict::{Event, FailureVerdict, Fault, PassVerdict, RequestVerdict, Verdict};
-use crate::version::Version;
+use crate::version::{Code, Version};
 use crate::world::Exports;
-
-/// One hook to run.
-struct Job<H> {
-    hook: Hook,
-    seat: Seat<H>,
-    event: Option<Event>,
-    started: Instant,
-}
-
-/// What came of it.
-struct Outcome<H> {
-    seat: Option<Seat<H>>,
-    result: Result<Verdict, Fault>,
-}
-
-/// Where the owner of an instance and its future hand things over.
-struct Exchange<H> {
-    job: Cell<Option<Job<H>>>,
-    outcome: Cell<Option<Outcome<H>>>,
-}
 
 /// When the running guest was entered, in nanoseconds since a point of the store's.
 #[derive(Clone)]
@@ -71,7 +51,7 @@ impl Entered {
 /// An instance, idle or running.
 pub(crate) struct Instance<H: Host> {
     future: Pin<Box<dyn Future<Output = ()>>>,
-    exchange: Rc<Exchange<H>>,
+    exchange: Arc<Exchange<H>>,
     entered: Entered,
     /// Here before a run and after it.
     seat: Option<Seat<H>>,
@@ -93,17 +73,14 @@ pub(crate) enum Progress {
 impl<H: Host> Instance<H> {
     /// Prepares an instance; it is made when it is polled with its first job.
     pub(crate) fn new(engine: &Engine<H>, version: &Version<H>) -> Instance<H> {
-        let exchange = Rc::new(Exchange {
-            job: Cell::new(None),
-            outcome: Cell::new(None),
-        });
+        let exchange = Arc::new(Exchange::new());
         let entered = Entered::new();
         let store = new_store(engine, entered.clone());
         let future = Box::pin(serve(
             store,
-            version.pre.clone(),
+            version.code.clone(),
             version.exports.clone(),
-            Rc::clone(&exchange),
+            Arc::clone(&exchange),
         ));
         Instance {
             future,
@@ -121,12 +98,12 @@ impl<H: Host> Instance<H> {
         self.fresh = true;
         let mut seat = self.seat.take().unwrap_or_else(Seat::empty);
         seat.take(host);
-        self.exchange.job.set(Some(Job {
+        let job = Job {
             hook,
-            seat,
             event,
             started,
-        }));
+        };
+        self.exchange.assign(job, seat);
     }
 
     /// The host of the run that is over, unless the fault lost it.
@@ -141,9 +118,9 @@ impl<H: Host> Instance<H> {
 
     pub(crate) fn poll(&mut self, now: Instant, context: &mut Context<'_>) -> Progress {
         self.entered.set(now);
-        self.fresh = false;
-        let ended = self.future.as_mut().poll(context).is_ready();
-        let Some(outcome) = self.exchange.outcome.take() else {
+        let fresh = std::mem::take(&mut self.fresh);
+        let ended = exchange::poll(self.future.as_mut(), fresh, context).is_ready();
+        let Some(outcome) = self.exchange.take_outcome() else {
             return if ended {
                 Progress::Spent(Err(Fault::Unavailable("the instance ended".into())))
             } else {
@@ -168,55 +145,84 @@ fn new_store<H: Host>(engine: &Engine<H>, entered: Entered) -> Store<State<H>> {
 
 async fn serve<H: Host>(
     mut store: Store<State<H>>,
-    pre: wasmtime::component::InstancePre<State<H>>,
+    code: Code<H>,
     exports: Exports,
-    exchange: Rc<Exchange<H>>,
+    exchange: Arc<Exchange<H>>,
 ) {
-    let mut job = exchange.next_job().await;
+    let Some(job) = next_job(&mut store, &exchange).await else {
+        return;
+    };
     store.data_mut().begin(job.started);
-    store.data_mut().seat = Some(job.seat);
-    let made = make(&mut store, &pre).await;
-    let hooks = match made {
-        Ok(instance) => match run_init(&mut store, &instance, &exports).await {
-            Ok(()) => Hooks::find(&mut store, &instance, &exports),
+    let fault = match code {
+        Code::Component(pre) => serve_component(&mut store, &pre, &exports, &exchange, job).await,
+        Code::Direct(program) => serve_direct(&mut store, &program, &exchange, job).await,
+    };
+    let seat = store.data_mut().seat.take();
+    exchange.finish(seat, Err(fault));
+}
+
+async fn next_job<H: Host>(store: &mut Store<State<H>>, exchange: &Exchange<H>) -> Option<Job> {
+    NextJob.await;
+    let (job, seat) = exchange.take_job()?;
+    store.data_mut().seat = Some(seat);
+    Some(job)
+}
+
+/// Runs hooks until one of them ends the instance.
+async fn serve_component<H: Host>(
+    store: &mut Store<State<H>>,
+    pre: &InstancePre<State<H>>,
+    exports: &Exports,
+    exchange: &Exchange<H>,
+    mut job: Job,
+) -> Fault {
+    let hooks = match make(store, async |store| pre.instantiate_async(store).await).await {
+        Ok(instance) => match run_init(store, &instance, exports).await {
+            Ok(()) => Hooks::find(store, &instance, exports),
             Err(error) => Err(error.fault()),
         },
         Err(fault) => Err(fault),
     };
     let hooks = match hooks {
         Ok(hooks) => hooks,
-        Err(fault) => return exchange.finish(&mut store, Err(fault)),
+        Err(fault) => return fault,
     };
     loop {
         store.data_mut().begin(job.started);
         store.data_mut().phase = Phase::Hook(job.hook);
         store.set_epoch_deadline(1);
-        let called = hooks.call(&mut store, job.hook, job.event).await;
+        let called = hooks.call(store, job.hook, job.event).await;
         store.data_mut().phase = Phase::Idle;
         match called {
-            Ok(checked) => exchange.finish(&mut store, checked),
-            Err(error) => {
-                let fault = fault_of(&store, &error);
-                return exchange.finish(&mut store, Err(fault));
+            Ok(checked) => {
+                let seat = store.data_mut().seat.take();
+                exchange.finish(seat, checked);
             }
+            Err(error) => return fault_of(store, &error),
         }
-        job = exchange.next_job().await;
-        store.data_mut().seat = Some(job.seat);
+        job = match next_job(store, exchange).await {
+            Some(job) => job,
+            None => return Fault::Unavailable("there is no hook to run".into()),
+        };
     }
 }
 
-impl<H: Host> Exchange<H> {
-    async fn next_job(&self) -> Job<H> {
-        poll_fn(|_| match self.job.take() {
-            Some(job) => Poll::Ready(job),
-            None => Poll::Pending,
-        })
-        .await
-    }
-
-    fn finish(&self, store: &mut Store<State<H>>, result: Result<Verdict, Fault>) {
-        let seat = store.data_mut().seat.take();
-        self.outcome.set(Some(Outcome { seat, result }));
+/// The same for a core module that runs directly: one call, which waits in the guest for the hooks after the first.
+async fn serve_direct<H: Host>(
+    store: &mut Store<State<H>>,
+    program: &Program<H>,
+    exchange: &Arc<Exchange<H>>,
+    job: Job,
+) -> Fault {
+    let harness = match make_direct(store, program).await {
+        Ok(harness) => harness,
+        Err(InitError::Instantiate(fault)) => return fault,
+        Err(error) => return error.fault(),
+    };
+    store.data_mut().direct.begin(Arc::clone(exchange), job);
+    match direct::run(store, &harness).await {
+        Ok(()) => Fault::Unavailable("the harness ended".into()),
+        Err(error) => fault_of(store, &error),
     }
 }
 
@@ -253,39 +259,30 @@ impl Hooks {
         Ok(match hook {
             Hook::RequestRoute => match &self.request_route {
                 Some(function) => function.call_async(store, ()).await?.0.checked(),
-                None => missing(hook),
+                None => Err(Fault::missing(hook)),
             },
             Hook::BranchRoute => match &self.branch_route {
                 Some(function) => function.call_async(store, ()).await?.0.checked(),
-                None => missing(hook),
+                None => Err(Fault::missing(hook)),
             },
             Hook::OnreplyRoute => match &self.onreply_route {
                 Some(function) => function.call_async(store, ()).await?.0.checked(),
-                None => missing(hook),
+                None => Err(Fault::missing(hook)),
             },
             Hook::FailureRoute => match &self.failure_route {
                 Some(function) => function.call_async(store, ()).await?.0.checked(),
-                None => missing(hook),
+                None => Err(Fault::missing(hook)),
             },
             Hook::EventRoute => match (&self.event_route, event) {
                 (Some(function), Some(event)) => function
                     .call_async(store, (event,))
                     .await
                     .map(|()| Ok(Verdict::Done))?,
-                (Some(_), None) => Err(Fault::Unavailable(
-                    "event-route was run without an event".into(),
-                )),
-                (None, _) => missing(hook),
+                (Some(_), None) => Err(Fault::without_event()),
+                (None, _) => Err(Fault::missing(hook)),
             },
         })
     }
-}
-
-fn missing(hook: Hook) -> Result<Verdict, Fault> {
-    Err(Fault::Unavailable(format!(
-        "the policy does not export {}",
-        hook.name()
-    )))
 }
 
 fn function<H, P, R>(
@@ -308,13 +305,13 @@ where
 }
 
 /// Instantiates: the guest's start code runs here, without a message.
-async fn make<H: Host>(
+async fn make<H: Host, I>(
     store: &mut Store<State<H>>,
-    pre: &wasmtime::component::InstancePre<State<H>>,
-) -> Result<Component, Fault> {
+    instantiate: impl AsyncFnOnce(&mut Store<State<H>>) -> wasmtime::Result<I>,
+) -> Result<I, Fault> {
     store.data_mut().phase = Phase::Init;
     store.set_epoch_deadline(1);
-    match pre.instantiate_async(&mut *store).await {
+    match instantiate(store).await {
         Ok(instance) => Ok(instance),
         Err(error) if error.is::<wasmtime::PoolConcurrencyLimitError>() => {
             Err(Fault::Unavailable("every instance is in use".into()))
@@ -327,8 +324,33 @@ async fn make<H: Host>(
     }
 }
 
+/// Makes an instance of a core module that runs directly and runs `init` in it.
+async fn make_direct<H: Host>(
+    store: &mut Store<State<H>>,
+    program: &Program<H>,
+) -> Result<wasmtime::Instance, InitError> {
+    let harness = make(store, async |store| program.instantiate(store).await)
+        .await
+        .map_err(InitError::Instantiate)?;
+    if !program.has_init() {
+        return Ok(harness);
+    }
+    store.data_mut().phase = Phase::Init;
+    store.set_epoch_deadline(1);
+    let result = direct::run_init(store, &harness).await;
+    store.data_mut().phase = Phase::Idle;
+    match result {
+        Ok(()) => Ok(harness),
+        Err(error) => Err(match error.downcast_ref::<InitRefused>() {
+            Some(InitRefused(text)) => InitError::Refused(text.clone()),
+            None => InitError::Fault(fault_of(store, &error)),
+        }),
+    }
+}
+
 /// Why an instance is not ready.
 enum InitError {
+    Instantiate(Fault),
     Refused(String),
     Fault(Fault),
 }
@@ -339,7 +361,7 @@ impl InitError {
         match self {
             InitError::Refused(text) => Fault::Verdict(format!("init refused: {text}")),
             InitError::Fault(Fault::Trap(text)) => Fault::Trap(format!("in init: {text}")),
-            InitError::Fault(fault) => fault,
+            InitError::Fault(fault) | InitError::Instantiate(fault) => fault,
         }
     }
 }
@@ -377,6 +399,10 @@ fn fault_of<H: Host>(store: &Store<State<H>>, error: &wasmtime::Error) -> Fault 
     }
     match error.downcast_ref::<Trap>() {
         Some(trap) => Fault::Trap(described(trap, error)),
+        // Where in the guest a value was handed over says nothing of the value.
+        None if error.is::<WasmBacktrace>() => {
+            Fault::Verdict(one_line(&error.root_cause().to_string()))
+        }
         None => Fault::Verdict(one_line(&format!("{error:#}"))),
     }
 }
@@ -387,7 +413,8 @@ fn described(trap: &Trap, error: &wasmtime::Error) -> String {
     let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else {
         return text;
     };
-    for frame in backtrace.frames() {
+    let guests = |frame: &&FrameInfo| frame.module().name() != Some(direct::HARNESS_MODULE);
+    for frame in backtrace.frames().iter().filter(guests) {
         match frame.func_name() {
             Some(name) => text.push_str(&format!("; in {name}")),
             None => text.push_str(&format!("; in function {}", frame.func_index())),
@@ -413,13 +440,9 @@ pub(crate) fn try_out<H: Host>(
     seat.take(host);
     store.data_mut().seat = Some(seat);
     let trial = async {
-        let instance = make(&mut store, &version.pre)
-            .await
-            .map_err(LoadError::Instantiate)?;
-        match run_init(&mut store, &instance, &version.exports).await {
-            Ok(()) => Hooks::find(&mut store, &instance, &version.exports)
-                .map(drop)
-                .map_err(LoadError::Instantiate),
+        match try_code(&mut store, &version.code, &version.exports).await {
+            Ok(()) => Ok(()),
+            Err(InitError::Instantiate(fault)) => Err(LoadError::Instantiate(fault)),
             Err(InitError::Refused(text)) => Err(LoadError::Init(text)),
             Err(InitError::Fault(fault)) => Err(LoadError::InitFault(fault)),
         }
@@ -435,5 +458,24 @@ pub(crate) fn try_out<H: Host>(
             Poll::Ready(result) => return result,
             Poll::Pending => std::thread::yield_now(),
         }
+    }
+}
+
+async fn try_code<H: Host>(
+    store: &mut Store<State<H>>,
+    code: &Code<H>,
+    exports: &Exports,
+) -> Result<(), InitError> {
+    match code {
+        Code::Component(pre) => {
+            let instance = make(store, async |store| pre.instantiate_async(store).await)
+                .await
+                .map_err(InitError::Instantiate)?;
+            run_init(store, &instance, exports).await?;
+            Hooks::find(store, &instance, exports)
+                .map(drop)
+                .map_err(InitError::Instantiate)
+        }
+        Code::Direct(program) => make_direct(store, program).await.map(drop),
     }
 }

@@ -9,7 +9,9 @@
 
 mod cache;
 mod digest;
+mod direct;
 mod engine;
+mod exchange;
 mod guard;
 mod host;
 mod imports;
@@ -22,6 +24,13 @@ mod ticker;
 mod verdict;
 mod version;
 mod world;
+
+// The guests and the host of the integration tests, which know this crate by its name.
+#[cfg(test)]
+extern crate self as patchbay_policy;
+#[cfg(test)]
+#[path = "../tests/support/mod.rs"]
+mod support;
 
 pub use digest::{Digest, DigestError};
 pub use engine::{Engine, EngineConfig, EngineError, EngineStats, LoadError};

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use patchbay_message::Draft;
 use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
 
+use crate::direct::Running;
+use crate::exchange::NextJob;
 use crate::host::{ErrorKind, Hook, Host, HostError};
 use crate::instance::Entered;
 
@@ -72,6 +74,8 @@ impl<H> Seat<H> {
 }
 
 pub(crate) struct State<H> {
+    /// For a core module that runs directly.
+    pub(crate) direct: Running<H>,
     pub(crate) seat: Option<Seat<H>>,
     pub(crate) phase: Phase,
     pub(crate) scratch: Scratch,
@@ -93,23 +97,23 @@ struct Run {
     first_tick: Option<Duration>,
 }
 
-/// Buffers for values on their way into or out of the guest, so that a call to the host needs no allocation.
+/// A text on its way into the guest: the buffer is used again as soon as nobody else holds it.
+pub(crate) type Text = Arc<String>;
+
+/// Buffers for values on their way into the guest, so that a call to the host needs no allocation.
 pub(crate) struct Scratch {
     /// Texts of answers. An answer holds a second reference to its text until it has been copied into the guest.
-    answers: RefCell<Vec<Arc<String>>>,
-    pub(crate) name: String,
-    pub(crate) value: String,
+    answers: RefCell<Vec<Text>>,
 }
 
 impl<H: Host> State<H> {
     pub(crate) fn new(limits: RunLimits, entered: Entered) -> State<H> {
         State {
+            direct: Running::default(),
             seat: None,
             phase: Phase::Idle,
             scratch: Scratch {
                 answers: RefCell::default(),
-                name: String::with_capacity(64),
-                value: String::with_capacity(256),
             },
             limits,
             memory_used: 0,
@@ -228,7 +232,7 @@ fn wrong_hook(hooks: &[Hook]) -> HostError {
 
 impl Scratch {
     /// Lends `write` an empty buffer and returns what it wrote. A record of several texts takes as many buffers.
-    pub(crate) fn text(&self, write: impl FnOnce(&mut String)) -> Arc<String> {
+    pub(crate) fn text(&self, write: impl FnOnce(&mut String)) -> Text {
         let mut answers = self.answers.borrow_mut();
         for answer in answers.iter_mut() {
             if let Some(text) = Arc::get_mut(answer) {
@@ -247,11 +251,21 @@ impl Scratch {
     }
 }
 
-/// The callback of the epoch: a running guest yields each millisecond, and ends at its deadline.
+/// The callback of the epoch: a running guest yields each millisecond, and ends at its deadline. A core module that runs directly waits
+/// here for its next hook.
 pub(crate) fn on_tick<H: Host>(
     mut store: StoreContextMut<'_, State<H>>,
 ) -> wasmtime::Result<UpdateDeadline> {
-    Ok(store.data_mut().tick(Instant::now())?)
+    let state = store.data_mut();
+    if state.hand_over() {
+        // No memory is taken for a box without content.
+        return Ok(UpdateDeadline::YieldCustom(1, Box::pin(NextJob)));
+    }
+    // Between two hooks only the harness runs, and the clock is still that of the hook before.
+    if state.phase == Phase::Idle {
+        return Ok(UpdateDeadline::Continue(1));
+    }
+    Ok(state.tick(Instant::now())?)
 }
 
 impl<H: Send + 'static> ResourceLimiter for State<H> {

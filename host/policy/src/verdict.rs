@@ -2,6 +2,8 @@
 
 use wasmtime::component::{ComponentType, Lift, Lower};
 
+use crate::host::Hook;
+
 /// What a hook decided. What qualifies it was set through [`Host`](crate::Host) before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -77,6 +79,16 @@ impl Fault {
         }
     }
 
+    /// The policy does not have the hook.
+    pub(crate) fn missing(hook: Hook) -> Fault {
+        Fault::Unavailable(format!("the policy does not export {}", hook.name()))
+    }
+
+    /// Nothing was said that `event-route` could be told.
+    pub(crate) fn without_event() -> Fault {
+        Fault::Unavailable("event-route was run without an event".into())
+    }
+
     /// Whether the policy is to blame, and not the load of the router.
     pub fn is_policys(&self) -> bool {
         !matches!(self, Fault::Unavailable(_))
@@ -120,8 +132,8 @@ pub struct RegistrationEvent {
 #[derive(Clone, Debug, ComponentType, Lift)]
 #[component(record)]
 pub(crate) struct ResponseLine {
-    status: u16,
-    reason: String,
+    pub(crate) status: u16,
+    pub(crate) reason: String,
 }
 
 impl ResponseLine {

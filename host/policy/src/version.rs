@@ -8,6 +8,7 @@ use std::time::Duration;
 use wasmtime::component::InstancePre;
 
 use crate::digest::Digest;
+use crate::direct::Program;
 use crate::host::{Hook, Host};
 use crate::state::State;
 use crate::verdict::Fault;
@@ -25,7 +26,24 @@ pub struct Version<H: Host> {
     stats: Arc<Stats>,
     pub(crate) pins: Pins,
     pub(crate) exports: Exports,
-    pub(crate) pre: InstancePre<State<H>>,
+    pub(crate) code: Code<H>,
+}
+
+/// How the instances of a version are made.
+pub(crate) enum Code<H: Host> {
+    /// By the component model.
+    Component(InstancePre<State<H>>),
+    /// The core module runs directly.
+    Direct(Arc<Program<H>>),
+}
+
+impl<H: Host> Clone for Code<H> {
+    fn clone(&self) -> Code<H> {
+        match self {
+            Code::Component(pre) => Code::Component(pre.clone()),
+            Code::Direct(program) => Code::Direct(Arc::clone(program)),
+        }
+    }
 }
 
 impl<H: Host> Version<H> {
@@ -34,7 +52,7 @@ impl<H: Host> Version<H> {
         digest: Digest,
         exports: Exports,
         imports: Vec<String>,
-        pre: InstancePre<State<H>>,
+        code: Code<H>,
         workers: usize,
     ) -> Version<H> {
         let number = NEXT_NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -46,7 +64,7 @@ impl<H: Host> Version<H> {
             stats: Arc::new(Stats::new(workers)),
             pins: Pins::default(),
             exports,
-            pre,
+            code,
         }
     }
 
@@ -78,6 +96,11 @@ impl<H: Host> Version<H> {
     /// The interfaces it imports.
     pub fn imports(&self) -> &[String] {
         &self.imports
+    }
+
+    /// Whether its core module runs directly, without the component model's machinery.
+    pub fn is_direct(&self) -> bool {
+        matches!(self.code, Code::Direct(_))
     }
 
     /// How it did so far.

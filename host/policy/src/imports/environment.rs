@@ -1,26 +1,36 @@
 //! `interface clock` and `interface random`: what a guest would otherwise ask its machine for.
 
-use wasmtime::component::LinkerInstance;
+/// `interface clock`.
+pub(super) mod clock {
+    use super::super::table::interface;
+    use crate::host::Host;
+    use crate::state::State;
 
-use super::Call;
-use crate::host::Host;
-use crate::state::State;
+    interface! {
+        "unix-ms" => unix_ms() -> flat u64;
+        "monotonic-us" => monotonic_us() -> flat u64;
+    }
 
-pub(super) fn add_clock<H: Host>(
-    linker: &mut LinkerInstance<'_, State<H>>,
-) -> wasmtime::Result<()> {
-    linker.func_wrap("unix-ms", |call: Call<'_, H>, (): ()| {
-        Ok((call.data().host().map_or(0, H::unix_ms),))
-    })?;
-    linker.func_wrap("monotonic-us", |call: Call<'_, H>, (): ()| {
-        Ok((call.data().host().map_or(0, H::monotonic_us),))
-    })
+    fn unix_ms<H: Host>(state: &State<H>) -> u64 {
+        state.host().map_or(0, H::unix_ms)
+    }
+
+    fn monotonic_us<H: Host>(state: &State<H>) -> u64 {
+        state.host().map_or(0, H::monotonic_us)
+    }
 }
 
-pub(super) fn add_random<H: Host>(
-    linker: &mut LinkerInstance<'_, State<H>>,
-) -> wasmtime::Result<()> {
-    linker.func_wrap("u64", |mut call: Call<'_, H>, (): ()| {
-        Ok((call.data_mut().host_mut().map_or(0, H::random_u64),))
-    })
+/// `interface random`.
+pub(super) mod random {
+    use super::super::table::interface;
+    use crate::host::Host;
+    use crate::state::State;
+
+    interface! {
+        "u64" => number() -> flat u64;
+    }
+
+    fn number<H: Host>(state: &mut State<H>) -> u64 {
+        state.host_mut().map_or(0, H::random_u64)
+    }
 }

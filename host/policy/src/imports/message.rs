@@ -1,15 +1,15 @@
 //! `interface message`.
 
 use std::fmt::Write;
-use std::sync::Arc;
 
 use patchbay_message::{Draft, HeaderName, Method, NameAddr, Uri};
-use wasmtime::component::{ComponentType, LinkerInstance, Lower, WasmStr, flags};
+use wasmtime::component::{ComponentType, Lower, flags};
 
-use super::{Answer, Call, push_lossy, text, with_text, with_texts};
+use super::table::interface;
+use super::{Answer, push_lossy};
 use crate::guard;
 use crate::host::{ErrorKind, Hook, Host, HostError};
-use crate::state::State;
+use crate::state::{State, Text};
 
 /// Where the current message may be changed.
 const EDITING: [Hook; 4] = [
@@ -23,19 +23,19 @@ const REQUESTS: [Hook; 3] = [Hook::RequestRoute, Hook::BranchRoute, Hook::Failur
 
 #[derive(ComponentType, Lower, Default)]
 #[component(record)]
-struct MessageSummary {
-    method: Arc<String>,
+pub(crate) struct MessageSummary {
+    pub(crate) method: Text,
     #[component(name = "request-uri")]
-    request_uri: Arc<String>,
+    pub(crate) request_uri: Text,
     #[component(name = "from-uri")]
-    from_uri: Arc<String>,
+    pub(crate) from_uri: Text,
     #[component(name = "to-uri")]
-    to_uri: Arc<String>,
+    pub(crate) to_uri: Text,
     #[component(name = "call-id")]
-    call_id: Arc<String>,
-    source: Arc<String>,
+    pub(crate) call_id: Text,
+    pub(crate) source: Text,
     #[component(name = "in-dialog")]
-    in_dialog: bool,
+    pub(crate) in_dialog: bool,
 }
 
 flags! {
@@ -73,164 +73,113 @@ flags! {
     }
 }
 
-pub(super) fn add<H: Host>(linker: &mut LinkerInstance<'_, State<H>>) -> wasmtime::Result<()> {
-    add_start_line(linker)?;
-    add_facts(linker)?;
-    add_header_readers(linker)?;
-    add_header_writers(linker)?;
-    add_response_readers(linker)?;
-    add_body(linker)
+interface! {
+    "method" => method() -> stored Text;
+    "request-uri" => request_uri() -> stored Text;
+    "request-user" => request_user() -> stored Text;
+    "set-request-uri" => set_request_uri(uri: text) -> stored Answer<()>;
+    "status" => status() -> stored Option<u16>;
+    "summary" => summary() -> stored MessageSummary;
+    "facts" => facts() -> flat MessageFacts;
+    "from-uri" => from_uri() -> stored Text;
+    "to-uri" => to_uri() -> stored Text;
+    "call-id" => call_id() -> stored Text;
+    "header" => header(name: text) -> stored Option<Text>;
+    "headers" => headers(name: text) -> stored Vec<String>;
+    "headers-named" => headers_named(names: texts) -> stored Vec<Option<Text>>;
+    "headers-joined" => headers_joined(names: text) -> stored Text;
+    "has-header" => has_header(name: text) -> flat bool;
+    "set-header" => set_header(name: text, value: text) -> stored Answer<()>;
+    "add-header" => add_header(name: text, value: text) -> stored Answer<()>;
+    "remove-header" => remove_header(name: text) -> stored Answer<u32>;
+    "response-status" => response_status() -> stored Option<u16>;
+    "response-header" => response_header(name: text) -> stored Option<Text>;
+    "body" => body() -> stored Vec<u8>;
+    "set-body" => set_body(content_type: text, body: bytes) -> stored Answer<()>;
 }
 
-fn add_start_line<H: Host>(linker: &mut LinkerInstance<'_, State<H>>) -> wasmtime::Result<()> {
-    linker.func_wrap("method", |call: Call<'_, H>, (): ()| {
-        Ok((shown(call.data(), |message| message.method().as_bytes()),))
-    })?;
-    linker.func_wrap("request-uri", |call: Call<'_, H>, (): ()| {
-        Ok((shown(call.data(), Draft::request_uri),))
-    })?;
-    linker.func_wrap("request-user", |call: Call<'_, H>, (): ()| {
-        Ok((request_user(call.data()),))
-    })?;
-    linker.func_wrap(
-        "set-request-uri",
-        |mut call: Call<'_, H>, (uri,): (WasmStr,)| -> wasmtime::Result<Answer<()>> {
-            with_text(&mut call, &uri, |state, uri| (set_request_uri(state, uri),))
-        },
-    )?;
-    linker.func_wrap("status", |call: Call<'_, H>, (): ()| {
-        Ok((call.data().message().and_then(Draft::status),))
-    })
+fn method<H: Host>(state: &State<H>) -> Text {
+    shown(state, |message| message.method().as_bytes())
 }
 
-fn add_facts<H: Host>(linker: &mut LinkerInstance<'_, State<H>>) -> wasmtime::Result<()> {
-    linker.func_wrap("summary", |call: Call<'_, H>, (): ()| {
-        Ok((summary(call.data()),))
-    })?;
-    linker.func_wrap("facts", |call: Call<'_, H>, (): ()| {
-        Ok((facts(call.data()),))
-    })?;
-    linker.func_wrap("from-uri", |call: Call<'_, H>, (): ()| {
-        Ok((shown(call.data(), from_uri),))
-    })?;
-    linker.func_wrap("to-uri", |call: Call<'_, H>, (): ()| {
-        Ok((shown(call.data(), to_uri),))
-    })?;
-    linker.func_wrap("call-id", |call: Call<'_, H>, (): ()| {
-        Ok((shown(call.data(), Draft::call_id),))
-    })
+fn request_uri<H: Host>(state: &State<H>) -> Text {
+    shown(state, Draft::request_uri)
 }
 
-fn add_header_readers<H: Host>(linker: &mut LinkerInstance<'_, State<H>>) -> wasmtime::Result<()> {
-    linker.func_wrap("header", |call: Call<'_, H>, (name,): (WasmStr,)| {
-        let name = text(&call, &name)?;
-        Ok((header(call.data(), call.data().message(), &name),))
-    })?;
-    linker.func_wrap("headers", |call: Call<'_, H>, (name,): (WasmStr,)| {
-        let name = text(&call, &name)?;
-        Ok((headers(call.data().message(), &name),))
-    })?;
-    linker.func_wrap(
-        "headers-named",
-        |call: Call<'_, H>, (names,): (Vec<WasmStr>,)| {
-            let mut found = Vec::with_capacity(names.len());
-            for name in &names {
-                let name = text(&call, name)?;
-                found.push(header(call.data(), call.data().message(), &name));
-            }
-            Ok((found,))
-        },
-    )?;
-    linker.func_wrap(
-        "headers-joined",
-        |call: Call<'_, H>, (names,): (WasmStr,)| {
-            let names = text(&call, &names)?;
-            Ok((headers_joined(call.data(), &names),))
-        },
-    )?;
-    linker.func_wrap("has-header", |call: Call<'_, H>, (name,): (WasmStr,)| {
-        let name = text(&call, &name)?;
-        Ok((call
-            .data()
-            .message()
-            .is_some_and(|message| message.header(&*name).is_some()),))
-    })
+fn status<H: Host>(state: &State<H>) -> Option<u16> {
+    state.message().and_then(Draft::status)
 }
 
-fn add_header_writers<H: Host>(linker: &mut LinkerInstance<'_, State<H>>) -> wasmtime::Result<()> {
-    linker.func_wrap(
-        "set-header",
-        |mut call: Call<'_, H>,
-         (name, value): (WasmStr, WasmStr)|
-         -> wasmtime::Result<Answer<()>> {
-            with_texts(&mut call, &name, &value, |state, name, value| {
-                (edited_header(state, name)
-                    .and_then(|message| guard::set_header(message, name, value)),)
-            })
-        },
-    )?;
-    linker.func_wrap(
-        "add-header",
-        |mut call: Call<'_, H>,
-         (name, value): (WasmStr, WasmStr)|
-         -> wasmtime::Result<Answer<()>> {
-            with_texts(&mut call, &name, &value, |state, name, value| {
-                (edited_header(state, name)
-                    .and_then(|message| guard::add_header(message, name, value)),)
-            })
-        },
-    )?;
-    linker.func_wrap(
-        "remove-header",
-        |mut call: Call<'_, H>, (name,): (WasmStr,)| -> wasmtime::Result<Answer<u32>> {
-            with_text(&mut call, &name, |state, name| {
-                (
-                    edited_header(state, name)
-                        .and_then(|message| guard::remove_header(message, name)),
-                )
-            })
-        },
-    )
+fn from_uri<H: Host>(state: &State<H>) -> Text {
+    shown(state, uri_in_from)
 }
 
-fn add_response_readers<H: Host>(
-    linker: &mut LinkerInstance<'_, State<H>>,
-) -> wasmtime::Result<()> {
-    linker.func_wrap("response-status", |call: Call<'_, H>, (): ()| {
-        Ok((call.data().response().and_then(Draft::status),))
-    })?;
-    linker.func_wrap(
-        "response-header",
-        |call: Call<'_, H>, (name,): (WasmStr,)| {
-            let name = text(&call, &name)?;
-            Ok((header(call.data(), call.data().response(), &name),))
-        },
-    )
+fn to_uri<H: Host>(state: &State<H>) -> Text {
+    shown(state, uri_in_to)
 }
 
-fn add_body<H: Host>(linker: &mut LinkerInstance<'_, State<H>>) -> wasmtime::Result<()> {
-    linker.func_wrap("body", |call: Call<'_, H>, (): ()| {
-        Ok((call
-            .data()
-            .message()
-            .map(Draft::body)
-            .unwrap_or_default()
-            .to_vec(),))
-    })?;
-    linker.func_wrap(
-        "set-body",
-        |mut call: Call<'_, H>,
-         (content_type, body): (WasmStr, Vec<u8>)|
-         -> wasmtime::Result<Answer<()>> {
-            with_text(&mut call, &content_type, |state, content_type| {
-                (edited(state).and_then(|message| guard::set_body(message, content_type, &body)),)
-            })
-        },
-    )
+fn call_id<H: Host>(state: &State<H>) -> Text {
+    shown(state, Draft::call_id)
+}
+
+fn header<H: Host>(state: &State<H>, name: &str) -> Option<Text> {
+    header_of(state, state.message(), name)
+}
+
+fn headers<H: Host>(state: &State<H>, name: &str) -> Vec<String> {
+    state
+        .message()
+        .map(|message| message.headers(name).map(lossy).collect())
+        .unwrap_or_default()
+}
+
+fn headers_named<'a, H: Host>(
+    state: &State<H>,
+    names: impl IntoIterator<Item = &'a str>,
+) -> Vec<Option<Text>> {
+    names.into_iter().map(|name| header(state, name)).collect()
+}
+
+fn has_header<H: Host>(state: &State<H>, name: &str) -> bool {
+    state
+        .message()
+        .is_some_and(|message| message.header(name).is_some())
+}
+
+fn set_header<H: Host>(state: &mut State<H>, name: &str, value: &str) -> Answer<()> {
+    guard::set_header(edited_header(state, name)?, name, value)
+}
+
+fn add_header<H: Host>(state: &mut State<H>, name: &str, value: &str) -> Answer<()> {
+    guard::add_header(edited_header(state, name)?, name, value)
+}
+
+fn remove_header<H: Host>(state: &mut State<H>, name: &str) -> Answer<u32> {
+    guard::remove_header(edited_header(state, name)?, name)
+}
+
+fn response_status<H: Host>(state: &State<H>) -> Option<u16> {
+    state.response().and_then(Draft::status)
+}
+
+fn response_header<H: Host>(state: &State<H>, name: &str) -> Option<Text> {
+    header_of(state, state.response(), name)
+}
+
+fn body<H: Host>(state: &State<H>) -> Vec<u8> {
+    state
+        .message()
+        .map(Draft::body)
+        .unwrap_or_default()
+        .to_vec()
+}
+
+fn set_body<H: Host>(state: &mut State<H>, content_type: &str, body: &[u8]) -> Answer<()> {
+    guard::set_body(edited(state)?, content_type, body)
 }
 
 /// One text of the current message; empty without one.
-fn shown<H: Host>(state: &State<H>, read: impl FnOnce(&Draft) -> &[u8]) -> Arc<String> {
+fn shown<H: Host>(state: &State<H>, read: impl FnOnce(&Draft) -> &[u8]) -> Text {
     state.scratch.text(|text| {
         if let Some(message) = state.message() {
             push_lossy(text, read(message));
@@ -238,18 +187,12 @@ fn shown<H: Host>(state: &State<H>, read: impl FnOnce(&Draft) -> &[u8]) -> Arc<S
     })
 }
 
-fn header<H: Host>(state: &State<H>, message: Option<&Draft>, name: &str) -> Option<Arc<String>> {
+fn header_of<H: Host>(state: &State<H>, message: Option<&Draft>, name: &str) -> Option<Text> {
     let value = message?.header(name)?;
     Some(state.scratch.text(|text| push_lossy(text, value)))
 }
 
-fn headers(message: Option<&Draft>, name: &str) -> Vec<String> {
-    message
-        .map(|message| message.headers(name).map(lossy).collect())
-        .unwrap_or_default()
-}
-
-fn headers_joined<H: Host>(state: &State<H>, names: &str) -> Arc<String> {
+fn headers_joined<H: Host>(state: &State<H>, names: &str) -> Text {
     let message = state.message();
     state.scratch.text(|text| {
         for name in names.split(',') {
@@ -275,7 +218,7 @@ fn push_counted(text: &mut String, value: &[u8]) {
     push_lossy(text, value);
 }
 
-fn request_user<H: Host>(state: &State<H>) -> Arc<String> {
+fn request_user<H: Host>(state: &State<H>) -> Text {
     state.scratch.text(|text| {
         let Some(Ok(uri)) = state
             .message()
@@ -287,11 +230,11 @@ fn request_user<H: Host>(state: &State<H>) -> Arc<String> {
     })
 }
 
-fn from_uri(message: &Draft) -> &[u8] {
+fn uri_in_from(message: &Draft) -> &[u8] {
     address(message.header(HeaderName::From))
 }
 
-fn to_uri(message: &Draft) -> &[u8] {
+fn uri_in_to(message: &Draft) -> &[u8] {
     address(message.header(HeaderName::To))
 }
 
@@ -345,8 +288,8 @@ fn summary<H: Host>(state: &State<H>) -> MessageSummary {
     MessageSummary {
         method: shown(message.method().as_bytes()),
         request_uri: shown(message.request_uri()),
-        from_uri: shown(from_uri(message)),
-        to_uri: shown(to_uri(message)),
+        from_uri: shown(uri_in_from(message)),
+        to_uri: shown(uri_in_to(message)),
         call_id: shown(message.call_id()),
         source: state.scratch.text(source),
         in_dialog: host.in_dialog(),
@@ -374,7 +317,7 @@ fn edited_header<'a, H: Host>(
     host.message_mut().ok_or_else(no_message)
 }
 
-fn set_request_uri<H: Host>(state: &mut State<H>, uri: &str) -> Result<(), HostError> {
+fn set_request_uri<H: Host>(state: &mut State<H>, uri: &str) -> Answer<()> {
     guard::check_len(uri)?;
     let host = state.during(&REQUESTS)?;
     let message = host.message_mut().ok_or_else(no_message)?;

@@ -1,7 +1,7 @@
 //! The imports of policies, one module per interface of the WIT package.
 //!
-//! A text that the guest hands over is read where it lies in the guest's memory; a text that it gets is written once into a reused
-//! buffer and from there into the guest.
+//! Each module has a table of its functions ([`table`]), which are linked for components and for core modules alike. A text that the
+//! guest gets is written once into a reused buffer and from there into the guest.
 
 mod auth;
 mod counters;
@@ -11,85 +11,74 @@ mod log;
 mod message;
 mod reply;
 mod settings;
+mod table;
 mod targets;
 mod timers;
 mod transaction;
 
-use std::borrow::Cow;
-
-use wasmtime::component::{Linker, LinkerInstance, WasmStr};
 use wasmtime::{Engine, StoreContextMut};
+
+pub(crate) use message::{MessageFacts, MessageSummary};
+pub(crate) use table::{ResultKind, Signature};
+pub(crate) use transaction::{Hooks, MessageSource};
 
 use crate::host::{Host, HostError};
 use crate::state::State;
 use crate::world::{PACKAGE, VERSION};
+use table::Interface;
 
 /// The store of a call to the host.
 pub(crate) type Call<'a, H> = StoreContextMut<'a, State<H>>;
 
-/// Everything that the host provides.
-pub(crate) fn linker<H: Host>(engine: &Engine) -> wasmtime::Result<Linker<State<H>>> {
-    let mut linker = Linker::new(engine);
-    interface(&mut linker, "types", |_| Ok(()))?;
-    interface(&mut linker, "message", message::add)?;
-    interface(&mut linker, "transaction", transaction::add)?;
-    interface(&mut linker, "targets", targets::add)?;
-    interface(&mut linker, "reply", reply::add)?;
-    interface(&mut linker, "location", location::add)?;
-    interface(&mut linker, "auth", auth::add)?;
-    interface(&mut linker, "settings", settings::add)?;
-    interface(&mut linker, "log", log::add)?;
-    interface(&mut linker, "clock", environment::add_clock)?;
-    interface(&mut linker, "random", environment::add_random)?;
-    interface(&mut linker, "counters", counters::add)?;
-    interface(&mut linker, "timers", timers::add)?;
-    Ok(linker)
+/// A `result<_, error>` of WIT.
+type Answer<T> = Result<T, HostError>;
+
+/// Everything that the host provides, for both ways to run a policy.
+pub(crate) struct Imports<H: Host> {
+    /// For components.
+    pub(crate) component: wasmtime::component::Linker<State<H>>,
+    /// For core modules, behind the harness that makes room in the guest's memory.
+    pub(crate) direct: wasmtime::Linker<State<H>>,
+    /// What is in `direct`.
+    pub(crate) signatures: Vec<Signature>,
 }
 
-fn interface<H: Host>(
-    linker: &mut Linker<State<H>>,
-    name: &str,
-    add: impl FnOnce(&mut LinkerInstance<'_, State<H>>) -> wasmtime::Result<()>,
-) -> wasmtime::Result<()> {
-    add(&mut linker.instance(&format!("{PACKAGE}{name}{VERSION}"))?)
-}
+impl<H: Host> Imports<H> {
+    pub(crate) fn new(engine: &Engine) -> wasmtime::Result<Imports<H>> {
+        let mut imports = Imports {
+            component: wasmtime::component::Linker::new(engine),
+            direct: wasmtime::Linker::new(engine),
+            signatures: Vec::new(),
+        };
+        imports.add("types", |_| Ok(()))?;
+        imports.add("message", message::add)?;
+        imports.add("transaction", transaction::add)?;
+        imports.add("targets", targets::add)?;
+        imports.add("reply", reply::add)?;
+        imports.add("location", location::add)?;
+        imports.add("auth", auth::add)?;
+        imports.add("settings", settings::add)?;
+        imports.add("log", log::add)?;
+        imports.add("clock", environment::clock::add)?;
+        imports.add("random", environment::random::add)?;
+        imports.add("counters", counters::add)?;
+        imports.add("timers", timers::add)?;
+        Ok(imports)
+    }
 
-/// A text of the guest, for a call that only reads.
-fn text<'a, H: Host>(call: &'a Call<'_, H>, text: &WasmStr) -> wasmtime::Result<Cow<'a, str>> {
-    text.to_str(call)
-}
-
-/// A text of the guest, copied aside for a call that changes the state.
-fn with_text<H: Host, R>(
-    call: &mut Call<'_, H>,
-    text: &WasmStr,
-    act: impl FnOnce(&mut State<H>, &str) -> R,
-) -> wasmtime::Result<R> {
-    let mut copy = std::mem::take(&mut call.data_mut().scratch.name);
-    fill(&mut copy, call, text)?;
-    let result = act(call.data_mut(), &copy);
-    call.data_mut().scratch.name = copy;
-    Ok(result)
-}
-
-/// Two of them.
-fn with_texts<H: Host, R>(
-    call: &mut Call<'_, H>,
-    first: &WasmStr,
-    second: &WasmStr,
-    act: impl FnOnce(&mut State<H>, &str, &str) -> R,
-) -> wasmtime::Result<R> {
-    let mut copy = std::mem::take(&mut call.data_mut().scratch.value);
-    fill(&mut copy, call, second)?;
-    let result = with_text(call, first, |state, first| act(state, first, &copy))?;
-    call.data_mut().scratch.value = copy;
-    Ok(result)
-}
-
-fn fill<H: Host>(copy: &mut String, call: &Call<'_, H>, text: &WasmStr) -> wasmtime::Result<()> {
-    copy.clear();
-    copy.push_str(&text.to_str(call)?);
-    Ok(())
+    fn add(
+        &mut self,
+        name: &str,
+        add: impl FnOnce(&mut Interface<'_, H>) -> wasmtime::Result<()>,
+    ) -> wasmtime::Result<()> {
+        let name = format!("{PACKAGE}{name}{VERSION}");
+        add(&mut Interface {
+            component: self.component.instance(&name)?,
+            direct: &mut self.direct,
+            signatures: &mut self.signatures,
+            name,
+        })
+    }
 }
 
 /// Text that came from the network, with U+FFFD for what is not UTF-8.
@@ -102,5 +91,71 @@ fn push_lossy(text: &mut String, bytes: &[u8]) {
     }
 }
 
-/// A `result<_, error>` of WIT.
-type Answer<T> = (Result<T, HostError>,);
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::Path;
+
+    use wit_parser::abi::{AbiVariant, WasmType};
+    use wit_parser::{Resolve, SizeAlign};
+
+    use super::*;
+    use crate::support::TestHost;
+
+    /// Interface and name, parameters, and how the result comes back.
+    type Functions = BTreeMap<(String, String), (Vec<&'static str>, ResultKind)>;
+
+    fn provided() -> Functions {
+        let imports = Imports::<TestHost>::new(&Engine::default()).unwrap();
+        imports
+            .signatures
+            .into_iter()
+            .map(|signature| {
+                let name = (signature.interface, signature.name.to_owned());
+                (name, (signature.parameters, signature.result))
+            })
+            .collect()
+    }
+
+    fn declared() -> Functions {
+        let mut resolve = Resolve::default();
+        let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../wit"));
+        let (package, _) = resolve.push_dir(folder).unwrap();
+        let mut layout = SizeAlign::default();
+        layout.fill(&resolve);
+        let world = resolve.select_world(&[package], Some("imports")).unwrap();
+        let mut functions = Functions::new();
+        for (key, _) in &resolve.worlds[world].imports {
+            let wit_parser::WorldKey::Interface(id) = key else {
+                unreachable!("a world imports interfaces")
+            };
+            let interface = resolve.id_of(*id).unwrap();
+            for (name, function) in &resolve.interfaces[*id].functions {
+                let signature = resolve.wasm_signature(AbiVariant::GuestImport, function);
+                let result = match (&function.result, signature.retptr) {
+                    (Some(ty), true) => ResultKind::Stored {
+                        size: layout.size(ty).size_wasm32(),
+                        align: layout.align(ty).align_wasm32() as u32,
+                    },
+                    (Some(_), false) => ResultKind::Flat(named(signature.results[0])),
+                    (None, _) => ResultKind::Nothing,
+                };
+                let parameters = signature.params.iter().map(|ty| named(*ty)).collect();
+                functions.insert((interface.clone(), name.clone()), (parameters, result));
+            }
+        }
+        functions
+    }
+
+    fn named(ty: WasmType) -> &'static str {
+        match ty {
+            WasmType::I64 => "i64",
+            _ => "i32",
+        }
+    }
+
+    #[test]
+    fn every_function_of_the_wit_package_is_provided_as_it_is_declared() {
+        assert_eq!(provided(), declared());
+    }
+}

@@ -1,34 +1,24 @@
 //! `interface timers`.
 
-use wasmtime::component::{LinkerInstance, WasmStr};
-
-use super::{Answer, Call, with_text};
+use super::Answer;
+use super::table::interface;
 use crate::guard;
-use crate::host::{Host, HostError};
+use crate::host::Host;
 use crate::state::State;
 
 /// A day.
 const MAX_DELAY_MS: u32 = 24 * 60 * 60 * 1000;
 
-pub(super) fn add<H: Host>(linker: &mut LinkerInstance<'_, State<H>>) -> wasmtime::Result<()> {
-    linker.func_wrap(
-        "set",
-        |mut call: Call<'_, H>, (name, delay_ms): (WasmStr, u32)| -> wasmtime::Result<Answer<()>> {
-            with_text(
-                &mut call,
-                &name,
-                |state, name| (set(state, name, delay_ms),),
-            )
-        },
-    )?;
-    linker.func_wrap("cancel", |mut call: Call<'_, H>, (name,): (WasmStr,)| {
-        with_text(&mut call, &name, |state, name| {
-            (state.acting().is_ok_and(|host| host.cancel_timer(name)),)
-        })
-    })
+interface! {
+    "set" => set(name: text, delay_ms: word) -> stored Answer<()>;
+    "cancel" => cancel(name: text) -> flat bool;
 }
 
-fn set<H: Host>(state: &mut State<H>, name: &str, delay_ms: u32) -> Result<(), HostError> {
+fn cancel<H: Host>(state: &mut State<H>, name: &str) -> bool {
+    state.acting().is_ok_and(|host| host.cancel_timer(name))
+}
+
+fn set<H: Host>(state: &mut State<H>, name: &str, delay_ms: u32) -> Answer<()> {
     guard::check_name(name)?;
     if delay_ms > MAX_DELAY_MS {
         return Err(guard::invalid(format!(

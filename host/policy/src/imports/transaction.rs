@@ -3,12 +3,13 @@
 use std::fmt::Write;
 use std::net::IpAddr;
 
-use wasmtime::component::{ComponentType, LinkerInstance, Lower, WasmStr, flags};
+use wasmtime::component::{ComponentType, Lower, flags};
 
-use super::{Answer, Call, text, with_text, with_texts};
+use super::Answer;
+use super::table::interface;
 use crate::guard;
-use crate::host::{Armed, Hook, Host, HostError, Source, Transport};
-use crate::state::State;
+use crate::host::{Armed, Hook, Host, Source, Transport};
+use crate::state::{State, Text};
 
 /// Where branches are decided on.
 const ROUTING: [Hook; 2] = [Hook::RequestRoute, Hook::FailureRoute];
@@ -26,11 +27,11 @@ flags! {
 
 #[derive(ComponentType, Lower)]
 #[component(record)]
-struct MessageSource {
-    transport: Transport,
-    address: String,
-    port: u16,
-    local: String,
+pub(crate) struct MessageSource {
+    pub(crate) transport: Transport,
+    pub(crate) address: String,
+    pub(crate) port: u16,
+    pub(crate) local: String,
 }
 
 impl MessageSource {
@@ -52,104 +53,70 @@ impl MessageSource {
     }
 }
 
-pub(super) fn add<H: Host>(linker: &mut LinkerInstance<'_, State<H>>) -> wasmtime::Result<()> {
-    add_source(linker)?;
-    add_state(linker)?;
-    add_variables(linker)?;
-    add_qualifiers(linker)
+interface! {
+    "source" => message_source() -> stored MessageSource;
+    "source-address" => source_address() -> stored Text;
+    "source-in" => source_in(networks: text) -> flat bool;
+    "in-dialog" => in_dialog() -> flat bool;
+    "is-local-uri" => is_local_uri(uri: text) -> flat bool;
+    "failure-round" => failure_round() -> flat u32;
+    "variable" => variable(name: text) -> stored Option<Text>;
+    "set-variable" => set_variable(name: text, value: text) -> stored Answer<()>;
+    "arm" => arm(hooks: hooks);
+    "set-record-route" => set_record_route(enabled: truth);
+    "add-record-route-parameter" => add_parameter(name: text, value: text) -> stored Answer<()>;
+    "record-route-parameter" => parameter(name: text) -> stored Option<Text>;
 }
 
-fn add_source<H: Host>(linker: &mut LinkerInstance<'_, State<H>>) -> wasmtime::Result<()> {
-    linker.func_wrap("source", |call: Call<'_, H>, (): ()| {
-        Ok((MessageSource::of(source(call.data())),))
-    })?;
-    linker.func_wrap("source-address", |call: Call<'_, H>, (): ()| {
-        let state = call.data();
-        Ok((state.scratch.text(|text| {
-            if let Some(source) = source(state) {
-                // Writing to a String does not fail.
-                let _ = write!(text, "{}", source.remote.ip().to_canonical());
-            }
-        }),))
-    })?;
-    linker.func_wrap("source-in", |call: Call<'_, H>, (networks,): (WasmStr,)| {
-        let networks = text(&call, &networks)?;
-        Ok((source(call.data()).is_some_and(|source| is_in(source.remote.ip(), &networks)),))
-    })
+fn message_source<H: Host>(state: &State<H>) -> MessageSource {
+    MessageSource::of(source(state))
 }
 
-fn add_state<H: Host>(linker: &mut LinkerInstance<'_, State<H>>) -> wasmtime::Result<()> {
-    linker.func_wrap("in-dialog", |call: Call<'_, H>, (): ()| {
-        Ok((call.data().transaction().is_some_and(H::in_dialog),))
-    })?;
-    linker.func_wrap("is-local-uri", |call: Call<'_, H>, (uri,): (WasmStr,)| {
-        let uri = text(&call, &uri)?;
-        Ok((call
-            .data()
-            .host()
-            .is_some_and(|host| host.is_local_uri(&uri)),))
-    })?;
-    linker.func_wrap("failure-round", |call: Call<'_, H>, (): ()| {
-        Ok((call.data().transaction().map_or(0, H::failure_round),))
-    })
-}
-
-fn add_variables<H: Host>(linker: &mut LinkerInstance<'_, State<H>>) -> wasmtime::Result<()> {
-    linker.func_wrap("variable", |call: Call<'_, H>, (name,): (WasmStr,)| {
-        let name = text(&call, &name)?;
-        let state = call.data();
-        let value = state.transaction().and_then(|host| host.variable(&name));
-        Ok((value.map(|value| state.scratch.text(|text| text.push_str(value))),))
-    })?;
-    linker.func_wrap(
-        "set-variable",
-        |mut call: Call<'_, H>,
-         (name, value): (WasmStr, WasmStr)|
-         -> wasmtime::Result<Answer<()>> {
-            with_texts(&mut call, &name, &value, |state, name, value| {
-                (set_variable(state, name, value),)
-            })
-        },
-    )
-}
-
-fn add_qualifiers<H: Host>(linker: &mut LinkerInstance<'_, State<H>>) -> wasmtime::Result<()> {
-    linker.func_wrap("arm", |mut call: Call<'_, H>, (hooks,): (Hooks,)| {
-        if let Ok(host) = call.data_mut().during(&ROUTING) {
-            host.arm(armed(hooks));
+fn source_address<H: Host>(state: &State<H>) -> Text {
+    state.scratch.text(|text| {
+        if let Some(source) = source(state) {
+            // Writing to a String does not fail.
+            let _ = write!(text, "{}", source.remote.ip().to_canonical());
         }
-        Ok(())
-    })?;
-    linker.func_wrap(
-        "set-record-route",
-        |mut call: Call<'_, H>, (enabled,): (bool,)| {
-            if let Ok(host) = call.data_mut().during(&ROUTING) {
-                host.set_record_route(enabled);
-            }
-            Ok(())
-        },
-    )?;
-    linker.func_wrap(
-        "add-record-route-parameter",
-        |mut call: Call<'_, H>,
-         (name, value): (WasmStr, WasmStr)|
-         -> wasmtime::Result<Answer<()>> {
-            with_texts(&mut call, &name, &value, |state, name, value| {
-                (add_parameter(state, name, value),)
-            })
-        },
-    )?;
-    linker.func_wrap(
-        "record-route-parameter",
-        |mut call: Call<'_, H>, (name,): (WasmStr,)| {
-            with_text(&mut call, &name, |state, name| {
-                let value = state
-                    .transaction()
-                    .and_then(|host| host.record_route_parameter(name));
-                (value.map(|value| state.scratch.text(|text| text.push_str(value))),)
-            })
-        },
-    )
+    })
+}
+
+fn source_in<H: Host>(state: &State<H>, networks: &str) -> bool {
+    source(state).is_some_and(|source| is_in(source.remote.ip(), networks))
+}
+
+fn in_dialog<H: Host>(state: &State<H>) -> bool {
+    state.transaction().is_some_and(H::in_dialog)
+}
+
+fn is_local_uri<H: Host>(state: &State<H>, uri: &str) -> bool {
+    state.host().is_some_and(|host| host.is_local_uri(uri))
+}
+
+fn failure_round<H: Host>(state: &State<H>) -> u32 {
+    state.transaction().map_or(0, H::failure_round)
+}
+
+fn variable<H: Host>(state: &State<H>, name: &str) -> Option<Text> {
+    let value = state.transaction()?.variable(name)?;
+    Some(state.scratch.text(|text| text.push_str(value)))
+}
+
+fn arm<H: Host>(state: &mut State<H>, hooks: Hooks) {
+    if let Ok(host) = state.during(&ROUTING) {
+        host.arm(armed(hooks));
+    }
+}
+
+fn set_record_route<H: Host>(state: &mut State<H>, enabled: bool) {
+    if let Ok(host) = state.during(&ROUTING) {
+        host.set_record_route(enabled);
+    }
+}
+
+fn parameter<H: Host>(state: &State<H>, name: &str) -> Option<Text> {
+    let value = state.transaction()?.record_route_parameter(name)?;
+    Some(state.scratch.text(|text| text.push_str(value)))
 }
 
 fn source<H: Host>(state: &State<H>) -> Option<Source> {
@@ -165,7 +132,7 @@ fn armed(hooks: Hooks) -> Armed {
     }
 }
 
-fn set_variable<H: Host>(state: &mut State<H>, name: &str, value: &str) -> Result<(), HostError> {
+fn set_variable<H: Host>(state: &mut State<H>, name: &str, value: &str) -> Answer<()> {
     guard::check_name(name)?;
     guard::check_len(value)?;
     state
@@ -178,7 +145,7 @@ fn set_variable<H: Host>(state: &mut State<H>, name: &str, value: &str) -> Resul
         .set_variable(name, value)
 }
 
-fn add_parameter<H: Host>(state: &mut State<H>, name: &str, value: &str) -> Result<(), HostError> {
+fn add_parameter<H: Host>(state: &mut State<H>, name: &str, value: &str) -> Answer<()> {
     guard::check_parameter(name, value)?;
     state
         .during(&ROUTING)?

@@ -205,6 +205,7 @@ pub fn config() -> EngineConfig {
     EngineConfig {
         max_concurrent_hooks: 4,
         memory_limit: 4 << 20,
+        direct: !module_path!().starts_with("as_components"),
         ..EngineConfig::default()
     }
 }

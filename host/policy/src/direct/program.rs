@@ -1,0 +1,400 @@
+//! A policy's core module, ready to be instantiated, and what its instances and the harness tell each other.
+
+use std::sync::Arc;
+
+use wasmtime::component;
+use wasmtime::{
+    AsContextMut, Caller, Engine, Extern, Instance, InstancePre, Linker, Memory, Module,
+    ModuleExport, Ref, Result, Store, Table, TypedFunc, bail,
+};
+
+use super::harness::{self, INIT, INIT_POST, NAME, REALLOC, TABLE};
+use super::lower::{Lowering, Part, Reference, Stored};
+use super::shape::{Lifted, Shape};
+use super::{lift, memory, rewrite};
+use crate::exchange::{Exchange, Job};
+use crate::host::{Hook, Host};
+use crate::imports::Imports;
+use crate::state::{Phase, State};
+use crate::verdict::{Event, Fault, RegistrationEvent, Verdict};
+
+/// What the state of a store holds for a core module that runs directly.
+pub(crate) struct Running<H> {
+    pub(super) memory: Option<Memory>,
+    pub(crate) lowering: Lowering,
+    /// The guest may ask nothing of the host now.
+    pub(super) is_closed: bool,
+    /// The hooks that the guest has, and those after which something of the guest's runs, as bits.
+    has: u8,
+    has_post: u8,
+    init_has_post: bool,
+    exchange: Option<Arc<Exchange<H>>>,
+    job: Option<Job>,
+    /// The hook is over, and the fiber is about to wait for the next one.
+    verdict: Option<std::result::Result<Verdict, Fault>>,
+    is_over: bool,
+}
+
+impl<H> Default for Running<H> {
+    fn default() -> Running<H> {
+        Running {
+            memory: None,
+            lowering: Lowering::default(),
+            is_closed: false,
+            has: 0,
+            has_post: 0,
+            init_has_post: false,
+            exchange: None,
+            job: None,
+            verdict: None,
+            is_over: false,
+        }
+    }
+}
+
+impl<H: Host> Running<H> {
+    /// Where jobs come from after the first one, which has been taken already.
+    pub(crate) fn begin(&mut self, exchange: Arc<Exchange<H>>, job: Job) {
+        self.exchange = Some(exchange);
+        self.job = Some(job);
+    }
+
+    fn has(&self, hook: Hook) -> bool {
+        self.has & 1 << hook.index() != 0
+    }
+}
+
+impl<H: Host> State<H> {
+    /// What came of the hook that is over; none while one runs.
+    pub(crate) fn hand_over(&mut self) -> bool {
+        if !std::mem::take(&mut self.direct.is_over) {
+            return false;
+        }
+        self.phase = Phase::Idle;
+        let seat = self.seat.take();
+        if let (Some(exchange), Some(verdict)) = (&self.direct.exchange, self.direct.verdict.take())
+        {
+            exchange.finish(seat, verdict);
+        }
+        true
+    }
+}
+
+/// `init` refused, with this text.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct InitRefused(pub(crate) String);
+
+/// The harness of all policies of an engine.
+pub(crate) struct Harness<H: Host> {
+    pre: InstancePre<State<H>>,
+}
+
+impl<H: Host> Clone for Harness<H> {
+    fn clone(&self) -> Harness<H> {
+        Harness {
+            pre: self.pre.clone(),
+        }
+    }
+}
+
+impl<H: Host> Harness<H> {
+    pub(crate) fn new(engine: &Engine, imports: &mut Imports<H>) -> Result<Harness<H>> {
+        let module = Module::new(engine, harness::text(&imports.signatures))?;
+        link(&mut imports.direct)?;
+        Ok(Harness {
+            pre: imports.direct.instantiate_pre(&module)?,
+        })
+    }
+
+    fn export(&self, name: &str) -> Option<ModuleExport> {
+        self.pre.module().get_export_index(name)
+    }
+
+    /// Whether every function that a module of this shape imports is there.
+    pub(crate) fn provides(&self, shape: &Shape) -> bool {
+        self.imports(shape).is_some()
+    }
+
+    fn imports(&self, shape: &Shape) -> Option<Vec<ModuleExport>> {
+        let export = |function: &super::shape::HostFunction| {
+            self.export(&harness::export_name(&function.interface, &function.name))
+        };
+        shape.imports.iter().map(export).collect()
+    }
+}
+
+/// A policy that runs directly.
+pub(crate) struct Program<H: Host> {
+    harness: Harness<H>,
+    module: Module,
+    imports: Vec<ModuleExport>,
+    shape: Shape,
+}
+
+impl<H: Host> Program<H> {
+    /// Takes the compiled module out of the [rewritten](super::rewritten) component, of which an instance is made for that.
+    pub(crate) fn new(
+        harness: &Harness<H>,
+        component: &component::InstancePre<State<H>>,
+        shape: Shape,
+        mut store: Store<State<H>>,
+    ) -> Result<Program<H>> {
+        // What this instance runs ends at once: functions of the fix-up, and a start function that does nothing.
+        store.set_epoch_deadline(u64::MAX / 2);
+        let instance = component.instantiate(&mut store)?;
+        let Some(module) = instance.get_module(&mut store, rewrite::EXPORT) else {
+            bail!("the compiled component has no main module");
+        };
+        let Some(imports) = harness.imports(&shape) else {
+            bail!("a function of the host is missing");
+        };
+        Ok(Program {
+            harness: harness.clone(),
+            module,
+            imports,
+            shape,
+        })
+    }
+
+    pub(crate) fn has_init(&self) -> bool {
+        self.shape.init.is_some()
+    }
+
+    /// Makes an instance; the guest's start code runs here.
+    pub(crate) async fn instantiate(&self, store: &mut Store<State<H>>) -> Result<Instance> {
+        let harness = self.harness.pre.instantiate_async(&mut *store).await?;
+        let imports = self
+            .imports
+            .iter()
+            .filter_map(|export| harness.get_module_export(&mut *store, export))
+            .collect::<Vec<Extern>>();
+        let guest = Instance::new_async(&mut *store, &self.module, &imports).await?;
+        self.connect(store, &harness, &guest)?;
+        if let Some(initialize) = &self.shape.initialize {
+            let initialize: TypedFunc<(), ()> = guest.get_typed_func(&mut *store, initialize)?;
+            initialize.call_async(&mut *store, ()).await?;
+        }
+        Ok(harness)
+    }
+
+    /// Puts the guest's functions where the harness looks, and its memory where the host does.
+    fn connect(
+        &self,
+        store: &mut Store<State<H>>,
+        harness: &Instance,
+        guest: &Instance,
+    ) -> Result<()> {
+        let Some(table) = harness.get_table(&mut *store, TABLE) else {
+            bail!("the harness has no table");
+        };
+        if let Some(memory) = &self.shape.memory {
+            store.data_mut().direct.memory = guest.get_memory(&mut *store, memory);
+        }
+        if let Some(realloc) = &self.shape.realloc {
+            put(store, &table, REALLOC, guest, realloc)?;
+        }
+        if let Some(init) = &self.shape.init {
+            let has_post = lifted(store, &table, (INIT, INIT_POST), guest, init)?;
+            store.data_mut().direct.init_has_post = has_post;
+        }
+        for (hook, function) in Hook::ALL.into_iter().zip(&self.shape.hooks) {
+            let Some(function) = function else { continue };
+            let place = harness::place(hook);
+            let has_post = lifted(store, &table, (place, place + 1), guest, function)?;
+            let running = &mut store.data_mut().direct;
+            running.has |= 1 << hook.index();
+            running.has_post |= u8::from(has_post) << hook.index();
+        }
+        Ok(())
+    }
+}
+
+/// Runs `init`; an error may be [`InitRefused`].
+pub(crate) async fn run_init<H: Host>(
+    store: &mut Store<State<H>>,
+    harness: &Instance,
+) -> Result<()> {
+    let init: TypedFunc<(), ()> = harness.get_typed_func(&mut *store, "init")?;
+    init.call_async(&mut *store, ()).await
+}
+
+/// Runs hooks until one of them fails.
+pub(crate) async fn run<H: Host>(store: &mut Store<State<H>>, harness: &Instance) -> Result<()> {
+    let run: TypedFunc<(), ()> = harness.get_typed_func(&mut *store, "run")?;
+    run.call_async(&mut *store, ()).await
+}
+
+fn lifted<H: Host>(
+    store: &mut Store<State<H>>,
+    table: &Table,
+    (place, post_place): (u64, u64),
+    guest: &Instance,
+    function: &Lifted,
+) -> Result<bool> {
+    put(store, table, place, guest, &function.function)?;
+    if let Some(post_return) = &function.post_return {
+        put(store, table, post_place, guest, post_return)?;
+    }
+    Ok(function.post_return.is_some())
+}
+
+fn put<H: Host>(
+    store: &mut Store<State<H>>,
+    table: &Table,
+    place: u64,
+    guest: &Instance,
+    name: &str,
+) -> Result<()> {
+    let function = guest.get_func(&mut *store, name);
+    table.set(&mut *store, place, Ref::Func(function))
+}
+
+/// The functions of the host that only the harness calls.
+fn link<H: Host>(linker: &mut Linker<State<H>>) -> Result<()> {
+    linker.func_wrap(NAME, "next", next::<H>)?;
+    linker.func_wrap(NAME, "event-wanted", event_wanted::<H>)?;
+    linker.func_wrap(NAME, "event", |caller: Caller<'_, State<H>>| {
+        caller.data().direct.lowering.event_parameters()
+    })?;
+    linker.func_wrap(NAME, "done", done::<H>)?;
+    linker.func_wrap(NAME, "over", |mut caller: Caller<'_, State<H>>| {
+        over(&mut caller)
+    })?;
+    linker.func_wrap(NAME, "initialized", initialized::<H>)?;
+    linker.func_wrap(NAME, "deliver", deliver::<H>)?;
+    Ok(())
+}
+
+/// The hook to run, by its number.
+fn next<H: Host>(mut caller: Caller<'_, State<H>>) -> Result<i32> {
+    caller.as_context_mut().set_epoch_deadline(1);
+    let state = caller.data_mut();
+    let job = match state.direct.job.take() {
+        Some(first) => first,
+        None => {
+            let Some((job, seat)) = state
+                .direct
+                .exchange
+                .as_ref()
+                .and_then(|exchange| exchange.take_job())
+            else {
+                bail!("there is no hook to run");
+            };
+            state.seat = Some(seat);
+            job
+        }
+    };
+    state.begin(job.started);
+    state.phase = Phase::Hook(job.hook);
+    let refused = if !state.direct.has(job.hook) {
+        Some(Fault::missing(job.hook))
+    } else if job.hook == Hook::EventRoute && job.event.is_none() {
+        Some(Fault::without_event())
+    } else {
+        None
+    };
+    if let Some(fault) = refused {
+        state.direct.verdict = Some(Err(fault));
+        over(&mut caller);
+        return Ok(-1);
+    }
+    if let (Hook::EventRoute, Some(event)) = (job.hook, job.event) {
+        state.direct.lowering.lower_event(event);
+    }
+    Ok(job.hook.index() as i32)
+}
+
+fn event_wanted<H: Host>(mut caller: Caller<'_, State<H>>) -> i64 {
+    caller.data_mut().direct.wanted()
+}
+
+/// Memory for what the guest gets is at this address.
+fn deliver<H: Host>(mut caller: Caller<'_, State<H>>, pointer: i32) -> Result<i64> {
+    let (memory, state) = memory(&mut caller);
+    state.direct.lowering.deliver(memory, pointer)?;
+    Ok(state.direct.wanted())
+}
+
+/// The hook has returned; 1 when something of the guest's is to run after it.
+fn done<H: Host>(mut caller: Caller<'_, State<H>>, returned: i32) -> Result<i32> {
+    let (memory, state) = memory(&mut caller);
+    let Phase::Hook(hook) = state.phase else {
+        bail!("no hook runs");
+    };
+    state.direct.verdict = Some(lift::verdict(memory, hook, returned)?);
+    let has_post = state.direct.has_post & 1 << hook.index() != 0;
+    if has_post {
+        state.direct.is_closed = true;
+    } else {
+        over(&mut caller);
+    }
+    Ok(i32::from(has_post))
+}
+
+fn initialized<H: Host>(mut caller: Caller<'_, State<H>>, returned: i32) -> Result<i32> {
+    let (memory, state) = memory(&mut caller);
+    if let Err(text) = lift::init(memory, returned)? {
+        return Err(InitRefused(text).into());
+    }
+    state.direct.is_closed = state.direct.init_has_post;
+    Ok(i32::from(state.direct.init_has_post))
+}
+
+/// Nothing of the guest's runs any more. After a hook the fiber is to wait: it does so where it looks at the epoch next, for which the
+/// deadline is now.
+fn over<H: Host>(caller: &mut Caller<'_, State<H>>) {
+    let state = caller.data_mut();
+    state.direct.is_closed = false;
+    if state.phase != Phase::Init {
+        state.direct.is_over = true;
+        caller.as_context_mut().set_epoch_deadline(0);
+    }
+}
+
+impl<H> Running<H> {
+    /// Writes a result where the guest says, and says what is wanted from the guest's allocator for it.
+    pub(crate) fn store<T: Stored>(
+        &mut self,
+        memory: &mut [u8],
+        result: i32,
+        value: T,
+    ) -> Result<i64> {
+        self.lowering.store(memory, result, value)?;
+        Ok(self.wanted())
+    }
+
+    /// What is wanted from the guest's allocator, during which the guest may ask nothing.
+    pub(crate) fn wanted(&mut self) -> i64 {
+        self.is_closed = self.lowering.is_waiting();
+        self.lowering.wanted()
+    }
+}
+
+impl Lowering {
+    /// The parameters of `event-route`: the case, and its fields. Texts wait for memory.
+    fn lower_event(&mut self, event: Event) {
+        let (case, registration) = match event {
+            Event::RegistrationAdded(registration) => (0, registration),
+            Event::RegistrationRefreshed(registration) => (1, registration),
+            Event::RegistrationRemoved(registration) => (2, registration),
+            Event::RegistrationExpired(registration) => (3, registration),
+            Event::Timer(name) => {
+                self.event = [4, 0, 0, 0, 0, 0];
+                return self.wait(Part::Owned(name), Reference::Event(1));
+            }
+        };
+        let RegistrationEvent {
+            aor,
+            contact,
+            expires_secs,
+        } = registration;
+        self.event = [case, 0, 0, 0, 0, expires_secs as i32];
+        self.wait(Part::Owned(aor), Reference::Event(1));
+        self.wait(Part::Owned(contact), Reference::Event(3));
+    }
+
+    fn event_parameters(&self) -> (i32, i32, i32, i32, i32, i32) {
+        self.event.into()
+    }
+}

@@ -1,0 +1,132 @@
+//! Arguments of a core module, read as the canonical ABI lays them out. An error ends the hook, with the words of wasmtime.
+
+use wasmtime::{Result, bail};
+
+use crate::host::{Level, Target};
+use crate::imports::Hooks;
+
+/// The bytes of a list of bytes, where they lie in the guest's memory.
+pub(crate) fn bytes(memory: &[u8], pointer: i32, length: i32) -> Result<&[u8]> {
+    match slice(memory, pointer, length) {
+        Some(bytes) => Ok(bytes),
+        None => bail!("list pointer/length out of bounds of memory"),
+    }
+}
+
+/// A text, where it lies in the guest's memory.
+pub(crate) fn text(memory: &[u8], pointer: i32, length: i32) -> Result<&str> {
+    match slice(memory, pointer, length) {
+        Some(bytes) => Ok(std::str::from_utf8(bytes)?),
+        None => bail!("string pointer/length out of bounds of memory"),
+    }
+}
+
+/// A list of texts.
+pub(crate) fn texts(memory: &[u8], pointer: i32, length: i32) -> Result<Vec<&str>> {
+    let size = (length as u32).checked_mul(8).map(|size| size as i32);
+    let Some(pairs) = size.and_then(|size| slice(memory, pointer, size)) else {
+        bail!("list pointer/length out of bounds of memory");
+    };
+    if !(pointer as u32).is_multiple_of(4) {
+        bail!("list pointer is not aligned");
+    }
+    let (pairs, _) = pairs.as_chunks::<8>();
+    pairs
+        .iter()
+        .map(|&[a, b, c, d, e, f, g, h]| {
+            text(
+                memory,
+                i32::from_le_bytes([a, b, c, d]),
+                i32::from_le_bytes([e, f, g, h]),
+            )
+        })
+        .collect()
+}
+
+/// A number of 32 bits.
+pub(crate) fn word(_memory: &[u8], number: i32) -> Result<u32> {
+    Ok(number as u32)
+}
+
+/// A number of 64 bits.
+pub(crate) fn long(_memory: &[u8], number: i64) -> Result<u64> {
+    Ok(number as u64)
+}
+
+/// A boolean: everything but 0 is true.
+pub(crate) fn truth(_memory: &[u8], number: i32) -> Result<bool> {
+    Ok(number != 0)
+}
+
+/// `log.level`.
+pub(crate) fn level(_memory: &[u8], number: i32) -> Result<Level> {
+    Ok(match number {
+        0 => Level::Trace,
+        1 => Level::Debug,
+        2 => Level::Info,
+        3 => Level::Warn,
+        4 => Level::Error,
+        _ => bail!("unexpected discriminant: {}", number as u32),
+    })
+}
+
+/// `transaction.hooks`; bits without a meaning have none.
+pub(crate) fn hooks(_memory: &[u8], number: i32) -> Result<Hooks> {
+    let mut hooks = Hooks::default();
+    for (bit, flag) in [
+        (1, Hooks::BRANCH_ROUTE),
+        (2, Hooks::ONREPLY_ROUTE),
+        (4, Hooks::FAILURE_ROUTE),
+    ] {
+        if number & bit != 0 {
+            hooks |= flag;
+        }
+    }
+    Ok(hooks)
+}
+
+/// `targets.target`, field by field.
+pub(crate) fn target(memory: &[u8], fields: [i32; 11]) -> Result<Target> {
+    let [
+        uri,
+        uri_length,
+        q,
+        next_hop_is,
+        next_hop,
+        next_hop_length,
+        listener_is,
+        listener,
+        listener_length,
+        no_answer_is,
+        no_answer,
+    ] = fields;
+    Ok(Target {
+        uri: text(memory, uri, uri_length)?.to_owned(),
+        q: q as u16,
+        next_hop: optional_text(memory, next_hop_is, next_hop, next_hop_length)?,
+        listener: optional_text(memory, listener_is, listener, listener_length)?,
+        no_answer_ms: is_some(no_answer_is)?.then_some(no_answer as u32),
+    })
+}
+
+fn optional_text(memory: &[u8], is: i32, pointer: i32, length: i32) -> Result<Option<String>> {
+    if is_some(is)? {
+        Ok(Some(text(memory, pointer, length)?.to_owned()))
+    } else {
+        Ok(None)
+    }
+}
+
+fn is_some(discriminant: i32) -> Result<bool> {
+    match discriminant {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => bail!("invalid option discriminant"),
+    }
+}
+
+/// `length` bytes of the memory, when they are all in it.
+pub(super) fn slice(memory: &[u8], pointer: i32, length: i32) -> Option<&[u8]> {
+    let start = pointer as u32 as usize;
+    memory.get(start..)?.get(..length as u32 as usize)
+}
