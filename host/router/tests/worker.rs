@@ -133,6 +133,11 @@ impl Phone {
     fn new(router: &Router, user: &'static str) -> Phone {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_read_timeout(Some(SOON)).unwrap();
+        // A phone that sends a burst reads the answers only afterwards.
+        let room = 4 << 20;
+        socket2::SockRef::from(&socket)
+            .set_recv_buffer_size(room)
+            .unwrap();
         Phone {
             socket,
             router: router.address(Transport::Udp),
@@ -454,7 +459,8 @@ fn a_burst_loses_nothing() {
     for way in WAYS {
         let router = Router::start_with(1, way, "");
         let alice = Phone::new(&router, "alice");
-        let count = 300;
+        // More than the ring has buffers, and no more answers than the phone's socket holds where the system grants little room.
+        let count = 120;
         for n in 0..count {
             let uri = "sip:example.com";
             alice.send(&alice.request("OPTIONS", uri, &format!("burst-{n}"), ""));
