@@ -16,9 +16,10 @@ use arc_swap::ArcSwapOption;
 /// A guest that runs for long yields after this time. A message that is handed from worker to worker may wait for several guests, on
 /// its way there and back: at half a millisecond that adds up to less than the ten that a caller may notice.
 const TICK: Duration = Duration::from_micros(500);
-/// The time between two looks while no guest runs for long: how much later than [`TICK`] the first one may be found. Each look wakes the
-/// thread up, so that it is as long as the ten milliseconds that a caller may notice allow.
-const LOOK: Duration = Duration::from_millis(6);
+/// The time between two looks while no guest runs for long. One that does is found at the second look, so that it yields for the first time
+/// after at most twice this time and a tick: with what follows, less than the ten milliseconds that a caller may notice. Each look wakes the
+/// thread up, three times in a call at 100 calls a second.
+const LOOK: Duration = Duration::from_millis(3);
 /// After a guest that ran for long the epoch ticks this often without another one.
 const TICKS_AFTER: u32 = 200;
 /// The ticker parks after more than this many looks without a hook, so that an idle router does not wake up. To park and to be woken for

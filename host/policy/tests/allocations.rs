@@ -14,9 +14,6 @@ use std::task::{Context, Poll, Waker};
 use patchbay_policy::*;
 use support::*;
 
-/// Allocations of a thousand hook runs that read and edit a message. Raise it only with a reason in the commit.
-const BUDGET: u64 = 0;
-
 const RUNS: u32 = 1000;
 
 struct Counting;
@@ -60,7 +57,7 @@ fn finish(mut run: HookRun<TestHost>) -> HookDone<TestHost> {
 }
 
 #[test]
-fn a_hook_run_takes_no_more_memory_than_its_budget() {
+fn a_hook_run_takes_no_memory() {
     let engine = engine();
     let version = engine
         .load("test", &many_ways(0), || TestHost::new(0))
@@ -79,8 +76,5 @@ fn a_hook_run_takes_no_more_memory_than_its_budget() {
         host = run(host);
     }
     let taken = ALLOCATIONS.get() - before;
-    assert!(
-        taken <= BUDGET,
-        "{RUNS} hook runs took memory {taken} times, the budget is {BUDGET}"
-    );
+    assert_eq!(taken, 0, "{RUNS} hook runs took memory {taken} times");
 }
