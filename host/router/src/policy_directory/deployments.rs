@@ -1,5 +1,6 @@
 //! One change of the policies at a time: storing, activating, going back.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -83,6 +84,8 @@ pub struct Deployments {
     config: crate::config::Policy,
     /// What is remembered; held while something changes.
     state: Mutex<Option<Activation>>,
+    /// The newest version of each policy that was stored since the start; changed only while `state` is held.
+    stored: Mutex<BTreeMap<String, Digest>>,
 }
 
 impl Deployments {
@@ -100,6 +103,7 @@ impl Deployments {
             activation: ActivationFile(data_dir.policy_activation()),
             config: config.policy.clone(),
             state: Mutex::new(None),
+            stored: Mutex::default(),
         };
         let configured = configured_name(&deployments.config);
         let remembered = deployments
@@ -228,20 +232,23 @@ impl Deployments {
             }) {
                 tracing::warn!(policy = file.policy, path = %file.path.display(), error, "a stored version does not load");
             }
+            self.keep_newest(&file.policy);
             drop(state);
         }
-        self.refresh_active();
     }
 
-    /// What was loaded last counts as the newest: the active version is newer than those of earlier runs.
-    fn refresh_active(&self) {
-        let Some(active) = self.active().filter(|active| active.policy != BUILTIN) else {
+    /// What was loaded last counts as the newest. But what was stored since the start, else the active version, is newer than a version
+    /// of an earlier run. To be called while the state is held.
+    fn keep_newest(&self, policy: &str) {
+        let stored = self.stored_since_start().get(policy).cloned();
+        let active = || self.active().filter(|active| active.policy == policy);
+        let Some(newest) = stored.or_else(|| active().map(|active| active.version)) else {
             return;
         };
-        if let Ok(bytes) = self.versions.get(&active.policy, active.version.as_str())
-            && let Err(error) = self.policies.store(&active.policy, &bytes)
+        if let Ok(bytes) = self.versions.get(policy, newest.as_str())
+            && let Err(error) = self.policies.store(policy, &bytes)
         {
-            tracing::debug!(policy = active.policy, %error, "the active version is not refreshed");
+            tracing::debug!(policy, %error, "the newest version is not refreshed");
         }
     }
 
@@ -286,7 +293,14 @@ impl Deployments {
         if name == BUILTIN {
             return Err(DeployError::Reserved);
         }
-        self.counted(self.store_locked(name, bytes, state))
+        let stored = self.counted(self.store_locked(name, bytes, state))?;
+        self.stored_since_start()
+            .insert(name.to_owned(), stored.version.clone());
+        Ok(stored)
+    }
+
+    fn stored_since_start(&self) -> MutexGuard<'_, BTreeMap<String, Digest>> {
+        self.stored.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn store_locked(
@@ -533,6 +547,26 @@ mod tests {
             look.join().expect("the look ends");
         });
         assert_eq!(active(&deployments), "second");
+    }
+
+    #[test]
+    fn what_is_stored_is_newer_than_what_earlier_runs_left() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let deployments = deployments(folder.path());
+        let earlier = policy("of an earlier run");
+        let digest = Digest::of(&earlier);
+        deployments
+            .versions
+            .put("first", &digest, &earlier, &[])
+            .expect("a version");
+        let pushed = deployments
+            .store("first", &policy("pushed"))
+            .expect("a policy");
+        deployments.load_stored();
+        let active = deployments.activate("first", None).expect("activate");
+        assert_eq!(active, pushed);
+        let named = deployments.activate("first", Some(digest.as_str()));
+        assert_eq!(named.expect("it is loaded").version, digest);
     }
 
     #[test]
