@@ -32,6 +32,17 @@ fn assert_answered_alike(stage: &mut StageCore, text: &str) {
     assert!(stage.core.counts().is_empty(), "{:?}", stage.core.counts());
 }
 
+/// An OPTIONS that the policy answers with 200 and nothing else.
+fn answer_options(stage: &mut StageCore) {
+    stage.receive(ALICE, &options());
+    let hook = stage.hook();
+    let reply = Reply {
+        status: 200,
+        ..Reply::default()
+    };
+    stage.decide(hook, Verdict::Reply(reply));
+}
+
 #[test]
 fn a_reply_is_made_again_as_it_was() {
     let mut stage = stage();
@@ -53,13 +64,7 @@ fn a_reply_is_made_again_as_it_was() {
 #[test]
 fn a_reply_with_nothing_but_a_status_is_made_again_as_it_was() {
     let mut stage = stage();
-    stage.receive(ALICE, &options());
-    let hook = stage.hook();
-    let reply = Reply {
-        status: 200,
-        ..Reply::default()
-    };
-    stage.decide(hook, Verdict::Reply(reply));
+    answer_options(&mut stage);
     assert_answered_alike(&mut stage, &options());
 }
 
@@ -114,13 +119,7 @@ fn a_response_too_long_for_a_record_is_sent_again_too() {
 #[test]
 fn the_copy_of_a_client_whose_port_changed_is_answered_there() {
     let mut stage = stage();
-    stage.receive(ALICE, &options());
-    let hook = stage.hook();
-    let reply = Reply {
-        status: 200,
-        ..Reply::default()
-    };
-    stage.decide(hook, Verdict::Reply(reply));
+    answer_options(&mut stage);
     let first = stage.next_response(200);
     stage.receive("192.0.2.1:40000", &options());
     let again = stage.next_response(200);
