@@ -46,8 +46,6 @@ pub(crate) struct Environment {
     drafts: Vec<Draft>,
     /// The memory of copies that are no longer needed.
     stored: Vec<Vec<u8>>,
-    /// What an unused draft is a draft of.
-    nothing: Arc<Message>,
     /// A buffer for texts that are made and copied at once.
     pub(crate) scratch: Vec<u8>,
     last_hook: u32,
@@ -55,7 +53,6 @@ pub(crate) struct Environment {
 
 impl Environment {
     pub(crate) fn new(config: Arc<CoreConfig>, seed: [u8; 32]) -> Environment {
-        let nothing = Arc::new(Message::default());
         Environment {
             local: LocalNames::new(&config),
             keyed: Keyed::new(&config),
@@ -64,7 +61,6 @@ impl Environment {
             packets: VecDeque::new(),
             drafts: Vec::new(),
             stored: Vec::new(),
-            nothing,
             scratch: Vec::new(),
             last_hook: 0,
             config,
@@ -173,7 +169,7 @@ impl Environment {
                 draft
             }
             None => {
-                let mut draft = Draft::with_capacity(self.nothing.clone(), DRAFT_BYTES);
+                let mut draft = Draft::with_capacity(source.base().clone(), DRAFT_BYTES);
                 draft.clone_from(source);
                 draft
             }
@@ -184,7 +180,7 @@ impl Environment {
     pub(crate) fn give_back(&mut self, mut draft: Draft) {
         let has_memory = (1..=POOLED_BYTES).contains(&draft.capacity());
         if self.drafts.len() < POOLED_DRAFTS && has_memory {
-            draft.reset(self.nothing.clone());
+            draft.clear();
             self.drafts.push(draft);
         }
     }
@@ -196,11 +192,6 @@ impl Environment {
         let drafts = self.drafts.iter().map(Draft::capacity);
         let stored = self.stored.iter().map(Vec::capacity);
         packets.sum::<usize>() + drafts.sum::<usize>() + stored.sum::<usize>()
-    }
-
-    /// A draft of nothing, where one has to be.
-    pub(crate) fn no_draft(&self) -> Draft {
-        Draft::new(self.nothing.clone())
     }
 
     /// A number that names one hook run; never 0.

@@ -95,7 +95,7 @@ pub(crate) struct ResponseContext {
     pub(crate) reply_to: SendTo,
     /// As received, with `received` and `rport` in its top Via: what responses are made from.
     pub(crate) received: Draft,
-    /// After route preprocessing and the edits of `request_route`: what branches are made from.
+    /// After route preprocessing and the edits of `request_route`: what branches are made from. The last reader takes it.
     pub(crate) request: Draft,
     pub(crate) facts: Facts,
     /// The dialog whose token is valid.
@@ -143,6 +143,16 @@ impl ResponseContext {
             // Only a full patch list refuses; then no branch can be written either.
             let _ = self.request.remove(HeaderName::Route);
         }
+    }
+
+    /// Whether anything but the branch that starts now reads the request: another branch, a hook, or our Record-Route.
+    pub(crate) fn needs_request_later(&self) -> bool {
+        if self.kind == Kind::Ack {
+            return false;
+        }
+        let has_more_branches = self.open > 1 || !self.targets.is_empty();
+        let hooks = self.armed.onreply_route || self.armed.failure_route;
+        has_more_branches || hooks || self.record_route
     }
 
     /// RFC 3261 §17.2.3: keeps the To tag of a final response, by which the ACK of a client without magic cookie is known.

@@ -42,10 +42,7 @@ impl Core {
         };
         // The first hook's edits are the request's from then on; after a fault it is made anew.
         let request = match hook {
-            Hook::RequestRoute => {
-                let empty = self.env.no_draft();
-                std::mem::replace(&mut context.request, empty)
-            }
+            Hook::RequestRoute => std::mem::take(&mut context.request),
             _ => self.env.copy(&context.request),
         };
         let version = match &context.dialog {
@@ -390,8 +387,7 @@ impl Core {
     pub(crate) fn keep_box(&mut self, returned: Option<Box<HookContext>>) {
         let Some(mut returned) = returned else { return };
         if self.hook_contexts.len() < POOLED_CONTEXTS {
-            let request = std::mem::replace(&mut returned.request, self.env.no_draft());
-            self.env.give_back(request);
+            self.env.give_back(std::mem::take(&mut returned.request));
             returned.response = None;
             self.hook_contexts.push(returned);
         }

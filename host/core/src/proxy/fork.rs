@@ -84,7 +84,11 @@ impl Core {
         let Some(context) = self.contexts.get_mut(handle) else {
             return;
         };
-        let mut request = self.env.copy(&context.request);
+        let mut request = if context.needs_request_later() {
+            self.env.copy(&context.request)
+        } else {
+            std::mem::take(&mut context.request)
+        };
         let is_fit = apply_target(&mut request, &target);
         let armed = context.armed.branch_route && context.kind != Kind::Ack;
         let branch = self

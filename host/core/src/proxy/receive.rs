@@ -43,15 +43,16 @@ impl Core {
         } else if let Some(keys) = keys.filter(|keys| self.answered.contains(keys.key)) {
             return self.on_answered_again(keys.key, &flow, message);
         }
-        let received = self.received_draft(&flow, message.clone());
-        if let Err(invalid) = message.validate() {
+        let received = self.received_draft(&flow, message);
+        let request = received.base();
+        if let Err(invalid) = request.validate() {
             return self.refuse(
                 &received,
                 &flow,
                 &Reject::new(invalid.status(), invalid.reason()),
             );
         }
-        match method {
+        match request.method() {
             Method::Cancel => self.on_cancel(now, &received, &flow),
             Method::Ack => self.on_stray_ack(now, received, flow),
             _ => self.on_new_request(now, keys.map(|keys| keys.key), received, flow),

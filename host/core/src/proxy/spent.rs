@@ -100,9 +100,7 @@ impl Core {
     /// Lets go of everything that a branch holds and keeps its box.
     pub(crate) fn recycle_branch(&mut self, mut branch: Box<BranchState>) {
         branch.alarm.cancel(&mut self.alarms);
-        let empty = self.env.no_draft();
-        let request = std::mem::replace(&mut branch.request, empty);
-        self.env.give_back(request);
+        self.env.give_back(std::mem::take(&mut branch.request));
         branch.client = None;
         branch.cancel = Cancel::None;
         branch.sent_to = None;
@@ -195,9 +193,7 @@ impl Core {
     pub(crate) fn recycle_context(&mut self, mut context: Box<ResponseContext>) {
         context.alarm.cancel(&mut self.alarms);
         for draft in [&mut context.received, &mut context.request] {
-            let empty = self.env.no_draft();
-            let draft = std::mem::replace(draft, empty);
-            self.env.give_back(draft);
+            self.env.give_back(std::mem::take(draft));
         }
         if context.version.0 != 0 {
             self.env.outputs.push_back(Output::Unpin {

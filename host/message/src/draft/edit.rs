@@ -253,7 +253,7 @@ impl Draft {
     }
 
     fn insert_at_end(&mut self, name: Name<'_>, value: &[u8]) {
-        let end = self.base.layout().fields.len() as u32;
+        let end = self.base().layout().fields.len() as u32;
         self.insert(self.patches.list.len(), end, name, value);
     }
 

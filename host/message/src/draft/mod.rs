@@ -7,7 +7,7 @@ mod edit;
 mod patch;
 mod write;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use crate::cseq::CSeq;
 use crate::draft::patch::{Entries, Entry, Origin, Patches, Walk};
@@ -21,10 +21,16 @@ use crate::span::Span;
 use crate::uri::Uri;
 use crate::via::Via;
 
+/// What a draft without a base is a draft of.
+static NOTHING: LazyLock<Arc<Message>> = LazyLock::new(Arc::default);
+
 /// A message plus edits. Every reader shows the message with the edits. A clone shares the base.
-#[derive(Debug)]
+///
+/// The default is a draft of an empty message, which costs nothing: it stands where another was taken from.
+#[derive(Debug, Default)]
 pub struct Draft {
-    base: Arc<Message>,
+    /// `None`: an empty message.
+    base: Option<Arc<Message>>,
     patches: Patches,
     /// In the arena of the patches.
     request_uri: Option<Span>,
@@ -35,7 +41,7 @@ pub struct Draft {
 impl Clone for Draft {
     fn clone(&self) -> Self {
         Draft {
-            base: Arc::clone(&self.base),
+            base: self.base.clone(),
             patches: self.patches.clone(),
             request_uri: self.request_uri,
             body: self.body,
@@ -53,10 +59,8 @@ impl Draft {
     /// A draft without edits.
     pub fn new(base: Arc<Message>) -> Draft {
         Draft {
-            base,
-            patches: Patches::default(),
-            request_uri: None,
-            body: None,
+            base: Some(base),
+            ..Draft::default()
         }
     }
 
@@ -74,14 +78,24 @@ impl Draft {
 
     /// Starts again with another base, keeping the memory of the edits.
     pub fn reset(&mut self, base: Arc<Message>) {
-        self.base = base;
+        self.clear();
+        self.base = Some(base);
+    }
+
+    /// Lets go of the message and of the edits, keeping the memory of these: a draft of an empty message.
+    pub fn clear(&mut self) {
+        self.base = None;
         self.patches.clear();
         (self.request_uri, self.body) = (None, None);
     }
 
     /// The message as it came.
+    #[inline]
     pub fn base(&self) -> &Arc<Message> {
-        &self.base
+        match &self.base {
+            Some(base) => base,
+            None => nothing(),
+        }
     }
 
     /// Whether anything was changed.
@@ -91,13 +105,13 @@ impl Draft {
 
     /// Whether it is a request.
     pub fn is_request(&self) -> bool {
-        self.base.is_request()
+        self.base().is_request()
     }
 
     /// The method; of a response, that of its CSeq.
     pub fn method(&self) -> Method<'_> {
         if self.is_request() {
-            return self.base.method();
+            return self.base().method();
         }
         self.cseq().map_or(Method::Other(b""), |cseq| cseq.method)
     }
@@ -106,7 +120,7 @@ impl Draft {
     pub fn request_uri(&self) -> &[u8] {
         match self.request_uri {
             Some(span) => self.patches.text(span),
-            None => self.base.request_uri(),
+            None => self.base().request_uri(),
         }
     }
 
@@ -114,30 +128,30 @@ impl Draft {
     pub fn request_uri_parts(&self) -> Result<Uri<'_>, Invalid> {
         match self.request_uri {
             Some(span) => Uri::parse(self.patches.text(span)),
-            None => self.base.request_uri_parts(),
+            None => self.base().request_uri_parts(),
         }
     }
 
     /// The version in the first line.
     pub fn version(&self) -> &[u8] {
-        self.base.version()
+        self.base().version()
     }
 
     /// The code of a response; `None` for a request.
     pub fn status(&self) -> Option<u16> {
-        self.base.status()
+        self.base().status()
     }
 
     /// The reason phrase of a response; empty for a request.
     pub fn reason(&self) -> &[u8] {
-        self.base.reason()
+        self.base().reason()
     }
 
     /// The body.
     pub fn body(&self) -> &[u8] {
         match self.body {
             Some(span) => self.patches.text(span),
-            None => self.base.body(),
+            None => self.base().body(),
         }
     }
 
@@ -145,7 +159,7 @@ impl Draft {
     pub fn header<'n>(&self, name: impl Into<Name<'n>>) -> Option<&[u8]> {
         let name = name.into();
         if !self.patches.touches(name.known()) {
-            return self.base.header(name);
+            return self.base().header(name);
         }
         self.entries(name).next().map(|entry| entry.value)
     }
@@ -166,13 +180,13 @@ impl Draft {
 
     /// Every field in order.
     pub fn fields(&self) -> impl Iterator<Item = (Name<'_>, &[u8])> {
-        Walk::new(&self.base, &self.patches)
+        Walk::new(self.base(), &self.patches)
     }
 
     /// The topmost Via.
     pub fn top_via(&self) -> Result<Via<'_>, Invalid> {
         if !self.patches.touches(HeaderName::Via) {
-            return self.base.top_via();
+            return self.base().top_via();
         }
         Via::parse_first(
             self.header(HeaderName::Via)
@@ -183,7 +197,7 @@ impl Draft {
     /// From.
     pub fn from(&self) -> Result<NameAddr<'_>, Invalid> {
         if !self.patches.touches(HeaderName::From) {
-            return self.base.from();
+            return self.base().from();
         }
         self.address(HeaderName::From)
     }
@@ -191,7 +205,7 @@ impl Draft {
     /// To.
     pub fn to(&self) -> Result<NameAddr<'_>, Invalid> {
         if !self.patches.touches(HeaderName::To) {
-            return self.base.to();
+            return self.base().to();
         }
         self.address(HeaderName::To)
     }
@@ -209,7 +223,7 @@ impl Draft {
     /// CSeq.
     pub fn cseq(&self) -> Result<CSeq<'_>, Invalid> {
         if !self.patches.touches(HeaderName::CSeq) {
-            return self.base.cseq();
+            return self.base().cseq();
         }
         CSeq::parse(
             self.header(HeaderName::CSeq)
@@ -223,23 +237,32 @@ impl Draft {
     }
 
     fn entries<'m, 'n>(&'m self, name: Name<'n>) -> Entries<'m, 'n> {
-        Entries::new(&self.base, &self.patches, name)
+        Entries::new(self.base(), &self.patches, name)
     }
 
     fn first_entry(&self, name: Name<'_>) -> Option<Entry<'_>> {
         if self.patches.touches(name.known()) {
             return self.entries(name).next();
         }
-        let field = self.base.first_index(name)?;
+        let field = self.base().first_index(name)?;
         Some(Entry {
             origin: Origin::Base {
                 field: field as u32,
             },
-            value: self.base.field(field)?.value.in_bytes(self.base.as_bytes()),
+            value: self
+                .base()
+                .field(field)?
+                .value
+                .in_bytes(self.base().as_bytes()),
         })
     }
 
     fn last_entry(&self, name: Name<'_>) -> Option<Entry<'_>> {
         self.entries(name).last()
     }
+}
+
+#[cold]
+fn nothing() -> &'static Arc<Message> {
+    &NOTHING
 }

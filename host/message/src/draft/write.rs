@@ -13,7 +13,7 @@ type Replaced<'a> = (u32, &'a [u8]);
 impl Draft {
     /// Writes the message at the end of `out`.
     pub fn write_to(&self, out: &mut Vec<u8>) {
-        out.reserve(self.base.as_bytes().len() + self.patches.arena_len());
+        out.reserve(self.base().as_bytes().len() + self.patches.arena_len());
         let mut sink = |bytes: &[u8]| out.extend_from_slice(bytes);
         self.emit_start_line(&mut sink);
         self.emit_rest(&mut [].iter(), &mut sink);
@@ -22,7 +22,7 @@ impl Draft {
     /// Writes the first line with its line end. Fields before all others may follow it, and then
     /// [`Draft::write_after_start_line`].
     pub fn write_start_line(&self, out: &mut Vec<u8>) {
-        out.reserve(self.base.as_bytes().len() + self.patches.arena_len());
+        out.reserve(self.base().as_bytes().len() + self.patches.arena_len());
         self.emit_start_line(&mut |bytes| out.extend_from_slice(bytes));
     }
 
@@ -36,7 +36,7 @@ impl Draft {
         }
         let mut replaced = SmallVec::<[Replaced<'_>; 4]>::new();
         for (name, value) in values {
-            match self.base.first_index(Name::from(*name)) {
+            match self.base().first_index(Name::from(*name)) {
                 Some(field) => replaced.push((field as u32, value)),
                 None => {
                     for part in [name.text().as_bytes(), b": ", value, b"\r\n"] {
@@ -53,7 +53,7 @@ impl Draft {
 
     /// Whether at most one field has that name, and no edit is about it.
     fn is_plain(&self, name: HeaderName) -> bool {
-        let field = self.base.layout().first_field(name);
+        let field = self.base().layout().first_field(name);
         !self.patches.touches(name) && field.is_none_or(|field| field.next == NONE)
     }
 
@@ -77,18 +77,18 @@ impl Draft {
 
     /// Where the first line ends.
     fn fields_start(&self) -> u32 {
-        self.base
+        self.base()
             .field(0)
-            .map_or(self.base.layout().headers_end as u32, |field| {
+            .map_or(self.base().layout().headers_end as u32, |field| {
                 field.line.start
             })
     }
 
     fn emit_start_line(&self, sink: &mut impl FnMut(&[u8])) {
-        let bytes = self.base.as_bytes();
+        let bytes = self.base().as_bytes();
         let mut run = Run { bytes, start: 0 };
         if let Some(uri) = self.request_uri {
-            let target = self.base.layout().start_line.target;
+            let target = self.base().layout().start_line.target;
             run.replace(target.start, target.end, sink);
             sink(self.patches.text(uri));
         }
@@ -102,8 +102,8 @@ impl Draft {
         replaced: &mut std::slice::Iter<'_, Replaced<'_>>,
         sink: &mut impl FnMut(&[u8]),
     ) {
-        let bytes = self.base.as_bytes();
-        let layout = self.base.layout();
+        let bytes = self.base().as_bytes();
+        let layout = self.base().layout();
         let mut run = Run {
             bytes,
             start: self.fields_start() as usize,
@@ -135,7 +135,7 @@ impl Draft {
             && field < before
         {
             replaced.next();
-            if let Some(field) = self.base.field(field as usize) {
+            if let Some(field) = self.base().field(field as usize) {
                 run.replace(field.value.start, field.value.end, sink);
                 sink(value);
             }
@@ -143,10 +143,10 @@ impl Draft {
     }
 
     fn emit_patch(&self, patch: &Patch, run: &mut Run<'_>, sink: &mut impl FnMut(&[u8])) {
-        let field = self.base.field(patch.at as usize);
+        let field = self.base().field(patch.at as usize);
         match (patch.action, field) {
             (Action::Insert { line, .. }, field) => {
-                let at = field.map_or(self.base.layout().headers_end as u32, |field| {
+                let at = field.map_or(self.base().layout().headers_end as u32, |field| {
                     field.line.start
                 });
                 run.replace(at, at, sink);
