@@ -1,5 +1,7 @@
 //! What each byte may be a part of, as bits in a table: one look-up instead of a chain of comparisons.
 
+use crate::lanes;
+
 /// What a `token` is made of.
 pub(crate) const TOKEN: u16 = 1;
 /// White space inside a header value; a folded line brings CR and LF.
@@ -89,25 +91,33 @@ pub(crate) fn run(text: &[u8], class: u16) -> usize {
         .unwrap_or(text.len())
 }
 
-/// Like [`run`], for texts that are mostly longer than eight bytes: looks at sixteen, then eight at a time.
+/// Like [`run`], sixteen bytes at a time.
 #[inline]
 pub(crate) fn long_run(text: &[u8], class: u16) -> usize {
-    let plain = plain_run(text, class);
-    let mut length = plain;
-    for eight in text.get(plain..).unwrap_or_default().as_chunks::<8>().0 {
-        if classes_of_all(eight) & class == 0 {
-            break;
+    let mut at = 0;
+    if class & !PLAIN == 0 {
+        for sixteen in text.as_chunks().0 {
+            if let Some(found) = first_other(sixteen, class) {
+                return at + found;
+            }
+            at += 16;
         }
-        length += 8;
     }
-    length + run(text.get(length..).unwrap_or_default(), class)
+    at + run(text.get(at..).unwrap_or_default(), class)
 }
 
-/// Like [`run`], for texts of which some are long: looks at sixteen bytes, then at one at a time.
+/// Where the first byte stands that does not belong to a class that all the plain ones belong to.
 #[inline]
-pub(crate) fn short_or_long_run(text: &[u8], class: u16) -> usize {
-    let plain = plain_run(text, class);
-    plain + run(text.get(plain..).unwrap_or_default(), class)
+fn first_other(sixteen: &[u8; 16], class: u16) -> Option<usize> {
+    let mut others = lanes::not_plain(sixteen);
+    while others != 0 {
+        let place = others.trailing_zeros() as usize;
+        if !sixteen.get(place).is_some_and(|byte| is(*byte, class)) {
+            return Some(place);
+        }
+        others &= others - 1;
+    }
+    None
 }
 
 /// What letters, digits, `-` and `.` are, of which most texts are made.
@@ -123,46 +133,10 @@ const PLAIN: u16 = TOKEN
     | PLAIN_IN_LIST
     | SCHEME;
 
-/// How many of the bytes at the start, counted in sixteens, are letters, digits, `-` and `.`, when these belong to the class.
-///
-/// No table is asked, so that the compiler makes vector instructions of it.
-#[inline]
-fn plain_run(text: &[u8], class: u16) -> usize {
-    if class & !PLAIN != 0 {
-        return 0;
-    }
-    let is_plain = |byte: &u8| {
-        ((*byte | 0x20).wrapping_sub(b'a') < 26)
-            | (byte.wrapping_sub(b'0') < 10)
-            | (byte.wrapping_sub(b'-') < 2)
-    };
-    let mut length = 0;
-    for sixteen in text.as_chunks::<16>().0 {
-        if !sixteen.iter().fold(true, |all, byte| all & is_plain(byte)) {
-            break;
-        }
-        length += 16;
-    }
-    length
-}
-
 /// Whether every byte belongs to the class.
 #[inline]
 pub(crate) fn all(text: &[u8], class: u16) -> bool {
-    let text = text.get(plain_run(text, class)..).unwrap_or_default();
-    let (chunks, rest) = text.as_chunks::<8>();
-    chunks
-        .iter()
-        .all(|eight| classes_of_all(eight) & class != 0)
-        && rest.iter().all(|byte| is(*byte, class))
-}
-
-/// The classes that all of these bytes belong to.
-#[inline]
-fn classes_of_all(bytes: &[u8; 8]) -> u16 {
-    bytes.iter().fold(u16::MAX, |classes, byte| {
-        classes & CLASSES.get(usize::from(*byte)).copied().unwrap_or_default()
-    })
+    long_run(text, class) == text.len()
 }
 
 /// Where the first CR or LF stands.
@@ -174,19 +148,12 @@ pub(crate) fn find_line_end(text: &[u8]) -> Option<usize> {
 /// Where the first byte below 14 stands.
 #[inline(always)]
 pub(crate) fn find_low(text: &[u8]) -> Option<usize> {
-    let (chunks, rest) = text.as_chunks::<16>();
+    let (chunks, rest) = text.as_chunks();
     let mut at = 0;
     for sixteen in chunks {
-        if sixteen.iter().fold(false, |any, byte| any | (*byte < 14)) {
-            let [low, high] = sixteen.as_chunks::<8>().0 else {
-                return None;
-            };
-            let low = bytes_below_14(u64::from_le_bytes(*low));
-            if low != 0 {
-                return Some(at + (low.trailing_zeros() / 8) as usize);
-            }
-            let high = bytes_below_14(u64::from_le_bytes(*high));
-            return Some(at + 8 + (high.trailing_zeros() / 8) as usize);
+        let low = lanes::low(sixteen);
+        if low != 0 {
+            return Some(at + low.trailing_zeros() as usize);
         }
         at += 16;
     }
@@ -208,52 +175,18 @@ fn find_control(text: &[u8], is_wanted: impl Fn(u8) -> bool + Copy) -> Option<us
     let (chunks, rest) = text.as_chunks::<16>();
     let mut at = 0;
     for sixteen in chunks {
-        if sixteen.iter().fold(false, |any, byte| any | (*byte < 14))
-            && let Some(found) = find_control_in(sixteen, is_wanted)
-        {
-            return Some(at + found);
+        let mut low = lanes::low(sixteen);
+        while low != 0 {
+            let place = low.trailing_zeros() as usize;
+            if sixteen.get(place).is_some_and(|byte| is_wanted(*byte)) {
+                return Some(at + place);
+            }
+            low &= low - 1;
         }
         at += 16;
     }
     let found = rest.iter().position(|byte| is_wanted(*byte))?;
     Some(at + found)
-}
-
-#[inline]
-fn find_control_in(sixteen: &[u8; 16], is_wanted: impl Fn(u8) -> bool) -> Option<usize> {
-    let mut at = 0;
-    for eight in sixteen.as_chunks::<8>().0 {
-        let mut low = bytes_below_14(u64::from_le_bytes(*eight));
-        while low != 0 {
-            let index = (low.trailing_zeros() / 8) as usize;
-            if eight.get(index).is_some_and(|byte| is_wanted(*byte)) {
-                return Some(at + index);
-            }
-            low &= low - 1;
-        }
-        at += 8;
-    }
-    None
-}
-
-/// Marks the bytes below 14, of which few others than CR and LF ever come, by their highest bit. Exact up to the first; behind
-/// it others may be marked too.
-#[inline]
-fn bytes_below_14(word: u64) -> u64 {
-    const EACH: u64 = 0x0101_0101_0101_0101;
-    word.wrapping_sub(EACH * 14) & !word & (EACH * 0x80)
-}
-
-/// The bytes of a little-endian number before the first of this value: how many, and the number with only them.
-#[inline]
-pub(crate) fn before_byte(word: u64, byte: u8) -> Option<(usize, u64)> {
-    const EACH: u64 = 0x0101_0101_0101_0101;
-    let differing = word ^ (EACH * u64::from(byte));
-    // The highest bit of each byte that is equal; exact up to the first one.
-    let equal = differing.wrapping_sub(EACH) & !differing & (EACH << 7);
-    let first = equal & equal.wrapping_neg();
-    let length = (first.trailing_zeros() / 8) as usize;
-    (first != 0).then(|| (length, word & ((first >> 7) - 1)))
 }
 
 /// Reads a text from left to right.
@@ -308,13 +241,9 @@ impl<'a> Cursor<'a> {
     /// Whether the byte comes next, which is then read.
     #[inline]
     pub(crate) fn eat(&mut self, byte: u8) -> bool {
-        match self.rest {
-            [first, rest @ ..] if *first == byte => {
-                self.rest = rest;
-                true
-            }
-            _ => false,
-        }
+        let is_next = self.peek() == Some(byte);
+        self.advance(usize::from(is_next));
+        is_next
     }
 
     /// Reads as many bytes of the class as there are.
@@ -323,7 +252,7 @@ impl<'a> Cursor<'a> {
         self.advance(run(self.rest, class))
     }
 
-    /// Like [`Cursor::take`], for what is mostly longer than eight bytes.
+    /// The same, sixteen bytes at a time.
     #[inline]
     pub(crate) fn take_long(&mut self, class: u16) -> &'a [u8] {
         self.advance(long_run(self.rest, class))
@@ -332,10 +261,8 @@ impl<'a> Cursor<'a> {
     /// Reads white space.
     #[inline]
     pub(crate) fn blanks(&mut self) {
-        while let [first, rest @ ..] = self.rest
-            && is(*first, LWS)
-        {
-            self.rest = rest;
+        while self.peek().is_some_and(|byte| is(byte, LWS)) {
+            self.advance(1);
         }
     }
 }
@@ -366,17 +293,9 @@ mod tests {
 
     #[test]
     fn plain_bytes_belong_to_the_plain_classes() {
-        let all_of = |byte: u8| CLASSES[usize::from(byte)] & PLAIN == PLAIN;
-        for byte in 0..=255u8 {
-            let is_plain = plain_run(&[byte; 16], PLAIN) == 16;
-            assert_eq!(
-                is_plain,
-                byte.is_ascii_alphanumeric() || b"-.".contains(&byte)
-            );
-            assert!(!is_plain || all_of(byte));
+        for byte in (0..=255u8).filter(|byte| lanes::not_plain(&[*byte; 16]) == 0) {
+            assert_eq!(CLASSES[usize::from(byte)] & PLAIN, PLAIN);
         }
-        assert_eq!(plain_run(&[b'1'; 40], PLAIN), 32);
-        assert_eq!(plain_run(&[b'1'; 40], DIGIT), 0);
     }
 
     #[test]
@@ -396,19 +315,6 @@ mod tests {
                 let only = text.iter().position(|byte| *byte == end);
                 assert_eq!(find_low(&text), only);
             }
-        }
-    }
-
-    #[test]
-    fn the_bytes_before_one_are_found() {
-        for at in 0..8 {
-            let mut text = [0x80 | b':'; 8];
-            assert_eq!(before_byte(u64::from_le_bytes(text), b':'), None);
-            let mut before = [0; 8];
-            before[..at].copy_from_slice(&text[..at]);
-            text[at..].fill(b':');
-            let expected = Some((at, u64::from_le_bytes(before)));
-            assert_eq!(before_byte(u64::from_le_bytes(text), b':'), expected);
         }
     }
 

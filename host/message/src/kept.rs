@@ -13,6 +13,7 @@ use crate::params::Params;
 use crate::scan::Layout;
 use crate::span::Span;
 use crate::uri::{Host, Scheme, Uri};
+use crate::usual::{self, UsualUri};
 use crate::via::{Via, ViaParameters};
 
 /// The places in one message.
@@ -29,19 +30,14 @@ pub(crate) struct Kept {
 
 impl Kept {
     pub(crate) fn of(bytes: &[u8], layout: &Layout) -> Kept {
-        let value = |name| Some(layout.first_field(name)?.value.in_bytes(bytes));
-        let address = |name| {
-            let address = NameAddr::parse(value(name)?).ok()?;
-            Some(KeptAddress::of(&address, bytes))
-        };
+        let place = |name| Some(layout.first_field(name)?.value);
+        let address = |name| KeptAddress::read(bytes, place(name)?);
         let mut kept = Kept {
-            top_via: value(HeaderName::Via)
-                .and_then(|field| Via::parse_first(field).ok())
-                .map(|via| KeptVia::of(&via, bytes)),
+            top_via: place(HeaderName::Via).and_then(|field| KeptVia::read(bytes, field)),
             from: address(HeaderName::From),
             to: address(HeaderName::To),
-            cseq: value(HeaderName::CSeq)
-                .and_then(|field| CSeq::parse(field).ok())
+            cseq: place(HeaderName::CSeq)
+                .and_then(|field| CSeq::parse(field.in_bytes(bytes)).ok())
                 .map(|cseq| KeptCSeq::of(&cseq, bytes)),
             request_uri: None,
             method: None,
@@ -49,9 +45,7 @@ impl Kept {
         let start_line = &layout.start_line;
         if start_line.status == 0 {
             kept.method = Method::from_bytes(start_line.method.in_bytes(bytes)).known();
-            kept.request_uri = Uri::parse(start_line.target.in_bytes(bytes))
-                .ok()
-                .map(|uri| KeptUri::of(&uri, bytes));
+            kept.request_uri = KeptUri::read(bytes, start_line.target);
         }
         kept
     }
@@ -101,7 +95,29 @@ pub(crate) struct KeptVia {
 }
 
 impl KeptVia {
-    #[inline]
+    /// The first value of a field; `None` when it is broken.
+    fn read(bytes: &[u8], field: Span) -> Option<KeptVia> {
+        let mut noted = ViaParameters::default();
+        if let Some(usual) = usual::via(bytes, field, |name, value| noted.note(name, value)) {
+            let place = |part| Span::of(part, bytes);
+            return Some(KeptVia {
+                raw: field,
+                protocol: usual.protocol,
+                version: usual.version,
+                transport: usual.transport,
+                host: KeptHost::of(Host::of_name(usual.host.in_bytes(bytes))),
+                host_raw: usual.host,
+                port: usual.port,
+                params: usual.params,
+                branch: noted.branch.map(place),
+                received: noted.received.map(place),
+                rport: noted.rport,
+            });
+        }
+        let via = Via::parse_first(field.in_bytes(bytes)).ok()?;
+        Some(Self::of(&via, bytes))
+    }
+
     fn of(via: &Via<'_>, bytes: &[u8]) -> KeptVia {
         let place = |part| Span::of(part, bytes);
         KeptVia {
@@ -161,24 +177,37 @@ pub(crate) struct KeptAddress {
     uri_raw: Span,
     params: Span,
     tag: Option<Span>,
+    /// The URI is known to be one.
+    has_uri: bool,
 }
 
 impl KeptAddress {
-    #[inline]
-    fn of(address: &NameAddr<'_>, bytes: &[u8]) -> KeptAddress {
+    /// `None` when the value is broken.
+    fn read(bytes: &[u8], value: Span) -> Option<KeptAddress> {
+        if let Some(usual) = usual::address(bytes, value) {
+            return Some(KeptAddress {
+                display: usual.display,
+                uri_raw: usual.uri,
+                params: usual.params,
+                tag: usual.tag,
+                has_uri: true,
+            });
+        }
+        let address = NameAddr::parse(value.in_bytes(bytes)).ok()?;
         let place = |part| Span::of(part, bytes);
-        KeptAddress {
+        Some(KeptAddress {
             display: address.display.map(place),
             uri_raw: place(address.uri_raw),
             params: place(address.params.raw()),
             tag: address.tag.map(place),
-        }
+            has_uri: false,
+        })
     }
 
-    /// The URI as it is spelt.
+    /// Whether the URI is one.
     #[inline]
-    pub(crate) fn uri_raw<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
-        self.uri_raw.in_bytes(bytes)
+    pub(crate) fn has_uri(&self, bytes: &[u8]) -> bool {
+        self.has_uri || Uri::is_valid(self.uri_raw.in_bytes(bytes))
     }
 
     /// The tag.
@@ -256,7 +285,33 @@ enum KeptScheme {
 }
 
 impl KeptUri {
-    #[inline]
+    /// `None` when it is broken.
+    fn read(bytes: &[u8], place: Span) -> Option<KeptUri> {
+        if let Some(usual) = usual::uri(bytes, place) {
+            return Some(Self::of_usual(usual, place, bytes));
+        }
+        let uri = Uri::parse(place.in_bytes(bytes)).ok()?;
+        Some(Self::of(&uri, bytes))
+    }
+
+    fn of_usual(usual: UsualUri, place: Span, bytes: &[u8]) -> KeptUri {
+        KeptUri {
+            scheme: if usual.is_sips {
+                KeptScheme::Sips
+            } else {
+                KeptScheme::Sip
+            },
+            user: usual.user,
+            password: None,
+            host: KeptHost::of(Host::of_name(usual.host.in_bytes(bytes))),
+            host_raw: usual.host,
+            port: usual.port,
+            params: usual.params,
+            headers: None,
+            raw: place,
+        }
+    }
+
     fn of(uri: &Uri<'_>, bytes: &[u8]) -> KeptUri {
         let place = |part| Span::of(part, bytes);
         KeptUri {

@@ -16,6 +16,7 @@ mod error;
 mod framing;
 mod grammar;
 mod kept;
+mod lanes;
 mod list;
 mod message;
 mod method;
@@ -30,6 +31,7 @@ mod scan;
 mod span;
 mod uri;
 mod uri_comparison;
+mod usual;
 mod validate;
 mod via;
 

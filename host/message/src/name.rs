@@ -1,7 +1,7 @@
 //! Header names: the ones we know by number, the others by their text.
 
-use crate::class::before_byte;
 use crate::grammar::eq_ignore_case;
+use crate::lanes;
 
 /// How often a header may stand in a message, and how its value is made.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -185,17 +185,13 @@ impl HeaderName {
     /// know as its RFC spells it. `None`: ask [`HeaderName::from_bytes`].
     #[inline]
     pub(crate) fn of_line(head: &[u8; 16]) -> Option<(HeaderName, usize)> {
+        let length = lanes::equal(head, b':').trailing_zeros() as usize;
+        let kept = KEPT.get(length)?;
         let [low, high] = head.as_chunks::<8>().0 else {
             return None;
         };
-        let low = u64::from_le_bytes(*low);
-        let (length, words) = match before_byte(low, b':') {
-            Some((length, low)) => (length, [low, 0]),
-            None => {
-                let (length, high) = before_byte(u64::from_le_bytes(*high), b':')?;
-                (8 + length, [low, high])
-            }
-        };
+        let [low, high] = [low, high].map(|half| u64::from_le_bytes(*half));
+        let words = [low & kept.0, high & kept.1];
         let (spelling, known) = SPELLINGS.get(spelling_slot(words))?;
         (*spelling == words && length > 0).then_some((*known, length))
     }
@@ -206,6 +202,7 @@ impl HeaderName {
     }
 
     /// Whether a message may have at most one field of this name.
+    #[inline]
     pub fn is_single(self) -> bool {
         self.shape() == Shape::Single
     }
@@ -269,6 +266,22 @@ fn lookup(name: &[u8], first: u8, last: u8) -> HeaderName {
         at = (at + 1) % SLOTS;
     }
     HeaderName::Other
+}
+
+/// By length of a name: which bytes of two little-endian numbers are its.
+static KEPT: [(u64, u64); 16] = kept();
+
+/// Evaluated by the compiler only: an index out of bounds is a compile error.
+#[allow(clippy::indexing_slicing)]
+const fn kept() -> [(u64, u64); 16] {
+    let mut kept = [(0, 0); 16];
+    let mut length = 1;
+    while length < kept.len() {
+        let bits = (1u128 << (8 * length)) - 1;
+        kept[length] = (bits as u64, (bits >> 64) as u64);
+        length += 1;
+    }
+    kept
 }
 
 /// The spellings of up to fifteen bytes as little-endian numbers, each where its hash says. Of two with one hash the first is here.

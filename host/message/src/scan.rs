@@ -358,24 +358,23 @@ struct UsualLine {
 
 impl UsualLine {
     /// The line at the start of the text; `None` when it is another one.
-    #[inline]
+    #[inline(always)]
     fn read(text: &[u8]) -> Option<UsualLine> {
         let (known, name_end) = HeaderName::of_line(text.first_chunk()?)?;
-        let [b':', b' ', value @ ..] = text.get(name_end..)? else {
+        // The colon was seen; a blank and the first byte of the value follow it.
+        let value = name_end + 2;
+        let [b' ', first, ..] = text.get(name_end + 1..)? else {
             return None;
         };
-        let length = find_low(value)?;
-        let (value, end) = value.split_at_checked(length)?;
-        let ([b'\r', b'\n', next, ..], Some(first), Some(last)) =
-            (end, value.first(), value.last())
-        else {
+        let text_end = value + find_low(text.get(value..)?)?;
+        let [last, b'\r', b'\n', next] = text.get(text_end - 1..)?.first_chunk()? else {
             return None;
         };
         let is_usual = *first > b' ' && *last > b' ' && !matches!(next, b' ' | b'\t');
         is_usual.then_some(UsualLine {
             known,
             name_end,
-            text_end: name_end + 2 + length,
+            text_end,
         })
     }
 }

@@ -6,12 +6,12 @@ use std::str::FromStr;
 
 use memchr::memchr;
 
-use crate::class::{
-    Cursor, HOST, PLAIN_USER, SCHEME, URI, URI_PARAMETERS, all, run, short_or_long_run,
-};
+use crate::class::{Cursor, HOST, PLAIN_USER, SCHEME, URI, URI_PARAMETERS, all, run};
 use crate::error::Invalid;
 use crate::grammar::{eq_ignore_case, hex_digit, unescape};
 use crate::params::Params;
+use crate::span::Span;
+use crate::usual::{self, UsualUri};
 
 /// The scheme of a URI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -72,7 +72,7 @@ impl<'a> Host<'a> {
 
     /// The host of a text of host bytes.
     #[inline]
-    fn of_name(text: &'a [u8]) -> Host<'a> {
+    pub(crate) fn of_name(text: &'a [u8]) -> Host<'a> {
         parse_v4(text).map_or(Host::Name(text), Host::V4)
     }
 
@@ -99,38 +99,28 @@ impl PartialEq for Host<'_> {
 
 /// Four numbers of up to three digits, without leading zeros, which some read as octal.
 fn parse_v4(text: &[u8]) -> Option<Ipv4Addr> {
-    if !text.first()?.is_ascii_digit() || !text.last()?.is_ascii_digit() {
+    if !text.first()?.is_ascii_digit() || !text.last()?.is_ascii_digit() || text.len() > 15 {
         return None;
     }
-    let (first, mut rest) = octet(text)?;
-    let mut address = first;
-    for _ in 0..3 {
-        let [b'.', behind @ ..] = rest else {
+    let (mut address, mut octet, mut digits, mut dots) = (0u32, 0u32, 0, 0);
+    for byte in text {
+        let digit = byte.wrapping_sub(b'0');
+        if digit <= 9 {
+            octet = match (octet, digits) {
+                // Nothing follows a 0.
+                (0, 1..) | (_, 3..) => return None,
+                _ => octet * 10 + u32::from(digit),
+            };
+            digits += 1;
+            continue;
+        }
+        if *byte != b'.' || digits == 0 || octet > 255 {
             return None;
-        };
-        let (next, behind) = octet(behind)?;
-        (address, rest) = (address << 8 | next, behind);
+        }
+        address = address << 8 | octet;
+        (octet, digits, dots) = (0, 0, dots + 1);
     }
-    rest.is_empty().then(|| Ipv4Addr::from_bits(address))
-}
-
-/// A number up to 255, and what follows it.
-#[inline]
-fn octet(text: &[u8]) -> Option<(u32, &[u8])> {
-    let digit = |byte: u8| Some(u32::from(byte.wrapping_sub(b'0'))).filter(|digit| *digit <= 9);
-    let (first, mut rest) = text.split_first()?;
-    let mut octet = digit(*first)?;
-    if octet == 0 {
-        return Some((0, rest));
-    }
-    for _ in 0..2 {
-        let Some((next, behind)) = rest.split_first() else {
-            break;
-        };
-        let Some(next) = digit(*next) else { break };
-        (octet, rest) = (octet * 10 + next, behind);
-    }
-    (octet <= 255).then_some((octet, rest))
+    (dots == 3 && octet <= 255).then(|| Ipv4Addr::from_bits(address << 8 | octet))
 }
 
 /// An IPv6 address without `[]`.
@@ -231,20 +221,37 @@ impl<'a> Uri<'a> {
 
     /// Whether [`Uri::parse`] takes it.
     pub(crate) fn is_valid(raw: &'a [u8]) -> bool {
-        // Most are `sip:user@host`, of which nothing is to be taken apart.
-        let plain = || {
-            let rest = raw.strip_prefix(b"sip:")?;
-            let user = run(rest, PLAIN_USER);
-            let host = match rest.get(user) {
-                Some(b'@') if user > 0 => rest.get(user + 1..)?,
-                _ => rest,
-            };
-            (!host.is_empty() && run(host, HOST) == host.len()).then_some(())
-        };
-        plain().is_some() || Self::read(raw).is_some()
+        Self::read(raw).is_some()
     }
 
     fn read(raw: &'a [u8]) -> Option<Uri<'a>> {
+        match usual::uri(raw, Span::new(0, raw.len())) {
+            Some(usual) => Some(Self::of_usual(raw, usual)),
+            None => Self::read_any(raw),
+        }
+    }
+
+    fn of_usual(raw: &'a [u8], usual: UsualUri) -> Uri<'a> {
+        let host_raw = usual.host.in_bytes(raw);
+        Uri {
+            scheme: if usual.is_sips {
+                Scheme::Sips
+            } else {
+                Scheme::Sip
+            },
+            user: usual.user.map(|user| user.in_bytes(raw)),
+            password: None,
+            host: Host::of_name(host_raw),
+            host_raw,
+            port: usual.port,
+            params: Params::new(usual.params.in_bytes(raw)),
+            headers: None,
+            raw,
+        }
+    }
+
+    /// Reads any URI.
+    pub(crate) fn read_any(raw: &'a [u8]) -> Option<Uri<'a>> {
         match raw {
             [b's' | b'S', b'i' | b'I', b'p' | b'P', b':', rest @ ..] => {
                 return Self::read_sip(raw, Scheme::Sip, rest);
@@ -296,7 +303,7 @@ impl<'a> Uri<'a> {
         let host_port = HostPort::read(&mut cursor, false)?;
         (uri.host, uri.host_raw, uri.port) = (host_port.host, host_port.host_raw, host_port.port);
         if cursor.peek() == Some(b';') {
-            uri.params = Params::new(cursor.take(URI_PARAMETERS));
+            uri.params = Params::new(cursor.take_long(URI_PARAMETERS));
         }
         if cursor.eat(b'?') {
             let headers = cursor.rest();
@@ -370,14 +377,15 @@ impl<'a> UserInfo<'a> {
     /// Reads it with its at sign; `None` when it is broken. Nothing is read without an at sign.
     #[inline]
     fn read(cursor: &mut Cursor<'a>) -> Option<UserInfo<'a>> {
-        let rest = cursor.rest();
-        let plain = short_or_long_run(rest, PLAIN_USER);
-        match rest.get(plain) {
+        let mut behind = *cursor;
+        let user = behind.take_long(PLAIN_USER);
+        match behind.peek() {
             None => Some(UserInfo::default()),
-            Some(b'@') if plain > 0 => {
-                cursor.advance(plain + 1);
+            Some(b'@') if !user.is_empty() => {
+                behind.advance(1);
+                *cursor = behind;
                 Some(UserInfo {
-                    user: rest.get(..plain),
+                    user: Some(user),
                     password: None,
                 })
             }

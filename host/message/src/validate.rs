@@ -103,18 +103,18 @@ impl Message {
             None => self.top_via().map(|via| (via.protocol, via.version))?,
         };
         check_via_version(protocol, version)?;
-        let from = match &kept.from {
-            Some(from) => from.uri_raw(bytes),
-            None => self.from()?.uri_raw,
+        let has_uri = match &kept.from {
+            Some(from) => from.has_uri(bytes),
+            None => Uri::is_valid(self.from()?.uri_raw),
         };
-        if !Uri::is_valid(from) {
+        if !has_uri {
             return Err(Invalid::Header(HeaderName::From));
         }
-        let to = match &kept.to {
-            Some(to) => to.uri_raw(bytes),
-            None => self.to()?.uri_raw,
+        let has_uri = match &kept.to {
+            Some(to) => to.has_uri(bytes),
+            None => Uri::is_valid(self.to()?.uri_raw),
         };
-        if !Uri::is_valid(to) {
+        if !has_uri {
             return Err(Invalid::Header(HeaderName::To));
         }
         // RFC 3261 §25.1: word [ "@" word ], which has no white space.

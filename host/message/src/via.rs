@@ -159,7 +159,7 @@ fn address(text: &[u8]) -> Option<IpAddr> {
 
 impl<'a> ViaParameters<'a> {
     #[inline]
-    fn note(&mut self, name: &'a [u8], value: Option<&'a [u8]>) {
+    pub(crate) fn note(&mut self, name: &'a [u8], value: Option<&'a [u8]>) {
         match name.len() {
             6 if self.branch.is_none() && eq_ignore_case(name, b"branch") => {
                 self.branch = Some(value.unwrap_or_default());
