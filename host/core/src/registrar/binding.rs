@@ -26,6 +26,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::refresh::Stamp;
 use crate::door::{Flow, FlowId, ListenerId, Transport};
 use crate::time::UnixTime;
 
@@ -161,6 +162,49 @@ impl ContactBinding {
         }
     }
 
+    /// Whether it is made of these parts, but for the times and the CSeq.
+    pub(super) fn says(&self, parts: &BindingParts<'_>) -> bool {
+        let instance = parts.instance.filter(|instance| !instance.is_empty());
+        // The addresses of a flow that is gone are still here.
+        let is_same_flow = self.flow() == parts.flow
+            && (parts.flow.is_some() || self.section(Section::Addresses).is_empty());
+        self.uri() == parts.uri
+            && self.parameters() == parts.parameters
+            && self.display() == parts.display
+            && self.call_id() == parts.call_id
+            && self.user_agent() == parts.user_agent
+            && (self.q(), self.reg_id(), self.instance()) == (parts.q, parts.reg_id, instance)
+            && self.path().eq(parts.path.iter().map(Vec::as_slice))
+            && is_same_flow
+    }
+
+    /// The times and the CSeq.
+    pub(super) fn stamp(&self) -> Stamp {
+        Stamp {
+            expires: self.expires(),
+            updated: self.updated(),
+            cseq: self.cseq(),
+        }
+    }
+
+    /// Overwrites the times and the CSeq; `false`: nothing was done, because somebody shares the bytes.
+    pub(super) fn set_stamp(&mut self, stamp: Stamp) -> bool {
+        let Some(block) = Arc::get_mut(&mut self.block) else {
+            return false;
+        };
+        put_stamp(block, stamp);
+        true
+    }
+
+    /// The same with other times and another CSeq.
+    pub(super) fn with_stamp(&self, stamp: Stamp) -> ContactBinding {
+        let mut block = self.block.to_vec();
+        put_stamp(&mut block, stamp);
+        ContactBinding {
+            block: block.into(),
+        }
+    }
+
     /// The contact's URI.
     pub fn uri(&self) -> &[u8] {
         self.slice(self.range(AT_URI))
@@ -175,6 +219,13 @@ impl ContactBinding {
     pub fn parameters(&self) -> &[u8] {
         let end = self.section_range(Section::Contact).end;
         self.slice(self.range(AT_URI).end.saturating_add(1)..end)
+    }
+
+    /// The display name as it came, with its quotes; empty: none.
+    fn display(&self) -> &[u8] {
+        // Between the two are a space and `<`.
+        let end = self.range(AT_URI).start.saturating_sub(2);
+        self.slice(HEAD_BYTES..end.max(HEAD_BYTES))
     }
 
     /// `+sip.instance` without its quotes.
@@ -301,6 +352,7 @@ impl ContactBinding {
         self.slice(self.section_range(section))
     }
 
+    #[inline]
     fn section_range(&self, section: Section) -> Range<usize> {
         let at = AT_ENDS + 2 * section as usize;
         let start = if section as usize == 0 {
@@ -311,22 +363,27 @@ impl ContactBinding {
         start..usize::from(self.u16_at(at))
     }
 
+    #[inline]
     fn range(&self, at: usize) -> Range<usize> {
         usize::from(self.u16_at(at))..usize::from(self.u16_at(at + 2))
     }
 
+    #[inline]
     fn slice(&self, range: Range<usize>) -> &[u8] {
         self.block.get(range).unwrap_or_default()
     }
 
+    #[inline]
     fn byte(&self, at: usize) -> u8 {
         self.block.get(at).copied().unwrap_or_default()
     }
 
+    #[inline]
     fn u16_at(&self, at: usize) -> u16 {
         u16::from_le_bytes(self.array(at))
     }
 
+    #[inline]
     fn array<const N: usize>(&self, at: usize) -> [u8; N] {
         self.block
             .get(at..)
@@ -388,9 +445,12 @@ fn write_head(block: &mut [u8], parts: &BindingParts<'_>) {
         put(block, AT_LISTENER, &flow.listener.0.to_le_bytes());
     }
     put(block, AT_Q, &parts.q.to_le_bytes());
-    put(block, AT_EXPIRES, &parts.expires.0.to_le_bytes());
-    put(block, AT_UPDATED, &parts.updated.0.to_le_bytes());
-    put(block, AT_CSEQ, &parts.cseq.to_le_bytes());
+    let stamp = Stamp {
+        expires: parts.expires,
+        updated: parts.updated,
+        cseq: parts.cseq,
+    };
+    put_stamp(block, stamp);
     put(
         block,
         AT_REG_ID,
@@ -405,6 +465,12 @@ fn write_head(block: &mut [u8], parts: &BindingParts<'_>) {
             &connection.generation.to_le_bytes(),
         );
     }
+}
+
+fn put_stamp(block: &mut [u8], stamp: Stamp) {
+    put(block, AT_EXPIRES, &stamp.expires.0.to_le_bytes());
+    put(block, AT_UPDATED, &stamp.updated.0.to_le_bytes());
+    put(block, AT_CSEQ, &stamp.cseq.to_le_bytes());
 }
 
 /// Writes `"name" <uri>;parameters` and says where the URI is.

@@ -8,7 +8,17 @@ use crate::time::UnixTime;
 
 /// The bindings of an address-of-record at one moment, the oldest first. A clone shares them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Bindings(Option<Arc<[ContactBinding]>>);
+pub struct Bindings(Held);
+
+/// Nearly always there is one: then it stands here itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum Held {
+    #[default]
+    None,
+    One(ContactBinding),
+    /// Two or more.
+    Several(Arc<[ContactBinding]>),
+}
 
 impl Bindings {
     /// Those that still hold.
@@ -21,29 +31,34 @@ impl Bindings {
             .cloned()
             .collect()
     }
+
+    /// The binding at that place, to be changed where it stands; `None` while the list is shared.
+    pub(super) fn get_mut(&mut self, at: usize) -> Option<&mut ContactBinding> {
+        match &mut self.0 {
+            Held::None => None,
+            Held::One(binding) => (at == 0).then_some(binding),
+            Held::Several(bindings) => Arc::get_mut(bindings)?.get_mut(at),
+        }
+    }
 }
 
 impl From<Vec<ContactBinding>> for Bindings {
     fn from(bindings: Vec<ContactBinding>) -> Bindings {
-        Bindings((!bindings.is_empty()).then(|| bindings.into()))
+        bindings.into_iter().collect()
     }
 }
 
 impl FromIterator<ContactBinding> for Bindings {
     fn from_iter<I: IntoIterator<Item = ContactBinding>>(bindings: I) -> Bindings {
         let mut bindings = bindings.into_iter();
-        let Some(first) = bindings.next() else {
-            return Bindings::default();
-        };
-        // Nearly always there is one: then this takes memory once.
-        match bindings.next() {
-            None => Bindings(Some(Arc::new([first]))),
-            Some(second) => [first, second]
-                .into_iter()
-                .chain(bindings)
-                .collect::<Vec<_>>()
-                .into(),
-        }
+        Bindings(match (bindings.next(), bindings.next()) {
+            (None, _) => Held::None,
+            (Some(only), None) => Held::One(only),
+            (Some(first), Some(second)) => {
+                let several: Vec<_> = [first, second].into_iter().chain(bindings).collect();
+                Held::Several(several.into())
+            }
+        })
     }
 }
 
@@ -51,6 +66,10 @@ impl Deref for Bindings {
     type Target = [ContactBinding];
 
     fn deref(&self) -> &[ContactBinding] {
-        self.0.as_deref().unwrap_or_default()
+        match &self.0 {
+            Held::None => &[],
+            Held::One(binding) => std::slice::from_ref(binding),
+            Held::Several(bindings) => bindings,
+        }
     }
 }

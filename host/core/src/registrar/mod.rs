@@ -1,15 +1,17 @@
 //! The registrar of RFC 3261 §10.3 as a pure function, with Path (RFC 3327) and flows (RFC 5626).
 //!
 //! [`Registration`] is what a REGISTER asks for, [`ContactBinding`] one contact of an address-of-record, and [`apply`] the
-//! rule that makes new bindings of the old ones, all or nothing.
+//! rule that makes new bindings of the old ones, all or nothing. [`refresh`] does the same in place where hardly anything changes.
 
 mod binding;
 mod bindings;
+mod refresh;
 mod registration;
 mod rule;
 
 pub use binding::{BindingParts, ContactBinding, write_contact};
 pub use bindings::Bindings;
+pub use refresh::{Overwritten, refresh};
 pub use registration::{ContactChange, Contacts, OutboundSupport, Registration};
 pub(crate) use registration::{registered, registrant};
 pub use rule::{Applied, Change, ChangeKind, Changes, apply};

@@ -56,9 +56,11 @@ pub fn apply(
     now: UnixTime,
 ) -> Result<Applied, Reject> {
     let mut update = Update {
-        registration,
-        config,
-        now,
+        asked: Asked {
+            registration,
+            config,
+            now,
+        },
         bindings: SmallVec::new(),
         changes: Changes::new(),
     };
@@ -75,9 +77,7 @@ pub fn apply(
 
 /// The tentative state (RFC 3261 §10.3 step 7: committed only if everything succeeds).
 struct Update<'a> {
-    registration: &'a Registration,
-    config: &'a RegistrarConfig,
-    now: UnixTime,
+    asked: Asked<'a>,
     bindings: SmallVec<[Tentative; 2]>,
     changes: Changes,
 }
@@ -88,10 +88,19 @@ struct Tentative {
     is_ours: bool,
 }
 
+impl Tentative {
+    fn check_order(&self, asked: &Asked<'_>) -> Result<(), Reject> {
+        if self.is_ours {
+            return Ok(());
+        }
+        asked.check_order(&self.binding)
+    }
+}
+
 impl Update<'_> {
     fn take_live(&mut self, existing: &[ContactBinding]) {
         for binding in existing {
-            if binding.is_live(self.now) {
+            if binding.is_live(self.asked.now) {
                 self.bindings.push(Tentative {
                     binding: binding.clone(),
                     is_ours: false,
@@ -105,7 +114,7 @@ impl Update<'_> {
     /// RFC 3261 §10.3 step 6.
     fn remove_all(&mut self) -> Result<(), Reject> {
         for tentative in std::mem::take(&mut self.bindings) {
-            self.check_order(&tentative)?;
+            tentative.check_order(&self.asked)?;
             self.note(ChangeKind::Removed, tentative.binding);
         }
         Ok(())
@@ -113,13 +122,13 @@ impl Update<'_> {
 
     /// RFC 3261 §10.3 step 7, for one address.
     fn change(&mut self, change: &ContactChange) -> Result<(), Reject> {
-        let expires_secs = self.granted_secs(change)?;
+        let expires_secs = self.asked.granted_secs(change)?;
         let found = self
             .bindings
             .iter()
-            .position(|tentative| self.is_same(&tentative.binding, change));
+            .position(|tentative| self.asked.is_same(&tentative.binding, change));
         if let Some(tentative) = found.and_then(|at| self.bindings.get(at)) {
-            self.check_order(tentative)?;
+            tentative.check_order(&self.asked)?;
         }
         match (found, expires_secs) {
             (Some(at), 0) => {
@@ -129,7 +138,8 @@ impl Update<'_> {
             (None, 0) => {}
             (found, secs) => {
                 self.check_room(found)?;
-                self.put(found, self.binding(change, secs)?)
+                let binding = ContactBinding::new(&self.asked.parts(change, secs));
+                self.put(found, binding.ok_or(Reject::new(513, ""))?);
             }
         }
         Ok(())
@@ -138,7 +148,7 @@ impl Update<'_> {
     /// One request replaces every old contact at most; without this bound each of thousands would be compared with all before it.
     fn check_room(&self, found: Option<usize>) -> Result<(), Reject> {
         let ours = self.bindings.iter().filter(|tentative| tentative.is_ours);
-        if found.is_none() && ours.count() >= self.config.max_contacts {
+        if found.is_none() && ours.count() >= self.asked.config.max_contacts {
             return Err(too_many());
         }
         Ok(())
@@ -161,19 +171,44 @@ impl Update<'_> {
         self.note(kind, binding);
     }
 
+    fn note(&mut self, kind: ChangeKind, binding: ContactBinding) {
+        self.changes.push(Change { kind, binding });
+    }
+
+    fn finish(self) -> Result<Applied, Reject> {
+        let added = self.bindings.iter().any(|tentative| tentative.is_ours);
+        if added && self.bindings.len() > self.asked.config.max_contacts {
+            return Err(too_many());
+        }
+        let bindings = self.bindings.into_iter();
+        Ok(Applied {
+            bindings: bindings.map(|tentative| tentative.binding).collect(),
+            changes: self.changes,
+        })
+    }
+}
+
+/// What is asked for, and what applies to it.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'a> {
+    pub registration: &'a Registration,
+    pub config: &'a RegistrarConfig,
+    pub now: UnixTime,
+}
+
+impl<'a> Asked<'a> {
     /// RFC 3261 §10.3 step 7: with the same Call-ID only a higher CSeq may change a binding.
-    fn check_order(&self, tentative: &Tentative) -> Result<(), Reject> {
-        let binding = &tentative.binding;
+    pub(super) fn check_order(&self, binding: &ContactBinding) -> Result<(), Reject> {
         let same_call =
             !self.registration.call_id.is_empty() && binding.call_id() == self.registration.call_id;
-        if same_call && !tentative.is_ours && self.registration.cseq <= binding.cseq() {
+        if same_call && self.registration.cseq <= binding.cseq() {
             return Err(Reject::new(500, "Out of Order"));
         }
         Ok(())
     }
 
     /// RFC 3261 §10.3 step 7: 423 only for less than an hour; RFC 3261 §20.23 wants Min-Expires in it.
-    fn granted_secs(&self, change: &ContactChange) -> Result<u32, Reject> {
+    pub(super) fn granted_secs(&self, change: &ContactChange) -> Result<u32, Reject> {
         let asked = change
             .expires_secs
             .unwrap_or(self.config.default_expires_secs);
@@ -190,7 +225,7 @@ impl Update<'_> {
     }
 
     /// RFC 5626 §6: a flow is known by instance and reg-id; everything else by its URI (RFC 3261 §19.1.4).
-    fn is_same(&self, binding: &ContactBinding, change: &ContactChange) -> bool {
+    pub(super) fn is_same(&self, binding: &ContactBinding, change: &ContactChange) -> bool {
         if let Some((instance, reg_id)) = self.flow_key(change) {
             return binding.reg_id() == Some(reg_id) && binding.instance() == Some(instance);
         }
@@ -210,9 +245,10 @@ impl Update<'_> {
         Some((change.instance.as_deref()?, change.reg_id?))
     }
 
-    fn binding(&self, change: &ContactChange, expires_secs: u32) -> Result<ContactBinding, Reject> {
+    /// What the binding of a contact is made of.
+    pub(super) fn parts(&self, change: &'a ContactChange, expires_secs: u32) -> BindingParts<'a> {
         let registration = self.registration;
-        ContactBinding::new(&BindingParts {
+        BindingParts {
             display: &change.display,
             uri: &change.uri,
             parameters: &change.parameters,
@@ -226,24 +262,7 @@ impl Update<'_> {
             user_agent: &registration.user_agent,
             path: &registration.path,
             flow: registration.flow,
-        })
-        .ok_or(Reject::new(513, ""))
-    }
-
-    fn note(&mut self, kind: ChangeKind, binding: ContactBinding) {
-        self.changes.push(Change { kind, binding });
-    }
-
-    fn finish(self) -> Result<Applied, Reject> {
-        let added = self.bindings.iter().any(|tentative| tentative.is_ours);
-        if added && self.bindings.len() > self.config.max_contacts {
-            return Err(too_many());
         }
-        let bindings = self.bindings.into_iter();
-        Ok(Applied {
-            bindings: bindings.map(|tentative| tentative.binding).collect(),
-            changes: self.changes,
-        })
     }
 }
 

@@ -595,6 +595,111 @@ fn contact_of_a_policy_has_no_order_and_no_minimum() {
     assert!(applied.bindings.is_empty());
 }
 
+const LATER: UnixTime = UnixTime(NOW.0 + 100);
+const PHONE: &str = "Contact: \"A\" <sip:a@h:5070;transport=udp>;q=0.5;x=1\r\n";
+
+/// What a first request leaves.
+fn registered(headers: &str) -> Bindings {
+    let registration = read(headers).unwrap();
+    let applied = apply(&[], &registration, &CONFIG, NOW).unwrap();
+    applied.bindings
+}
+
+/// Refreshes in place; says whether that was done and what came of it otherwise.
+fn refreshed(bindings: &Bindings, registration: &Registration) -> bool {
+    let mut bindings: Bindings = bindings
+        .iter()
+        .map(|it| it.with_stamp(it.stamp()))
+        .collect();
+    let before = bindings.clone();
+    assert_eq!(
+        refresh(&mut bindings, registration, &CONFIG, LATER),
+        None,
+        "they are shared"
+    );
+    let bytes = before.iter().map(|it| it.as_bytes().to_vec());
+    let mut bindings = bytes
+        .map(|bytes| ContactBinding::from_bytes(&bytes).unwrap())
+        .collect();
+    let applied = apply(&before, registration, &CONFIG, LATER);
+    let Some(overwritten) = refresh(&mut bindings, registration, &CONFIG, LATER) else {
+        assert_eq!(bindings, before);
+        return false;
+    };
+    let applied = applied.unwrap();
+    assert_eq!(bindings, applied.bindings);
+    assert_eq!(
+        overwritten.change(&bindings).as_ref(),
+        applied.changes.first()
+    );
+    assert_eq!(overwritten.before(&bindings), before);
+    true
+}
+
+#[test]
+fn usual_refresh_is_made_in_place() {
+    let again = |headers: &str, cseq: u32| {
+        Registration::from_request(&request("c1", cseq, headers), flow()).unwrap()
+    };
+    let flow_contact = format!("Supported: outbound\r\nContact: <sip:a@h>;{INSTANCE};reg-id=1\r\n");
+    let path = "Supported: path\r\nPath: <sip:p1;lr>, <sip:p2;lr>\r\nContact: <sip:a@h>\r\n";
+    let two = "Contact: <sip:b@h>, <sip:a@h>\r\n";
+    for headers in [PHONE, &flow_contact, path] {
+        assert!(
+            refreshed(&registered(headers), &again(headers, 2)),
+            "{headers}"
+        );
+    }
+    let one_of_two = again("Contact: <sip:a@h>;expires=900\r\n", 2);
+    assert!(refreshed(&registered(two), &one_of_two));
+}
+
+#[test]
+fn what_says_more_is_no_refresh_in_place() {
+    let bindings = registered(PHONE);
+    let is_refreshed = |call_id: &str, cseq: u32, headers: &str| {
+        let registration = Registration::from_request(&request(call_id, cseq, headers), flow());
+        refreshed(&bindings, &registration.unwrap())
+    };
+    assert!(is_refreshed("c1", 2, PHONE));
+    assert!(!is_refreshed("c1", 1, PHONE), "out of order");
+    assert!(!is_refreshed("c2", 2, PHONE), "another call");
+    for other in [
+        PHONE.replace("\"A\"", "\"B\""),
+        PHONE.replace("\"A\" ", ""),
+        PHONE.replace("5070", "5071"),
+        PHONE.replace("a@h", "a@H"),
+        PHONE.replace("0.5", "0.6"),
+        PHONE.replace("x=1", "x=2"),
+        PHONE.replace("x=1", "expires=0"),
+        PHONE.replace("x=1", "x=1;expires=10"),
+        format!("{PHONE}Supported: path\r\nPath: <sip:p;lr>\r\n"),
+        format!("{PHONE}Contact: <sip:b@h>\r\n"),
+        String::new(),
+    ] {
+        assert!(!is_refreshed("c1", 2, &other), "{other}");
+    }
+    let moved = Flow {
+        remote: "192.0.2.9:5070".parse().unwrap(),
+        ..flow()
+    };
+    let registration = Registration::from_request(&request("c1", 2, PHONE), moved).unwrap();
+    assert!(!refreshed(&bindings, &registration));
+    let gone: Bindings = bindings.iter().map(|it| it.with_listener(None)).collect();
+    let registration = Registration {
+        flow: None,
+        ..registration
+    };
+    assert!(!refreshed(&gone, &registration));
+}
+
+#[test]
+fn expired_binding_beside_it_is_no_refresh_in_place() {
+    let bindings = registered("Contact: <sip:a@h>, <sip:b@h>;expires=60\r\n");
+    let again = Registration::from_request(&request("c1", 2, "Contact: <sip:a@h>\r\n"), flow());
+    assert!(!refreshed(&bindings, &again.unwrap()));
+}
+
 proptest! {
     /// Whatever comes, the bindings are live, within the limits, and each contact is there once.
     #[test]
