@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use patchbay::config::Durability;
-use patchbay::location::{LocationConfig, LocationService};
+use patchbay::location::{Done, LocationConfig, LocationService};
 use patchbay_core::registrar::Registration;
 use patchbay_core::time::UnixTime;
 use patchbay_message::AddressOfRecord;
@@ -45,7 +45,7 @@ pub(crate) fn among(registered: u64) -> Box<dyn Suite> {
     for user in 0..registered {
         let answer = located
             .service
-            .update(&registration(user, 1), located.now, |_| {});
+            .update(&registration(user, 1), located.now, || Done::call(drop));
         assert!(answer.is_some_and(|answer| answer.is_ok()));
     }
     assert_eq!(located.service.counts().contacts as u64, registered);
@@ -60,7 +60,9 @@ pub(crate) fn among(registered: u64) -> Box<dyn Suite> {
         .prepare(Located::choose)
         .step("refresh", |located, _| {
             for registration in &located.asked {
-                let answer = located.service.update(registration, located.now, |_| {});
+                let answer = located
+                    .service
+                    .update(registration, located.now, || Done::call(drop));
                 assert!(black_box(answer).is_some_and(|answer| answer.is_ok()));
             }
         });

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use patchbay::config::Durability;
 use patchbay::location::{
-    Answer, LocationConfig, LocationService, LocationStore, LogConfig, LoggedStore, SledStore,
+    Answer, Done, LocationConfig, LocationService, LocationStore, LogConfig, LoggedStore, SledStore,
 };
 use patchbay_core::door::{Flow, ListenerId, Transport};
 use patchbay_core::registrar::{Contacts, Registration};
@@ -104,7 +104,9 @@ fn register(service: &LocationService, number: usize, cseq: u32) {
         ..registration(number)
     };
     let (done, answer) = sync_channel::<Answer>(1);
-    let at_once = service.update(&registration, NOW, move |answer| drop(done.send(answer)));
+    let at_once = service.update(&registration, NOW, move || {
+        Done::call(move |answer| drop(done.send(answer)))
+    });
     match at_once {
         Some(answer) => drop(answer.expect("a registration")),
         None if number.is_multiple_of(1000) => {

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use super::Admin;
 use super::reply::{Answer, Refusal};
 use crate::config::transport_name;
+use crate::location::Done;
 use crate::server::unix_now;
 
 /// Addresses-of-record in one answer.
@@ -70,10 +71,9 @@ pub(super) async fn remove(State(admin): State<Arc<Admin>>, Path(text): Path<Str
     };
     let (done, later) = oneshot::channel();
     // The receiver is gone when the client is: then nobody waits for the answer.
-    let at_once = admin
-        .shared
-        .location
-        .update(&removal, now, move |answer| drop(done.send(answer)));
+    let at_once = admin.shared.location.update(&removal, now, || {
+        Done::call(move |answer| drop(done.send(answer)))
+    });
     let answer = match at_once {
         Some(answer) => Ok(answer),
         None => later.await,

@@ -19,7 +19,7 @@ use super::lookups::{address_of_record, host_error, is_registered_source, target
 use super::services::Services;
 use super::timers::TimerRefusal;
 use crate::config;
-use crate::location;
+use crate::location::{self, Done};
 use crate::worker::unpredictable;
 
 /// Where the lines of policies go in the log's filter.
@@ -458,8 +458,8 @@ impl HookHost {
             .verify(&context.request, self.now.unix, &users)
         {
             patchbay_core::auth::Verification::Verified { user, .. } => {
-                context.verified_user =
-                    Some(format!("{user}@{}", shared.authenticator.config().realm));
+                let realm = shared.authenticator.config().realm.as_str();
+                context.verified_user = Some([user.as_str(), "@", realm].concat());
                 Verification::Verified
             }
             patchbay_core::auth::Verification::Missing => Verification::Missing,
@@ -513,7 +513,7 @@ impl HookHost {
     fn update_location(&self, registration: &Registration) -> Result<(), HostError> {
         let now: UnixTime = self.now.unix;
         let location = &self.services()?.shared.location;
-        if let Some(answer) = location.update(registration, now, log_refusal) {
+        if let Some(answer) = location.update(registration, now, || Done::call(log_refusal)) {
             log_refusal(answer);
         }
         Ok(())

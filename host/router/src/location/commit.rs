@@ -2,19 +2,19 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use patchbay_core::door::Reject;
-use patchbay_core::registrar::{Bindings, Changes};
 use patchbay_message::AddressOfRecord;
 
 use super::batch::Batch;
+use super::change::Changed;
 use super::index::Index;
 use super::queue::Queue;
 use super::record;
-use super::service::{Done, Reports};
+use super::service::{Answer, Done, Recipient, Reports};
 use super::store::{LocationStore, StoreError};
 
 /// Changes in one commit.
@@ -22,22 +22,15 @@ const MAX_BATCH: usize = 1000;
 /// Under load a commit begins this long after the one before, so that the thread is not woken for each registration; the
 /// first change after a pause is written at once.
 const BATCH_INTERVAL: Duration = Duration::from_millis(4);
-/// Numbers are given out under the locks of shards, so changes of different shards may arrive a little out of order; no
-/// further than the queue is long.
-const NUMBER_SLACK: u64 = 1_000_000;
+/// With so many changes waiting a commit begins sooner: then the thread is woken for little more than nothing each.
+const MAX_WAITING: usize = 32;
 
 /// One applied registration on its way to the store.
 pub(super) struct Job {
-    /// In the order of the changes of one address-of-record.
-    pub number: u64,
     /// Whose bindings changed.
     pub aor: AddressOfRecord,
-    /// What they were.
-    pub before: Bindings,
-    /// What they are now.
-    pub after: Bindings,
-    /// What changed.
-    pub changes: Changes,
+    /// What they were and are.
+    pub changed: Changed,
     /// A failed commit takes it back.
     pub revert: bool,
     /// Whom to tell when it is durable.
@@ -58,7 +51,6 @@ impl Committer {
         queue: usize,
         index: Arc<Index>,
         reports: Arc<Reports>,
-        next_number: Arc<AtomicU64>,
     ) -> Result<Committer, StoreError> {
         let jobs = Queue::new(queue);
         let mut writer = Writer {
@@ -66,14 +58,15 @@ impl Committer {
             prefix,
             index,
             reports,
-            next_number,
+            queued: jobs.clone(),
+            taken: 0,
             void_until: HashMap::new(),
             batch: Batch::default(),
+            answers: Answers::default(),
         };
-        let queued = jobs.clone();
         let thread = std::thread::Builder::new()
             .name("location-store".to_owned())
-            .spawn(move || writer.run(&queued))?;
+            .spawn(move || writer.run())?;
         Ok(Committer {
             jobs,
             thread: Some(thread),
@@ -103,40 +96,47 @@ struct Writer {
     prefix: Vec<u8>,
     index: Arc<Index>,
     reports: Arc<Reports>,
-    next_number: Arc<AtomicU64>,
-    /// Changes of these addresses-of-record with a lower number were made on top of one that was taken back.
+    queued: Queue<Job>,
+    /// How many changes were ever taken out of the queue; the first one has the number 1.
+    taken: u64,
+    /// Changes of these addresses-of-record up to this number were made on top of one that was taken back.
     void_until: HashMap<AddressOfRecord, u64>,
     /// Kept for its memory.
     batch: Batch,
+    answers: Answers,
 }
 
 impl Writer {
-    fn run(&mut self, queued: &Queue<Job>) {
+    fn run(&mut self) {
         let mut taken = Vec::new();
         let mut jobs = Vec::new();
         let mut earliest = Instant::now();
-        while queued.wait() {
-            queued.pause(earliest.saturating_duration_since(Instant::now()));
-            queued.take(&mut taken);
+        while self.queued.wait() {
+            self.queued.pause(
+                earliest.saturating_duration_since(Instant::now()),
+                MAX_WAITING,
+            );
+            self.queued.take(&mut taken);
             earliest = Instant::now() + BATCH_INTERVAL;
             let mut rest = taken.drain(..);
             loop {
-                jobs.extend(rest.by_ref().take(MAX_BATCH));
+                jobs.extend((self.taken + 1..).zip(rest.by_ref().take(MAX_BATCH)));
                 if jobs.is_empty() {
                     break;
                 }
+                self.taken += jobs.len() as u64;
                 self.commit(&mut jobs);
             }
         }
     }
 
-    fn commit(&mut self, jobs: &mut Vec<Job>) {
+    fn commit(&mut self, jobs: &mut Vec<(u64, Job)>) {
         self.refuse_void(jobs);
         self.batch.clear();
-        for job in jobs.iter() {
+        for (_, job) in jobs.iter() {
             self.batch
                 .push(&[&self.prefix, job.aor.as_str().as_bytes()], |value| {
-                    record::write(value, &job.after)
+                    record::write(value, &job.changed.after)
                 });
         }
         match self.store.commit(&self.batch) {
@@ -145,7 +145,7 @@ impl Writer {
                 self.reports
                     .records
                     .fetch_add(self.batch.len() as u64, Ordering::Relaxed);
-                jobs.drain(..).for_each(|job| self.confirm(job));
+                jobs.drain(..).for_each(|(_, job)| self.confirm(job));
             }
             Err(error) => {
                 tracing::error!(%error, registrations = jobs.len(), "the location store refused a commit");
@@ -153,58 +153,92 @@ impl Writer {
                 self.take_back(jobs);
             }
         }
+        self.answers.tell();
     }
 
     /// What was made on top of a change that was taken back fails like it.
-    fn refuse_void(&mut self, batch: &mut Vec<Job>) {
+    fn refuse_void(&mut self, jobs: &mut Vec<(u64, Job)>) {
         if self.void_until.is_empty() {
             return;
         }
-        let newest = batch.iter().map(|job| job.number).max().unwrap_or_default();
-        for job in batch.extract_if(.., |job| {
-            self.void_until
-                .get(&job.aor)
-                .is_some_and(|until| job.number < *until)
-        }) {
-            refuse(job);
+        let first = jobs.first().map_or(0, |(number, _)| *number);
+        self.void_until.retain(|_, until| *until >= first);
+        for (_, job) in jobs.extract_if(.., |(number, job)| is_void(&self.void_until, job, *number))
+        {
+            self.answers.refuse(job.done);
         }
-        self.void_until
-            .retain(|_, until| until.saturating_add(NUMBER_SLACK) > newest);
     }
 
-    fn confirm(&self, job: Job) {
-        if let Some(done) = job.done {
-            done(Ok(job.after));
-        }
-        self.reports.changed(&job.aor, job.changes);
+    fn confirm(&mut self, job: Job) {
+        self.reports.changed(&job.aor, job.changed.changes);
+        self.answers.add(job.done, || Ok(job.changed.after));
     }
 
     /// RFC 3261 §10.3 step 7: a commit that failed leaves the bindings as they were before.
-    fn take_back(&mut self, batch: &mut Vec<Job>) {
-        for job in batch.drain(..) {
+    fn take_back(&mut self, jobs: &mut Vec<(u64, Job)>) {
+        for (number, job) in jobs.drain(..) {
             if !job.revert {
                 // Answered already: it holds in memory, and the next change of this address-of-record writes it.
                 self.confirm(job);
                 continue;
             }
-            if self
-                .void_until
-                .get(&job.aor)
-                .is_none_or(|until| job.number >= *until)
+            if !is_void(&self.void_until, &job, number)
                 && let Some(mut locked) = self.index.lock(&job.aor)
             {
-                locked.replace(job.before.clone());
+                locked.replace(job.changed.before());
                 // Nobody makes a change of this address-of-record while it is locked.
                 self.void_until
-                    .insert(job.aor.clone(), self.next_number.load(Ordering::Relaxed));
+                    .insert(job.aor.clone(), self.queued.pushed());
             }
-            refuse(job);
+            self.answers.refuse(job.done);
         }
     }
 }
 
-fn refuse(job: Job) {
-    if let Some(done) = job.done {
-        done(Err(Reject::new(500, "Registration Not Stored")));
+fn is_void(void_until: &HashMap<AddressOfRecord, u64>, job: &Job, number: u64) -> bool {
+    void_until
+        .get(&job.aor)
+        .is_some_and(|until| number <= *until)
+}
+
+/// Answers on their way to those who wait for them.
+#[derive(Default)]
+struct Answers(Vec<Letter>);
+
+/// What one of them is told at once.
+struct Letter {
+    recipient: Arc<dyn Recipient>,
+    answers: Vec<(u64, Answer)>,
+}
+
+impl Answers {
+    fn refuse(&mut self, done: Option<Done>) {
+        self.add(done, || Err(Reject::new(500, "Registration Not Stored")));
+    }
+
+    fn add(&mut self, done: Option<Done>, answer: impl FnOnce() -> Answer) {
+        match done {
+            None => {}
+            Some(Done::Call(done)) => done(answer()),
+            Some(Done::Tell { recipient, id }) => {
+                let mut letters = self.0.iter_mut();
+                match letters.find(|letter| Arc::ptr_eq(&letter.recipient, &recipient)) {
+                    Some(letter) => letter.answers.push((id, answer())),
+                    None => self.0.push(Letter {
+                        recipient,
+                        answers: vec![(id, answer())],
+                    }),
+                }
+            }
+        }
+    }
+
+    /// Whoever had an answer once is remembered: there are no more of them than workers.
+    fn tell(&mut self) {
+        for Letter { recipient, answers } in &mut self.0 {
+            if !answers.is_empty() {
+                recipient.tell(answers);
+            }
+        }
     }
 }

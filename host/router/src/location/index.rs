@@ -6,9 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockWriteGuard};
 
 use foldhash::fast::RandomState;
-use patchbay_core::registrar::Bindings;
+use patchbay_core::door::Reject;
+use patchbay_core::registrar::{Bindings, RegistrarConfig, Registration, apply, refresh};
 use patchbay_core::time::UnixTime;
 use patchbay_message::AddressOfRecord;
+
+use super::change::{Changed, Outcome, WayBack};
 
 /// Many more than there are cores, so that workers hardly ever meet.
 const SHARDS: usize = 256;
@@ -33,10 +36,14 @@ pub(super) struct Index {
 
 #[derive(Default)]
 struct Shard {
+    /// The same in all of them: who changes an address-of-record has locked its shard anyway.
+    registrar: RegistrarConfig,
     entries: HashMap<AddressOfRecord, Entry, RandomState>,
-    /// By second: what may expire then.
-    due: BTreeMap<u64, Vec<AddressOfRecord>>,
+    due: Due,
 }
+
+/// By second: what may expire then.
+type Due = BTreeMap<u64, Vec<AddressOfRecord>>;
 
 /// An entry without bindings stays until its time in `due`, so that each address-of-record is there about once.
 #[derive(Default)]
@@ -55,9 +62,13 @@ pub(super) struct Locked<'a> {
 
 impl Index {
     /// An empty index.
-    pub(super) fn new() -> Index {
+    pub(super) fn new(registrar: &RegistrarConfig) -> Index {
+        let shard = || Shard {
+            registrar: registrar.clone(),
+            ..Shard::default()
+        };
         Index {
-            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            shards: (0..SHARDS).map(|_| RwLock::new(shard())).collect(),
             hasher: RandomState::default(),
             aors: AtomicUsize::new(0),
             contacts: AtomicUsize::new(0),
@@ -87,6 +98,14 @@ impl Index {
             shard,
             aor,
         })
+    }
+
+    /// Other limits for registrations from now on.
+    pub(super) fn set_registrar_config(&self, registrar: &RegistrarConfig) {
+        for shard in &self.shards {
+            let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
+            shard.registrar = registrar.clone();
+        }
     }
 
     /// Takes out what may have expired by now.
@@ -137,6 +156,9 @@ impl Index {
     }
 
     fn recount(&self, before: usize, after: usize) {
+        if before == after {
+            return;
+        }
         self.contacts
             .fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
         let aors = usize::from(after > 0).wrapping_sub(usize::from(before > 0));
@@ -160,6 +182,58 @@ impl Shard {
 }
 
 impl Locked<'_> {
+    /// The address-of-record.
+    pub(super) fn aor(&self) -> &AddressOfRecord {
+        self.aor
+    }
+
+    /// Applies a registration and puts in place what comes of it. Unless the changes are `wanted`, they may be left out.
+    pub(super) fn change(
+        &mut self,
+        registration: &Registration,
+        now: UnixTime,
+        wanted: bool,
+    ) -> Result<Outcome, Reject> {
+        if let Some(changed) = self.refresh(registration, now, wanted) {
+            return Ok(Outcome::Changed(changed));
+        }
+        let before = self.bindings();
+        let applied = apply(&before, registration, &self.shard.registrar, now)?;
+        if applied.changes.is_empty() {
+            return Ok(Outcome::Unchanged(applied.bindings));
+        }
+        self.replace(applied.bindings.clone());
+        Ok(Outcome::Changed(Changed {
+            way_back: WayBack::Replace(before),
+            after: applied.bindings,
+            changes: applied.changes,
+        }))
+    }
+
+    /// See [`refresh`].
+    fn refresh(
+        &mut self,
+        registration: &Registration,
+        now: UnixTime,
+        wanted: bool,
+    ) -> Option<Changed> {
+        let Shard {
+            registrar,
+            entries,
+            due,
+        } = &mut *self.shard;
+        let entry = entries.get_mut(self.aor)?;
+        let overwritten = refresh(&mut entry.bindings, registration, registrar, now)?;
+        entry.look_in_time(self.aor, due);
+        let after = entry.bindings.clone();
+        let change = wanted.then(|| overwritten.change(&after)).flatten();
+        Some(Changed {
+            way_back: WayBack::Overwrite(overwritten),
+            changes: change.into_iter().collect(),
+            after,
+        })
+    }
+
     /// The bindings as they are, expired ones included.
     pub(super) fn bindings(&self) -> Bindings {
         self.shard
@@ -171,7 +245,7 @@ impl Locked<'_> {
 
     /// Puts others in their place.
     pub(super) fn replace(&mut self, bindings: Bindings) {
-        let Shard { entries, due } = &mut *self.shard;
+        let Shard { entries, due, .. } = &mut *self.shard;
         let entry = match entries.get_mut(self.aor) {
             Some(entry) => entry,
             None if bindings.is_empty() => return,
@@ -179,36 +253,44 @@ impl Locked<'_> {
         };
         self.index.recount(entry.bindings.len(), bindings.len());
         entry.bindings = bindings;
-        let earliest = entry
-            .bindings
-            .iter()
-            .map(|binding| binding.expires().0)
-            .min();
-        match earliest {
-            Some(earliest) if entry.due_secs == 0 || earliest < entry.due_secs => {
-                entry.due_secs = earliest.max(1);
-                due.entry(entry.due_secs)
-                    .or_default()
-                    .push(self.aor.clone());
-            }
-            None if entry.due_secs == 0 => {
-                entries.remove(self.aor);
-            }
-            _ => {}
+        if entry.bindings.is_empty() && entry.due_secs == 0 {
+            entries.remove(self.aor);
+        } else {
+            entry.look_in_time(self.aor, due);
+        }
+    }
+
+    /// Looks at it again when its first binding ends.
+    pub(super) fn look_in_time(&mut self) {
+        let Shard { entries, due, .. } = &mut *self.shard;
+        if let Some(entry) = entries.get_mut(self.aor) {
+            entry.look_in_time(self.aor, due);
         }
     }
 
     /// Looks at it again at that second.
     pub(super) fn look_again(&mut self, at: UnixTime) {
-        let Shard { entries, due } = &mut *self.shard;
-        if let Some(entry) = entries
-            .get_mut(self.aor)
-            .filter(|entry| entry.due_secs == 0 || at.0 < entry.due_secs)
-        {
-            entry.due_secs = at.0.max(1);
-            due.entry(entry.due_secs)
-                .or_default()
-                .push(self.aor.clone());
+        let Shard { entries, due, .. } = &mut *self.shard;
+        if let Some(entry) = entries.get_mut(self.aor) {
+            entry.look_at(at.0, self.aor, due);
+        }
+    }
+}
+
+impl Entry {
+    /// Puts it in `due` for when its first binding ends.
+    fn look_in_time(&mut self, aor: &AddressOfRecord, due: &mut Due) {
+        let ends = self.bindings.iter().map(|binding| binding.expires().0);
+        if let Some(earliest) = ends.min() {
+            self.look_at(earliest, aor, due);
+        }
+    }
+
+    /// Puts it in `due` for that second, unless it stands there for an earlier one.
+    fn look_at(&mut self, secs: u64, aor: &AddressOfRecord, due: &mut Due) {
+        if self.due_secs == 0 || secs < self.due_secs {
+            self.due_secs = secs.max(1);
+            due.entry(self.due_secs).or_default().push(aor.clone());
         }
     }
 }

@@ -7,6 +7,7 @@
 //! One service holds one namespace (tenant). Every key of the store starts with it.
 
 mod batch;
+mod change;
 mod commit;
 mod expiry;
 mod index;
@@ -23,7 +24,7 @@ pub use log::{LogConfig, LoggedStore};
 pub use patchbay_core::registrar::Bindings;
 pub use service::{
     Answer, Done, Events, LocationConfig, LocationEvent, LocationService, LocationStatistics,
-    Registered, registrar_config,
+    Recipient, Registered, registrar_config,
 };
 pub use sled_store::SledStore;
 pub use store::{EachRecord, LocationStore, MemoryStore, StoreError};

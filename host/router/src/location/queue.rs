@@ -14,8 +14,10 @@ struct Shared<T> {
 
 struct State<T> {
     waiting: Vec<T>,
-    /// The reader sleeps until there is something.
-    reader_sleeps: bool,
+    /// How many were ever put in.
+    pushed: u64,
+    /// The reader sleeps until so many wait.
+    reader_sleeps_until: Option<usize>,
     is_closed: bool,
 }
 
@@ -31,7 +33,8 @@ impl<T> Queue<T> {
         Queue(Arc::new(Shared {
             state: Mutex::new(State {
                 waiting: Vec::new(),
-                reader_sleeps: false,
+                pushed: 0,
+                reader_sleeps_until: None,
                 is_closed: false,
             }),
             changed: Condvar::new(),
@@ -46,9 +49,13 @@ impl<T> Queue<T> {
             return Err(element);
         }
         state.waiting.push(element);
-        let wakes = std::mem::take(&mut state.reader_sleeps);
+        state.pushed += 1;
+        let waiting = state.waiting.len();
+        let wakes = state
+            .reader_sleeps_until
+            .take_if(|enough| waiting >= *enough);
         drop(state);
-        if wakes {
+        if wakes.is_some() {
             self.0.changed.notify_one();
         }
         Ok(())
@@ -61,7 +68,7 @@ impl<T> Queue<T> {
             if state.is_closed {
                 return false;
             }
-            state.reader_sleeps = true;
+            state.reader_sleeps_until = Some(1);
             state = self
                 .0
                 .changed
@@ -71,13 +78,22 @@ impl<T> Queue<T> {
         true
     }
 
-    /// Lets more come in for so long; returns at once when the queue is closed.
-    pub(super) fn pause(&self, pause: Duration) {
-        let state = self.lock();
-        if !pause.is_zero() {
-            let is_open = |state: &mut State<T>| !state.is_closed;
-            drop(self.0.changed.wait_timeout_while(state, pause, is_open));
+    /// Lets more come in for so long, until so many wait, or until the queue is closed.
+    pub(super) fn pause(&self, pause: Duration, enough: usize) {
+        let mut state = self.lock();
+        if pause.is_zero() {
+            return;
         }
+        state.reader_sleeps_until = Some(enough);
+        let waits = |state: &mut State<T>| !state.is_closed && state.waiting.len() < enough;
+        let slept = self.0.changed.wait_timeout_while(state, pause, waits);
+        let (mut state, _) = slept.unwrap_or_else(PoisonError::into_inner);
+        state.reader_sleeps_until = None;
+    }
+
+    /// How many elements were ever put in.
+    pub(super) fn pushed(&self) -> u64 {
+        self.lock().pushed
     }
 
     /// Swaps everything with the (empty) `taken`.
@@ -121,10 +137,23 @@ mod tests {
         assert_eq!(queue.push(1), Ok(()));
         queue.close();
         assert_eq!(queue.push(2), Err(2));
-        queue.pause(Duration::from_secs(60));
+        queue.pause(Duration::from_secs(60), 10);
         assert!(queue.wait());
         queue.take(&mut Vec::new());
         assert!(!queue.wait());
+    }
+
+    #[test]
+    fn a_pause_ends_when_enough_wait() {
+        let queue = Queue::new(10);
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(|| queue.pause(Duration::from_secs(60), 3));
+            for element in 0..3 {
+                assert_eq!(queue.push(element), Ok(()));
+            }
+            reader.join().unwrap();
+        });
+        assert_eq!(queue.pushed(), 3);
     }
 
     #[test]

@@ -6,16 +6,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use arc_swap::ArcSwap;
 use patchbay_core::door::{Flow, Listener, ListenerId, Reject, Transport};
 use patchbay_core::registrar::{
-    Applied, Bindings, Change, ChangeKind, Changes, ContactBinding, Contacts, RegistrarConfig,
-    Registration, apply,
+    Bindings, Change, ChangeKind, Changes, ContactBinding, Contacts, RegistrarConfig, Registration,
 };
 use patchbay_core::time::UnixTime;
 use patchbay_message::AddressOfRecord;
 
 use super::batch::Batch;
+use super::change::{Changed, Outcome};
 use super::commit::{Committer, Job};
 use super::expiry::ExpiryThread;
 use super::index::{Counts, Index, Locked};
@@ -32,8 +31,31 @@ const SWEEP_RECORDS: usize = 10_000;
 /// What an update comes to: all live bindings, or why it was refused.
 pub type Answer = Result<Bindings, Reject>;
 
-/// Called once with the answer.
-pub type Done = Box<dyn FnOnce(Answer) + Send>;
+/// Whom to tell what an update that had to wait has come to.
+pub enum Done {
+    /// Called once, from another thread.
+    Call(Box<dyn FnOnce(Answer) + Send>),
+    /// Told from another thread, together with all others that came to an end with it.
+    Tell {
+        /// Who.
+        recipient: Arc<dyn Recipient>,
+        /// What the recipient knows the update by.
+        id: u64,
+    },
+}
+
+/// Who makes many updates.
+pub trait Recipient: Send + Sync {
+    /// Takes the answers out, each with the number of its update.
+    fn tell(&self, answers: &mut Vec<(u64, Answer)>);
+}
+
+impl Done {
+    /// Calls this.
+    pub fn call(done: impl FnOnce(Answer) + Send + 'static) -> Done {
+        Done::Call(Box::new(done))
+    }
+}
 
 /// The configuration of a [`LocationService`].
 #[derive(Clone, Debug)]
@@ -153,8 +175,16 @@ pub(super) struct Reports {
 }
 
 impl Reports {
+    /// Whether somebody wants to know what changes.
+    fn is_wanted(&self) -> bool {
+        self.events.as_ref().is_some_and(|events| (events.wanted)())
+    }
+
     /// Reports what changed.
     pub(super) fn changed(&self, aor: &AddressOfRecord, changes: Changes) {
+        if changes.is_empty() {
+            return;
+        }
         let Some(events) = self.events.as_ref().filter(|events| (events.wanted)()) else {
             return;
         };
@@ -186,10 +216,8 @@ pub struct LocationService {
 pub(super) struct Inner {
     index: Arc<Index>,
     reports: Arc<Reports>,
-    registrar: ArcSwap<RegistrarConfig>,
     durability: Durability,
     jobs: Option<Queue<Job>>,
-    next_number: Arc<AtomicU64>,
 }
 
 impl LocationService {
@@ -200,33 +228,26 @@ impl LocationService {
         store: Option<Box<dyn LocationStore>>,
         config: LocationConfig,
     ) -> Result<LocationService, StoreError> {
-        let index = Arc::new(Index::new());
+        let index = Arc::new(Index::new(&config.registrar));
         let reports = Arc::new(Reports {
             events: config.events.clone(),
             ..Reports::default()
         });
-        let next_number = Arc::new(AtomicU64::new(1));
         let mut store = store.filter(|_| config.durability != Durability::Memory);
         if let Some(store) = &mut store {
             recover(store.as_mut(), &config, &index, &reports, unix_now())?;
         }
         let prefix = record::prefix(&config.namespace);
         let committer = store.map(|store| {
-            let shared = (
-                Arc::clone(&index),
-                Arc::clone(&reports),
-                Arc::clone(&next_number),
-            );
-            Committer::start(store, prefix, config.queue, shared.0, shared.1, shared.2)
+            let shared = (Arc::clone(&index), Arc::clone(&reports));
+            Committer::start(store, prefix, config.queue, shared.0, shared.1)
         });
         let committer = committer.transpose()?;
         let inner = Arc::new(Inner {
             index,
             reports,
-            registrar: ArcSwap::from_pointee(config.registrar),
             durability: config.durability,
             jobs: committer.as_ref().map(Committer::jobs),
-            next_number,
         });
         let expiry = ExpiryThread::start(Arc::downgrade(&inner))?;
         Ok(LocationService {
@@ -241,17 +262,17 @@ impl LocationService {
         self.inner.index.lookup(aor, now)
     }
 
-    /// Applies a registration. Returns the answer when [`Durability`] allows it at once; otherwise `done` is called with it
-    /// from another thread when it does.
+    /// Applies a registration. Returns the answer when [`Durability`] allows it at once; otherwise whoever `done` names is told
+    /// when it does.
     ///
     /// Refusals: those of [`apply`]; 503 when too many changes wait for the store; 500 when the commit failed, after which
     /// the bindings are as before.
-    #[must_use = "an answer that is returned is not given to `done`"]
+    #[must_use = "an answer that is returned is told to nobody else"]
     pub fn update(
         &self,
         registration: &Registration,
         now: UnixTime,
-        done: impl FnOnce(Answer) + Send + 'static,
+        done: impl FnOnce() -> Done,
     ) -> Option<Answer> {
         self.inner.update(registration, now, done)
     }
@@ -293,7 +314,7 @@ impl LocationService {
 
     /// Other limits for registrations from now on.
     pub fn set_registrar_config(&self, config: RegistrarConfig) {
-        self.inner.registrar.store(Arc::new(config));
+        self.inner.index.set_registrar_config(&config);
     }
 
     /// Removes what has expired by `now`. A thread does this every second.
@@ -315,26 +336,22 @@ impl Inner {
             contacts: Contacts::Fetch,
             ..Registration::of_removal(aor)
         };
-        let Some(mut locked) = self.index.lock(&registration.aor) else {
+        let aor = &registration.aor;
+        let Some(mut locked) = self.index.lock(aor) else {
             return;
         };
-        let before = locked.bindings();
-        let Ok(applied) = apply(&before, &registration, &self.registrar.load(), now) else {
-            return;
+        let changed = match locked.change(&registration, now, true) {
+            Ok(Outcome::Changed(changed)) => changed,
+            Ok(Outcome::Unchanged(_)) => return locked.look_in_time(),
+            Err(_) => return,
         };
-        if applied.changes.is_empty() {
-            if let Some(earliest) = before.iter().map(ContactBinding::expires).min() {
-                locked.look_again(earliest);
-            }
-            return;
-        }
-        match self.hand_over(&mut locked, &registration.aor, before, applied, None) {
-            Ok(changes) => {
-                drop(locked);
-                self.reports.changed(&registration.aor, changes);
-            }
+        let Some(jobs) = &self.jobs else {
+            drop(locked);
+            return self.reports.changed(aor, changed.changes);
+        };
+        if self.hand_over(jobs, &mut locked, changed, None).is_err() {
             // The store's queue is full; lookups leave out what has expired, the record can wait.
-            Err(QueueFull) => locked.look_again(UnixTime(now.0 + 1)),
+            locked.look_again(UnixTime(now.0 + 1));
         }
     }
 
@@ -342,64 +359,53 @@ impl Inner {
         &self,
         registration: &Registration,
         now: UnixTime,
-        done: impl FnOnce(Answer) + Send + 'static,
+        done: impl FnOnce() -> Done,
     ) -> Option<Answer> {
-        let Some(mut locked) = self.index.lock(&registration.aor) else {
+        let aor = &registration.aor;
+        let Some(mut locked) = self.index.lock(aor) else {
             return Some(Err(Reject::new(500, "")));
         };
-        let before = locked.bindings();
-        let applied = match apply(&before, registration, &self.registrar.load(), now) {
-            Ok(applied) => applied,
+        let changed = match locked.change(registration, now, self.reports.is_wanted()) {
+            Ok(Outcome::Changed(changed)) => changed,
+            Ok(Outcome::Unchanged(bindings)) => return Some(Ok(bindings)),
             Err(reject) => return Some(Err(reject)),
         };
-        if applied.changes.is_empty() {
-            return Some(Ok(applied.bindings));
+        let Some(jobs) = &self.jobs else {
+            drop(locked);
+            self.reports.changed(aor, changed.changes);
+            return Some(Ok(changed.after));
+        };
+        let waits = self.durability == Durability::Batched;
+        let answer = (!waits).then(|| changed.after.clone());
+        if self
+            .hand_over(jobs, &mut locked, changed, waits.then(done))
+            .is_err()
+        {
+            self.reports.refused.fetch_add(1, Ordering::Relaxed);
+            return Some(Err(retry_later()));
         }
-        let waits = self.jobs.is_some() && self.durability == Durability::Batched;
-        let answer = (!waits).then(|| applied.bindings.clone());
-        let done = waits.then(|| Box::new(done) as Done);
-        let settled = self.hand_over(&mut locked, &registration.aor, before, applied, done);
-        drop(locked);
-        match settled {
-            Ok(changes) => {
-                self.reports.changed(&registration.aor, changes);
-                answer.map(Ok)
-            }
-            Err(QueueFull) => {
-                self.reports.refused.fetch_add(1, Ordering::Relaxed);
-                Some(Err(retry_later()))
-            }
-        }
+        answer.map(Ok)
     }
 
-    /// Puts the new bindings in place and hands them to the store's thread. The address-of-record stays locked meanwhile, so
-    /// that the store sees its changes in their order. Returns the changes that the store's thread does not report; on an
-    /// error nothing has changed.
+    /// Hands a change to the store's thread. The address-of-record stays locked meanwhile, so that the store sees its changes
+    /// in their order. After an error the bindings are as before.
     fn hand_over(
         &self,
+        jobs: &Queue<Job>,
         locked: &mut Locked<'_>,
-        aor: &AddressOfRecord,
-        before: Bindings,
-        applied: Applied,
+        changed: Changed,
         done: Option<Done>,
-    ) -> Result<Changes, QueueFull> {
-        let after = applied.bindings;
-        let Some(jobs) = &self.jobs else {
-            locked.replace(after);
-            return Ok(applied.changes);
-        };
+    ) -> Result<(), QueueFull> {
         let job = Job {
-            number: self.next_number.fetch_add(1, Ordering::Relaxed),
-            aor: aor.clone(),
-            before,
-            after: after.clone(),
-            changes: applied.changes,
+            aor: locked.aor().clone(),
+            changed,
             revert: self.durability == Durability::Batched,
             done,
         };
-        jobs.push(job).map_err(|_| QueueFull)?;
-        locked.replace(after);
-        Ok(Changes::new())
+        jobs.push(job).map_err(|job| {
+            locked.replace(job.changed.before());
+            QueueFull
+        })
     }
 }
 

@@ -26,7 +26,7 @@ use super::source_limit::SourceLimit;
 use super::spin::Last;
 use super::{Answer, Mailbox};
 use crate::hooks::Services;
-use crate::location;
+use crate::location::{self, Done, Recipient};
 use crate::metrics::{
     DropLabel, LimitLabel, MethodLabel, RegistrationResult, StatusClass, WorkerMetrics,
 };
@@ -50,6 +50,8 @@ pub(super) struct Driver {
     pub(super) limits: Limits,
     pub(super) source_limit: SourceLimit,
     pub(super) mailboxes: Vec<Mailbox>,
+    /// This worker's own one, as the location service knows it.
+    pub(super) recipient: Arc<dyn Recipient>,
     /// For the other workers, by worker; given away once per turn of the loop.
     pub(super) hand_over: Vec<HandedOver>,
     pub(super) resolving: FuturesUnordered<Resolving>,
@@ -297,17 +299,15 @@ impl Driver {
 
     /// What needs no store is answered in the same step.
     fn update_bindings(&mut self, id: UpdateId, registration: &Registration) {
-        let Some(mailbox) = self
-            .mailboxes
-            .get(usize::from(self.services.worker))
-            .cloned()
-        else {
-            return;
-        };
-        let location = &self.services.shared.location;
-        let answer = location.update(registration, self.now.unix, move |result| {
-            mailbox.answer(Answer::BindingsUpdated { id, result })
-        });
+        let recipient = &self.recipient;
+        let answer = self
+            .services
+            .shared
+            .location
+            .update(registration, self.now.unix, || Done::Tell {
+                recipient: Arc::clone(recipient),
+                id: id.0,
+            });
         if let Some(result) = answer {
             self.bindings_updated(id, result);
         }

@@ -14,6 +14,7 @@ use patchbay_policy::Event;
 use tokio::sync::oneshot;
 
 use super::hand_over::HandedOver;
+use crate::location::{self, Recipient};
 
 /// Messages of other workers' sockets that wait. A message that finds the mailbox full is dropped and counted: over UDP it comes again.
 const MAX_MESSAGES: usize = 8192;
@@ -103,6 +104,11 @@ impl Mailbox {
         self.put(|mail| mail.answers.push_back(answer));
     }
 
+    /// Whom the location service tells about the updates of this worker's core.
+    pub(crate) fn recipient(&self) -> Arc<dyn Recipient> {
+        Arc::new(self.clone())
+    }
+
     /// Puts in an event; `false` when there is no room.
     pub(crate) fn event(&self, event: Event) -> bool {
         let mut taken = false;
@@ -159,6 +165,16 @@ impl Mailbox {
     fn lock(&self) -> std::sync::MutexGuard<'_, Mail> {
         // A panic while the lock was held leaves queues that are still queues.
         self.0.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Recipient for Mailbox {
+    fn tell(&self, answers: &mut Vec<(u64, location::Answer)>) {
+        let updated = |(id, result)| Answer::BindingsUpdated {
+            id: UpdateId(id),
+            result,
+        };
+        self.put(|mail| mail.answers.extend(answers.drain(..).map(updated)));
     }
 }
 

@@ -153,6 +153,7 @@ fn event_loop(setup: Setup, ring: Option<Ring>) -> io::Result<EventLoop> {
             .map(|_| HandedOver::default())
             .collect(),
         mailboxes: setup.mailboxes,
+        recipient: mailbox.recipient(),
         resolving: FuturesUnordered::new(),
         originated: HashMap::new(),
         next_originate: 0,

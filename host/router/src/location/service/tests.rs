@@ -47,7 +47,9 @@ fn start(
     let (done, answer) = channel();
     let at_once = done.clone();
     // The test may have stopped listening.
-    let result = service.update(registration, now, move |result| drop(done.send(result)));
+    let result = service.update(registration, now, move || {
+        Done::call(move |result| drop(done.send(result)))
+    });
     if let Some(result) = result {
         at_once.send(result).unwrap();
     }
@@ -434,6 +436,43 @@ fn full_queue_answers_503_and_changes_nothing() {
 }
 
 #[test]
+fn refresh_that_fails_or_finds_no_room_changes_nothing() {
+    let store = FaultyStore::default();
+    let config = LocationConfig {
+        queue: 1,
+        ..LocationConfig::default()
+    };
+    let service = LocationService::open(Some(Box::new(store.clone())), config).unwrap();
+    let alice = |secs| register("alice", "sip:alice@192.0.2.1", secs);
+    let ends = || service.lookup(&aor("alice"), NOW)[0].expires().0 - NOW.0;
+    update(&service, &alice(60), NOW).unwrap();
+    update(&service, &alice(90), NOW).unwrap();
+    assert_eq!(ends(), 90);
+    store.fails.store(true, Ordering::SeqCst);
+    let refused = update(&service, &alice(600), NOW).unwrap_err();
+    assert_eq!((refused.status, ends()), (500, 90));
+    store.fails.store(false, Ordering::SeqCst);
+    let held = store.held.lock().unwrap();
+    let others: Vec<_> = (0..3)
+        .map(|n| {
+            start(
+                &service,
+                &register(&format!("u{n}"), "sip:u@192.0.2.1", 60),
+                NOW,
+            )
+        })
+        .collect();
+    let refused = update(&service, &alice(600), NOW).unwrap_err();
+    assert_eq!((refused.status, ends()), (503, 90));
+    drop((held, others));
+    drop(service);
+    assert_eq!(
+        open(store).lookup(&aor("alice"), NOW)[0].expires().0 - NOW.0,
+        90
+    );
+}
+
+#[test]
 fn expiry_removes_from_index_and_store() {
     let store = MemoryStore::default();
     let service = open(store.clone());
@@ -548,7 +587,9 @@ fn only_batched_updates_wait_for_the_store() {
         let held = store.held.lock().unwrap();
         let (done, later) = channel();
         let registration = register("alice", "sip:alice@192.0.2.1", 60);
-        let at_once = service.update(&registration, NOW, move |answer| drop(done.send(answer)));
+        let at_once = service.update(&registration, NOW, move || {
+            Done::call(move |answer| drop(done.send(answer)))
+        });
         assert_eq!(at_once.is_none(), waits, "{durability:?}");
         drop(held);
         assert_eq!(later.recv().is_ok(), waits, "{durability:?}");
