@@ -1,5 +1,6 @@
 //! Challenges, and whether a request answers one.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use patchbay_message::{Credentials, Draft, HeaderName, Method, Uri};
@@ -26,7 +27,7 @@ pub struct AuthConfig {
     pub algorithms: Vec<Algorithm>,
     /// How long a nonce serves.
     pub nonce_lifetime: Duration,
-    /// For how many nonces the used counts are remembered, in about 33 bytes each.
+    /// For how many nonces the used counts are remembered, in about 30 bytes each.
     pub replay_nonces: usize,
 }
 
@@ -64,6 +65,8 @@ pub struct Authenticator {
     config: AuthConfig,
     nonces: NonceSeal,
     replays: ReplayTable,
+    /// What every challenge begins with, up to the nonce.
+    begin: Vec<u8>,
     /// Stands for the hash of a user there is not, so that both cost the same.
     nobody: [u8; 32],
 }
@@ -73,6 +76,7 @@ impl Authenticator {
     pub fn new(key: [u8; 32], config: AuthConfig) -> Authenticator {
         let replays = ReplayTable::new(config.replay_nonces);
         Authenticator {
+            begin: begin_of_challenges(&config.realm),
             config,
             nonces: NonceSeal::new(&key),
             replays,
@@ -112,14 +116,10 @@ impl Authenticator {
         user: Option<&Ha1Set>,
         stale: bool,
     ) -> Vec<Vec<u8>> {
-        let mut nonce = Vec::with_capacity(64);
-        self.nonces.write(
-            &mut nonce,
-            Nonce {
-                issued: now,
-                random,
-            },
-        );
+        let nonce = self.nonces.text(Nonce {
+            issued: now,
+            random,
+        });
         self.offered(user)
             .map(|algorithm| self.challenge_value(&nonce, algorithm, stale))
             .collect()
@@ -135,8 +135,12 @@ impl Authenticator {
         users: Users<'_>,
         stale: bool,
     ) -> Vec<Vec<u8>> {
-        let user = claimed_user(request, &self.config.realm)
-            .and_then(|user| users(&user, &self.config.realm));
+        // With one algorithm there is nothing to choose.
+        let user = match self.config.algorithms.as_slice() {
+            [] | [_] => None,
+            _ => claimed_user(request, &self.config.realm)
+                .and_then(|user| users(std::str::from_utf8(&user).ok()?, &self.config.realm)),
+        };
         self.challenge(now, random, user.as_ref(), stale)
     }
 
@@ -148,15 +152,8 @@ impl Authenticator {
     }
 
     fn challenge_value(&self, nonce: &[u8], algorithm: Algorithm, stale: bool) -> Vec<u8> {
-        let mut value = Vec::with_capacity(160);
-        value.extend_from_slice(b"Digest realm=\"");
-        for &byte in self.config.realm.as_bytes() {
-            if matches!(byte, b'"' | b'\\') {
-                value.push(b'\\');
-            }
-            value.push(byte);
-        }
-        value.extend_from_slice(b"\", nonce=\"");
+        let mut value = Vec::with_capacity(self.begin.len() + 128);
+        value.extend_from_slice(&self.begin);
         value.extend_from_slice(nonce);
         value.extend_from_slice(b"\", algorithm=");
         value.extend_from_slice(algorithm.name().as_bytes());
@@ -226,6 +223,18 @@ impl Authenticator {
     }
 }
 
+fn begin_of_challenges(realm: &str) -> Vec<u8> {
+    let mut begin = b"Digest realm=\"".to_vec();
+    for &byte in realm.as_bytes() {
+        if matches!(byte, b'"' | b'\\') {
+            begin.push(b'\\');
+        }
+        begin.push(byte);
+    }
+    begin.extend_from_slice(b"\", nonce=\"");
+    begin
+}
+
 /// RFC 3261 §22.3: there may be credentials for several realms.
 fn credentials_of<'a>(request: &'a Draft, realm: &'a str) -> impl Iterator<Item = Credentials<'a>> {
     let fields = request
@@ -265,9 +274,9 @@ fn is_same_resource(given: &[u8], requested: &[u8]) -> bool {
     }
 }
 
-fn claimed_user(request: &Draft, realm: &str) -> Option<String> {
+fn claimed_user<'a>(request: &'a Draft, realm: &'a str) -> Option<Cow<'a, [u8]>> {
     if let Some(credentials) = credentials_of(request, realm).next() {
-        return String::from_utf8(credentials.get(b"username")?.into_owned()).ok();
+        return credentials.get(b"username");
     }
     let address = if request.method() == Method::Register {
         request.to()
@@ -275,5 +284,5 @@ fn claimed_user(request: &Draft, realm: &str) -> Option<String> {
         request.from()
     };
     let uri = address.ok()?.uri().ok()?;
-    String::from_utf8(uri.user_unescaped().into_owned()).ok()
+    Some(uri.user_unescaped())
 }

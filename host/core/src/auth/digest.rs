@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use patchbay_message::Credentials;
+use patchbay_message::{Credentials, eq_ignore_case, unquote};
 
 use super::algorithm::{Algorithm, Hash};
 use super::replay::NonceUse;
@@ -34,9 +34,10 @@ pub(super) struct DigestCredentials<'a> {
 impl<'a> DigestCredentials<'a> {
     /// Reads what a response needs; `None` when something is missing, malformed or unknown.
     pub(super) fn read(credentials: &Credentials<'a>) -> Option<DigestCredentials<'a>> {
-        let protection = protection(credentials.get(b"qop").as_deref())?;
-        let cnonce = credentials.get(b"cnonce").unwrap_or_default();
-        let nc = credentials.get(b"nc").unwrap_or_default();
+        let found = Found::of(credentials);
+        let protection = protection(found.qop.map(unquote).as_deref())?;
+        let cnonce = found.cnonce.map(unquote).unwrap_or_default();
+        let nc = found.nc.map(unquote).unwrap_or_default();
         let usage = match protection {
             Protection::None => NonceUse::Once,
             // RFC 7616 §3.4: with qop both are a must.
@@ -44,11 +45,11 @@ impl<'a> DigestCredentials<'a> {
             _ => NonceUse::Count(nonce_count(&nc)?),
         };
         Some(DigestCredentials {
-            username: credentials.get(b"username")?,
-            nonce: credentials.get(b"nonce")?,
-            uri: credentials.get(b"uri")?,
-            response: credentials.get(b"response")?,
-            algorithm: algorithm(credentials.get(b"algorithm").as_deref())?,
+            username: found.username.map(unquote)?,
+            nonce: found.nonce.map(unquote)?,
+            uri: found.uri.map(unquote)?,
+            response: found.response.map(unquote)?,
+            algorithm: algorithm(found.algorithm.map(unquote).as_deref())?,
             protection,
             cnonce,
             nc,
@@ -84,6 +85,48 @@ impl<'a> DigestCredentials<'a> {
                 ha2,
             ]),
         }
+    }
+}
+
+/// The parameters as they are spelt, found in one go.
+#[derive(Default)]
+struct Found<'a> {
+    username: Option<&'a [u8]>,
+    nonce: Option<&'a [u8]>,
+    uri: Option<&'a [u8]>,
+    response: Option<&'a [u8]>,
+    algorithm: Option<&'a [u8]>,
+    qop: Option<&'a [u8]>,
+    cnonce: Option<&'a [u8]>,
+    nc: Option<&'a [u8]>,
+}
+
+impl<'a> Found<'a> {
+    fn of(credentials: &Credentials<'a>) -> Found<'a> {
+        let mut found = Found::default();
+        for (name, value) in credentials.iter() {
+            let (known, place): (&[u8], _) = match name.len() {
+                2 => (b"nc", &mut found.nc),
+                // Of what has the same length the first letter tells.
+                3 if name.first().is_some_and(|first| first | 0x20 == b'u') => {
+                    (b"uri", &mut found.uri)
+                }
+                3 => (b"qop", &mut found.qop),
+                5 => (b"nonce", &mut found.nonce),
+                6 => (b"cnonce", &mut found.cnonce),
+                8 if name.first().is_some_and(|first| first | 0x20 == b'u') => {
+                    (b"username", &mut found.username)
+                }
+                8 => (b"response", &mut found.response),
+                9 => (b"algorithm", &mut found.algorithm),
+                _ => continue,
+            };
+            // No name comes twice.
+            if eq_ignore_case(name, known) {
+                *place = Some(value);
+            }
+        }
+        found
     }
 }
 

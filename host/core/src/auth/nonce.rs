@@ -32,23 +32,18 @@ impl NonceSeal {
     }
 
     /// The text for `nonce=`.
-    pub(super) fn write(&self, out: &mut Vec<u8>, nonce: Nonce) {
+    pub(super) fn text(&self, nonce: Nonce) -> [u8; TEXT_BYTES] {
         let plain = plain(nonce);
-        for byte in plain.iter().chain(&self.seal(&plain)) {
-            out.extend_from_slice(&hex::digits(*byte));
-        }
+        let mut text = [0; TEXT_BYTES];
+        let (first, second) = text.split_at_mut(2 * plain.len());
+        hex::write(first, &plain);
+        hex::write(second, &self.seal(&plain));
+        text
     }
 
     /// What a nonce says, when it is ours.
     pub(super) fn read(&self, text: &[u8]) -> Option<Nonce> {
-        if text.len() != TEXT_BYTES {
-            return None;
-        }
-        let mut bytes = [0; TEXT_BYTES / 2];
-        for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
-            let [high, low] = pair else { return None };
-            *byte = hex_value(*high)? << 4 | hex_value(*low)?;
-        }
+        let bytes: [u8; TEXT_BYTES / 2] = hex::read(text)?;
         let (plain, seal) = bytes.split_first_chunk::<16>()?;
         if !bool::from(self.seal(plain).as_slice().ct_eq(seal)) {
             return None;
@@ -75,15 +70,6 @@ fn plain(nonce: Nonce) -> [u8; 16] {
     plain
 }
 
-/// Only lower case: there is one text for each nonce.
-fn hex_value(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,9 +80,7 @@ mod tests {
     };
 
     fn text(seal: &NonceSeal) -> Vec<u8> {
-        let mut text = Vec::new();
-        seal.write(&mut text, NONCE);
-        text
+        seal.text(NONCE).to_vec()
     }
 
     #[test]

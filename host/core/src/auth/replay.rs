@@ -3,6 +3,9 @@
 //! The table has a fixed size and is shared by all workers. A nonce takes a place when it is first used with the right
 //! response, so that only those who know a password can fill the table. A set that is full loses its oldest nonce and keeps
 //! in mind how old that was: nonces that old and not in the table may have been used, so they count as stale.
+//!
+//! A table is larger than a cache, so what a look at a set needs lies together: to find a nonce its tags, to put one in the place of
+//! another just that place.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -29,19 +32,24 @@ pub(super) struct ReplayTable {
 
 #[derive(Clone, Copy, Default)]
 struct Set {
-    entries: [Entry; WAYS],
     /// When the youngest nonce that was pushed out had been made.
     pushed_out_until_secs: u64,
+    /// The place of the nonce that came before all others.
+    oldest: usize,
+    /// One half of the random number in each place.
+    tags: [u32; WAYS],
+    entries: [Entry; WAYS],
 }
 
 /// Free when `highest` is 0.
 #[derive(Clone, Copy, Default)]
 struct Entry {
-    random: u64,
     issued_secs: u64,
+    /// The other half of the random number.
+    random: u32,
+    highest: u32,
     /// Bit n: the count `highest - n` was used.
     used: u64,
-    highest: u32,
 }
 
 impl ReplayTable {
@@ -61,7 +69,7 @@ impl ReplayTable {
             return false;
         };
         let mut set = set.lock().unwrap_or_else(PoisonError::into_inner);
-        match set.entries.iter_mut().find(|entry| entry.is_of(nonce)) {
+        match set.find(nonce) {
             Some(entry) => entry.accept(usage),
             None => set.accept_first(nonce, usage, oldest_secs),
         }
@@ -69,34 +77,51 @@ impl ReplayTable {
 }
 
 impl Set {
+    fn find(&mut self, nonce: Nonce) -> Option<&mut Entry> {
+        let tag = tag(nonce);
+        let candidates = self.tags.iter().zip(&mut self.entries);
+        candidates
+            .filter(|(other, _)| **other == tag)
+            .map(|(_, entry)| entry)
+            .find(|entry| entry.is_of(nonce))
+    }
+
     fn accept_first(&mut self, nonce: Nonce, usage: NonceUse, oldest_secs: u64) -> bool {
         if usage == NonceUse::Count(0) || nonce.issued.0 <= self.pushed_out_until_secs {
             return false;
         }
-        let oldest = self.entries.iter_mut().min_by_key(|entry| {
-            if entry.highest == 0 {
-                0
-            } else {
-                entry.issued_secs
-            }
-        });
-        let Some(place) = oldest else { return false };
+        let places = (
+            self.tags.get_mut(self.oldest),
+            self.entries.get_mut(self.oldest),
+        );
+        let (Some(tagged), Some(place)) = places else {
+            return false;
+        };
         if place.highest != 0 && place.issued_secs >= oldest_secs {
             self.pushed_out_until_secs = self.pushed_out_until_secs.max(place.issued_secs);
         }
+        *tagged = tag(nonce);
         *place = Entry {
-            random: nonce.random,
             issued_secs: nonce.issued.0,
-            used: 0,
+            random: nonce.random as u32,
             highest: 0,
+            used: 0,
         };
+        self.oldest = (self.oldest + 1) % WAYS;
         place.accept(usage)
     }
 }
 
+/// The half of the random number that no set is chosen by.
+fn tag(nonce: Nonce) -> u32 {
+    (nonce.random >> 32) as u32
+}
+
 impl Entry {
     fn is_of(&self, nonce: Nonce) -> bool {
-        self.highest != 0 && self.random == nonce.random && self.issued_secs == nonce.issued.0
+        self.highest != 0
+            && self.random == nonce.random as u32
+            && self.issued_secs == nonce.issued.0
     }
 
     fn accept(&mut self, usage: NonceUse) -> bool {

@@ -8,11 +8,15 @@ use std::sync::{Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use foldhash::fast::RandomState;
 use patchbay_core::auth::Ha1Set;
+use smallvec::SmallVec;
 
 use super::file::{Entries, UserFile, UserFileError};
 
 /// By realm, then by user: so that a lookup builds no key.
-type Realms = HashMap<Box<str>, HashMap<Box<str>, Ha1Set, RandomState>, RandomState>;
+type Realms = HashMap<Box<str>, HashMap<Name, Ha1Set, RandomState>, RandomState>;
+
+/// Most names stand beside their hashes, so that to compare one is no further look into memory.
+type Name = SmallVec<[u8; 24]>;
 
 /// The users as the running router knows them. Shared by all workers.
 pub struct Users {
@@ -53,7 +57,8 @@ impl Users {
 
     /// The hashes of a user. Takes no lock and allocates nothing.
     pub fn ha1(&self, user: &str, realm: &str) -> Option<Ha1Set> {
-        self.realms.load().get(realm)?.get(user).copied()
+        let realms = self.realms.load();
+        realms.get(realm)?.get(user.as_bytes()).copied()
     }
 
     /// How many users there are.
@@ -98,7 +103,7 @@ fn realms(entries: Entries) -> Realms {
         realms
             .entry(realm.into())
             .or_default()
-            .insert(user.into(), hashes);
+            .insert(Name::from_slice(user.as_bytes()), hashes);
     }
     realms
 }
