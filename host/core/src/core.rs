@@ -8,6 +8,7 @@ use rand::RngCore;
 
 use crate::alarm::Alarms;
 use crate::answered::Answered;
+use crate::date::DateText;
 use crate::door::{
     CoreConfig, HookContext, HookFault, HookId, Input, Output, PolicyVersion, SendId, Verdict,
 };
@@ -96,6 +97,7 @@ pub struct Core {
     /// Registrations that were applied, to use their memory again.
     #[allow(clippy::vec_box)]
     pub(crate) registrations: Vec<Box<Registration>>,
+    pub(crate) date: DateText,
     pub(crate) server_actions: Vec<Vec<ServerAction>>,
     pub(crate) client_actions: Vec<Vec<ClientAction>>,
 }
@@ -121,6 +123,7 @@ impl Core {
             pending_hooks: 0,
             hook_contexts: Vec::new(),
             registrations: Vec::new(),
+            date: DateText::default(),
             server_actions: Vec::new(),
             client_actions: Vec::new(),
         }

@@ -8,8 +8,26 @@ const MONTHS: [&[u8]; 12] = [
     b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec",
 ];
 
-/// Appends a date as RFC 3261 §20.17 writes it: `Sat, 13 Nov 2010 23:29:00 GMT`.
-pub(crate) fn write(out: &mut Vec<u8>, time: UnixTime) {
+/// The text of the second that was asked for last.
+#[derive(Default)]
+pub(crate) struct DateText {
+    time: Option<UnixTime>,
+    text: Vec<u8>,
+}
+
+impl DateText {
+    /// A date as RFC 3261 §20.17 writes it: `Sat, 13 Nov 2010 23:29:00 GMT`.
+    pub(crate) fn of(&mut self, time: UnixTime) -> &[u8] {
+        if self.time != Some(time) {
+            self.text.clear();
+            write(&mut self.text, time);
+            self.time = Some(time);
+        }
+        &self.text
+    }
+}
+
+fn write(out: &mut Vec<u8>, time: UnixTime) {
     let days = time.0 / 86_400;
     let (year, month, day) = civil(days);
     out.extend_from_slice(DAYS.get((days % 7) as usize).copied().unwrap_or_default());
@@ -53,15 +71,16 @@ mod tests {
 
     #[test]
     fn dates_of_the_calendar() {
+        let mut date = DateText::default();
         for (time, text) in [
             (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
             (1_289_690_940, "Sat, 13 Nov 2010 23:29:00 GMT"),
             (951_782_400, "Tue, 29 Feb 2000 00:00:00 GMT"),
             (4_107_542_399, "Sun, 28 Feb 2100 23:59:59 GMT"),
         ] {
-            let mut out = Vec::new();
-            write(&mut out, UnixTime(time));
-            assert_eq!(String::from_utf8(out).unwrap(), text);
+            for _ in 0..2 {
+                assert_eq!(date.of(UnixTime(time)), text.as_bytes());
+            }
         }
     }
 }

@@ -135,7 +135,7 @@ impl Core {
             });
         }
         headers.add(&mut text, b"Date", |text| {
-            crate::date::write(text, now.unix)
+            text.extend_from_slice(self.date.of(now.unix))
         });
         self.respond(now, handle, 200, "", &headers.of(&text), b"");
         self.env.scratch = text;
