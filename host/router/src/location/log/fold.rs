@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs::{self, File};
-use std::hash::BuildHasher;
+use std::io::Read;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -14,6 +14,7 @@ use foldhash::fast::RandomState;
 
 use super::super::batch::Batch;
 use super::super::store::StoreError;
+use super::keys::{KeyHash, SealedFile};
 use super::{LogConfig, Shared, log_error, segment};
 
 /// Records in one commit of the store.
@@ -54,7 +55,7 @@ impl Folder {
             config,
             shared,
             flags: Arc::clone(&flags),
-            hashers: [RandomState::default(), RandomState::default()],
+            content: Vec::new(),
         };
         let thread = std::thread::Builder::new()
             .name("location-log".to_owned())
@@ -114,7 +115,8 @@ struct Work {
     flags: Arc<Flags>,
     /// Sealed files may grow to this before the older half is copied.
     limit: u64,
-    hashers: [RandomState; 2],
+    /// What was read last of a file. The memory serves for one after the other while the log is made smaller.
+    content: Vec<u8>,
 }
 
 impl Work {
@@ -128,7 +130,7 @@ impl Work {
             self.sync();
             if is_open
                 && self.flags.sealed.swap(false, Ordering::Relaxed)
-                && let Err(error) = self.fold()
+                && let Err(error) = self.fold_all()
             {
                 tracing::error!(%error, "registrations stay in the log: they can't be copied to the store");
             }
@@ -156,11 +158,17 @@ impl Work {
         }
     }
 
+    fn fold_all(&mut self) -> Result<(), StoreError> {
+        let folded = self.fold();
+        self.content = Vec::new();
+        folded
+    }
+
     /// Copies and deletes older halves until the log is small enough.
     fn fold(&mut self) -> Result<(), StoreError> {
         loop {
             let sealed = self.shared.files().sealed.clone();
-            let total: u64 = sealed.iter().map(|(_, bytes)| bytes).sum();
+            let total: u64 = sealed.iter().map(|file| file.bytes).sum();
             if total <= self.limit || !self.fold_half(&sealed, total)? {
                 return Ok(());
             }
@@ -171,18 +179,18 @@ impl Work {
     fn fold_half(&mut self, sealed: &[SealedFile], total: u64) -> Result<bool, StoreError> {
         let (older, newer) = halves(sealed, total);
         let survivors = self.survivors(older, newer)?;
-        let copied_bytes: u64 = survivors.iter().map(|survivors| survivors.bytes).sum();
-        let older_bytes: u64 = older.iter().map(|(_, bytes)| bytes).sum();
-        if copied_bytes > older_bytes / 2 && self.limit < self.config.max_bytes {
+        let changes: usize = survivors.iter().map(|file| file.is_newest.len()).sum();
+        let copied: usize = survivors.iter().map(|file| file.count).sum();
+        if copied > changes / 2 && self.limit < self.config.max_bytes {
             // Most of it is still the newest state: the longer it waits, the more of it is out of date.
             self.limit = (self.limit * 2).min(self.config.max_bytes);
             return Ok(true);
         }
-        if copied_bytes < older_bytes / 8 {
+        if copied < changes / 8 {
             self.limit = (self.limit / 2).max(self.config.min_bytes);
         }
-        for (survivors, (number, _)) in survivors.iter().zip(older) {
-            if !self.copy(*number, survivors)? {
+        for (survivors, file) in survivors.iter().zip(older) {
+            if survivors.count > 0 && !self.copy(file.number, survivors)? {
                 return Ok(false);
             }
         }
@@ -192,47 +200,53 @@ impl Work {
 
     /// For each of the older files, which of its changes no later one makes out of date.
     fn survivors(
-        &self,
+        &mut self,
         older: &[SealedFile],
         newer: &[SealedFile],
     ) -> Result<Vec<Survivors>, StoreError> {
         let mut seen = HashSet::with_hasher(RandomState::default());
-        for (number, _) in newer {
-            let content = self.read(*number)?;
-            seen.extend(
-                segment::frames(&content)
-                    .flatten()
-                    .map(|(key, _)| self.hash(key)),
-            );
+        for file in newer {
+            seen.extend(self.keys(file)?.iter().copied());
         }
         let mut survivors = Vec::with_capacity(older.len());
-        for (number, _) in older.iter().rev() {
-            let content = self.read(*number)?;
-            let changes: Vec<_> = segment::frames(&content)
-                .flatten()
-                .map(|(key, value)| {
-                    let bytes = key.len() + value.map_or(0, <[u8]>::len);
-                    (self.hash(key), bytes as u64)
-                })
-                .collect();
-            let mut found = Survivors {
-                is_newest: vec![false; changes.len()],
-                bytes: 0,
-            };
-            for ((hash, bytes), is_newest) in changes.iter().zip(&mut found.is_newest).rev() {
-                *is_newest = seen.insert(*hash);
-                found.bytes += if *is_newest { *bytes } else { 0 };
-            }
-            survivors.push(found);
+        for file in older.iter().rev() {
+            let keys = self.keys(file)?;
+            let mut is_newest: Vec<bool> = keys.iter().rev().map(|key| seen.insert(*key)).collect();
+            is_newest.reverse();
+            survivors.push(Survivors {
+                count: is_newest.iter().filter(|is_newest| **is_newest).count(),
+                is_newest,
+            });
         }
         survivors.reverse();
         Ok(survivors)
     }
 
+    /// The key of each change in a file.
+    fn keys(&mut self, file: &SealedFile) -> Result<Arc<[KeyHash]>, StoreError> {
+        if let Some(keys) = &file.keys {
+            return Ok(Arc::clone(keys));
+        }
+        self.read(file.number)?;
+        let changes = segment::frames(&self.content).flatten();
+        let keys: Arc<[KeyHash]> = changes
+            .map(|(key, _)| self.shared.hasher.hash(key))
+            .collect();
+        let mut files = self.shared.files();
+        let known = files
+            .sealed
+            .iter_mut()
+            .find(|known| known.number == file.number);
+        if let Some(known) = known {
+            known.keys = Some(Arc::clone(&keys));
+        }
+        Ok(keys)
+    }
+
     /// Copies what survives of a file to the store; `false` when the router ends.
-    fn copy(&self, number: u64, survivors: &Survivors) -> Result<bool, StoreError> {
-        let content = self.read(number)?;
-        let mut changes: Vec<_> = segment::frames(&content)
+    fn copy(&mut self, number: u64, survivors: &Survivors) -> Result<bool, StoreError> {
+        self.read(number)?;
+        let mut changes: Vec<_> = segment::frames(&self.content)
             .flatten()
             .zip(&survivors.is_newest)
             .filter_map(|(change, is_newest)| is_newest.then_some(change))
@@ -260,7 +274,7 @@ impl Work {
 
     /// The oldest file goes first: what stays behind may be older than what the store has, but never than what stays.
     fn delete(&self, files: &[SealedFile]) -> Result<(), StoreError> {
-        for (number, _) in files {
+        for SealedFile { number, .. } in files {
             // Nobody reads the store and then the files meanwhile.
             let _base = self
                 .shared
@@ -272,40 +286,36 @@ impl Work {
             self.shared
                 .files()
                 .sealed
-                .retain(|(sealed, _)| sealed != number);
+                .retain(|sealed| sealed.number != *number);
         }
         Ok(())
     }
 
-    fn read(&self, number: u64) -> Result<Vec<u8>, StoreError> {
+    fn read(&mut self, number: u64) -> Result<(), StoreError> {
         let path = segment::path(&self.folder, number);
-        fs::read(&path).map_err(log_error(&path))
-    }
-
-    /// Two keys with the same 128 bits are taken for one; with seeds that nobody knows that does not happen.
-    fn hash(&self, key: &[u8]) -> [u64; 2] {
-        let [first, second] = &self.hashers;
-        [first.hash_one(key), second.hash_one(key)]
+        self.content.clear();
+        File::open(&path)
+            .and_then(|mut file| file.read_to_end(&mut self.content))
+            .map_err(log_error(&path))?;
+        Ok(())
     }
 }
 
 /// Which changes of a file are the newest of their key.
 struct Survivors {
     is_newest: Vec<bool>,
-    bytes: u64,
+    /// How many are.
+    count: usize,
 }
-
-/// The number of a file of the log and its bytes.
-type SealedFile = (u64, u64);
 
 /// The older half of the files by size, and the rest.
 fn halves(sealed: &[SealedFile], total: u64) -> (&[SealedFile], &[SealedFile]) {
     let mut before = 0;
     let older = sealed
         .iter()
-        .take_while(|(_, bytes)| {
+        .take_while(|file| {
             let is_older = before < total / 2;
-            before += bytes;
+            before += file.bytes;
             is_older
         })
         .count();

@@ -13,6 +13,7 @@
 //! what came after.
 
 mod fold;
+mod keys;
 mod segment;
 
 use std::fs::{self, File};
@@ -22,6 +23,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use fold::Folder;
+use keys::{KeyHash, KeyHasher, SealedFile};
 use segment::Segment;
 
 use super::batch::Batch;
@@ -60,6 +62,8 @@ pub struct LoggedStore {
     config: LogConfig,
     shared: Arc<Shared>,
     active: Option<Segment>,
+    /// The keys in `active`.
+    keys: Vec<KeyHash>,
     next_number: u64,
     folding: Folder,
 }
@@ -68,20 +72,21 @@ pub struct LoggedStore {
 struct Shared {
     base: Mutex<Box<dyn LocationStore>>,
     files: Mutex<Files>,
+    hasher: KeyHasher,
 }
 
 /// The files of the log.
 #[derive(Default)]
 struct Files {
-    /// Files that nobody writes to any more, the oldest first, with their sizes.
-    sealed: Vec<(u64, u64)>,
+    /// Files that nobody writes to any more, the oldest first.
+    sealed: Vec<SealedFile>,
     /// What the disk has not been given for certain.
     unsynced: Vec<Arc<File>>,
 }
 
 impl Files {
     fn sealed_bytes(&self) -> u64 {
-        self.sealed.iter().map(|(_, bytes)| bytes).sum()
+        self.sealed.iter().map(|file| file.bytes).sum()
     }
 }
 
@@ -101,13 +106,14 @@ impl LoggedStore {
     ) -> Result<LoggedStore, StoreError> {
         make_folder(folder).map_err(log_error(folder))?;
         let sealed = segment::list(folder).map_err(log_error(folder))?;
-        let next_number = sealed.last().map_or(1, |(number, _)| number + 1);
+        let next_number = sealed.last().map_or(1, |file| file.number + 1);
         let shared = Arc::new(Shared {
             base: Mutex::new(Box::new(base)),
             files: Mutex::new(Files {
                 sealed,
                 unsynced: Vec::new(),
             }),
+            hasher: KeyHasher::new(),
         });
         let folding = Folder::start(folder.to_path_buf(), config.clone(), Arc::clone(&shared))?;
         Ok(LoggedStore {
@@ -115,6 +121,7 @@ impl LoggedStore {
             config,
             shared,
             active: None,
+            keys: Vec::new(),
             next_number,
             folding,
         })
@@ -128,6 +135,9 @@ impl LoggedStore {
         match segment.append(batch) {
             Ok(()) => {
                 self.active = Some(segment);
+                let hasher = &self.shared.hasher;
+                self.keys
+                    .extend(batch.iter().map(|(key, _)| hasher.hash(key)));
                 Ok(())
             }
             Err(error) => {
@@ -157,9 +167,14 @@ impl LoggedStore {
         Ok(segment)
     }
 
-    fn seal(&self, segment: &Segment) {
+    fn seal(&mut self, segment: &Segment) {
+        let keys = std::mem::take(&mut self.keys);
         let mut files = self.shared.files();
-        files.sealed.push((segment.number(), segment.bytes()));
+        files.sealed.push(SealedFile {
+            number: segment.number(),
+            bytes: segment.bytes(),
+            keys: Some(keys.into()),
+        });
         files.unsynced.push(segment.file());
         drop(files);
         self.folding.sealed();
@@ -177,7 +192,7 @@ impl LocationStore for LoggedStore {
         // With the base locked nothing is copied to it and deleted from here.
         let sealed = self.shared.files().sealed.clone();
         let active = self.active.as_ref().map(Segment::number);
-        for number in sealed.iter().map(|(number, _)| *number).chain(active) {
+        for number in sealed.iter().map(|file| file.number).chain(active) {
             let path = segment::path(&self.folder, number);
             let content = fs::read(&path).map_err(log_error(&path))?;
             let mut frames = segment::frames(&content);
@@ -198,11 +213,13 @@ impl LocationStore for LoggedStore {
             return Ok(());
         }
         self.append(batch)?;
-        if let Some(segment) = &self.active {
-            if segment.bytes() >= self.config.segment_bytes {
-                self.seal(segment);
-                self.active = None;
-            } else if self.folding.wants_to_know() {
+        if let Some(segment) = self
+            .active
+            .take_if(|segment| segment.bytes() >= self.config.segment_bytes)
+        {
+            self.seal(&segment);
+        } else if let Some(segment) = &self.active {
+            if self.folding.wants_to_know() {
                 self.shared.files().unsynced.push(segment.file());
                 self.folding.written();
             }

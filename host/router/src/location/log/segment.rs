@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::super::batch::{Batch, Changes};
+use super::keys::SealedFile;
 
 const MAGIC: &[u8; 8] = b"PBLOG\0\0\x01";
 const FRAME_HEAD_BYTES: usize = 8;
@@ -23,8 +24,8 @@ pub(super) fn path(folder: &Path, number: u64) -> PathBuf {
     folder.join(format!("{number:016x}{SUFFIX}"))
 }
 
-/// The numbers and sizes of the files in a folder, the oldest first.
-pub(super) fn list(folder: &Path) -> io::Result<Vec<(u64, u64)>> {
+/// The files in a folder, the oldest first.
+pub(super) fn list(folder: &Path) -> io::Result<Vec<SealedFile>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
@@ -35,10 +36,14 @@ pub(super) fn list(folder: &Path) -> io::Result<Vec<(u64, u64)>> {
             .filter(|number| number.len() == 16)
             .and_then(|number| u64::from_str_radix(number, 16).ok());
         if let Some(number) = number {
-            files.push((number, entry.metadata()?.len()));
+            files.push(SealedFile {
+                number,
+                bytes: entry.metadata()?.len(),
+                keys: None,
+            });
         }
     }
-    files.sort_unstable();
+    files.sort_unstable_by_key(|file| file.number);
     Ok(files)
 }
 

@@ -59,7 +59,7 @@ fn killed(store: &LoggedStore) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
     // Nothing is deleted meanwhile.
     let _base = store.shared.base.lock().unwrap();
-    for (number, _) in segment::list(&store.folder).unwrap() {
+    for SealedFile { number, .. } in segment::list(&store.folder).unwrap() {
         let to = segment::path(copy.path(), number);
         fs::copy(segment::path(&store.folder, number), to).unwrap();
     }
