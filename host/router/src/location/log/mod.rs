@@ -218,11 +218,11 @@ impl LocationStore for LoggedStore {
             .take_if(|segment| segment.bytes() >= self.config.segment_bytes)
         {
             self.seal(&segment);
-        } else if let Some(segment) = &self.active {
-            if self.folding.wants_to_know() {
-                self.shared.files().unsynced.push(segment.file());
-                self.folding.written();
-            }
+        } else if let Some(segment) = &self.active
+            && self.folding.wants_to_know()
+        {
+            self.shared.files().unsynced.push(segment.file());
+            self.folding.written();
         }
         Ok(())
     }
