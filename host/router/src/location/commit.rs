@@ -111,13 +111,11 @@ impl Writer {
         let mut taken = Vec::new();
         let mut jobs = Vec::new();
         let mut earliest = Instant::now();
-        while self.queued.wait() {
-            self.queued.pause(
-                earliest.saturating_duration_since(Instant::now()),
-                MAX_WAITING,
-            );
+        let mut last = 0;
+        while self.wait(earliest, last) {
             self.queued.take(&mut taken);
             earliest = Instant::now() + BATCH_INTERVAL;
+            last = taken.len();
             let mut rest = taken.drain(..);
             loop {
                 jobs.extend((self.taken + 1..).zip(rest.by_ref().take(MAX_BATCH)));
@@ -128,6 +126,21 @@ impl Writer {
                 self.commit(&mut jobs);
             }
         }
+    }
+
+    /// Waits until it is time for a commit; `last`: how much the one before had. `false` when there is nothing more to come.
+    fn wait(&self, earliest: Instant, last: usize) -> bool {
+        let pause = || {
+            let pause = earliest.saturating_duration_since(Instant::now());
+            self.queued.pause(pause, MAX_WAITING);
+        };
+        // Under load there will be more: to be woken once is enough.
+        if last > 1 {
+            pause();
+        }
+        let is_there = self.queued.wait();
+        pause();
+        is_there
     }
 
     fn commit(&mut self, jobs: &mut Vec<(u64, Job)>) {
