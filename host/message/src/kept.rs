@@ -29,25 +29,22 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
-    pub(crate) fn of(bytes: &[u8], layout: &Layout) -> Kept {
+    /// Reads the values of another message.
+    pub(crate) fn read(&mut self, bytes: &[u8], layout: &Layout) {
         let place = |name| Some(layout.first_field(name)?.value);
         let address = |name| KeptAddress::read(bytes, place(name)?);
-        let mut kept = Kept {
-            top_via: place(HeaderName::Via).and_then(|field| KeptVia::read(bytes, field)),
-            from: address(HeaderName::From),
-            to: address(HeaderName::To),
-            cseq: place(HeaderName::CSeq)
-                .and_then(|field| CSeq::parse(field.in_bytes(bytes)).ok())
-                .map(|cseq| KeptCSeq::of(&cseq, bytes)),
-            request_uri: None,
-            method: None,
-        };
+        self.top_via = place(HeaderName::Via).and_then(|field| KeptVia::read(bytes, field));
+        self.from = address(HeaderName::From);
+        self.to = address(HeaderName::To);
+        self.cseq = place(HeaderName::CSeq)
+            .and_then(|field| CSeq::parse(field.in_bytes(bytes)).ok())
+            .map(|cseq| KeptCSeq::of(&cseq, bytes));
         let start_line = &layout.start_line;
+        (self.method, self.request_uri) = (None, None);
         if start_line.status == 0 {
-            kept.method = Method::from_bytes(start_line.method.in_bytes(bytes)).known();
-            kept.request_uri = KeptUri::read(bytes, start_line.target);
+            self.method = Method::from_bytes(start_line.method.in_bytes(bytes)).known();
+            self.request_uri = KeptUri::read(bytes, start_line.target);
         }
-        kept
     }
 }
 
@@ -330,6 +327,12 @@ impl KeptUri {
             headers: uri.headers.map(place),
             raw: place(uri.raw),
         }
+    }
+
+    /// The user part.
+    #[inline]
+    pub(crate) fn user<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {
+        Some(self.user?.in_bytes(bytes))
     }
 
     #[inline]

@@ -46,7 +46,7 @@ impl Message {
             self.bytes.clear();
             self.layout.clear();
         }
-        self.kept = Kept::of(&self.bytes, &self.layout);
+        self.kept.read(&self.bytes, &self.layout);
         scanned
     }
 
@@ -101,6 +101,12 @@ impl Message {
             Some(kept) => Ok(kept.view(&self.bytes)),
             None => Uri::parse(self.request_uri()),
         }
+    }
+
+    /// The user part of the Request-URI; `None` when it has none or can't be read.
+    #[inline]
+    pub fn request_uri_user(&self) -> Option<&[u8]> {
+        self.kept.request_uri.as_ref()?.user(&self.bytes)
     }
 
     /// The version in the first line.

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::class::{Cursor, LWS, PLAIN_PARAMETER, TOKEN, VALUE, is, run};
+use crate::class::{Cursor, LWS, PLAIN_PARAMETER, TOKEN, VALUE, is, long_run};
 use crate::error::Invalid;
 use crate::grammar::{eq_ignore_case, quoted_length, trim, unquote};
 
@@ -31,7 +31,7 @@ impl<'a> Params<'a> {
     /// Name and value of each, in order. Quoted values keep their quotes (see [`unquote`]).
     pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + use<'a> {
         Pieces {
-            rest: Some(self.raw),
+            rest: Some(self.raw).filter(|raw| !raw.is_empty()),
         }
     }
 
@@ -152,7 +152,7 @@ impl<'a> Pieces<'a> {
         let mut at = 0;
         loop {
             let tail = text.get(at..).unwrap_or_default();
-            let plain = run(tail, PLAIN_PARAMETER);
+            let plain = long_run(tail, PLAIN_PARAMETER);
             let stop = tail.get(plain..).unwrap_or_default();
             at += plain;
             let length = match stop.first() {

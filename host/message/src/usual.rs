@@ -21,7 +21,7 @@ struct Marks<'a> {
 
 impl<'a> Marks<'a> {
     /// The marks from a place on. What stands behind the end is looked at but not found.
-    #[inline]
+    #[inline(always)]
     fn new(text: &'a [u8], start: usize, end: usize) -> Marks<'a> {
         Marks {
             text,
@@ -31,16 +31,21 @@ impl<'a> Marks<'a> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn look(text: &[u8], start: usize) -> u32 {
         let rest = text.get(start..).unwrap_or_default();
         match rest.first_chunk() {
             Some(sixteen) => lanes::not_plain(sixteen),
-            None => Self::look_at_few(rest),
+            None => Self::look_at_few(text, rest),
         }
     }
 
-    fn look_at_few(rest: &[u8]) -> u32 {
+    /// The same where fewer than sixteen bytes are left.
+    #[inline(never)]
+    fn look_at_few(text: &[u8], rest: &[u8]) -> u32 {
+        if let Some(sixteen) = text.last_chunk() {
+            return lanes::not_plain(sixteen) >> (16 - rest.len());
+        }
         let mut sixteen = [b' '; 16];
         for (to, from) in sixteen.iter_mut().zip(rest) {
             *to = *from;
@@ -50,7 +55,7 @@ impl<'a> Marks<'a> {
 
     /// Where the next mark stands that does not belong to the class, or the value ends. All before it belong to it, when all plain
     /// bytes do.
-    #[inline]
+    #[inline(always)]
     fn skip(&mut self, class: u16) -> usize {
         loop {
             while self.found == 0 {

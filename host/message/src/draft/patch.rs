@@ -218,16 +218,15 @@ impl<'a, 'n> Entries<'a, 'n> {
 
     /// The next patch of that name, unless a field of the base comes before it.
     fn due_patch(&mut self) -> Option<&'a Patch> {
-        let patches = self.patches;
-        let (index, patch) = patches
-            .list
-            .iter()
-            .enumerate()
-            .skip(self.place)
-            .find(|(_, patch)| self.is_about_name(patch))
-            .unzip();
-        self.place = index.unwrap_or(patches.list.len());
-        patch.filter(|patch: &&Patch| self.field.is_none_or(|field| patch.at as usize <= field))
+        let list = self.patches.list.as_slice();
+        while let Some(patch) = list.get(self.place) {
+            if self.is_about_name(patch) {
+                let is_due = self.field.is_none_or(|field| patch.at as usize <= field);
+                return is_due.then_some(patch);
+            }
+            self.place += 1;
+        }
+        None
     }
 
     /// The next field of the base, which is passed.
