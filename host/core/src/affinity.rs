@@ -78,9 +78,12 @@ impl Affinity {
 
 /// Appends a Call-ID that tells its worker.
 pub(crate) fn write_call_id(out: &mut Vec<u8>, worker: u16, random: u128) {
+    let mut text = [0; base32::text_len(2) + base32::text_len(16)];
+    let (of_worker, of_random) = text.split_at_mut(base32::text_len(2));
+    base32::encode(&worker.to_be_bytes(), of_worker);
+    base32::encode(&random.to_be_bytes(), of_random);
     out.extend_from_slice(CALL_ID_PREFIX);
-    base32::encode(&worker.to_be_bytes(), out);
-    base32::encode(&random.to_be_bytes(), out);
+    out.extend_from_slice(&text);
 }
 
 fn worker_of_own_call_id(call_id: &[u8]) -> Option<u16> {

@@ -5,12 +5,15 @@ pub(crate) const fn text_len(bytes: usize) -> usize {
     (bytes * 8).div_ceil(5)
 }
 
-/// Appends `bytes` as text, five of them as eight characters at a time.
-pub(crate) fn encode(bytes: &[u8], out: &mut impl Extend<u8>) {
+/// Writes `bytes` as text, five of them as eight characters at a time. `out` is [`text_len`] long.
+#[inline]
+pub(crate) fn encode(bytes: &[u8], out: &mut [u8]) {
     let (groups, rest) = bytes.as_chunks::<5>();
-    for group in groups {
+    let (full, last) = out.as_chunks_mut::<8>();
+    let mut places = full.iter_mut();
+    for (group, place) in groups.iter().zip(&mut places) {
         let [a, b, c, d, e] = *group;
-        out.extend(characters(u64::from_be_bytes([0, 0, 0, a, b, c, d, e])));
+        *place = characters(u64::from_be_bytes([0, 0, 0, a, b, c, d, e]));
     }
     if rest.is_empty() {
         return;
@@ -19,7 +22,9 @@ pub(crate) fn encode(bytes: &[u8], out: &mut impl Extend<u8>) {
         .iter()
         .fold(0u64, |bits, byte| bits << 8 | u64::from(*byte));
     let group = characters(bits << (40 - 8 * rest.len()));
-    out.extend(group.into_iter().take(text_len(rest.len())));
+    for (to, from) in last.iter_mut().zip(group) {
+        *to = from;
+    }
 }
 
 /// Reads what `encode` wrote into `out`; false when a character or the length is not what `encode` writes for that many bytes.
@@ -117,9 +122,8 @@ mod tests {
     fn every_length_comes_back() {
         for len in 0..40usize {
             let bytes: Vec<u8> = (0..len).map(|i| (i * 37 + 11) as u8).collect();
-            let mut text = Vec::new();
+            let mut text = vec![0; text_len(len)];
             encode(&bytes, &mut text);
-            assert_eq!(text.len(), text_len(len));
             let mut back = vec![0; len];
             assert!(decode(&text, &mut back));
             assert_eq!(back, bytes);

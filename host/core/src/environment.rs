@@ -9,10 +9,10 @@ use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
 
 use crate::door::{
-    CoreConfig, DropReason, Event, Flow, ListenerId, Output, Packet, SendId, SendTo,
+    CoreConfig, DropReason, Event, Flow, Listener, ListenerId, Output, Packet, SendId, SendTo,
 };
 use crate::keyed::Keyed;
-use crate::local::LocalNames;
+use crate::local::{self, LocalNames};
 
 /// How many packets wait for reuse at most.
 const POOLED_PACKETS: usize = 16_384;
@@ -37,6 +37,8 @@ const POOLED_DRAFTS: usize = 4096;
 pub(crate) struct Environment {
     pub(crate) config: Arc<CoreConfig>,
     pub(crate) local: LocalNames,
+    /// The bound address of each listener, as text.
+    bound: Vec<(SocketAddr, Vec<u8>)>,
     pub(crate) keyed: Keyed,
     pub(crate) random: StdRng,
     pub(crate) outputs: VecDeque<Output>,
@@ -55,6 +57,7 @@ impl Environment {
     pub(crate) fn new(config: Arc<CoreConfig>, seed: [u8; 32]) -> Environment {
         Environment {
             local: LocalNames::new(&config),
+            bound: bound_addresses(&config),
             keyed: Keyed::new(&config),
             random: StdRng::from_seed(seed),
             outputs: VecDeque::new(),
@@ -70,6 +73,7 @@ impl Environment {
     /// Replaces the configuration.
     pub(crate) fn reconfigure(&mut self, config: Arc<CoreConfig>) {
         self.local = LocalNames::new(&config);
+        self.bound = bound_addresses(&config);
         self.keyed = Keyed::new(&config);
         self.config = config;
     }
@@ -220,4 +224,24 @@ impl Environment {
         }
         SocketAddr::new(hint.unwrap_or(flow.local.ip()), found.address.port())
     }
+
+    /// Appends the `host[:port]` that stands for a listener in Via and Record-Route: what it advertises, else `local`.
+    pub(crate) fn write_sent_by(&self, out: &mut Vec<u8>, listener: ListenerId, local: SocketAddr) {
+        match self.bound.get(usize::from(listener.0)) {
+            // Nearly always; it was written when the configuration came.
+            Some((address, text)) if *address == local => out.extend_from_slice(text),
+            _ => local::write_sent_by(out, &self.config, listener, local),
+        }
+    }
+}
+
+/// What [`local::write_sent_by`] writes for each listener where it is bound.
+fn bound_addresses(config: &CoreConfig) -> Vec<(SocketAddr, Vec<u8>)> {
+    let write = |(index, listener): (usize, &Listener)| {
+        let mut text = Vec::new();
+        let id = ListenerId(index as u16);
+        local::write_sent_by(&mut text, config, id, listener.address);
+        (listener.address, text)
+    };
+    config.listeners.iter().enumerate().map(write).collect()
 }

@@ -88,18 +88,24 @@ pub(crate) struct Parts {
 const SHORT_BYTES: usize = 256;
 
 impl Parts {
-    /// Nothing yet.
+    /// Nothing yet, for a purpose.
     pub(crate) fn new(purpose: Purpose) -> Parts {
+        Parts::of_kind(purpose as u8)
+    }
+
+    /// The same for a hash with a key of its own.
+    pub(crate) fn of_kind(kind: u8) -> Parts {
         let mut parts = Parts {
             short: [0; SHORT_BYTES],
             used: 0,
             long: Vec::new(),
         };
-        parts.push(&[purpose as u8]);
+        parts.push(&[kind]);
         parts
     }
 
     /// Adds a part, with its length in front.
+    #[inline]
     pub(crate) fn add(&mut self, part: &[u8]) {
         self.push(&(part.len() as u32).to_le_bytes());
         self.push(part);
@@ -126,7 +132,8 @@ impl Parts {
         self.long.extend_from_slice(bytes);
     }
 
-    fn text(&self) -> &[u8] {
+    /// What is hashed.
+    pub(crate) fn text(&self) -> &[u8] {
         if self.long.is_empty() {
             self.short.get(..self.used).unwrap_or_default()
         } else {

@@ -34,19 +34,18 @@ pub(crate) struct Branch {
 impl Branch {
     /// The text for the Via.
     pub(crate) fn text(&self) -> BranchText {
-        let mut text = BranchText {
-            bytes: [0; BRANCH_LEN],
-            len: 0,
-        };
-        text.extend(PREFIX.iter().copied());
+        let mut bytes = [0; BRANCH_LEN];
+        let (prefix, rest) = bytes.split_at_mut(PREFIX.len());
+        let (place_text, proof_text) = rest.split_at_mut(PLACE_LEN);
+        prefix.copy_from_slice(PREFIX);
         let place = u128::from(self.worker) << 64
             | u128::from(self.slot) << 32
             | u128::from(self.generation);
         let place = place.to_be_bytes();
-        base32::encode(place.get(6..).unwrap_or(&[]), &mut text);
+        base32::encode(place.get(6..).unwrap_or(&[]), place_text);
         let proof = u128::from(self.random) << 64 | u128::from(self.loop_hash);
-        base32::encode(&proof.to_be_bytes(), &mut text);
-        text
+        base32::encode(&proof.to_be_bytes(), proof_text);
+        BranchText { bytes }
     }
 
     /// Whether there may be a branch parameter of ours in this text.
@@ -90,25 +89,12 @@ impl Branch {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BranchText {
     bytes: [u8; BRANCH_LEN],
-    len: usize,
 }
 
 impl BranchText {
     /// The text.
     pub(crate) fn as_bytes(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or(&[])
-    }
-}
-
-impl Extend<u8> for BranchText {
-    fn extend<I: IntoIterator<Item = u8>>(&mut self, bytes: I) {
-        let places = self.bytes.get_mut(self.len..).unwrap_or_default();
-        let added = places
-            .iter_mut()
-            .zip(bytes)
-            .map(|(place, byte)| *place = byte)
-            .count();
-        self.len += added;
+        &self.bytes
     }
 }
 

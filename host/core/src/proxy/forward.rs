@@ -122,7 +122,7 @@ fn write_via(out: &mut Vec<u8>, env: &Environment, way: &WayOut, text: &BranchTe
     out.extend_from_slice(b"SIP/2.0/");
     out.extend_from_slice(local::transport_token(way.transport));
     out.push(b' ');
-    local::write_sent_by(out, &env.config, way.listener, way.local);
+    env.write_sent_by(out, way.listener, way.local);
     out.extend_from_slice(b";branch=");
     out.extend_from_slice(text.as_bytes());
 }
@@ -161,7 +161,7 @@ fn write_record_route(
         .map(|(name, value)| (name.as_slice(), value.as_slice()));
     record_route::write_token(out, &env.keyed, facts, dialog, sealed);
     out.push(b'@');
-    local::write_sent_by(out, &env.config, way.listener, way.local);
+    env.write_sent_by(out, way.listener, way.local);
     if way.transport != crate::door::Transport::Udp && !(is_sips && way.transport.is_secure()) {
         out.extend_from_slice(b";transport=");
         out.extend_from_slice(local::transport_parameter(way.transport));

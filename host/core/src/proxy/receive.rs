@@ -99,10 +99,8 @@ impl Core {
 
     /// RFC 3261 §16.3 and §16.4, and the limits.
     fn prepare(&mut self, received: &Draft, flow: &Flow) -> Result<Prepared, Reject> {
-        let is_local = received
-            .base()
-            .request_uri_parts()
-            .is_ok_and(|uri| self.env.local.is_local(&uri, flow.local.ip()));
+        let uri = validate::check_uri(received)?;
+        let is_local = self.env.local.is_local(&uri, flow.local.ip());
         let facts = validate::check(received, &self.env, is_local)?;
         let mut request = self.env.copy(received);
         let dialog = route::preprocess(&mut request, flow, &self.env);

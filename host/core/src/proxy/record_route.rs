@@ -96,8 +96,11 @@ pub(crate) fn write_token<'p>(
     for (to, from) in token.iter_mut().zip(facts.iter().chain(&proof)) {
         *to = *from;
     }
-    out.extend_from_slice(PREFIX);
-    base32::encode(&token, out);
+    let mut text = [0; TOKEN_LEN];
+    let (prefix, rest) = text.split_at_mut(PREFIX.len());
+    prefix.copy_from_slice(PREFIX);
+    base32::encode(&token, rest);
+    out.extend_from_slice(&text);
 }
 
 /// Reads what the token says, unproved: for choosing a worker.

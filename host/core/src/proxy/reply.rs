@@ -166,10 +166,6 @@ fn own_tag(request: &Draft, keyed: &Keyed) -> [u8; TAG_LEN] {
         hasher.write(part);
     }
     let mut tag = [b'0'; TAG_LEN];
-    let mut text = smallvec::SmallVec::<[u8; TAG_LEN]>::new();
-    base32::encode(&hasher.finish().to_be_bytes(), &mut text);
-    for (to, from) in tag.iter_mut().zip(text) {
-        *to = from;
-    }
+    base32::encode(&hasher.finish().to_be_bytes(), &mut tag);
     tag
 }

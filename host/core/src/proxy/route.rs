@@ -64,11 +64,15 @@ pub(crate) fn preprocess(
 /// back to the front of the route, so that its token is checked like any other.
 fn recover_from_strict_router(request: &mut Draft, flow: &Flow, environment: &Environment) {
     // Nothing but the top Via is edited before this.
-    let Ok(uri) = request.base().request_uri_parts() else {
+    let base = request.base();
+    let token = base.request_uri_user().and_then(record_route::read_token);
+    if token.is_none() {
+        return;
+    }
+    let Ok(uri) = base.request_uri_parts() else {
         return;
     };
-    let is_token = uri.user.and_then(record_route::read_token).is_some();
-    if !is_token || !environment.local.is_local(&uri, flow.local.ip()) {
+    if !environment.local.is_local(&uri, flow.local.ip()) {
         return;
     }
     let own = [b"<", request.request_uri(), b">"].concat();
@@ -91,10 +95,10 @@ fn recover_from_strict_router(request: &mut Draft, flow: &Flow, environment: &En
 
 /// RFC 3261 §16.4: a maddr that is ours goes away when the request came by the port and transport that the URI names.
 fn strip_maddr(request: &mut Draft, flow: &Flow, environment: &Environment) {
-    if !request.request_uri().contains(&b';') {
+    if memchr::memchr(b';', request.request_uri()).is_none() {
         return;
     }
-    let Ok(uri) = Uri::parse(request.request_uri()) else {
+    let Ok(uri) = request.request_uri_parts() else {
         return;
     };
     let Some(maddr) = uri.maddr() else { return };

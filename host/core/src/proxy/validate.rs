@@ -2,7 +2,7 @@
 
 use std::hash::Hasher;
 
-use patchbay_message::{Draft, HeaderName, Method, Scheme, Via};
+use patchbay_message::{Draft, HeaderName, Method, Scheme, Uri, Via};
 
 use crate::door::Reject;
 use crate::environment::Environment;
@@ -23,13 +23,21 @@ pub(crate) struct Facts {
     pub(crate) max_breadth: u32,
 }
 
-/// Checks a request that is about to be processed; the syntax is checked already.
+/// RFC 3261 §16.3 step 2: the Request-URI. `tel:` is understood, because policies route it.
+pub(crate) fn check_uri(request: &Draft) -> Result<Uri<'_>, Reject> {
+    match request.base().request_uri_parts() {
+        Ok(uri) if !matches!(uri.scheme, Scheme::Other(_)) => Ok(uri),
+        Ok(_) => Err(Reject::new(416, "")),
+        Err(_) => Err(Reject::new(400, "Bad Request-URI")),
+    }
+}
+
+/// Checks a request that is about to be processed; the syntax and [`check_uri`] come before.
 pub(crate) fn check(
     request: &Draft,
     environment: &Environment,
     is_local: bool,
 ) -> Result<Facts, Reject> {
-    check_scheme(request)?;
     let max_forwards = check_max_forwards(request, is_local)?;
     let loop_hash = loop_hash(request, &environment.keyed);
     check_loop(request, loop_hash)?;
@@ -39,15 +47,6 @@ pub(crate) fn check(
         max_forwards,
         max_breadth: max_breadth(request, environment.config.max_breadth)?,
     })
-}
-
-/// RFC 3261 §16.3 step 2. `tel:` is understood, because policies route it.
-fn check_scheme(request: &Draft) -> Result<(), Reject> {
-    match request.base().request_uri_parts() {
-        Ok(uri) if !matches!(uri.scheme, Scheme::Other(_)) => Ok(()),
-        Ok(_) => Err(Reject::new(416, "")),
-        Err(_) => Err(Reject::new(400, "Bad Request-URI")),
-    }
 }
 
 /// RFC 3261 §16.3 step 3. An OPTIONS for ourselves may be answered with nothing left; forwarding it is refused later.
@@ -112,6 +111,9 @@ fn check_loop(request: &Draft, loop_hash: u64) -> Result<(), Reject> {
 
 /// RFC 3261 §16.3 step 5: no option for proxies is known here.
 fn check_proxy_require(request: &Draft) -> Result<(), Reject> {
+    if request.header(HeaderName::ProxyRequire).is_none() {
+        return Ok(());
+    }
     let mut unsupported = String::new();
     for option in request.values(HeaderName::ProxyRequire) {
         if !unsupported.is_empty() {

@@ -10,6 +10,8 @@ use foldhash::SharedSeed;
 use foldhash::quality::SeedableRandomState;
 use patchbay_message::{MAGIC_COOKIE, Message, Method, Via};
 
+use crate::keyed::Parts;
+
 /// Identifies a server transaction among those of its worker, or a client transaction among its.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TransactionKey(u128);
@@ -118,10 +120,10 @@ impl KeyMaker {
 
     /// RFC 3261 §17.1.3: the client transaction of a request that we send with this branch.
     pub fn client(&self, branch: &[u8], method: Method<'_>) -> TransactionKey {
-        let mut parts = self.parts(Kind::Client);
+        let mut parts = Parts::of_kind(Kind::Client as u8);
         parts.add(branch);
         parts.add(method.as_bytes());
-        parts.finish()
+        self.key(&parts)
     }
 
     /// RFC 3261 §17.1.3: the client transaction of a response. `None` when Via has no branch or CSeq can't be read.
@@ -131,12 +133,12 @@ impl KeyMaker {
     }
 
     fn server(&self, via: &Via<'_>, branch: &[u8], method: Method<'_>) -> TransactionKey {
-        let mut parts = self.parts(Kind::Server);
+        let mut parts = Parts::of_kind(Kind::Server as u8);
         parts.add(branch);
-        parts.add_ignoring_case(via.host_raw);
+        add_ignoring_case(&mut parts, via.host_raw);
         parts.add(method.as_bytes());
-        parts.add_number(effective_port(via));
-        parts.finish()
+        parts.add(&effective_port(via).to_le_bytes());
+        self.key(&parts)
     }
 
     fn legacy_request(
@@ -163,7 +165,7 @@ impl KeyMaker {
         method: Method<'_>,
         to_tag: Option<&[u8]>,
     ) -> Option<TransactionKey> {
-        let mut parts = self.parts(Kind::LegacyServer);
+        let mut parts = Parts::of_kind(Kind::LegacyServer as u8);
         parts.add(request.request_uri());
         parts.add(to_tag.unwrap_or_default());
         parts.add(request.from().ok()?.tag().unwrap_or_default());
@@ -171,17 +173,16 @@ impl KeyMaker {
         parts.add(&request.cseq().ok()?.number.to_be_bytes());
         parts.add(method.as_bytes());
         parts.add(via.raw);
-        Some(parts.finish())
+        Some(self.key(&parts))
     }
 
-    fn parts(&self, kind: Kind) -> Parts<impl Hasher> {
-        let mut parts = Parts {
-            low: self.low.build_hasher(),
-            high: self.high.build_hasher(),
-        };
-        parts.low.write_u8(kind as u8);
-        parts.high.write_u8(kind as u8);
-        parts
+    fn key(&self, parts: &Parts) -> TransactionKey {
+        let [low, high] = [&self.low, &self.high].map(|state| {
+            let mut hasher = state.build_hasher();
+            hasher.write(parts.text());
+            u128::from(hasher.finish())
+        });
+        TransactionKey(high << 64 | low)
     }
 }
 
@@ -202,38 +203,14 @@ fn effective_port(via: &Via<'_>) -> u16 {
     })
 }
 
-/// A key under way: each part goes with its length, so that none runs into the next.
-struct Parts<H> {
-    low: H,
-    high: H,
-}
-
-impl<H: Hasher> Parts<H> {
-    fn add(&mut self, part: &[u8]) {
-        for hasher in [&mut self.low, &mut self.high] {
-            hasher.write_usize(part.len());
-            hasher.write(part);
+/// Adds a text that is equal in any case.
+fn add_ignoring_case(parts: &mut Parts, text: &[u8]) {
+    let mut lower = [0; 32];
+    for chunk in text.chunks(lower.len()) {
+        for (to, from) in lower.iter_mut().zip(chunk) {
+            *to = from.to_ascii_lowercase();
         }
-    }
-
-    fn add_number(&mut self, number: u16) {
-        for hasher in [&mut self.low, &mut self.high] {
-            hasher.write_u16(number);
-        }
-    }
-
-    fn add_ignoring_case(&mut self, part: &[u8]) {
-        let mut lower = [0; 32];
-        for chunk in part.chunks(lower.len()) {
-            for (to, from) in lower.iter_mut().zip(chunk) {
-                *to = from.to_ascii_lowercase();
-            }
-            self.add(lower.get(..chunk.len()).unwrap_or_default());
-        }
-    }
-
-    fn finish(self) -> TransactionKey {
-        TransactionKey(u128::from(self.high.finish()) << 64 | u128::from(self.low.finish()))
+        parts.add(lower.get(..chunk.len()).unwrap_or_default());
     }
 }
 
