@@ -329,6 +329,12 @@ impl KeptUri {
         }
     }
 
+    /// Whether headers stand behind a question mark.
+    #[inline]
+    pub(crate) fn has_headers(&self) -> bool {
+        self.headers.is_some()
+    }
+
     /// The user part.
     #[inline]
     pub(crate) fn user<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {

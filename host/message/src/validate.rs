@@ -150,9 +150,15 @@ impl Message {
         if uri.is_empty() || uri.first() == Some(&b' ') || uri.last() == Some(&b' ') {
             return Err(Invalid::StartLine);
         }
-        let uri = self.request_uri_parts().map_err(|_| Invalid::RequestUri)?;
+        let has_headers = match &self.kept().request_uri {
+            Some(kept) => kept.has_headers(),
+            None => Uri::parse(uri)
+                .map_err(|_| Invalid::RequestUri)?
+                .headers
+                .is_some(),
+        };
         // RFC 3261 §19.1.1, Table 1: headers are not allowed in a Request-URI.
-        if uri.headers.is_some() {
+        if has_headers {
             Err(Invalid::RequestUri)
         } else {
             Ok(())

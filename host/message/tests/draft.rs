@@ -382,3 +382,25 @@ fn a_forwarded_request_has_the_value_in_place_of_edited_and_repeated_fields() {
     assert_eq!(texts(message.headers(HeaderName::Route)), ["<sip:r>"]);
     assert_eq!(message.headers(HeaderName::Via).next(), Some(&b"own"[..]));
 }
+
+#[test]
+fn a_header_that_was_removed_can_come_back() {
+    let mut draft = draft();
+    for name in [HeaderName::To, HeaderName::From] {
+        assert_eq!(draft.remove(name).unwrap(), 1);
+        assert!(draft.header(name).is_none() && draft.headers(name).next().is_none());
+    }
+    let copy = draft.clone();
+    draft
+        .append(HeaderName::From, b"<sip:new@example.com>")
+        .unwrap();
+    draft
+        .prepend(HeaderName::To, b"<sip:new@example.com>")
+        .unwrap();
+    assert_eq!(draft.header("From"), Some(&b"<sip:new@example.com>"[..]));
+    assert_eq!(draft.headers("To").count(), 1);
+    assert_eq!(draft.remove(HeaderName::From).unwrap(), 1);
+    assert!(draft.header("From").is_none() && copy.header("From").is_none());
+    draft.clear();
+    assert!(!draft.is_edited() && draft.header("From").is_none());
+}

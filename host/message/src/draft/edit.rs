@@ -294,7 +294,11 @@ impl Draft {
     }
 
     fn take_out(&mut self, origin: Origin, known: HeaderName) {
+        let is_last = known != HeaderName::Other && self.is_plain(known);
         self.patches.touch(known);
+        if is_last {
+            self.patches.note_gone(known);
+        }
         match origin {
             Origin::Base { field } => self.patch_field(field, known, Action::Remove),
             Origin::Inserted { place, .. } => {

@@ -161,6 +161,9 @@ impl Draft {
         if !self.patches.touches(name.known()) {
             return self.base().header(name);
         }
+        if self.patches.is_gone(name.known()) {
+            return None;
+        }
         self.entries(name).next().map(|entry| entry.value)
     }
 

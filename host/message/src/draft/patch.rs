@@ -46,14 +46,50 @@ pub(crate) struct Patches {
     pub(crate) list: SmallVec<[Patch; 2]>,
     /// The texts of the patches.
     arena: Vec<u8>,
-    /// One bit for each known name that a patch is about; all unknown ones share one.
-    touched: u128,
+    touched: Touched,
+}
+
+/// The names that patches are about, in as little room as it takes: drafts move a lot.
+#[derive(Clone, Copy, Debug, Default)]
+struct Touched {
+    /// One bit for each known name; all unknown ones share one. The highest byte is the number of the last name of which no field
+    /// is left, plus 1, when one is known.
+    bits: u128,
+}
+
+impl Touched {
+    const GONE: u32 = 120;
+
+    #[inline]
+    fn has(self, name: HeaderName) -> bool {
+        self.bits & 1 << name.number() != 0
+    }
+
+    fn add(&mut self, name: HeaderName) {
+        self.bits |= 1 << name.number();
+        if self.is_gone(name) {
+            self.bits &= (1 << Self::GONE) - 1;
+        }
+    }
+
+    fn note_gone(&mut self, name: HeaderName) {
+        self.bits &= (1 << Self::GONE) - 1;
+        self.bits |= (name.number() as u128 + 1) << Self::GONE;
+    }
+
+    #[inline]
+    fn is_gone(self, name: HeaderName) -> bool {
+        (self.bits >> Self::GONE) as usize == name.number() + 1
+    }
 }
 
 /// As many as a forwarded request has: two Vias, Max-Forwards, Max-Breadth, Record-Route, Route, and what a policy sets.
 const USUAL_PATCHES: usize = 8;
 
-const _: () = assert!(HeaderName::COUNT <= 128, "a bit for each name");
+const _: () = assert!(
+    HeaderName::COUNT <= Touched::GONE as usize,
+    "a bit for each name"
+);
 
 impl Clone for Patches {
     fn clone(&self) -> Self {
@@ -76,7 +112,7 @@ impl Patches {
     pub(crate) fn clear(&mut self) {
         self.list.clear();
         self.arena.clear();
-        self.touched = 0;
+        self.touched = Touched::default();
     }
 
     pub(crate) fn reserve(&mut self, bytes: usize) {
@@ -93,11 +129,21 @@ impl Patches {
     }
 
     pub(crate) fn touches(&self, name: HeaderName) -> bool {
-        self.touched & 1 << name.number() != 0
+        self.touched.has(name)
     }
 
     pub(crate) fn touch(&mut self, name: HeaderName) {
-        self.touched |= 1 << name.number();
+        self.touched.add(name);
+    }
+
+    /// Notes that no field of that name is left; the next patch about it ends that.
+    pub(crate) fn note_gone(&mut self, name: HeaderName) {
+        self.touched.note_gone(name);
+    }
+
+    /// Whether it is known that no field of that name is left.
+    pub(crate) fn is_gone(&self, name: HeaderName) -> bool {
+        self.touched.is_gone(name)
     }
 
     pub(crate) fn text(&self, span: Span) -> &[u8] {
@@ -188,14 +234,20 @@ pub(crate) struct Entries<'a, 'n> {
 }
 
 impl<'a, 'n> Entries<'a, 'n> {
+    #[inline]
     pub(crate) fn new(base: &'a Message, patches: &'a Patches, name: Name<'n>) -> Self {
+        let known = name.known();
+        let is_gone = patches.is_gone(known);
         Entries {
             base,
             patches,
             name,
-            field: base.first_index(name),
+            field: match is_gone {
+                true => None,
+                false => base.first_index(name),
+            },
             // Nothing to look for there when no patch is about the name.
-            place: match patches.touches(name.known()) {
+            place: match patches.touches(known) && !is_gone {
                 true => 0,
                 false => patches.list.len(),
             },

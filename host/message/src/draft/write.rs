@@ -52,7 +52,7 @@ impl Draft {
     }
 
     /// Whether at most one field has that name, and no edit is about it.
-    fn is_plain(&self, name: HeaderName) -> bool {
+    pub(super) fn is_plain(&self, name: HeaderName) -> bool {
         let field = self.base().layout().first_field(name);
         !self.patches.touches(name) && field.is_none_or(|field| field.next == NONE)
     }
