@@ -190,8 +190,10 @@ impl HeaderName {
         let [low, high] = head.as_chunks::<8>().0 else {
             return None;
         };
-        let [low, high] = [low, high].map(|half| u64::from_le_bytes(*half));
-        let words = [low & kept.0, high & kept.1];
+        let words = [
+            u64::from_le_bytes(*low) & kept.0,
+            u64::from_le_bytes(*high) & kept.1,
+        ];
         let (spelling, known) = SPELLINGS.get(spelling_slot(words))?;
         (*spelling == words && length > 0).then_some((*known, length))
     }

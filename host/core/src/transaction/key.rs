@@ -177,12 +177,12 @@ impl KeyMaker {
     }
 
     fn key(&self, parts: &Parts) -> TransactionKey {
-        let [low, high] = [&self.low, &self.high].map(|state| {
+        let hash = |state: &SeedableRandomState| {
             let mut hasher = state.build_hasher();
             hasher.write(parts.text());
             u128::from(hasher.finish())
-        });
-        TransactionKey(high << 64 | low)
+        };
+        TransactionKey(hash(&self.high) << 64 | hash(&self.low))
     }
 }
 
