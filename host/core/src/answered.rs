@@ -4,12 +4,15 @@
 //! there is. Each is one record of a few bytes behind the one before. They end in the order in which they were answered: memory is taken
 //! and given back a page at a time, one alarm serves all, and once the server has run for those 32 seconds no more is taken.
 
-use std::collections::{HashMap, VecDeque};
-use std::hash::{Hash, Hasher};
+mod places;
+
+use std::collections::VecDeque;
+
+use places::Places;
 
 use crate::alarm::Alarm;
 use crate::time::Instant;
-use crate::transaction::{KeyBuildHasher, TransactionKey};
+use crate::transaction::TransactionKey;
 
 /// Bytes of a page. Far more than a record, so that little is left over at its end.
 const PAGE_BYTES: usize = 1 << 18;
@@ -24,7 +27,7 @@ const MAX_PAGES: usize = 1 << 16;
 const SPARE_PAGES: usize = 16;
 /// Parts of the map from keys to places. Each grows by itself, so that no request waits for more than a part of it.
 const PARTS: usize = 256;
-/// Keys that an empty part has room for at most.
+/// So many keys for each part are no rush.
 const SMALL_PART: usize = 64;
 
 /// The head of a record: both halves of the key, the end in microseconds, the kind, three bytes for nothing, and the length of the text.
@@ -55,29 +58,13 @@ pub(crate) struct Answered {
     /// Where the oldest record is in the first page.
     oldest: usize,
     spare: Vec<Vec<u8>>,
-    parts: Box<[HashMap<Half, u32, KeyBuildHasher>]>,
+    /// By the high half of the key; the low one tells the entry.
+    parts: Box<[Places]>,
     count: usize,
     /// The most there were since the maps were last made small.
     peak: usize,
     /// Rings when the oldest ends.
     pub(crate) alarm: Alarm,
-}
-
-/// One half of a key, for the maps; the other is compared in the record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Half([u32; 2]);
-
-impl Half {
-    fn of(number: u64) -> Half {
-        Half([number as u32, (number >> 32) as u32])
-    }
-}
-
-impl Hash for Half {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        let [low, high] = self.0;
-        state.write_u64(u64::from(low) | u64::from(high) << 32);
-    }
 }
 
 impl Answered {
@@ -88,7 +75,7 @@ impl Answered {
             start: 0,
             oldest: 0,
             spare: Vec::new(),
-            parts: (0..PARTS).map(|_| HashMap::default()).collect(),
+            parts: (0..PARTS).map(|_| Places::default()).collect(),
             count: 0,
             peak: 0,
             alarm: Alarm::default(),
@@ -108,11 +95,8 @@ impl Answered {
     /// What a retransmission of this request gets; `None`: it is not one.
     pub(crate) fn get(&self, key: TransactionKey) -> Option<Kept<'_>> {
         let (high, low) = key.halves();
-        let at = *self.part(high)?.get(&Half::of(low))?;
+        let at = self.place(high, low)?;
         let record = self.record(at)?;
-        if number_at(record, 0) != low || number_at(record, AT_HIGH) != high {
-            return None;
-        }
         let text = record.get(HEAD_BYTES..HEAD_BYTES + length_of(record))?;
         Some(match record.get(AT_KIND)? {
             0 => Kept::Silence,
@@ -143,9 +127,13 @@ impl Answered {
         page.extend_from_slice(&(text.len() as u32).to_le_bytes());
         page.extend_from_slice(text);
         page.resize(page.len().next_multiple_of(GRAIN), 0);
+        // A key that is there already gets the new record.
+        let before = self.place(high, low);
         if let Some(part) = self.part_mut(high) {
-            // A key with the same half: its retransmissions are new requests. It takes 2^64 live ones by chance, as for the whole key.
-            part.insert(Half::of(low), at);
+            if let Some(before) = before {
+                part.remove(low as u32, before);
+            }
+            part.insert(low as u32, at);
         }
         self.count += 1;
         self.peak = self.peak.max(self.count);
@@ -172,10 +160,8 @@ impl Answered {
         };
         let (low, high) = (number_at(record, 0), number_at(record, AT_HIGH));
         let bytes = (HEAD_BYTES + length_of(record)).next_multiple_of(GRAIN);
-        if let Some(part) = self.part_mut(high)
-            && part.get(&Half::of(low)) == Some(&at)
-        {
-            part.remove(&Half::of(low));
+        if let Some(part) = self.part_mut(high) {
+            part.remove(low as u32, at);
         }
         self.count -= 1;
         self.oldest += bytes;
@@ -203,7 +189,7 @@ impl Answered {
             // After a rush the maps would stay as large as they were then.
             self.peak = 0;
             for part in &mut self.parts {
-                part.shrink_to(SMALL_PART);
+                part.shrink();
             }
         }
     }
@@ -235,11 +221,16 @@ impl Answered {
         page.get((distance % GRAINS_PER_PAGE) as usize * GRAIN..)
     }
 
-    fn part(&self, high: u64) -> Option<&HashMap<Half, u32, KeyBuildHasher>> {
-        self.parts.get(high as usize % PARTS)
+    /// Where the record of a key is.
+    fn place(&self, high: u64, low: u64) -> Option<u32> {
+        let part = self.parts.get(high as usize % PARTS)?;
+        part.find(low as u32, |at| {
+            let record = self.record(at).unwrap_or_default();
+            number_at(record, 0) == low && number_at(record, AT_HIGH) == high
+        })
     }
 
-    fn part_mut(&mut self, high: u64) -> Option<&mut HashMap<Half, u32, KeyBuildHasher>> {
+    fn part_mut(&mut self, high: u64) -> Option<&mut Places> {
         self.parts.get_mut(high as usize % PARTS)
     }
 
@@ -250,9 +241,9 @@ impl Answered {
             "answered requests have no alarm"
         );
         assert_eq!(self.count == 0, self.first_end().is_none());
-        for (half, at) in self.parts.iter().flatten() {
-            let known = self.record(*at).map(|record| number_at(record, 0));
-            assert_eq!(known.map(Half::of), Some(*half), "a place without record");
+        for (tag, at) in self.parts.iter().flat_map(Places::iter) {
+            let known = self.record(at).map(|record| number_at(record, 0) as u32);
+            assert_eq!(known, Some(tag), "a place without record");
         }
     }
 }
@@ -310,8 +301,9 @@ mod tests {
         assert_eq!(answered.get(new), None);
         answered.put(new, Instant(20), Kept::Response(b"new"));
         assert_eq!(answered.get(new), Some(Kept::Response(b"new")));
-        assert_eq!(answered.get(old), None);
+        assert_eq!(answered.get(old), Some(Kept::Response(b"old")));
         answered.expire(Instant(10));
+        assert_eq!(answered.get(old), None);
         assert_eq!(answered.get(new), Some(Kept::Response(b"new")));
     }
 
