@@ -35,7 +35,7 @@ struct Stage<'a> {
     resolves: Vec<ResolveId>,
     updates: Vec<UpdateId>,
     sends: Vec<SendId>,
-    requests: Vec<Arc<Vec<u8>>>,
+    requests: Vec<Packet>,
 }
 
 /// Reads the script as steps and carries them out.

@@ -3,13 +3,15 @@
 //! RFC 3261 §17.2.2 has each of them stay in Completed for 32 seconds over UDP, so that on a busy server they are by far the most of what
 //! there is. Each is one record of a few bytes behind the one before. They end in the order in which they were answered: memory is taken
 //! and given back a page at a time, one alarm serves all, and once the server has run for those 32 seconds no more is taken.
+//!
+//! Nearly every request is a new one, and finding that out is a look at one line of memory in [`Places`]. What has ended is not taken out of
+//! there: it is told by its place, and overwritten by what comes later.
 
 mod places;
 
 use std::collections::VecDeque;
 
-use places::Places;
-
+use self::places::Places;
 use crate::alarm::Alarm;
 use crate::time::Instant;
 use crate::transaction::TransactionKey;
@@ -25,11 +27,8 @@ const GRAINS_PER_PAGE: u32 = (PAGE_BYTES / GRAIN) as u32;
 const MAX_PAGES: usize = 1 << 16;
 /// Pages that wait for reuse at most.
 const SPARE_PAGES: usize = 16;
-/// Parts of the map from keys to places. Each grows by itself, so that no request waits for more than a part of it.
-const PARTS: usize = 256;
-/// So many keys for each part are no rush.
-const SMALL_PART: usize = 64;
-
+/// Places that there is memory for while there is no record.
+const SMALL_PLACES: usize = 1 << 15;
 /// The head of a record: both halves of the key, the end in microseconds, the kind, three bytes for nothing, and the length of the text.
 const HEAD_BYTES: usize = 32;
 const AT_HIGH: usize = 8;
@@ -58,11 +57,8 @@ pub(crate) struct Answered {
     /// Where the oldest record is in the first page.
     oldest: usize,
     spare: Vec<Vec<u8>>,
-    /// By the high half of the key; the low one tells the entry.
-    parts: Box<[Places]>,
+    places: Places,
     count: usize,
-    /// The most there were since the maps were last made small.
-    peak: usize,
     /// Rings when the oldest ends.
     pub(crate) alarm: Alarm,
 }
@@ -75,9 +71,8 @@ impl Answered {
             start: 0,
             oldest: 0,
             spare: Vec::new(),
-            parts: (0..PARTS).map(|_| Places::default()).collect(),
+            places: Places::new(),
             count: 0,
-            peak: 0,
             alarm: Alarm::default(),
         }
     }
@@ -95,7 +90,13 @@ impl Answered {
     /// What a retransmission of this request gets; `None`: it is not one.
     pub(crate) fn get(&self, key: TransactionKey) -> Option<Kept<'_>> {
         let (high, low) = key.halves();
-        let at = self.place(high, low)?;
+        let is_live = self.live();
+        let at = self.places.find(key, |at| {
+            is_live(at)
+                && self.record(at).is_some_and(|record| {
+                    number_at(record, 0) == low && number_at(record, AT_HIGH) == high
+                })
+        })?;
         let record = self.record(at)?;
         let text = record.get(HEAD_BYTES..HEAD_BYTES + length_of(record))?;
         Some(match record.get(AT_KIND)? {
@@ -127,16 +128,9 @@ impl Answered {
         page.extend_from_slice(&(text.len() as u32).to_le_bytes());
         page.extend_from_slice(text);
         page.resize(page.len().next_multiple_of(GRAIN), 0);
-        // A key that is there already gets the new record.
-        let before = self.place(high, low);
-        if let Some(part) = self.part_mut(high) {
-            if let Some(before) = before {
-                part.remove(low as u32, before);
-            }
-            part.insert(low as u32, at);
-        }
+        let is_live = self.live();
+        self.places.put(key, at, is_live);
         self.count += 1;
-        self.peak = self.peak.max(self.count);
         true
     }
 
@@ -158,11 +152,7 @@ impl Answered {
         let Some(record) = self.record(at) else {
             return;
         };
-        let (low, high) = (number_at(record, 0), number_at(record, AT_HIGH));
         let bytes = (HEAD_BYTES + length_of(record)).next_multiple_of(GRAIN);
-        if let Some(part) = self.part_mut(high) {
-            part.remove(low as u32, at);
-        }
         self.count -= 1;
         self.oldest += bytes;
         let is_read = self
@@ -185,12 +175,9 @@ impl Answered {
             page.clear();
             self.spare.push(page);
         }
-        if self.pages.is_empty() && self.peak > PARTS * SMALL_PART {
-            // After a rush the maps would stay as large as they were then.
-            self.peak = 0;
-            for part in &mut self.parts {
-                part.shrink();
-            }
+        if self.pages.is_empty() && self.places.capacity() > SMALL_PLACES {
+            // After a rush they would stay as many as they were then.
+            self.places = Places::new();
         }
     }
 
@@ -221,17 +208,14 @@ impl Answered {
         page.get((distance % GRAINS_PER_PAGE) as usize * GRAIN..)
     }
 
-    /// Where the record of a key is.
-    fn place(&self, high: u64, low: u64) -> Option<u32> {
-        let part = self.parts.get(high as usize % PARTS)?;
-        part.find(low as u32, |at| {
-            let record = self.record(at).unwrap_or_default();
-            number_at(record, 0) == low && number_at(record, AT_HIGH) == high
-        })
-    }
-
-    fn part_mut(&mut self, high: u64) -> Option<&mut Places> {
-        self.parts.get_mut(high as usize % PARTS)
+    /// Tells the places of records that have not ended from those of the past.
+    fn live(&self) -> impl Fn(u32) -> bool + use<> {
+        let oldest = self.start.wrapping_add((self.oldest / GRAIN) as u32);
+        let last_page = self.pages.len().saturating_sub(1) as u32 * GRAINS_PER_PAGE;
+        let in_last = self.pages.back().map_or(0, |page| page.len() / GRAIN) as u32;
+        let end = self.start.wrapping_add(last_page + in_last);
+        let live = end.wrapping_sub(oldest);
+        move |at| at.wrapping_sub(oldest) < live
     }
 
     /// What must hold; for tests.
@@ -241,10 +225,13 @@ impl Answered {
             "answered requests have no alarm"
         );
         assert_eq!(self.count == 0, self.first_end().is_none());
-        for (tag, at) in self.parts.iter().flat_map(Places::iter) {
-            let known = self.record(at).map(|record| number_at(record, 0) as u32);
-            assert_eq!(known, Some(tag), "a place without record");
-        }
+        self.check_places();
+    }
+
+    fn check_places(&self) {
+        let is_live = self.live();
+        let places = self.places.iter().filter(|at| is_live(*at)).count();
+        assert_eq!(places, self.count, "a record without place");
     }
 }
 
@@ -265,7 +252,9 @@ mod tests {
     use super::*;
 
     fn key(number: u64) -> TransactionKey {
-        TransactionKey::of_halves(number.wrapping_mul(0x9e37_79b9_7f4a_7c15), number)
+        // Multiplied twice, so that all bits of both halves differ.
+        let high = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        TransactionKey::of_halves(high ^ high.rotate_left(32), number)
     }
 
     #[test]
@@ -294,8 +283,8 @@ mod tests {
     fn keys_with_the_same_half_are_told_apart() {
         let mut answered = Answered::new();
         let (old, new) = (
-            TransactionKey::of_halves(1, 7),
-            TransactionKey::of_halves(1 + PARTS as u64, 7),
+            TransactionKey::of_halves(7, 1),
+            TransactionKey::of_halves(7, 2),
         );
         answered.put(old, Instant(10), Kept::Response(b"old"));
         assert_eq!(answered.get(new), None);
@@ -330,6 +319,26 @@ mod tests {
             assert_eq!(answered.get(key(oldest.wrapping_sub(1))), None);
         }
         assert!(answered.pages.len() + answered.spare.len() < 12);
+        // Places are used again too: a hundred thousand were taken, two thousand are live.
+        assert!(answered.places.capacity() < 16 * live as usize);
+    }
+
+    #[test]
+    fn after_a_rush_the_memory_is_given_back() {
+        let mut answered = Answered::new();
+        for number in 0..100_000 {
+            assert!(answered.put(key(number), Instant(1), Kept::Silence));
+            assert_eq!(answered.get(key(number)), Some(Kept::Silence));
+        }
+        answered.check_places();
+        for number in 0..100_000 {
+            assert!(answered.contains(key(number)), "{number}");
+        }
+        assert!(answered.places.capacity() >= 100_000);
+        answered.expire(Instant(1));
+        assert_eq!((answered.len(), answered.places.capacity()), (0, 0));
+        assert!(answered.put(key(1), Instant(2), Kept::Silence));
+        assert!(answered.contains(key(1)));
     }
 
     #[test]

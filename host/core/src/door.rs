@@ -98,8 +98,7 @@ pub enum SendTo {
     Destination(Destination),
 }
 
-/// The bytes of one message to send, shared with the state that may send them again.
-pub type Packet = Arc<Vec<u8>>;
+pub use crate::packet::Packet;
 
 /// Names a transaction in the answers to `Output::Send`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -14,12 +14,6 @@ use crate::door::{
 use crate::keyed::Keyed;
 use crate::local::{self, LocalNames};
 
-/// How many packets wait for reuse at most.
-const POOLED_PACKETS: usize = 16_384;
-
-/// How many packets are looked at to find one that is free.
-const PROBED_PACKETS: usize = 8;
-
 /// What is larger is not kept for reuse: a stranger's large messages must not stay in memory.
 const POOLED_BYTES: usize = 4096;
 
@@ -42,8 +36,6 @@ pub(crate) struct Environment {
     pub(crate) keyed: Keyed,
     pub(crate) random: StdRng,
     pub(crate) outputs: VecDeque<Output>,
-    /// Every packet that was made, until its last user is gone.
-    packets: VecDeque<Packet>,
     /// Drafts whose memory for edits can be used again; they hold no message.
     drafts: Vec<Draft>,
     /// The memory of copies that are no longer needed.
@@ -61,7 +53,6 @@ impl Environment {
             keyed: Keyed::new(&config),
             random: StdRng::from_seed(seed),
             outputs: VecDeque::new(),
-            packets: VecDeque::new(),
             drafts: Vec::new(),
             stored: Vec::new(),
             scratch: Vec::new(),
@@ -95,46 +86,6 @@ impl Environment {
             to: to.clone(),
             packet: packet.clone(),
         });
-    }
-
-    /// A packet that `write` fills; its memory was another packet's where possible.
-    pub(crate) fn packet(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Packet {
-        self.own_packet(|_, out| write(out))
-    }
-
-    /// The same for what is written from the environment itself.
-    pub(crate) fn own_packet(&mut self, write: impl FnOnce(&Self, &mut Vec<u8>)) -> Packet {
-        let mut packet = self.unused_packet();
-        match Arc::get_mut(&mut packet) {
-            Some(bytes) => write(self, bytes),
-            None => {
-                let mut bytes = Vec::with_capacity(1024);
-                write(self, &mut bytes);
-                packet = Arc::new(bytes);
-            }
-        }
-        if self.packets.len() < POOLED_PACKETS && packet.capacity() <= POOLED_BYTES {
-            self.packets.push_back(packet.clone());
-        }
-        packet
-    }
-
-    /// An empty packet that nobody holds any more. Each packet stands in the queue once; what is still in use goes to its end, or is left to its
-    /// users when the queue is long.
-    fn unused_packet(&mut self) -> Packet {
-        for _ in 0..PROBED_PACKETS {
-            let Some(mut packet) = self.packets.pop_front() else {
-                break;
-            };
-            if let Some(bytes) = Arc::get_mut(&mut packet) {
-                bytes.clear();
-                return packet;
-            }
-            if self.packets.len() < POOLED_PACKETS / 2 {
-                self.packets.push_back(packet);
-            }
-        }
-        Arc::new(Vec::with_capacity(1024))
     }
 
     /// A copy of these bytes for a transaction that is over but for its retransmissions; its memory was another's where possible.
@@ -192,10 +143,9 @@ impl Environment {
     /// The memory in the pools.
     #[cfg(test)]
     pub(crate) fn pooled_bytes(&self) -> usize {
-        let packets = self.packets.iter().map(|packet| packet.capacity());
         let drafts = self.drafts.iter().map(Draft::capacity);
         let stored = self.stored.iter().map(Vec::capacity);
-        packets.sum::<usize>() + drafts.sum::<usize>() + stored.sum::<usize>()
+        Packet::pooled_bytes() + drafts.sum::<usize>() + stored.sum::<usize>()
     }
 
     /// A number that names one hook run; never 0.

@@ -12,6 +12,7 @@ mod environment;
 mod invariants;
 mod keyed;
 mod originating;
+mod packet;
 mod proxy;
 mod table;
 

@@ -29,6 +29,11 @@ impl MessagePool {
         }
     }
 
+    /// Whether the next message needs new memory.
+    pub fn is_empty(&self) -> bool {
+        self.free.is_empty()
+    }
+
     /// A message that nobody else holds: `Arc::get_mut` gives it to write to.
     pub fn take(&mut self) -> Arc<Message> {
         self.free.pop().unwrap_or_default()

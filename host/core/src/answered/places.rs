@@ -1,237 +1,154 @@
-//! Where the records of answered requests are: a hash table of which a look and what follows it touch one line of the cache.
+//! Where the record of a key is.
 //!
-//! With many requests a second the table is far larger than any cache, and nearly every look finds nothing and is followed by an
-//! entry for the same key. In a table with its marks in one place and its entries in another both are waited for.
+//! Open addressing in buckets of the size of a cache line, so that to find that a key is new takes one line in nearly all cases. An entry
+//! is half of a number made of the key and half the place of the record; whether it is the key's is to be read there. Entries are not removed:
+//! whoever asks knows which places are of the past, and those are free.
 
-/// So that a line takes the 64 bytes of a cache's line.
-const SLOTS: usize = 7;
-const ALL: u32 = (1 << SLOTS) - 1;
-/// Entries for each line, on average, before the table grows.
-const LOAD: usize = 5;
-/// What an empty table keeps, and what the first one has.
-const FEW_LINES: usize = 8;
+use crate::transaction::TransactionKey;
 
-/// From tags, which are bits of a keyed hash and need not be unique, to places.
-#[derive(Debug, Default)]
+/// Parts of the map. Each grows by itself, so that no request waits for more than a part of it.
+const PARTS: usize = 256;
+/// Entries of a bucket.
+const ENTRIES: usize = 8;
+/// Set in every tag, so that no entry is 0.
+const TAKEN: u32 = 1 << 31;
+
+/// A line of memory. Entries are taken from the first one on; 0 is one that was never taken, and none comes behind it.
+#[repr(align(64))]
+#[derive(Clone, Copy, Debug)]
+struct Bucket([u64; ENTRIES]);
+
+const EMPTY: Bucket = Bucket([0; ENTRIES]);
+
+/// See the module.
+#[derive(Debug)]
 pub(super) struct Places {
-    /// Their number is a power of two, or 0.
-    lines: Vec<Line>,
-    count: usize,
+    parts: Box<[Part]>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-#[repr(align(64))]
-struct Line {
-    tags: [u32; SLOTS],
-    places: [u32; SLOTS],
-    /// Bit n: slot n is taken.
-    used: u32,
-    /// How many entries stand in a later line because this one was full.
-    passed: u32,
+/// The number of buckets is a power of two, or none.
+#[derive(Debug, Default)]
+struct Part {
+    buckets: Vec<Bucket>,
+    /// Entries that are not 0.
+    taken: usize,
 }
 
 impl Places {
-    /// The place of this tag that `is_it` says yes to.
-    #[inline]
-    pub(super) fn find(&self, tag: u32, is_it: impl Fn(u32) -> bool) -> Option<u32> {
-        for at in self.way(tag) {
-            let line = self.lines.get(at)?;
-            let found = line.places_of(tag).find(|(_, place)| is_it(*place));
-            if let Some((_, place)) = found {
-                return Some(place);
-            }
-            if line.passed == 0 {
-                return None;
+    /// None yet.
+    pub(super) fn new() -> Places {
+        Places {
+            parts: (0..PARTS).map(|_| Part::default()).collect(),
+        }
+    }
+
+    /// The place of this key's record, of those that may be: `is_its` looks there.
+    pub(super) fn find(&self, key: TransactionKey, is_its: impl Fn(u32) -> bool) -> Option<u32> {
+        let (part, tag) = address(key);
+        self.parts.get(part)?.find(tag, is_its)
+    }
+
+    /// Remembers a place. Others that are no longer `live` are overwritten.
+    pub(super) fn put(&mut self, key: TransactionKey, place: u32, live: impl Fn(u32) -> bool) {
+        let (part, tag) = address(key);
+        if let Some(part) = self.parts.get_mut(part) {
+            part.put(entry(tag, place), &live);
+        }
+    }
+
+    /// How many entries there is memory for.
+    pub(super) fn capacity(&self) -> usize {
+        self.parts.iter().map(Part::capacity).sum()
+    }
+
+    /// All places, those of the past too.
+    pub(super) fn iter(&self) -> impl Iterator<Item = u32> {
+        let buckets = self.parts.iter().flat_map(|part| &part.buckets);
+        buckets
+            .flat_map(|bucket| bucket.0)
+            .filter(|entry| *entry != 0)
+            .map(place_of)
+    }
+}
+
+impl Part {
+    fn capacity(&self) -> usize {
+        self.buckets.len() * ENTRIES
+    }
+
+    fn find(&self, tag: u32, is_its: impl Fn(u32) -> bool) -> Option<u32> {
+        for bucket in self.buckets_from(tag) {
+            for entry in bucket.0 {
+                if entry == 0 {
+                    return None;
+                }
+                if tag_of(entry) == tag && is_its(place_of(entry)) {
+                    return Some(place_of(entry));
+                }
             }
         }
         None
     }
 
-    /// Puts an entry in.
-    pub(super) fn insert(&mut self, tag: u32, place: u32) {
-        if self.count >= self.lines.len() * LOAD {
-            self.grow();
+    /// The buckets in which an entry with this tag may be, in order.
+    fn buckets_from(&self, tag: u32) -> impl Iterator<Item = &Bucket> {
+        let first = tag as usize & self.buckets.len().wrapping_sub(1);
+        let (before, from) = self.buckets.split_at_checked(first).unwrap_or_default();
+        from.iter().chain(before)
+    }
+
+    fn put(&mut self, entry: u64, live: &impl Fn(u32) -> bool) {
+        // So full that many buckets would be, and what is not in the first bucket would be looked for in others.
+        if self.taken * 4 >= self.capacity() * 3 {
+            self.renew(live);
         }
-        self.count += 1;
-        for at in self.way(tag) {
-            let Some(line) = self.lines.get_mut(at) else {
+        let mask = self.buckets.len().wrapping_sub(1);
+        let mut at = tag_of(entry) as usize & mask;
+        while let Some(bucket) = self.buckets.get_mut(at) {
+            let free = bucket
+                .0
+                .iter_mut()
+                .find(|other| **other == 0 || !live(place_of(**other)));
+            if let Some(free) = free {
+                self.taken += usize::from(*free == 0);
+                *free = entry;
                 return;
-            };
-            if line.used != ALL {
-                return line.put(tag, place);
             }
-            line.passed += 1;
+            at = (at + 1) & mask;
         }
     }
 
-    /// Takes an entry out, if it is there.
-    pub(super) fn remove(&mut self, tag: u32, place: u32) {
-        let found = self.way(tag).position(|at| {
-            let line = self.lines.get_mut(at);
-            line.is_some_and(|line| line.take(tag, place))
-        });
-        let Some(passed) = found else { return };
-        self.count -= 1;
-        for at in self.way(tag).take(passed) {
-            if let Some(line) = self.lines.get_mut(at) {
-                line.passed -= 1;
-            }
-        }
-    }
-
-    /// Gives the memory of an empty table back, but for a little.
-    pub(super) fn shrink(&mut self) {
-        if self.count == 0 && self.lines.len() > FEW_LINES {
-            self.lines = Vec::new();
-        }
-    }
-
-    /// Every tag and place, in no order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, u32)> {
-        self.lines.iter().flat_map(Line::iter)
-    }
-
-    /// The lines where a tag may be, the first one first.
-    #[inline]
-    fn way(&self, tag: u32) -> impl Iterator<Item = usize> + use<> {
-        let (home, lines) = (tag as usize, self.lines.len());
-        (0..lines).map(move |step| home.wrapping_add(step) & (lines - 1))
-    }
-
-    #[cold]
-    fn grow(&mut self) {
-        let lines = (self.lines.len() * 2).max(FEW_LINES);
-        let mut larger = Places {
-            lines: vec![Line::default(); lines],
-            count: 0,
+    /// Leaves out what is of the past, with room for twice as many as are left.
+    fn renew(&mut self, live: &impl Fn(u32) -> bool) {
+        let old = std::mem::take(&mut self.buckets);
+        let entries = || {
+            let entries = old.iter().flat_map(|bucket| bucket.0);
+            entries.filter(|entry| *entry != 0 && live(place_of(*entry)))
         };
-        for (tag, place) in self.iter() {
-            larger.insert(tag, place);
+        let count = entries().count();
+        let buckets = (2 * count).div_ceil(ENTRIES).next_power_of_two();
+        self.buckets = vec![EMPTY; buckets];
+        self.taken = 0;
+        for entry in entries() {
+            self.put(entry, live);
         }
-        *self = larger;
     }
 }
 
-impl Line {
-    fn iter(&self) -> impl Iterator<Item = (u32, u32)> {
-        let slots = self.tags.iter().zip(&self.places).enumerate();
-        slots
-            .filter(|(slot, _)| self.used >> slot & 1 == 1)
-            .map(|(_, (tag, place))| (*tag, *place))
-    }
-
-    /// The slots of a tag, with their places.
-    #[inline]
-    fn places_of(&self, tag: u32) -> impl Iterator<Item = (usize, u32)> {
-        // Without branches: one look tells that there is none, which is usual.
-        let same = self.tags.iter().enumerate();
-        let same = same.fold(0, |same, (slot, other)| {
-            same | u32::from(*other == tag) << slot
-        });
-        let mut same = same & self.used;
-        std::iter::from_fn(move || {
-            let slot = same.trailing_zeros() as usize;
-            same &= same.wrapping_sub(1);
-            Some((slot, *self.places.get(slot)?))
-        })
-    }
-
-    /// Into a free slot.
-    fn put(&mut self, tag: u32, place: u32) {
-        let slot = (!self.used).trailing_zeros() as usize;
-        if let (Some(tags), Some(places)) = (self.tags.get_mut(slot), self.places.get_mut(slot)) {
-            (*tags, *places) = (tag, place);
-            self.used |= 1 << slot;
-        }
-    }
-
-    /// Whether it was here.
-    fn take(&mut self, tag: u32, place: u32) -> bool {
-        let found = self.places_of(tag).find(|(_, other)| *other == place);
-        if let Some((slot, _)) = found {
-            self.used &= !(1 << slot);
-        }
-        found.is_some()
-    }
+/// The part of a key, and what tells it from others there. The last bits of the tag say which bucket it is.
+fn address(key: TransactionKey) -> (usize, u32) {
+    let (high, _) = key.halves();
+    (high as usize % PARTS, (high >> 32) as u32 | TAKEN)
 }
 
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
+fn entry(tag: u32, place: u32) -> u64 {
+    u64::from(tag) << 32 | u64::from(place)
+}
 
-    use super::*;
+fn tag_of(entry: u64) -> u32 {
+    (entry >> 32) as u32
+}
 
-    fn sorted(places: &Places) -> Vec<(u32, u32)> {
-        let mut entries: Vec<_> = places.iter().collect();
-        entries.sort_unstable();
-        entries
-    }
-
-    #[test]
-    fn a_line_is_one_of_the_cache() {
-        assert_eq!((size_of::<Line>(), align_of::<Line>()), (64, 64));
-    }
-
-    #[test]
-    fn an_empty_table_finds_nothing_and_keeps_little() {
-        let mut places = Places::default();
-        assert_eq!(places.find(1, |_| true), None);
-        places.remove(1, 1);
-        for place in 0..1000 {
-            places.insert(place, place);
-        }
-        places.shrink();
-        assert_eq!(places.find(999, |_| true), Some(999));
-        for place in 0..1000 {
-            places.remove(place, place);
-        }
-        assert!(places.lines.iter().all(|line| line.passed == 0));
-        places.shrink();
-        assert_eq!(places.lines.len(), 0);
-    }
-
-    #[test]
-    fn equal_tags_are_told_apart_by_their_places() {
-        let mut places = Places::default();
-        for place in 0..30 {
-            places.insert(7, place);
-        }
-        for place in 0..30 {
-            assert_eq!(places.find(7, |found| found == place), Some(place));
-        }
-        for place in (0..30).step_by(2) {
-            places.remove(7, place);
-        }
-        for place in 0..30 {
-            let expected = (place % 2 == 1).then_some(place);
-            assert_eq!(places.find(7, |found| found == place), expected);
-        }
-    }
-
-    proptest! {
-        /// Tags of few lines, so that many are full.
-        #[test]
-        fn it_is_like_a_list(steps in prop::collection::vec((any::<bool>(), 0..6u32, 0..40u32), 1..400)) {
-            let mut places = Places::default();
-            let mut expected = Vec::new();
-            for (is_insert, tag, place) in steps {
-                let known = expected.iter().position(|entry| *entry == (tag, place));
-                match (is_insert, known) {
-                    (true, None) => {
-                        places.insert(tag, place);
-                        expected.push((tag, place));
-                    }
-                    (true, Some(_)) => {}
-                    (false, known) => {
-                        places.remove(tag, place);
-                        known.map(|at| expected.swap_remove(at));
-                    }
-                }
-                let is_there = expected.contains(&(tag, place));
-                prop_assert_eq!(places.find(tag, |found| found == place).is_some(), is_there);
-            }
-            expected.sort_unstable();
-            prop_assert_eq!(sorted(&places), expected);
-        }
-    }
+fn place_of(entry: u64) -> u32 {
+    entry as u32
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use patchbay_message::{Draft, HeaderName, Message};
 
 use crate::core::Core;
-use crate::door::{Event, Hook};
+use crate::door::{Event, Hook, Packet};
 use crate::proxy::context::{Final, Kind, Stage};
 use crate::table::Handle;
 use crate::time::Now;
@@ -159,7 +159,7 @@ impl Core {
             let to = response.to().ok();
             context.note_sent_tag(to.as_ref().and_then(|to| to.tag()));
         }
-        let packet = self.env.packet(|out| response.write_to(out));
+        let packet = Packet::write(|out| response.write_to(out));
         self.give_response(now, handle, status, packet);
     }
 }

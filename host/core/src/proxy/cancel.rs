@@ -3,7 +3,7 @@
 use patchbay_message::{Draft, HeaderName, Message, Method};
 
 use crate::core::{Core, branch_send_id};
-use crate::door::Flow;
+use crate::door::{Flow, Packet};
 use crate::proxy::context::{BranchStage, Cancel, Kind, Stage};
 use crate::proxy::forward;
 use crate::proxy::machine::ClientMachine;
@@ -100,7 +100,7 @@ impl Core {
             return;
         };
         let to = branch.request.header(HeaderName::To).unwrap_or_default();
-        let packet = self.env.packet(|out| {
+        let packet = Packet::write(|out| {
             forward::write_hop_request(
                 out,
                 Method::Cancel,

@@ -62,14 +62,14 @@ pub(crate) fn branch_parameter(
 /// RFC 3261 §16.6 steps 3, 4 and 8: Max-Forwards, Max-Breadth, Record-Route and Via, and the bytes of it all. What stands first in its
 /// header is written before all other fields.
 pub(crate) fn write_request(
-    env: &mut Environment,
+    env: &Environment,
     context: &ResponseContext,
     branch: &BranchState,
     way: &WayOut,
     text: &BranchText,
 ) -> Written {
     let mut via = ViaText::new();
-    let packet = env.own_packet(|env, out| {
+    let packet = Packet::write(|out| {
         branch.request.write_start_line(out);
         out.extend_from_slice(b"Via: ");
         let start = out.len();

@@ -26,7 +26,7 @@ impl Core {
             return self.env.dropped(DropReason::Malformed);
         }
         let tag = own_tag(received, &self.env.keyed);
-        let packet = self.env.packet(|out| {
+        let packet = Packet::write(|out| {
             let head = ResponseHead {
                 status: reject.status,
                 reason: reject.reason,
@@ -112,7 +112,7 @@ impl Core {
             reason,
             to_tag,
         };
-        let packet = self.env.packet(|out| {
+        let packet = Packet::write(|out| {
             patchbay_message::write_response(out, received, head, headers.iter().copied(), body);
         });
         if status >= 200 && context.kind == Kind::NonInvite {

@@ -81,11 +81,11 @@ impl Core {
             return;
         };
         let mut actions = self.client_actions.pop().unwrap_or_default();
-        let (env, request, via) = (&mut self.env, &branch.request, &branch.via);
+        let (request, via) = (&branch.request, &branch.via);
         let to = message.header(HeaderName::To).unwrap_or_default();
         // RFC 3261 §17.1.1.3.
         let make_ack = || {
-            env.packet(|out| forward::write_hop_request(out, Method::Ack, request, via, to, b""))
+            Packet::write(|out| forward::write_hop_request(out, Method::Ack, request, via, to, b""))
         };
         client.on_response(now.instant, status, make_ack, &mut actions);
         self.perform_client(now, handle.slot, actions, Some((flow, message)));
@@ -253,7 +253,7 @@ impl Core {
         if context.kind != Kind::Invite || context.stage == Stage::Finished {
             return;
         }
-        let packet = self.env.packet(|out| reply.response.write_to(out));
+        let packet = Packet::write(|out| reply.response.write_to(out));
         self.give_response(now, handle, reply.status, packet);
     }
 
@@ -267,7 +267,7 @@ impl Core {
             return self.env.dropped(DropReason::UnmatchedResponse);
         }
         context.targets.clear();
-        let packet = self.env.packet(|out| reply.response.write_to(out));
+        let packet = Packet::write(|out| reply.response.write_to(out));
         if context.armed.onreply_route && context.kind == Kind::Invite {
             self.remember_accepted(reply, &packet);
         }

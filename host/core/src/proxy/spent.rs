@@ -224,10 +224,8 @@ impl Core {
         let to = response_destination(message.top_via().ok().as_ref(), flow);
         let received = self.received_draft(flow, message);
         let packet = match self.answered.get(key) {
-            Some(Kept::Response(response)) => {
-                self.env.packet(|out| out.extend_from_slice(response))
-            }
-            Some(Kept::Own(kept)) => self.env.packet(|out| {
+            Some(Kept::Response(response)) => Packet::write(|out| out.extend_from_slice(response)),
+            Some(Kept::Own(kept)) => Packet::write(|out| {
                 // What was kept was written by us.
                 let _ = own_response::write(out, kept, &received);
             }),
@@ -252,7 +250,7 @@ impl Core {
         else {
             return;
         };
-        let packet = self.env.packet(|packet| packet.extend_from_slice(response));
+        let packet = Packet::write(|packet| packet.extend_from_slice(response));
         let to = response_destination(message.top_via().ok().as_ref(), flow);
         self.env.send(server_send_id(handle), &to, &packet);
     }
@@ -374,7 +372,7 @@ impl Core {
         let status = message.status().unwrap_or_default();
         match (&spent.rest, &spent.to) {
             (ClientRest::Acknowledged(ack, _), Some(to)) if status >= 300 => {
-                let packet = self.env.packet(|packet| packet.extend_from_slice(ack));
+                let packet = Packet::write(|packet| packet.extend_from_slice(ack));
                 self.env.send(branch_send_id(handle), to, &packet);
             }
             (ClientRest::Accepted(_), _) if (200..300).contains(&status) => {
@@ -413,7 +411,7 @@ impl Core {
             };
             return self.take_response(now, context, reply);
         }
-        let packet = self.env.packet(|out| response.write_to(out));
+        let packet = Packet::write(|out| response.write_to(out));
         self.send_past(context, &packet);
     }
 

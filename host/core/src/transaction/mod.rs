@@ -59,7 +59,6 @@ pub enum ServerAction {
 /// What the walks through the machines' tables share.
 #[cfg(test)]
 mod table {
-    use std::sync::Arc;
 
     use crate::door::Packet;
     use crate::time::Instant;
@@ -70,6 +69,6 @@ mod table {
     }
 
     pub(super) fn packet(text: &str) -> Packet {
-        Arc::new(text.as_bytes().to_vec())
+        Packet::from(text.as_bytes())
     }
 }

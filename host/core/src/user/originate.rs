@@ -4,7 +4,6 @@
 //! transaction to it. When a destination fails it may start the same request towards the next one, with a new branch
 //! (RFC 3263 §4.3). A 2xx to an INVITE is handed on: its ACK is the business of whoever asked for the call.
 
-use std::sync::Arc;
 
 use patchbay_message::{HeaderName, Invalid, Limits, Message, Name, ScanError, is_token};
 use thiserror::Error;
@@ -217,7 +216,7 @@ impl OriginatedRequest {
             body,
         ]);
         Message::parse(&out, &Limits::default())?.validate()?;
-        Ok(Arc::new(out))
+        Ok(out.into())
     }
 }
 
@@ -281,7 +280,7 @@ fn ack(invite: &[u8], response: &Message) -> Packet {
     let Ok(ack) = build_ack(invite, response) else {
         unreachable!("build has parsed the INVITE")
     };
-    Arc::new(ack)
+    ack.into()
 }
 
 #[cfg(test)]

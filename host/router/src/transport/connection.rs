@@ -47,7 +47,7 @@ const MAX_RECENT: usize = 256;
 /// RFC 5626 §4.4.1: the answer to a double CRLF.
 const PONG: &[u8] = b"\r\n";
 
-static PONG_PACKET: LazyLock<Packet> = LazyLock::new(|| Arc::new(PONG.to_vec()));
+static PONG_PACKET: LazyLock<Packet> = LazyLock::new(|| Packet::from(PONG));
 
 /// A message that a connection received.
 #[derive(Debug)]
@@ -248,7 +248,7 @@ impl ConnectionTasks {
                 Ok(Some(Frame::Message(bytes))) => bytes.to_vec(),
                 Ok(Some(Frame::KeepAlive(KeepAlive::Ping))) => {
                     self.count(|metrics| metrics.keep_alives.increment());
-                    self.reply(flow, Arc::clone(&PONG_PACKET));
+                    self.reply(flow, PONG_PACKET.clone());
                     continue;
                 }
                 Ok(Some(Frame::KeepAlive(KeepAlive::Pong))) => continue,
@@ -509,7 +509,7 @@ mod tests {
 
         fn send(&self, flow: FlowId, id: u64, text: &str) {
             let outgoing = Outgoing {
-                packet: Arc::new(text.as_bytes().to_vec()),
+                packet: Packet::from(text.as_bytes()),
                 sender: Some(Sender {
                     worker: 0,
                     id: SendId(id),

@@ -275,7 +275,7 @@ mod tests {
 
     fn outgoing(id: u64) -> Outgoing {
         Outgoing {
-            packet: Arc::new(Vec::new()),
+            packet: Vec::new().into(),
             sender: Some(Sender {
                 worker: 0,
                 id: SendId(id),

@@ -372,7 +372,7 @@ mod tests {
             id: SendId(id),
             remote,
             local,
-            packet: Arc::new(bytes),
+            packet: bytes.into(),
         }
     }
 

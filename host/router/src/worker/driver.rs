@@ -38,6 +38,8 @@ const MAX_RESOLUTIONS: usize = 1000;
 const MAX_ORIGINATED: usize = 1000;
 /// Messages whose memory is used again once the core has let go of them.
 const MAX_LENT: usize = 4096;
+/// How many of them are looked at to find one.
+const PROBED_LENT: usize = 4;
 
 /// One worker's core and what it takes to carry out its outputs.
 pub(super) struct Driver {
@@ -374,7 +376,9 @@ impl Messages {
 
     /// Scans into memory that the core has let go of.
     fn scan(&mut self, bytes: &[u8], limits: &Limits) -> Result<Arc<Message>, ScanError> {
-        self.collect();
+        if self.pool.is_empty() {
+            self.collect();
+        }
         let mut message = self.pool.take();
         let Some(target) = Arc::get_mut(&mut message) else {
             unreachable!("the pool's messages are held by nobody else")
@@ -397,17 +401,18 @@ impl Messages {
         }
     }
 
-    /// Looks at the two oldest: twice as many as come in, so that all are looked at in time.
+    /// Looks for one that the core has let go of by now. They are let go of in about the order in which they came, so that the first is
+    /// likely to be one; to look at each of them costs a look at memory that the processor has not near any more.
     fn collect(&mut self) {
-        for _ in 0..2 {
+        for _ in 0..PROBED_LENT {
             let Some(message) = self.lent.pop_front() else {
                 return;
             };
             if Arc::strong_count(&message) == 1 {
                 self.pool.put(message);
-            } else {
-                self.lent.push_back(message);
+                return;
             }
+            self.lent.push_back(message);
         }
     }
 }
