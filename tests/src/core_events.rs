@@ -8,8 +8,8 @@ use std::time::Duration;
 use patchbay_core::Core;
 use patchbay_core::door::{
     Armed, CoreConfig, Destination, Flow, FlowId, HookContext, HookFault, HookId, Input, Listener,
-    ListenerId, Originate, OriginateId, Output, PolicyVersion, Reject, Reply, ResolveId, SendId,
-    Target, Transport, UpdateId, Verdict,
+    ListenerId, Originate, OriginateId, Output, Packet, PolicyVersion, Reject, Reply, ResolveId,
+    SendId, Target, Transport, UpdateId, Verdict,
 };
 use patchbay_core::registrar::Bindings;
 use patchbay_core::time::{Instant, Now, UnixTime};

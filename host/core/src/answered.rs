@@ -82,6 +82,11 @@ impl Answered {
         self.count
     }
 
+    /// Says that it will be asked soon whether this request was answered.
+    pub(crate) fn prefetch(&self, key: TransactionKey) {
+        self.places.prefetch(key);
+    }
+
     /// Whether this request was answered.
     pub(crate) fn contains(&self, key: TransactionKey) -> bool {
         self.get(key).is_some()

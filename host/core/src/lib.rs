@@ -13,6 +13,7 @@ mod invariants;
 mod keyed;
 mod originating;
 mod packet;
+mod prefetch;
 mod proxy;
 mod table;
 

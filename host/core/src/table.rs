@@ -80,13 +80,23 @@ impl<T, S> Table<T, S> {
 
     /// Puts an entry in.
     pub(crate) fn insert(&mut self, value: T) -> Handle {
-        let boxed = match self.boxes.pop() {
+        let boxed = match self.used_box() {
             Some(mut boxed) => {
                 *boxed = value;
                 boxed
             }
             None => Box::new(value),
         };
+        self.insert_box(boxed)
+    }
+
+    /// A box that was kept, with what is left in it.
+    pub(crate) fn used_box(&mut self) -> Option<Box<T>> {
+        self.boxes.pop()
+    }
+
+    /// Puts an entry in that is in its box already.
+    pub(crate) fn insert_box(&mut self, boxed: Box<T>) -> Handle {
         let generation = self.next_generation();
         self.live += 1;
         let place = Place {

@@ -4,6 +4,7 @@
 //! is half of a number made of the key and half the place of the record; whether it is the key's is to be read there. Entries are not removed:
 //! whoever asks knows which places are of the past, and those are free.
 
+use crate::prefetch::prefetch;
 use crate::transaction::TransactionKey;
 
 /// Parts of the map. Each grows by itself, so that no request waits for more than a part of it.
@@ -39,6 +40,15 @@ impl Places {
     pub(super) fn new() -> Places {
         Places {
             parts: (0..PARTS).map(|_| Part::default()).collect(),
+        }
+    }
+
+    /// Has the processor fetch what [`Places::find`] will look at.
+    pub(super) fn prefetch(&self, key: TransactionKey) {
+        let (part, tag) = address(key);
+        let part = self.parts.get(part);
+        if let Some(bucket) = part.and_then(|part| part.buckets_from(tag).next()) {
+            prefetch(bucket);
         }
     }
 

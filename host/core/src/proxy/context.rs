@@ -135,7 +135,127 @@ pub(crate) struct ResponseContext {
     pub(crate) alarm: Alarm,
 }
 
+/// What a response context begins with.
+pub(crate) struct NewRequest {
+    pub(crate) kind: Kind,
+    pub(crate) server: Option<ServerMachine>,
+    pub(crate) key: Option<TransactionKey>,
+    pub(crate) flow: Flow,
+    pub(crate) reply_to: SendTo,
+    pub(crate) received: Draft,
+    pub(crate) request: Draft,
+    pub(crate) facts: Facts,
+    pub(crate) dialog: Option<Dialog>,
+    pub(crate) record_route: bool,
+}
+
 impl ResponseContext {
+    /// The context of a request that has just come.
+    pub(crate) fn new(request: NewRequest) -> ResponseContext {
+        ResponseContext {
+            kind: request.kind,
+            stage: Stage::Deciding,
+            server: request.server,
+            key: request.key,
+            flow: request.flow,
+            reply_to: request.reply_to,
+            received: request.received,
+            request: request.request,
+            facts: request.facts,
+            dialog: request.dialog,
+            variables: Vec::new(),
+            verified_user: None,
+            version: PolicyVersion(0),
+            armed: Armed::default(),
+            record_route: request.record_route,
+            record_route_parameters: Vec::new(),
+            hook: None,
+            reply_in_hook: None,
+            replies: VecDeque::new(),
+            targets: TargetSet::default(),
+            branches: SmallVec::new(),
+            open: 0,
+            started: 0,
+            failure_round: 0,
+            best: None,
+            challenges: Vec::new(),
+            sent_tag: None,
+            outbound: OutboundSupport::None,
+            cancelled: None,
+            declined: false,
+            alarm: Alarm::default(),
+        }
+    }
+
+    /// The same in place of one that is over: moving as much as a context is would take longer than all that is written here.
+    pub(crate) fn begin(&mut self, new: NewRequest) {
+        // All fields, so that none of a new context is forgotten.
+        let ResponseContext {
+            kind,
+            stage,
+            server,
+            key,
+            flow,
+            reply_to,
+            received,
+            request,
+            facts,
+            dialog,
+            variables,
+            verified_user,
+            version,
+            armed,
+            record_route,
+            record_route_parameters,
+            hook,
+            reply_in_hook,
+            replies,
+            targets,
+            branches,
+            open,
+            started,
+            failure_round,
+            best,
+            challenges,
+            sent_tag,
+            outbound,
+            cancelled,
+            declined,
+            alarm,
+        } = self;
+        *kind = new.kind;
+        *stage = Stage::Deciding;
+        *server = new.server;
+        *key = new.key;
+        *flow = new.flow;
+        *reply_to = new.reply_to;
+        *received = new.received;
+        *request = new.request;
+        *facts = new.facts;
+        *dialog = new.dialog;
+        variables.clear();
+        *verified_user = None;
+        *version = PolicyVersion(0);
+        *armed = Armed::default();
+        *record_route = new.record_route;
+        record_route_parameters.clear();
+        *hook = None;
+        *reply_in_hook = None;
+        replies.clear();
+        targets.clear();
+        branches.clear();
+        *open = 0;
+        *started = 0;
+        *failure_round = 0;
+        *best = None;
+        challenges.clear();
+        *sent_tag = None;
+        *outbound = OutboundSupport::None;
+        *cancelled = None;
+        *declined = false;
+        *alarm = Alarm::default();
+    }
+
     /// Where a request outside of dialogs goes is the policy's to say: the Route of a stranger would lead the branch elsewhere, so
     /// it is left out when the policy names targets. Inside a dialog the route set is proved.
     pub(crate) fn forget_preloaded_route(&mut self) {

@@ -1,24 +1,17 @@
 //! A request comes: to the transaction it belongs to, or to a new response context.
 
-use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use patchbay_message::{Draft, HeaderName, Host, Message, Method, Params, Via};
-use smallvec::SmallVec;
 
-use crate::alarm::Alarm;
 use crate::core::Core;
-use crate::door::{
-    Armed, Destination, DropReason, Event, Flow, Hook, PolicyVersion, Reject, SendTo,
-};
+use crate::door::{Destination, DropReason, Event, Flow, Hook, Reject, SendTo};
 use crate::local;
-use crate::proxy::context::{Kind, ResponseContext, Stage};
+use crate::proxy::context::{Kind, NewRequest, ResponseContext};
 use crate::proxy::machine::ServerMachine;
 use crate::proxy::route::{self, Dialog};
-use crate::proxy::target::TargetSet;
 use crate::proxy::validate::{self, Facts};
-use crate::registrar::OutboundSupport;
 use crate::table::Handle;
 use crate::time::Now;
 use crate::transaction::{
@@ -33,17 +26,25 @@ impl Core {
     pub(crate) fn on_request(&mut self, now: Now, flow: Flow, message: Arc<Message>) {
         let method = message.method();
         let keys = self.maker.request(&message);
-        if let Some(handle) = keys.and_then(|keys| self.matching(&message, keys)) {
+        if let Some(keys) = keys {
+            self.answered.prefetch(keys.key);
+        }
+        let matching = keys.and_then(|keys| self.matching(&message, keys));
+        if let Some(handle) = matching {
             if method != Method::Ack {
                 return self.on_retransmission(now, handle, &flow, &message);
             }
             if self.on_ack(now, handle) {
                 return;
             }
-        } else if let Some(keys) = keys.filter(|keys| self.answered.contains(keys.key)) {
-            return self.on_answered_again(keys.key, &flow, message);
         }
         let received = self.received_draft(&flow, message);
+        if let Some(keys) = keys
+            && matching.is_none()
+            && self.answered.contains(keys.key)
+        {
+            return self.on_answered_again(keys.key, &flow, received);
+        }
         let request = received.base();
         if let Err(invalid) = request.validate() {
             return self.refuse(
@@ -156,9 +157,8 @@ impl Core {
             ))),
         };
         let makes_dialog = received.method().makes_dialog() || received.method() == Method::Update;
-        let handle = self.contexts.insert(ResponseContext {
+        let request = NewRequest {
             kind,
-            stage: Stage::Deciding,
             server,
             key,
             flow,
@@ -166,29 +166,17 @@ impl Core {
             received,
             request: prepared.request,
             facts: prepared.facts,
-            version: PolicyVersion(0),
             dialog: prepared.dialog,
-            variables: Vec::new(),
-            verified_user: None,
-            armed: Armed::default(),
             record_route: makes_dialog,
-            record_route_parameters: Vec::new(),
-            hook: None,
-            reply_in_hook: None,
-            replies: VecDeque::new(),
-            targets: TargetSet::default(),
-            branches: SmallVec::new(),
-            open: 0,
-            started: 0,
-            failure_round: 0,
-            best: None,
-            challenges: Vec::new(),
-            outbound: OutboundSupport::None,
-            sent_tag: None,
-            cancelled: None,
-            declined: false,
-            alarm: Alarm::default(),
-        });
+        };
+        let context = match self.contexts.used_box() {
+            Some(mut used) => {
+                used.begin(request);
+                used
+            }
+            None => Box::new(ResponseContext::new(request)),
+        };
+        let handle = self.contexts.insert_box(context);
         if let Some(key) = key {
             self.keys.insert(key, handle);
         }

@@ -16,7 +16,6 @@ use crate::proxy::context::{BranchStage, BranchState, Cancel, Kind, ResponseCont
 use crate::proxy::context::{ViaText, WaitingReply};
 use crate::proxy::own_response;
 use crate::proxy::receive::response_destination;
-use crate::proxy::target::TargetSet;
 use crate::table::Handle;
 use crate::time::Now;
 use crate::transaction::{ClientRest, ServerRest, TransactionKey};
@@ -206,7 +205,7 @@ impl Core {
         context.record_route_parameters = Vec::new();
         context.replies.clear();
         context.reply_in_hook = None;
-        context.targets = TargetSet::default();
+        context.targets.clear();
         context.best = None;
         context.challenges = Vec::new();
         context.cancelled = None;
@@ -214,15 +213,9 @@ impl Core {
     }
 
     /// A request came again that was answered.
-    pub(crate) fn on_answered_again(
-        &mut self,
-        key: TransactionKey,
-        flow: &Flow,
-        message: Arc<Message>,
-    ) {
+    pub(crate) fn on_answered_again(&mut self, key: TransactionKey, flow: &Flow, received: Draft) {
         self.env.event(Event::Retransmission);
-        let to = response_destination(message.top_via().ok().as_ref(), flow);
-        let received = self.received_draft(flow, message);
+        let to = response_destination(received.base().top_via().ok().as_ref(), flow);
         let packet = match self.answered.get(key) {
             Some(Kept::Response(response)) => Packet::write(|out| out.extend_from_slice(response)),
             Some(Kept::Own(kept)) => Packet::write(|out| {

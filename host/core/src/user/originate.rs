@@ -4,7 +4,6 @@
 //! transaction to it. When a destination fails it may start the same request towards the next one, with a new branch
 //! (RFC 3263 §4.3). A 2xx to an INVITE is handed on: its ACK is the business of whoever asked for the call.
 
-
 use patchbay_message::{HeaderName, Invalid, Limits, Message, Name, ScanError, is_token};
 use thiserror::Error;
 
