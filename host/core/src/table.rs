@@ -4,6 +4,8 @@
 //! boxes that are used again, so that a table with a million rests is small and the next live entry is warm in the cache. Slots lie
 //! in pages that never move: the table grows without copying what is in it.
 
+use crate::prefetch::prefetch_all;
+
 /// Names an entry of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Handle {
@@ -164,6 +166,13 @@ impl<T, S> Table<T, S> {
         (place.generation == handle.generation)
             .then(|| place.live())
             .flatten()
+    }
+
+    /// Has the processor fetch the live entry in a slot, which will be read soon.
+    pub(crate) fn prefetch(&self, slot: u32) {
+        if let Some(live) = self.at(slot) {
+            prefetch_all(live);
+        }
     }
 
     /// The live entry, to change.

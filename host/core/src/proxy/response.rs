@@ -54,7 +54,9 @@ impl Core {
     fn branch_sent_with(&self, text: &[u8]) -> Option<Handle> {
         let (slot, generation) = Branch::place(text)?;
         let handle = Handle { slot, generation };
+        self.branches.prefetch(slot);
         let state = self.branches.get(handle)?;
+        self.contexts.prefetch(state.context.slot);
         let sent = state.via.get(state.via.len().checked_sub(text.len())?..)?;
         let is_same = sent == text || sent.eq_ignore_ascii_case(text);
         (state.sent.is_some() && is_same).then_some(handle)

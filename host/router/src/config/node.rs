@@ -10,7 +10,7 @@ use super::{check, units};
 /// Longer would only burn a core.
 const MAX_SPIN: Duration = Duration::from_millis(1);
 /// Within this time an answer comes of a peer on the same network, with its own processor to be woken up.
-const DEFAULT_SPIN: Duration = Duration::from_micros(200);
+const DEFAULT_SPIN: Duration = Duration::from_micros(150);
 
 /// `[node]`: the router as a whole.
 #[derive(Clone, Debug, PartialEq)]

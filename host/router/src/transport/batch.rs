@@ -5,19 +5,14 @@
 //! - every pointer handed to the kernel points into a heap allocation owned by the batch itself (boxed slices that never grow) or, while
 //!   sending, into slices that are borrowed until the call returns;
 //! - lengths are those of the allocations, and the kernel writes no more than it was told;
-//! - a socket that the runtime watches is owned by what watches it;
 //! - the kernel's answers are only read after it said how many there are, with lengths cut to the allocation.
 #![allow(unsafe_code)]
 
 use std::io;
 use std::mem::{MaybeUninit, size_of, zeroed};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
-use std::rc::Rc;
-
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
 /// Datagrams per system call.
 pub(super) const BATCH: usize = 32;
@@ -51,14 +46,6 @@ pub(super) fn ask_for_local_address(socket: &impl AsRawFd, ipv6: bool) -> io::Re
     } else {
         Err(io::Error::last_os_error())
     }
-}
-
-/// Takes a socket into the runtime of the current thread, which tells of datagrams that arrive and of nothing else: each datagram sent makes
-/// an event of its own when the device is done with it, and would wake the worker for nothing.
-pub(super) fn watch_for_datagrams(socket: Rc<UdpSocket>) -> io::Result<AsyncFd<Rc<UdpSocket>>> {
-    // SAFETY: the descriptor is open, a `UdpSocket` owns it and closes it when the last `Rc` is dropped, and always tells the same one.
-    let watched = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) };
-    Ok(watched?)
 }
 
 /// A datagram in a [`ReceiveBatch`].
@@ -385,6 +372,8 @@ pub(super) fn write_socket_address(
 
 #[cfg(test)]
 mod tests {
+    use std::net::UdpSocket;
+
     use super::*;
 
     fn pair(address: &str) -> (UdpSocket, UdpSocket) {

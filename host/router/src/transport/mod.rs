@@ -7,13 +7,18 @@
 mod batch;
 mod connection;
 mod connections;
+mod doorbell;
 mod listener;
+mod poller;
 mod ring;
+mod system;
 mod udp;
 
 pub(crate) use connection::{Arrival, ConnectionTasks};
 pub(crate) use connections::{ConnectionKey, Connections, Outgoing, Reservation, Sender, Unsent};
+pub(crate) use doorbell::Doorbell;
 pub use listener::{BindError, BoundListener, ListenerSocket, bind};
+pub(crate) use poller::Poller;
+pub(crate) use ring::Ring;
 pub use ring::has_io_uring;
-pub(crate) use ring::{Doorbell, Ring};
-pub(crate) use udp::{UdpReceivers, UdpSend, UdpSenders, split as split_udp};
+pub(crate) use udp::{UdpReceivers, UdpSend, UdpSenders, Way, split as split_udp};

@@ -5,16 +5,19 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::Context;
+use std::time::Duration;
 
 use patchbay_core::door::{Flow, ListenerId, Packet, SendId, Transport};
-use tokio::io::unix::AsyncFd;
 
-use super::batch::{BATCH, Datagram, ReceiveBatch, SendBatch, ToSend, watch_for_datagrams};
+use super::batch::{BATCH, Datagram, SendBatch, ToSend};
+use super::doorbell::Doorbell;
+use super::poller::Poller;
 use super::ring::{Ring, Unsent};
 
 /// Batches read from one socket before the others get their turn.
-const BATCHES_PER_TURN: usize = 4;
+pub(super) const BATCHES_PER_TURN: usize = 4;
 /// Datagrams taken from a ring before everything else gets its turn.
 const RING_DATAGRAMS_PER_TURN: usize = BATCHES_PER_TURN * BATCH;
 /// Up to so many datagrams leave with the call of the ring that the worker makes anyway. For more a call of their own is cheaper.
@@ -34,16 +37,22 @@ struct Listener {
     address: SocketAddr,
 }
 
-/// How datagrams come in.
-enum Way {
-    /// The runtime says when there are some, and calls fetch them.
-    Calls {
-        sockets: Vec<AsyncFd<Rc<UdpSocket>>>,
-        batch: ReceiveBatch,
-        calls: u64,
-    },
+/// How a worker waits and datagrams come in.
+pub(crate) enum Way {
+    /// epoll says when there are some, and calls fetch them.
+    Poll(Box<Poller>),
     /// The kernel puts them into buffers by itself.
     Ring(Box<Ring>),
+}
+
+impl Way {
+    /// What wakes the worker from other threads.
+    pub(crate) fn doorbell(&self) -> &Arc<Doorbell> {
+        match self {
+            Way::Poll(poller) => poller.doorbell(),
+            Way::Ring(ring) => ring.doorbell(),
+        }
+    }
 }
 
 /// The sending side of a worker's UDP sockets.
@@ -74,10 +83,10 @@ pub(crate) struct UdpSend {
     pub(crate) packet: Packet,
 }
 
-/// Takes the sockets into the ring, or into the runtime of the current thread when there is none.
+/// Has the worker wait for the datagrams of these sockets.
 pub(crate) fn split(
     sockets: Vec<(ListenerId, UdpSocket)>,
-    ring: Option<Ring>,
+    mut way: Way,
 ) -> io::Result<(UdpReceivers, UdpSenders)> {
     let sockets: Vec<(ListenerId, Rc<UdpSocket>)> = sockets
         .into_iter()
@@ -100,20 +109,12 @@ pub(crate) fn split(
             waiting: VecDeque::new(),
         });
     }
-    let sockets = sockets.into_iter().map(|(_, socket)| socket);
-    let way = match ring {
-        Some(mut ring) => {
-            sockets.for_each(|socket| ring.add(socket));
-            Way::Ring(Box::new(ring))
+    for (_, socket) in sockets {
+        match &mut way {
+            Way::Ring(ring) => ring.add(socket),
+            Way::Poll(poller) => poller.add(socket)?,
         }
-        None => Way::Calls {
-            sockets: sockets
-                .map(watch_for_datagrams)
-                .collect::<io::Result<_>>()?,
-            batch: ReceiveBatch::new(),
-            calls: 0,
-        },
-    };
+    }
     let senders = UdpSenders {
         sockets: senders,
         batch: SendBatch::new(),
@@ -123,8 +124,8 @@ pub(crate) fn split(
 }
 
 impl UdpReceivers {
-    /// Hands over what has arrived, a few batches per socket, and returns how many datagrams that were. When it was nothing, the task is
-    /// woken by the next one, or the ring has an event.
+    /// Hands over what has arrived, a few batches per socket, and returns how many datagrams that were. When it was nothing, `wait` ends
+    /// with the next one.
     pub(crate) fn poll_receive(
         &mut self,
         context: &mut Context<'_>,
@@ -141,35 +142,31 @@ impl UdpReceivers {
             Way::Ring(ring) => ring.receive(RING_DATAGRAMS_PER_TURN, |place, datagram| {
                 take(place, datagram, context)
             }),
-            Way::Calls {
-                sockets,
-                batch,
-                calls,
-            } => {
-                let mut delivered = 0;
-                for (place, socket) in sockets.iter().enumerate() {
-                    for _ in 0..BATCHES_PER_TURN {
-                        let count = poll_batch(socket, batch, context);
-                        if count == 0 {
-                            break;
-                        }
-                        *calls += 1;
-                        delivered += count;
-                        for datagram in batch.datagrams() {
-                            take(place, datagram, context);
-                        }
-                    }
-                }
-                delivered
-            }
+            Way::Poll(poller) => poller.receive(|place, datagram| take(place, datagram, context)),
         }
     }
 
-    /// System calls so far that received, and with a ring those that waited and sent.
+    /// System calls so far that waited and received, and with a ring those that sent.
     pub(crate) fn calls(&self) -> u64 {
         match &self.way {
             Way::Ring(ring) => ring.calls(),
-            Way::Calls { calls, .. } => *calls,
+            Way::Poll(poller) => poller.calls(),
+        }
+    }
+
+    /// Whether the runtime has something to do, since the last time this was asked.
+    pub(crate) fn take_runtime_ready(&mut self) -> bool {
+        match &mut self.way {
+            Way::Ring(ring) => ring.take_runtime_ready(),
+            Way::Poll(poller) => poller.take_runtime_ready(),
+        }
+    }
+
+    /// Sleeps until something happens, at most for `timeout`.
+    pub(crate) fn wait(&mut self, timeout: Option<Duration>) {
+        match &mut self.way {
+            Way::Ring(ring) => ring.wait(timeout),
+            Way::Poll(poller) => poller.wait(timeout),
         }
     }
 
@@ -177,35 +174,7 @@ impl UdpReceivers {
     pub(crate) fn ring(&mut self) -> Option<&mut Ring> {
         match &mut self.way {
             Way::Ring(ring) => Some(ring),
-            Way::Calls { .. } => None,
-        }
-    }
-}
-
-/// Receives one batch; 0 when the socket is empty and the task will be woken.
-fn poll_batch(
-    socket: &AsyncFd<Rc<UdpSocket>>,
-    batch: &mut ReceiveBatch,
-    context: &mut Context<'_>,
-) -> usize {
-    loop {
-        let mut ready = match socket.poll_read_ready(context) {
-            Poll::Ready(Ok(ready)) => ready,
-            // With an error the runtime ends: nothing more will arrive.
-            Poll::Ready(Err(_)) | Poll::Pending => return 0,
-        };
-        match batch.receive(socket.as_raw_fd()) {
-            Ok(count) => {
-                // Fewer than asked for: the socket is empty. Saying so here saves the call that would only find that out; a
-                // datagram that arrives meanwhile raises a new readiness event.
-                if count < BATCH {
-                    ready.clear_ready();
-                }
-                return count;
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
-            // An error that a peer caused (a pending ICMP error) belongs to no datagram of this batch.
-            Err(error) => tracing::debug!(%error, "receiving failed"),
+            Way::Poll(_) => None,
         }
     }
 }
@@ -352,11 +321,6 @@ impl SendQueue {
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
-    use std::sync::Arc;
-    use std::time::Duration;
-
-    use super::super::ring::Doorbell;
     use super::*;
 
     fn socket(address: &str) -> std::net::UdpSocket {
@@ -376,23 +340,10 @@ mod tests {
         }
     }
 
-    async fn receive(receivers: &mut UdpReceivers, wanted: usize) -> Vec<(Flow, Vec<u8>)> {
-        let mut all = Vec::new();
-        let collect = poll_fn(|context| {
-            while receivers
-                .poll_receive(context, |flow, bytes, _| all.push((*flow, bytes.to_vec())))
-                > 0
-            {}
-            if all.len() >= wanted {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
-            }
-        });
-        tokio::time::timeout(Duration::from_secs(5), collect)
-            .await
-            .unwrap();
-        all
+    /// The receiving and sending side of a socket with a poller.
+    fn with_poller(id: u16, address: &str) -> (UdpReceivers, UdpSenders) {
+        let way = Way::Poll(Box::new(Poller::new().unwrap()));
+        split(vec![(ListenerId(id), socket(address))], way).unwrap()
     }
 
     /// The receiving and sending side of a socket with a ring; `None` where the system has none.
@@ -402,11 +353,11 @@ mod tests {
             .ok()?;
         let doorbell = Arc::clone(ring.doorbell());
         let sockets = vec![(ListenerId(3), socket(address))];
-        let (receivers, senders) = split(sockets, Some(ring)).unwrap();
+        let (receivers, senders) = split(sockets, Way::Ring(Box::new(ring))).unwrap();
         Some((receivers, senders, doorbell))
     }
 
-    fn receive_with_ring(receivers: &mut UdpReceivers, wanted: usize) -> Vec<(Flow, Vec<u8>)> {
+    fn receive(receivers: &mut UdpReceivers, wanted: usize) -> Vec<(Flow, Vec<u8>)> {
         let mut context = Context::from_waker(std::task::Waker::noop());
         let (mut all, start) = (Vec::new(), std::time::Instant::now());
         while all.len() < wanted {
@@ -414,7 +365,7 @@ mod tests {
                 all.push((*flow, bytes.to_vec()))
             });
             if all.len() < wanted {
-                receivers.ring().unwrap().wait(Some(Duration::from_secs(1)));
+                receivers.wait(Some(Duration::from_secs(1)));
             }
             assert!(start.elapsed() < Duration::from_secs(10), "{}", all.len());
         }
@@ -431,8 +382,8 @@ mod tests {
 
     #[tokio::test]
     async fn more_than_a_batch_arrives_in_order() {
-        let (mut receivers, _) = split(vec![(ListenerId(3), socket("127.0.0.1:0"))], None).unwrap();
-        let (_, mut senders) = split(vec![(ListenerId(0), socket("127.0.0.1:0"))], None).unwrap();
+        let (mut receivers, _) = with_poller(3, "127.0.0.1:0");
+        let (_, mut senders) = with_poller(0, "127.0.0.1:0");
         let remote = receivers.listeners[0].address;
         let count = 3 * BATCH + 1;
         for n in 0..count {
@@ -442,7 +393,7 @@ mod tests {
             ));
         }
         assert_eq!(flush(&mut senders).await, Vec::new());
-        let all = receive(&mut receivers, count).await;
+        let all = receive(&mut receivers, count);
         for (n, (flow, bytes)) in all.iter().enumerate() {
             assert_eq!((flow.listener, flow.local), (ListenerId(3), remote));
             assert_eq!(bytes, n.to_string().as_bytes());
@@ -451,13 +402,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_wildcard_listener_answers_from_the_address_that_was_asked() {
-        let (mut receivers, mut senders) =
-            split(vec![(ListenerId(0), socket("0.0.0.0:0"))], None).unwrap();
+        let (mut receivers, mut senders) = with_poller(0, "0.0.0.0:0");
         let port = receivers.listeners[0].address.port();
         let peer = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         peer.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         peer.send_to(b"question", ("127.0.0.9", port)).unwrap();
-        let (flow, _) = receive(&mut receivers, 1).await.remove(0);
+        let (flow, _) = receive(&mut receivers, 1).remove(0);
         assert_eq!(flow.local, format!("127.0.0.9:{port}").parse().unwrap());
         assert!(senders.push(
             ListenerId(0),
@@ -469,7 +419,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_refused_datagram_fails_alone() {
-        let (_, mut senders) = split(vec![(ListenerId(0), socket("127.0.0.1:0"))], None).unwrap();
+        let (_, mut senders) = with_poller(0, "127.0.0.1:0");
         let peer = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         peer.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         let remote = peer.local_addr().unwrap();
@@ -493,7 +443,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_queue_refuses() {
-        let (_, mut senders) = split(vec![(ListenerId(0), socket("127.0.0.1:0"))], None).unwrap();
+        let (_, mut senders) = with_poller(0, "127.0.0.1:0");
         let remote = "127.0.0.1:9".parse().unwrap();
         for n in 0..MAX_WAITING as u64 {
             assert!(senders.push(ListenerId(0), send(n, remote, None, Vec::new())));
@@ -508,7 +458,7 @@ mod tests {
             let Some((mut receivers, _, _)) = with_ring(address) else {
                 return;
             };
-            let (_, mut senders) = split(vec![(ListenerId(0), socket(address))], None).unwrap();
+            let (_, mut senders) = with_poller(0, address);
             let remote = receivers.listeners[0].address;
             let texts: Vec<Vec<u8>> = (0..150_usize)
                 .map(|n| format!("{n}").repeat(1 + n % 90).into_bytes())
@@ -518,7 +468,7 @@ mod tests {
                     assert!(senders.push(ListenerId(0), send(1, remote, None, text.clone())));
                 }
                 assert_eq!(flush(&mut senders).await, Vec::new());
-                let all = receive_with_ring(&mut receivers, texts.len());
+                let all = receive(&mut receivers, texts.len());
                 let received: Vec<Vec<u8>> = all.into_iter().map(|(_, bytes)| bytes).collect();
                 assert_eq!(received, texts);
             }
@@ -535,7 +485,7 @@ mod tests {
         peer.send_to(&longest, receivers.listeners[0].address)
             .unwrap();
         peer.send_to(b"", receivers.listeners[0].address).unwrap();
-        let all = receive_with_ring(&mut receivers, 2);
+        let all = receive(&mut receivers, 2);
         assert!(all[0].1 == longest && all[1].1.is_empty());
         assert_eq!(all[0].0.remote, peer.local_addr().unwrap());
     }
@@ -549,7 +499,7 @@ mod tests {
         let peer = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         peer.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         peer.send_to(b"question", ("127.0.0.9", port)).unwrap();
-        let (flow, _) = receive_with_ring(&mut receivers, 1).remove(0);
+        let (flow, _) = receive(&mut receivers, 1).remove(0);
         assert_eq!(flow.local, format!("127.0.0.9:{port}").parse().unwrap());
         for text in ["one", "two", "three"] {
             let answer = send(1, flow.remote, Some(flow.local.ip()), text.into());

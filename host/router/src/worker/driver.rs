@@ -210,7 +210,9 @@ impl Driver {
             progress = true;
             self.input(input, context);
         }
-        while let Poll::Ready(Some((id, destinations))) = self.resolving.poll_next_unpin(context) {
+        while !self.resolving.is_empty()
+            && let Poll::Ready(Some((id, destinations))) = self.resolving.poll_next_unpin(context)
+        {
             progress = true;
             self.resolved(id, destinations, context);
         }

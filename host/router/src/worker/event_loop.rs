@@ -10,7 +10,6 @@ use patchbay_core::time::Instant;
 use patchbay_policy::Event;
 use tokio::sync::mpsc;
 
-use super::alarm::Alarm;
 use super::driver::Driver;
 use super::setup;
 use super::{Mail, Mailbox, Order, Status};
@@ -31,19 +30,21 @@ pub(super) struct EventLoop {
     pub(super) driver: Driver,
     pub(super) receivers: UdpReceivers,
     pub(super) arrivals: mpsc::Receiver<Arrival>,
+    /// Tasks of this thread's runtime have had a turn since there were none the last time. Nobody else sends any.
+    pub(super) may_have_arrivals: bool,
     pub(super) mailbox: Mailbox,
     pub(super) mail: Mail,
     /// Events for `event-route` that wait for their turn.
     pub(super) events: VecDeque<Event>,
     pub(super) status: std::sync::Arc<Status>,
-    pub(super) alarm: Alarm,
+    /// When it has to wake up by itself.
+    pub(super) wakes_at: Option<Instant>,
 }
 
 impl EventLoop {
-    /// A few turns. [`Poll::Pending`]: there is nothing to do until something wakes the task, or it is woken already; [`Poll::Ready`]: the
-    /// worker is told to stop.
+    /// A few turns. [`Poll::Pending`]: there is nothing to do until something happens, or the worker is woken already; [`Poll::Ready`]: it is
+    /// told to stop.
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        self.mailbox.is_awake();
         for _ in 0..TURNS {
             self.driver.now = self.driver.services.clock.now();
             let mut progress = self.take_mail(context);
@@ -51,7 +52,7 @@ impl EventLoop {
                 return Poll::Ready(());
             }
             progress |= self.take_datagrams(context);
-            progress |= self.take_arrivals(context);
+            progress |= self.may_have_arrivals && self.take_arrivals(context);
             progress |= self.driver.poll_waiting(context);
             progress |= self.take_timers(context);
             progress |= self.start_events();
@@ -65,7 +66,7 @@ impl EventLoop {
             }
             let (retry, failed) = self.flush(context);
             progress |= failed;
-            if !progress && self.is_asleep(retry, context) {
+            if !progress && self.is_asleep(retry) {
                 self.report();
                 return Poll::Pending;
             }
@@ -88,7 +89,8 @@ impl EventLoop {
 
     fn take_arrivals(&mut self, context: &mut Context<'_>) -> bool {
         for taken in 0..ARRIVALS_PER_TURN {
-            let Poll::Ready(Some(arrival)) = self.arrivals.poll_recv(context) else {
+            let Ok(arrival) = self.arrivals.try_recv() else {
+                self.may_have_arrivals = false;
                 return taken > 0;
             };
             // Its task may wait for room.
@@ -181,15 +183,10 @@ impl EventLoop {
     }
 
     /// Whether there is nothing to do until something wakes the task.
-    fn is_asleep(&mut self, retry: bool, context: &mut Context<'_>) -> bool {
-        self.mailbox.wake_for_mail(context.waker());
-        !self.mailbox.has_mail() && !self.is_timer_due(retry, context)
-    }
-
-    fn is_timer_due(&mut self, retry: bool, context: &mut Context<'_>) -> bool {
-        let deadline = self.deadline(retry);
-        let (now, clock) = (self.driver.now.instant, &self.driver.services.clock);
-        self.alarm.is_due(deadline, now, clock, context)
+    fn is_asleep(&mut self, retry: bool) -> bool {
+        self.wakes_at = self.deadline(retry);
+        let now = self.driver.now.instant;
+        !self.mailbox.has_mail() && self.wakes_at.is_none_or(|moment| moment > now)
     }
 
     fn deadline(&self, retry: bool) -> Option<Instant> {

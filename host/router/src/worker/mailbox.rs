@@ -2,10 +2,9 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::Waker;
 
-use futures_util::task::AtomicWaker;
 use patchbay_core::TransactionSnapshot;
 use patchbay_core::door::{Originate, Reject, SendId, UpdateId};
 use patchbay_core::registrar::Bindings;
@@ -30,8 +29,8 @@ struct Shared {
     queues: Mutex<Mail>,
     /// Whether there may be something in `queues`, so that looking at an empty mailbox takes no lock.
     filled: AtomicBool,
-    /// Set while the worker sleeps.
-    waker: AtomicWaker,
+    /// Wakes the worker when it sleeps; set once it is there.
+    waker: OnceLock<Waker>,
 }
 
 /// What has come, by kind.
@@ -141,24 +140,20 @@ impl Mailbox {
         self.0.filled.load(Ordering::Acquire)
     }
 
-    /// The worker is about to sleep: the waker is told about what comes from now on. Look at [`Mailbox::has_mail`] once more after this.
-    pub(crate) fn wake_for_mail(&self, waker: &Waker) {
-        self.0.waker.register(waker);
+    /// The worker is there, and is woken from now on. What came before it finds when it looks first.
+    pub(crate) fn wake_for_mail(&self, waker: Waker) {
+        // There is one worker.
+        let _ = self.0.waker.set(waker);
     }
 
-    /// The worker is awake and looks by itself: nobody has to wake it.
-    pub(crate) fn is_awake(&self) {
-        drop(self.0.waker.take());
-    }
-
-    /// Wakes the worker when it sleeps. Only the one who fills an empty mailbox does: the worker takes everything at once.
+    /// Wakes the worker. Only the one who fills an empty mailbox does: the worker takes everything at once.
     fn put(&self, put: impl FnOnce(&mut Mail)) {
         let mut mail = self.lock();
         put(&mut mail);
         let was_filled = self.0.filled.swap(true, Ordering::AcqRel);
         drop(mail);
-        if !was_filled {
-            self.0.waker.wake();
+        if !was_filled && let Some(waker) = self.0.waker.get() {
+            waker.wake_by_ref();
         }
     }
 
@@ -227,7 +222,7 @@ mod tests {
     fn messages_keep_their_order_and_wake_once() {
         let (mailbox, count) = (Mailbox::new(), Arc::new(Count::default()));
         let mut mail = Mail::default();
-        mailbox.wake_for_mail(&Arc::clone(&count).into());
+        mailbox.wake_for_mail(Arc::clone(&count).into());
         assert!(!mailbox.has_mail());
         assert_eq!(mailbox.hand_over(&mut messages(2)), 0);
         assert_eq!(mailbox.hand_over(&mut messages(1)), 0);
@@ -239,16 +234,16 @@ mod tests {
             .collect();
         assert_eq!(texts, [b"0", b"1", b"0"]);
         assert_eq!(count.0.load(Ordering::Relaxed), 1);
+        mailbox.answer(Answer::SendFailed(SendId(1)));
+        assert_eq!(count.0.load(Ordering::Relaxed), 2);
     }
 
     #[test]
-    fn who_is_awake_is_not_woken() {
-        let (mailbox, count) = (Mailbox::new(), Arc::new(Count::default()));
-        mailbox.wake_for_mail(&Arc::clone(&count).into());
-        mailbox.is_awake();
+    fn what_came_before_the_worker_is_there() {
+        let mailbox = Mailbox::new();
         mailbox.answer(Answer::SendFailed(SendId(1)));
+        mailbox.wake_for_mail(Waker::noop().clone());
         assert!(mailbox.has_mail());
-        assert_eq!(count.0.load(Ordering::Relaxed), 0);
     }
 
     #[test]

@@ -3,7 +3,6 @@
 //! A worker has its own sockets, its own [`patchbay_core::Core`], its own timers and its own policy instances. Nothing in it is
 //! locked or shared on the path of a message, unless `requests_per_source` counts over all workers. Other threads reach it through its mailbox.
 
-mod alarm;
 mod clock;
 mod driver;
 mod event_loop;
@@ -11,11 +10,11 @@ mod hand_over;
 mod hook_runs;
 mod mailbox;
 mod random;
-mod ring_loop;
 mod sending;
 mod setup;
 mod source_limit;
 mod spin;
+mod wait_loop;
 
 use std::io;
 use std::sync::Arc;

@@ -1,7 +1,6 @@
 //! Starting a worker, and taking over a new configuration.
 
 use std::collections::{HashMap, VecDeque};
-use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
 
@@ -14,7 +13,6 @@ use patchbay_message::Limits;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-use super::alarm::Alarm;
 use super::driver::{Driver, Messages};
 use super::event_loop::EventLoop;
 use super::hand_over::HandedOver;
@@ -22,14 +20,14 @@ use super::hook_runs::HookRuns;
 use super::sending::Sending;
 use super::source_limit::SourceLimit;
 use super::spin::{Last, Spin};
-use super::{Clock, Mail, Mailbox, Status, ring_loop, unpredictable};
+use super::{Clock, Mail, Mailbox, Status, unpredictable, wait_loop};
 use crate::config::{self, Config};
 use crate::hooks::Services;
 use crate::metrics::MethodLabel;
 use crate::resolve::Resolver;
 use crate::server::Shared;
 use crate::transport::{
-    BoundListener, ConnectionTasks, Connections, ListenerSocket, Ring, split_udp,
+    BoundListener, ConnectionTasks, Connections, ListenerSocket, Poller, Ring, Way, split_udp,
 };
 
 /// RFC 5393 §5.3.3: the recommended value.
@@ -56,23 +54,22 @@ pub(super) struct Setup {
 pub(super) fn run(setup: Setup) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        // It has no effect while no worker waits in a ring.
-        .on_thread_park(ring_loop::serve)
+        .on_thread_park(wait_loop::serve)
         .build()?;
     let node = setup.shared.config.load().node.clone();
     runtime.block_on(async {
-        let ring = ring(node.io, setup.worker, Ring::new)?;
-        let doorbell = ring.as_ref().map(|ring| Arc::clone(ring.doorbell()));
-        let mut event_loop = event_loop(setup, ring)?;
-        match doorbell {
-            Some(doorbell) => ring_loop::run(event_loop, doorbell, Spin::new(node.spin)).await,
-            None => poll_fn(|context| event_loop.poll(context)).await,
-        }
+        let way = match ring(node.io, setup.worker, Ring::new)? {
+            Some(ring) => Way::Ring(Box::new(ring)),
+            None => Way::Poll(Box::new(Poller::new()?)),
+        };
+        let doorbell = Arc::clone(way.doorbell());
+        let event_loop = event_loop(setup, way)?;
+        wait_loop::run(event_loop, doorbell, Spin::new(node.spin)).await;
         Ok(())
     })
 }
 
-/// The ring that a worker waits in, if it can be made; `None`: it waits in the runtime.
+/// The ring that a worker waits in, if it can be made; `None`: it polls.
 fn ring<R>(
     wanted: config::Io,
     worker: u16,
@@ -92,7 +89,7 @@ fn ring<R>(
     Ok(ring)
 }
 
-fn event_loop(setup: Setup, ring: Option<Ring>) -> io::Result<EventLoop> {
+fn event_loop(setup: Setup, way: Way) -> io::Result<EventLoop> {
     let config = setup.shared.config.load_full();
     let core_config = core_config(&setup.shared, &config, setup.worker);
     let limits = message_limits(&config);
@@ -114,11 +111,7 @@ fn event_loop(setup: Setup, ring: Option<Ring>) -> io::Result<EventLoop> {
             }
         }
     }
-    let alarm = match &ring {
-        Some(_) => Alarm::of_ring(),
-        None => Alarm::of_runtime(),
-    };
-    let (receivers, senders) = split_udp(datagrams, ring)?;
+    let (receivers, senders) = split_udp(datagrams, way)?;
     let Some(mailbox) = setup.mailboxes.get(usize::from(setup.worker)).cloned() else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
@@ -166,11 +159,12 @@ fn event_loop(setup: Setup, ring: Option<Ring>) -> io::Result<EventLoop> {
         driver,
         receivers,
         arrivals,
+        may_have_arrivals: true,
         mailbox,
         mail: Mail::default(),
         events: VecDeque::new(),
         status: setup.status,
-        alarm,
+        wakes_at: None,
     })
 }
 

@@ -9,9 +9,7 @@
 #![allow(unsafe_code)]
 
 mod buffers;
-mod doorbell;
 mod sends;
-mod system;
 
 use std::io;
 use std::net::UdpSocket;
@@ -24,9 +22,10 @@ use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 
 use super::batch::Datagram;
+use super::doorbell::Doorbell;
+use super::system;
 use super::udp::UdpSend;
 use buffers::{Buffers, GROUP};
-pub(crate) use doorbell::Doorbell;
 use sends::Sends;
 
 /// Requests that wait to be submitted: sends, and one per socket and descriptor.

@@ -1,4 +1,4 @@
-//! Wakes a worker that sleeps in its ring.
+//! Wakes a worker that sleeps.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -11,7 +11,7 @@ use std::task::Wake;
 pub(crate) struct Doorbell {
     woken: AtomicBool,
     asleep: AtomicBool,
-    /// An eventfd that the ring watches. Nobody reads it: each write is an event.
+    /// An eventfd that the worker watches. Nobody reads it: each write is an event.
     bell: File,
 }
 

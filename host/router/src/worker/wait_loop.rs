@@ -1,4 +1,4 @@
-//! A worker that waits in its ring instead of in the runtime.
+//! A worker that waits for itself instead of in the runtime.
 //!
 //! The runtime stays for what is not in the hot path: connections, name queries, their timers. It calls [`serve`] when none of its tasks
 //! can go on, and there the worker works and sleeps until the runtime has something to do. Then the runtime looks for its events without
@@ -16,7 +16,7 @@ use tokio::runtime::{Handle, RuntimeMetrics};
 
 use super::event_loop::EventLoop;
 use super::spin::Spin;
-use crate::transport::{Doorbell, Ring};
+use crate::transport::Doorbell;
 
 /// The runtime's own timers are those of connections and name queries, which take seconds. While there are some, it looks at them this often.
 const RUNTIME_TIMERS: Duration = Duration::from_millis(100);
@@ -25,11 +25,11 @@ const OTHER_TIMERS: Duration = Duration::from_secs(1);
 
 thread_local! {
     /// The runtime calls a plain function.
-    static WORKER: RefCell<Option<RingLoop>> = const { RefCell::new(None) };
+    static WORKER: RefCell<Option<WaitLoop>> = const { RefCell::new(None) };
 }
 
 /// See the module.
-struct RingLoop {
+struct WaitLoop {
     event_loop: EventLoop,
     doorbell: Arc<Doorbell>,
     waker: Waker,
@@ -45,7 +45,10 @@ struct RingLoop {
 /// Runs the worker until it is told to stop. The runtime must have been built with [`serve`] as what it calls before it sleeps.
 pub(super) async fn run(event_loop: EventLoop, doorbell: Arc<Doorbell>, spin: Spin) {
     let looked = event_loop.driver.now.instant;
-    WORKER.set(Some(RingLoop {
+    event_loop
+        .mailbox
+        .wake_for_mail(Arc::clone(&doorbell).into());
+    WORKER.set(Some(WaitLoop {
         event_loop,
         waker: Arc::clone(&doorbell).into(),
         doorbell,
@@ -77,7 +80,7 @@ pub(super) fn serve() {
     });
 }
 
-impl RingLoop {
+impl WaitLoop {
     /// Works until the runtime has something to do.
     fn serve(&mut self) {
         let waker = self.waker.clone();
@@ -85,6 +88,7 @@ impl RingLoop {
         if let Some(ring) = self.event_loop.receivers.ring() {
             ring.watch_others();
         }
+        self.event_loop.may_have_arrivals = true;
         while !self.has_ended {
             // What has woken the worker may be a name query, which goes on when it is polled.
             let queries = !self.event_loop.driver.resolving.is_empty();
@@ -108,11 +112,7 @@ impl RingLoop {
     fn concerns_runtime(&mut self) -> bool {
         let sending = &mut self.event_loop.driver.sending;
         let has_woken_task = std::mem::take(&mut sending.concerns_runtime);
-        let has_event = self
-            .event_loop
-            .receivers
-            .ring()
-            .is_some_and(Ring::take_runtime_ready);
+        let has_event = self.event_loop.receivers.take_runtime_ready();
         let now = self.event_loop.driver.now.instant;
         has_woken_task || has_event || self.next_look().is_some_and(|look| look <= now)
     }
@@ -133,19 +133,20 @@ impl RingLoop {
     /// Sleeps until something happens.
     fn wait(&mut self) {
         let clock = self.event_loop.driver.services.clock;
-        let until = [self.event_loop.alarm.until(), self.next_look()]
+        let until = [self.event_loop.wakes_at, self.next_look()]
             .into_iter()
             .flatten()
             .min();
-        let Some(ring) = self.event_loop.receivers.ring() else {
-            unreachable!("a worker with a ring")
-        };
-        let last = self.event_loop.driver.last;
-        if self.spin.watch(last, ring, &self.doorbell, &clock, until) {
-            return;
+        let receivers = &mut self.event_loop.receivers;
+        // Who polls has nothing to look at without a system call.
+        if let Some(ring) = receivers.ring() {
+            let last = self.event_loop.driver.last;
+            if self.spin.watch(last, ring, &self.doorbell, &clock, until) {
+                return;
+            }
         }
         let now = clock.now().instant;
-        ring.wait(until.map(|until| until.since(now)));
+        receivers.wait(until.map(|until| until.since(now)));
         self.spin.slept(clock.now().instant);
     }
 }
