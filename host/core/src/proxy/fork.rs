@@ -331,7 +331,7 @@ impl Core {
         };
         let to = with_listener(to, way.listener);
         let sent = forward::branch_parameter(&mut self.env, context, handle);
-        let written = forward::write_request(&mut self.env, context, branch, &way, &sent.text());
+        let written = forward::write_request(&self.env, context, branch, &way, &sent.text());
         branch.via = written.via;
         let is_invite = context.kind == Kind::Invite;
         if context.kind == Kind::Ack {

@@ -541,7 +541,7 @@ mod tests {
                 while failed.len() < count {
                     let mut mail = Mail::default();
                     std::future::poll_fn(|context| {
-                        self.mailbox.wake_for_mail(context.waker());
+                        self.mailbox.wake_for_mail(context.waker().clone());
                         self.mailbox.take(&mut mail);
                         if mail.is_empty() {
                             std::task::Poll::Pending

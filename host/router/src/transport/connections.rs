@@ -259,7 +259,6 @@ impl Owner {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
 
     use super::*;
     use crate::worker::Mail;
