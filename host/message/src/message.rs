@@ -302,10 +302,11 @@ impl Message {
 
     fn unknown_index(&self, name: Name<'_>, start: usize) -> Option<usize> {
         let fields = self.layout.fields.get(start..)?;
+        let length = name.text().len();
         // A broken line has an empty name and is never found.
-        let found = fields
-            .iter()
-            .position(|field| field.name.len() > 0 && self.name_of(field) == name)?;
+        let found = fields.iter().position(|field| {
+            field.name.len() == length && length > 0 && self.name_of(field) == name
+        })?;
         Some(start + found)
     }
 }

@@ -341,11 +341,13 @@ pub struct Name<'a> {
 }
 
 impl<'a> Name<'a> {
+    #[inline]
     pub(crate) fn new(known: HeaderName, text: &'a [u8]) -> Name<'a> {
         Name { known, text }
     }
 
     /// The known header, or [`HeaderName::Other`].
+    #[inline]
     pub fn known(&self) -> HeaderName {
         self.known
     }
@@ -379,6 +381,7 @@ impl From<HeaderName> for Name<'static> {
 }
 
 impl<'a> From<&'a [u8]> for Name<'a> {
+    #[inline]
     fn from(text: &'a [u8]) -> Self {
         Name {
             known: HeaderName::from_bytes(text),
@@ -394,6 +397,7 @@ impl<'a, const N: usize> From<&'a [u8; N]> for Name<'a> {
 }
 
 impl<'a> From<&'a str> for Name<'a> {
+    #[inline]
     fn from(text: &'a str) -> Self {
         Name::from(text.as_bytes())
     }

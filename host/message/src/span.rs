@@ -32,6 +32,7 @@ impl Span {
             .unwrap_or_default()
     }
 
+    #[inline]
     pub(crate) fn len(self) -> usize {
         (self.end - self.start) as usize
     }
