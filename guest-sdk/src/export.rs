@@ -83,10 +83,8 @@ pub fn new<P: Policy>() -> P {
 
 /// Runs `request_route`.
 pub fn run_request_route<P: Policy>(policy: &P) -> RequestVerdict {
-    let verdict = policy
-        .request_route(&mut Request::default())
-        .and_then(Verdict::apply);
-    match verdict.unwrap_or_else(|error| refuse("request_route", &error)) {
+    let verdict = policy.request_route(&mut Request::default());
+    match applied("request_route", verdict) {
         Action::Relay(_) | Action::Forward => RequestVerdict::Relay,
         Action::Reply(status, reason) => RequestVerdict::Reply(ResponseLine {
             status,
@@ -131,10 +129,8 @@ pub fn run_onreply_route<P: Policy>(policy: &P) -> ReplyVerdict {
 
 /// Runs `failure_route`.
 pub fn run_failure_route<P: Policy>(policy: &P) -> FailureVerdict {
-    let verdict = policy
-        .failure_route(&mut Request::default(), &Response::current())
-        .and_then(Verdict::apply);
-    match verdict.unwrap_or_else(|error| refuse("failure_route", &error)) {
+    let verdict = policy.failure_route(&mut Request::default(), &Response::current());
+    match applied("failure_route", verdict) {
         Action::Relay(_) | Action::Forward => FailureVerdict::Relay,
         Action::Reply(status, reason) => FailureVerdict::Reply(ResponseLine {
             status,
@@ -152,7 +148,20 @@ pub fn run_event_route<P: Policy>(policy: &P, event: Event) {
     }
 }
 
+/// What is left of a verdict when the router has been told what qualifies it.
+#[inline]
+fn applied(hook: &str, verdict: Result<Verdict>) -> Action {
+    match verdict {
+        Ok(mut verdict) => match verdict.apply() {
+            Ok(()) => verdict.action,
+            Err(error) => refuse(hook, &error),
+        },
+        Err(error) => refuse(hook, &error),
+    }
+}
+
 /// An error of a hook that answers the caller.
+#[cold]
 fn refuse(hook: &str, error: &Error) -> Action {
     log(hook, error);
     Action::Reply(error.status(), "".into())

@@ -58,6 +58,8 @@ mod event;
 mod hooks;
 mod host;
 mod lent;
+#[cfg(all(target_arch = "wasm32", feature = "allocator"))]
+mod memory;
 mod message;
 mod method;
 mod request;

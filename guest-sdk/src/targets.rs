@@ -62,7 +62,7 @@ impl Target {
     }
 
     /// Hands the target to the router.
-    fn apply(self) -> Result<()> {
+    fn apply(&self) -> Result<()> {
         let plain = self.q == 1000
             && self.next_hop.is_none()
             && self.listener.is_none()
@@ -70,12 +70,12 @@ impl Target {
         if plain {
             return Ok(host::targets::add_uri(self.uri.as_str())?);
         }
-        let text = |uri: Uri| uri.as_str().to_owned();
+        let text = |uri: &Uri| uri.as_str().to_owned();
         Ok(host::targets::add(&host::targets::Target {
-            uri: text(self.uri),
+            uri: text(&self.uri),
             q: self.q,
-            next_hop: self.next_hop.map(text),
-            listener: self.listener,
+            next_hop: self.next_hop.as_ref().map(text),
+            listener: self.listener.clone(),
             no_answer_ms: self.no_answer.map(as_milliseconds),
         })?)
     }
@@ -141,14 +141,23 @@ impl Targets {
     }
 
     /// Hands the targets to the router.
-    pub(crate) fn apply(self) -> Result<()> {
-        for entry in self.first.into_iter().chain(self.more) {
-            match entry {
-                Entry::Lookup(lookup) if lookup.is_empty() => {}
-                Entry::Lookup(lookup) => drop(host::targets::add_lookup(lookup.number())?),
-                Entry::Target(target) => target.apply()?,
-                Entry::NextGroup => host::targets::next_group(),
-            }
+    #[inline]
+    pub(crate) fn apply(&self) -> Result<()> {
+        if let Some(first) = &self.first {
+            first.apply()?;
+        }
+        self.more.iter().try_for_each(Entry::apply)
+    }
+}
+
+impl Entry {
+    #[inline]
+    fn apply(&self) -> Result<()> {
+        match self {
+            Entry::Lookup(lookup) if lookup.is_empty() => {}
+            Entry::Lookup(lookup) => drop(host::targets::add_lookup(lookup.number())?),
+            Entry::Target(target) => target.apply()?,
+            Entry::NextGroup => host::targets::next_group(),
         }
         Ok(())
     }

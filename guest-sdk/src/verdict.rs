@@ -184,18 +184,25 @@ impl Verdict {
         self
     }
 
-    /// Hands everything that qualifies the verdict to the router, and returns what is left of it.
-    pub(crate) fn apply(self) -> Result<Action> {
-        match self.action {
+    /// Hands everything that qualifies the verdict to the router, which leaves the action.
+    #[inline]
+    pub(crate) fn apply(&mut self) -> Result<()> {
+        match &self.action {
             Action::Relay(targets) if targets.is_empty() => {
-                Ok(Action::Reply(480, Cow::Borrowed("")))
+                self.action = Action::Reply(480, Cow::Borrowed(""));
+                Ok(())
             }
-            Action::Relay(_) | Action::Forward => self.apply_relay(),
+            Action::Relay(targets) => {
+                self.apply_relay()?;
+                targets.apply()
+            }
+            Action::Forward => self.apply_relay(),
             _ => self.apply_reply(),
         }
     }
 
-    fn apply_relay(self) -> Result<Action> {
+    #[inline]
+    fn apply_relay(&self) -> Result<()> {
         for (name, value) in &self.headers {
             host::message::add_header(name, value)?;
         }
@@ -211,21 +218,17 @@ impl Verdict {
         for (name, value) in &self.record_route_parameters {
             host::transaction::add_record_route_parameter(name, value)?;
         }
-        if let Action::Relay(targets) = self.action {
-            targets.apply()?;
-            return Ok(Action::Forward);
-        }
-        Ok(self.action)
+        Ok(())
     }
 
-    fn apply_reply(self) -> Result<Action> {
+    fn apply_reply(&self) -> Result<()> {
         for (name, value) in &self.headers {
             host::reply::add_header(name, value)?;
         }
         if let Some((content_type, body)) = &self.body {
             host::reply::set_body(content_type, body)?;
         }
-        Ok(self.action)
+        Ok(())
     }
 }
 
