@@ -15,7 +15,7 @@ use crate::digest::Digest;
 use crate::direct::{self, Harness, Program, Shape};
 use crate::host::Host;
 use crate::imports::Imports;
-use crate::instance::{self, Entered};
+use crate::instance;
 use crate::state::{MAX_TABLE_ELEMENTS, RunLimits, State};
 use crate::ticker::{Presence, Ticker, Watch};
 use crate::verdict::Fault;
@@ -342,7 +342,7 @@ impl<H: Host> Engine<H> {
         let Some(shape) = shape else {
             return Ok(Code::Component(pre));
         };
-        let state = State::new(self.run_limits(), Entered::new());
+        let state = State::new(self.run_limits());
         let store = Store::new(&self.inner.engine, state);
         let program = Program::new(&self.inner.harness, &pre, shape, store)
             .map_err(|error| LoadError::Instantiate(Fault::Unavailable(format!("{error:#}"))))?;

@@ -1,91 +1,139 @@
 //! Where the owner of an instance and the future that runs it hand things over.
+//!
+//! Both are on one thread, and the future runs only while its owner polls it. So what they hand over lies in that thread and needs no
+//! lock: a store of wasmtime may be sent to another thread, and what it shared with its owner would have to be safe there.
 
+use std::any::Any;
 use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use crate::host::Hook;
-use crate::state::Seat;
 use crate::verdict::{Event, Fault, Verdict};
 
 /// One hook to run.
 pub(crate) struct Job {
     pub(crate) hook: Hook,
-    pub(crate) event: Option<Event>,
+    pub(crate) event: Option<Box<Event>>,
     pub(crate) started: Instant,
 }
 
-/// What came of it.
+/// Where the host of a run sits: the instance keeps the box, so that a host is moved into it and out of it and nowhere between.
+pub(crate) struct Seat<H>(Box<Option<H>>);
+
+/// A seat, whatever the type of its host: a variable of a thread can't depend on it.
+type AnySeat = Box<dyn Any + Send>;
+
+/// What came of a job.
 pub(crate) struct Outcome<H> {
     pub(crate) seat: Option<Seat<H>>,
     pub(crate) result: Result<Verdict, Fault>,
 }
 
-/// Both sides are on one thread, and neither holds a lock while the other runs; the locks are there because a guest's store may
-/// be sent to another thread.
-pub(crate) struct Exchange<H> {
-    job: Mutex<Option<(Job, Seat<H>)>>,
-    outcome: Mutex<Option<Outcome<H>>>,
-}
-
-impl<H> Exchange<H> {
-    pub(crate) fn new() -> Exchange<H> {
-        Exchange {
-            job: Mutex::new(None),
-            outcome: Mutex::new(None),
-        }
-    }
-
-    pub(crate) fn assign(&self, job: Job, seat: Seat<H>) {
-        *lock(&self.job) = Some((job, seat));
-    }
-
-    pub(crate) fn take_job(&self) -> Option<(Job, Seat<H>)> {
-        lock(&self.job).take()
-    }
-
-    pub(crate) fn finish(&self, seat: Option<Seat<H>>, result: Result<Verdict, Fault>) {
-        *lock(&self.outcome) = Some(Outcome { seat, result });
-    }
-
-    pub(crate) fn take_outcome(&self) -> Option<Outcome<H>> {
-        lock(&self.outcome).take()
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 thread_local! {
-    /// The instance that is being polled has got a job which nobody has taken yet.
+    /// For the instance that is being polled, until it takes it.
+    static JOB: Cell<Option<(Job, AnySeat)>> = const { Cell::new(None) };
+    /// Whether there is one, which is asked without taking it.
     static JOB_IS_THERE: Cell<bool> = const { Cell::new(false) };
+    /// From the instance that is being polled.
+    static OUTCOME: Cell<Option<(Option<AnySeat>, Result<Verdict, Fault>)>> = const { Cell::new(None) };
+    /// When the instance that is being polled was entered.
+    static ENTERED: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
-/// Polls an instance; `fresh` says that it has got a job since the last time.
-pub(crate) fn poll<F: Future<Output = ()> + ?Sized>(
+impl<H: Send + 'static> Seat<H> {
+    pub(crate) fn empty() -> Seat<H> {
+        Seat(Box::new(None))
+    }
+
+    #[inline]
+    pub(crate) fn take(&mut self, host: H) {
+        *self.0 = Some(host);
+    }
+
+    #[inline]
+    pub(crate) fn leave(&mut self) -> Option<H> {
+        self.0.take()
+    }
+
+    #[inline]
+    fn of(any: AnySeat) -> Option<Seat<H>> {
+        any.downcast().ok().map(Seat)
+    }
+}
+
+impl<H> Seat<H> {
+    #[inline]
+    pub(crate) fn host(&self) -> Option<&H> {
+        (*self.0).as_ref()
+    }
+
+    #[inline]
+    pub(crate) fn host_mut(&mut self) -> Option<&mut H> {
+        (*self.0).as_mut()
+    }
+}
+
+/// Polls an instance at this time, with the job that it has got since the last time.
+#[inline]
+pub(crate) fn poll<H: Send + 'static, F: Future<Output = ()> + ?Sized>(
     instance: Pin<&mut F>,
-    fresh: bool,
+    job: Option<(Job, Seat<H>)>,
+    now: Instant,
     context: &mut Context<'_>,
-) -> Poll<()> {
-    JOB_IS_THERE.set(fresh);
+) -> (Poll<()>, Option<Outcome<H>>) {
+    ENTERED.set(Some(now));
+    JOB_IS_THERE.set(job.is_some());
+    if let Some((job, seat)) = job {
+        JOB.set(Some((job, seat.0)));
+    }
     let progress = instance.poll(context);
-    JOB_IS_THERE.set(false);
-    progress
+    if JOB_IS_THERE.replace(false) {
+        JOB.set(None);
+    }
+    let outcome = OUTCOME.take().map(|(seat, result)| Outcome {
+        seat: seat.and_then(Seat::of),
+        result,
+    });
+    (progress, outcome)
 }
 
-/// Waits for the next job. It has no size, so that a box of it is no allocation: that is why the owner says through the thread that a
-/// job is there.
+/// Takes the job of the instance that is being polled.
+#[inline]
+pub(crate) fn take_job<H: Send + 'static>() -> Option<(Job, Seat<H>)> {
+    if !JOB_IS_THERE.replace(false) {
+        return None;
+    }
+    let (job, seat) = JOB.take()?;
+    Some((job, Seat::of(seat)?))
+}
+
+/// Leaves what came of it.
+#[inline]
+pub(crate) fn finish<H: Send + 'static>(seat: Option<Seat<H>>, result: Result<Verdict, Fault>) {
+    OUTCOME.set(Some((seat.map(|seat| seat.0 as AnySeat), result)));
+}
+
+/// When the instance that is being polled was entered; `None` outside of [`poll`].
+pub(crate) fn entered() -> Option<Instant> {
+    ENTERED.get()
+}
+
+/// Says when what runs on this thread was entered, for what is polled by somebody else.
+pub(crate) fn enter(now: Instant) {
+    ENTERED.set(Some(now));
+}
+
+/// Waits for the next job. It has no size, so that a box of it is no allocation.
 pub(crate) struct NextJob;
 
 impl Future for NextJob {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<()> {
-        if JOB_IS_THERE.replace(false) {
+        if JOB_IS_THERE.get() {
             Poll::Ready(())
         } else {
             Poll::Pending
@@ -99,17 +147,49 @@ mod tests {
 
     use super::*;
 
+    fn job() -> Option<(Job, Seat<u8>)> {
+        let mut seat = Seat::empty();
+        seat.take(7);
+        let job = Job {
+            hook: Hook::BranchRoute,
+            event: None,
+            started: Instant::now(),
+        };
+        Some((job, seat))
+    }
+
+    async fn one() {
+        NextJob.await;
+        let (_, seat) = take_job::<u8>().unwrap();
+        finish(Some(seat), Ok(Verdict::Pass));
+    }
+
     #[test]
     fn a_wait_ends_with_the_next_job_and_no_sooner() {
         let mut context = Context::from_waker(Waker::noop());
         let mut waits = std::pin::pin!(async {
-            NextJob.await;
-            NextJob.await;
+            one().await;
+            one().await;
         });
-        assert!(poll(waits.as_mut(), false, &mut context).is_pending());
-        assert!(poll(waits.as_mut(), true, &mut context).is_pending());
-        assert!(poll(waits.as_mut(), false, &mut context).is_pending());
-        assert!(poll(waits.as_mut(), true, &mut context).is_ready());
+        let now = Instant::now();
+        let mut poll = |job| poll(waits.as_mut(), job, now, &mut context);
+        assert!(matches!(poll(None), (Poll::Pending, None)));
+        let (progress, outcome) = poll(job());
+        let outcome = outcome.unwrap();
+        assert!(progress.is_pending());
+        assert_eq!(outcome.result, Ok(Verdict::Pass));
+        assert_eq!(outcome.seat.unwrap().leave(), Some(7));
+        assert!(matches!(poll(None), (Poll::Pending, None)));
+        assert!(matches!(poll(job()), (Poll::Ready(()), Some(_))));
+    }
+
+    #[test]
+    fn a_job_that_nobody_takes_is_gone() {
+        let mut context = Context::from_waker(Waker::noop());
+        let nobody = std::pin::pin!(std::future::pending::<()>());
+        let (progress, outcome) = poll(nobody, job(), Instant::now(), &mut context);
+        assert!(progress.is_pending() && outcome.is_none());
+        assert!(take_job::<u8>().is_none());
     }
 
     #[test]

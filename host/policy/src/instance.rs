@@ -5,8 +5,6 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
@@ -15,49 +13,21 @@ use wasmtime::{FrameInfo, Store, Trap, WasmBacktrace};
 
 use crate::direct::{self, InitRefused, Program};
 use crate::engine::{Engine, LoadError};
-use crate::exchange::{self, Exchange, Job, NextJob};
+use crate::exchange::{self, Job, NextJob, Seat};
 use crate::host::{Hook, Host};
-use crate::state::{Interrupt, Phase, Seat, State, on_tick};
+use crate::state::{Interrupt, Phase, State, on_tick};
 use crate::verdict::{Event, FailureVerdict, Fault, PassVerdict, RequestVerdict, Verdict};
 use crate::version::{Code, Version};
 use crate::world::Exports;
 
-/// When the running guest was entered, in nanoseconds since a point of the store's.
-#[derive(Clone)]
-pub(crate) struct Entered {
-    base: Instant,
-    nanos: Arc<AtomicU64>,
-}
-
-impl Entered {
-    pub(crate) fn new() -> Entered {
-        Entered {
-            base: Instant::now(),
-            nanos: Arc::default(),
-        }
-    }
-
-    fn set(&self, now: Instant) {
-        let nanos = now.saturating_duration_since(self.base).as_nanos();
-        self.nanos
-            .store(u64::try_from(nanos).unwrap_or(u64::MAX), Ordering::Relaxed);
-    }
-
-    pub(crate) fn at(&self) -> Instant {
-        self.base + std::time::Duration::from_nanos(self.nanos.load(Ordering::Relaxed))
-    }
-}
-
 /// An instance, idle or running.
 pub(crate) struct Instance<H: Host> {
     future: Pin<Box<dyn Future<Output = ()>>>,
-    exchange: Arc<Exchange<H>>,
-    entered: Entered,
+    /// Assigned and not polled yet.
+    job: Option<(Job, Seat<H>)>,
     /// Here before a run and after it.
     seat: Option<Seat<H>>,
     pub(crate) uses: u32,
-    /// The job was assigned and not polled yet.
-    fresh: bool,
 }
 
 /// How far a run is after a poll.
@@ -73,37 +43,27 @@ pub(crate) enum Progress {
 impl<H: Host> Instance<H> {
     /// Prepares an instance; it is made when it is polled with its first job.
     pub(crate) fn new(engine: &Engine<H>, version: &Version<H>) -> Instance<H> {
-        let exchange = Arc::new(Exchange::new());
-        let entered = Entered::new();
-        let store = new_store(engine, entered.clone());
-        let future = Box::pin(serve(
-            store,
-            version.code.clone(),
-            version.exports.clone(),
-            Arc::clone(&exchange),
-        ));
+        let store = new_store(engine);
+        let future = Box::pin(serve(store, version.code.clone(), version.exports.clone()));
         Instance {
             future,
-            exchange,
-            entered,
+            job: None,
             seat: None,
             uses: 0,
-            fresh: false,
         }
     }
 
     /// Gives it a job; the next polls carry it out.
     pub(crate) fn assign(&mut self, hook: Hook, host: H, event: Option<Event>, started: Instant) {
         self.uses += 1;
-        self.fresh = true;
         let mut seat = self.seat.take().unwrap_or_else(Seat::empty);
         seat.take(host);
         let job = Job {
             hook,
-            event,
+            event: event.map(Box::new),
             started,
         };
-        self.exchange.assign(job, seat);
+        self.job = Some((job, seat));
     }
 
     /// The host of the run that is over, unless the fault lost it.
@@ -113,57 +73,51 @@ impl<H: Host> Instance<H> {
 
     /// Whether its job has not begun.
     pub(crate) fn is_fresh(&self) -> bool {
-        self.fresh
+        self.job.is_some()
     }
 
     pub(crate) fn poll(&mut self, now: Instant, context: &mut Context<'_>) -> Progress {
-        self.entered.set(now);
-        let fresh = std::mem::take(&mut self.fresh);
-        let ended = exchange::poll(self.future.as_mut(), fresh, context).is_ready();
-        let Some(outcome) = self.exchange.take_outcome() else {
-            return if ended {
-                Progress::Spent(Err(Fault::Unavailable("the instance ended".into())))
-            } else {
-                Progress::Running
+        let (progress, outcome) =
+            exchange::poll(self.future.as_mut(), self.job.take(), now, context);
+        let Some(outcome) = outcome else {
+            return match progress {
+                Poll::Ready(()) => {
+                    Progress::Spent(Err(Fault::Unavailable("the instance ended".into())))
+                }
+                Poll::Pending => Progress::Running,
             };
         };
         self.seat = outcome.seat;
-        if ended {
-            Progress::Spent(outcome.result)
-        } else {
-            Progress::Done(outcome.result)
+        match progress {
+            Poll::Ready(()) => Progress::Spent(outcome.result),
+            Poll::Pending => Progress::Done(outcome.result),
         }
     }
 }
 
-fn new_store<H: Host>(engine: &Engine<H>, entered: Entered) -> Store<State<H>> {
-    let mut store = Store::new(engine.wasmtime(), State::new(engine.run_limits(), entered));
+fn new_store<H: Host>(engine: &Engine<H>) -> Store<State<H>> {
+    let mut store = Store::new(engine.wasmtime(), State::new(engine.run_limits()));
     store.limiter(|state| state);
     store.epoch_deadline_callback(on_tick);
     store
 }
 
-async fn serve<H: Host>(
-    mut store: Store<State<H>>,
-    code: Code<H>,
-    exports: Exports,
-    exchange: Arc<Exchange<H>>,
-) {
-    let Some(job) = next_job(&mut store, &exchange).await else {
+async fn serve<H: Host>(mut store: Store<State<H>>, code: Code<H>, exports: Exports) {
+    let Some(job) = next_job(&mut store).await else {
         return;
     };
     store.data_mut().begin(job.started);
     let fault = match code {
-        Code::Component(pre) => serve_component(&mut store, &pre, &exports, &exchange, job).await,
-        Code::Direct(program) => serve_direct(&mut store, &program, &exchange, job).await,
+        Code::Component(pre) => serve_component(&mut store, &pre, &exports, job).await,
+        Code::Direct(program) => serve_direct(&mut store, &program, job).await,
     };
     let seat = store.data_mut().seat.take();
-    exchange.finish(seat, Err(fault));
+    exchange::finish(seat, Err(fault));
 }
 
-async fn next_job<H: Host>(store: &mut Store<State<H>>, exchange: &Exchange<H>) -> Option<Job> {
+async fn next_job<H: Host>(store: &mut Store<State<H>>) -> Option<Job> {
     NextJob.await;
-    let (job, seat) = exchange.take_job()?;
+    let (job, seat) = exchange::take_job()?;
     store.data_mut().seat = Some(seat);
     Some(job)
 }
@@ -173,7 +127,6 @@ async fn serve_component<H: Host>(
     store: &mut Store<State<H>>,
     pre: &InstancePre<State<H>>,
     exports: &Exports,
-    exchange: &Exchange<H>,
     mut job: Job,
 ) -> Fault {
     let hooks = match make(store, async |store| pre.instantiate_async(store).await).await {
@@ -191,16 +144,17 @@ async fn serve_component<H: Host>(
         store.data_mut().begin(job.started);
         store.data_mut().phase = Phase::Hook(job.hook);
         store.set_epoch_deadline(1);
-        let called = hooks.call(store, job.hook, job.event).await;
+        let event = job.event.map(|event| *event);
+        let called = hooks.call(store, job.hook, event).await;
         store.data_mut().phase = Phase::Idle;
         match called {
             Ok(checked) => {
                 let seat = store.data_mut().seat.take();
-                exchange.finish(seat, checked);
+                exchange::finish(seat, checked);
             }
             Err(error) => return fault_of(store, &error),
         }
-        job = match next_job(store, exchange).await {
+        job = match next_job(store).await {
             Some(job) => job,
             None => return Fault::Unavailable("there is no hook to run".into()),
         };
@@ -211,7 +165,6 @@ async fn serve_component<H: Host>(
 async fn serve_direct<H: Host>(
     store: &mut Store<State<H>>,
     program: &Program<H>,
-    exchange: &Arc<Exchange<H>>,
     job: Job,
 ) -> Fault {
     let harness = match make_direct(store, program).await {
@@ -219,7 +172,7 @@ async fn serve_direct<H: Host>(
         Err(InitError::Instantiate(fault)) => return fault,
         Err(error) => return error.fault(),
     };
-    store.data_mut().direct.begin(Arc::clone(exchange), job);
+    store.data_mut().direct.begin(job);
     match direct::run(store, &harness).await {
         Ok(()) => Fault::Unavailable("the harness ended".into()),
         Err(error) => fault_of(store, &error),
@@ -433,8 +386,7 @@ pub(crate) fn try_out<H: Host>(
     version: &Version<H>,
     host: H,
 ) -> Result<(), LoadError> {
-    let entered = Entered::new();
-    let mut store = new_store(engine, entered.clone());
+    let mut store = new_store(engine);
     store.data_mut().begin(Instant::now());
     let mut seat = Seat::empty();
     seat.take(host);
@@ -452,7 +404,7 @@ pub(crate) fn try_out<H: Host>(
     let presence = engine.presence();
     loop {
         let _inside = presence.enter();
-        entered.set(Instant::now());
+        exchange::enter(Instant::now());
         // A guest that yields is ready again at once, so that waiting is polling.
         match trial.as_mut().poll(&mut context) {
             Poll::Ready(result) => return result,

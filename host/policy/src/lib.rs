@@ -21,6 +21,7 @@ mod policies;
 mod precompiled;
 mod state;
 mod ticker;
+mod utf8;
 mod verdict;
 mod version;
 mod world;

@@ -1,16 +1,14 @@
 //! The data of one instance's store: the host of the current hook, limits, clocks and scratch space.
 
 use std::cell::RefCell;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use patchbay_message::Draft;
 use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
 
 use crate::direct::Running;
-use crate::exchange::NextJob;
+use crate::exchange::{self, NextJob, Seat};
 use crate::host::{ErrorKind, Hook, Host, HostError};
-use crate::instance::Entered;
 
 /// Growing a table beyond this many elements is refused.
 pub(crate) const MAX_TABLE_ELEMENTS: usize = 60_000;
@@ -27,9 +25,11 @@ fn thread_processor_time() -> Duration {
     Duration::from_secs(seconds) + Duration::from_nanos(nanoseconds)
 }
 
-/// Buffers for texts on their way into the guest: as many as one answer has texts at most, and what most of them need.
-const MAX_ANSWERS: usize = 8;
-const ANSWER_CAPACITY: usize = 256;
+/// Buffers for texts on their way into the guest: as many as one answer has texts at most, what most of them need, and up to which size
+/// they are kept.
+const MAX_SPARE: usize = 8;
+const CAPACITY: usize = 256;
+const MAX_CAPACITY: usize = 16 << 10;
 
 /// What is running in an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,26 +56,9 @@ pub(crate) struct RunLimits {
     pub(crate) memory: usize,
 }
 
-/// Where the host of a run sits: the instance keeps the box, so that a host is moved into it and out of it and nowhere between.
-pub(crate) struct Seat<H>(Box<Option<H>>);
-
-impl<H> Seat<H> {
-    pub(crate) fn empty() -> Seat<H> {
-        Seat(Box::new(None))
-    }
-
-    pub(crate) fn take(&mut self, host: H) {
-        *self.0 = Some(host);
-    }
-
-    pub(crate) fn leave(&mut self) -> Option<H> {
-        self.0.take()
-    }
-}
-
 pub(crate) struct State<H> {
     /// For a core module that runs directly.
-    pub(crate) direct: Running<H>,
+    pub(crate) direct: Running,
     pub(crate) seat: Option<Seat<H>>,
     pub(crate) phase: Phase,
     pub(crate) scratch: Scratch,
@@ -83,8 +66,6 @@ pub(crate) struct State<H> {
     memory_used: usize,
     pub(crate) memory_refused: bool,
     run: Run,
-    /// When the current poll began.
-    entered: Entered,
 }
 
 /// The clock of one run.
@@ -97,24 +78,21 @@ struct Run {
     first_tick: Option<Duration>,
 }
 
-/// A text on its way into the guest: the buffer is used again as soon as nobody else holds it.
-pub(crate) type Text = Arc<String>;
+/// A text on its way into the guest.
+pub(crate) type Text = String;
 
-/// Buffers for values on their way into the guest, so that a call to the host needs no allocation.
-pub(crate) struct Scratch {
-    /// Texts of answers. An answer holds a second reference to its text until it has been copied into the guest.
-    answers: RefCell<Vec<Text>>,
-}
+/// Buffers for texts on their way into the guest, so that a call to the host needs no allocation. Whoever has copied a text into the
+/// guest gives its buffer back.
+#[derive(Default)]
+pub(crate) struct Scratch(RefCell<Vec<String>>);
 
 impl<H: Host> State<H> {
-    pub(crate) fn new(limits: RunLimits, entered: Entered) -> State<H> {
+    pub(crate) fn new(limits: RunLimits) -> State<H> {
         State {
             direct: Running::default(),
             seat: None,
             phase: Phase::Idle,
-            scratch: Scratch {
-                answers: RefCell::default(),
-            },
+            scratch: Scratch::default(),
             limits,
             memory_used: 0,
             memory_refused: false,
@@ -123,11 +101,11 @@ impl<H: Host> State<H> {
                 ran: Duration::ZERO,
                 first_tick: None,
             },
-            entered,
         }
     }
 
     /// A run begins now.
+    #[inline]
     pub(crate) fn begin(&mut self, started: Instant) {
         self.run = Run {
             started,
@@ -139,7 +117,8 @@ impl<H: Host> State<H> {
 
     /// The guest has met a tick of the epoch. The start of an instance has `hook_timeout`, a hook has `hook_deadline` as well.
     fn tick(&mut self, now: Instant) -> Result<UpdateDeadline, Interrupt> {
-        let slice = now.saturating_duration_since(self.entered.at());
+        let entered = exchange::entered().unwrap_or(now);
+        let slice = now.saturating_duration_since(entered);
         let since_start = now.saturating_duration_since(self.run.started);
         let ran = self.run.ran + slice;
         if self.phase != Phase::Init && self.is_late(ran, since_start) {
@@ -167,16 +146,19 @@ impl<H: Host> State<H> {
     }
 
     /// The host of the run.
+    #[inline]
     pub(crate) fn host(&self) -> Option<&H> {
-        self.seat.as_ref().and_then(|seat| (*seat.0).as_ref())
+        self.seat.as_ref().and_then(Seat::host)
     }
 
     /// The host of the run, to act.
+    #[inline]
     pub(crate) fn host_mut(&mut self) -> Option<&mut H> {
-        self.seat.as_mut().and_then(|seat| (*seat.0).as_mut())
+        self.seat.as_mut().and_then(Seat::host_mut)
     }
 
     /// The current message; none in `init` and `event-route`.
+    #[inline]
     pub(crate) fn message(&self) -> Option<&Draft> {
         if self.is_on_message() {
             self.host().and_then(H::message)
@@ -196,6 +178,7 @@ impl<H: Host> State<H> {
     }
 
     /// The host, where a transaction is current.
+    #[inline]
     pub(crate) fn transaction(&self) -> Option<&H> {
         if self.is_on_message() {
             self.host()
@@ -205,6 +188,7 @@ impl<H: Host> State<H> {
     }
 
     /// The host, where one of `hooks` runs.
+    #[inline]
     pub(crate) fn during(&mut self, hooks: &[Hook]) -> Result<&mut H, HostError> {
         match (self.phase, self.host_mut()) {
             (Phase::Hook(hook), Some(host)) if hooks.contains(&hook) => Ok(host),
@@ -222,6 +206,7 @@ impl<H: Host> State<H> {
     }
 }
 
+#[cold]
 fn wrong_hook(hooks: &[Hook]) -> HostError {
     let names: Vec<&str> = hooks.iter().map(|hook| hook.name()).collect();
     HostError {
@@ -231,23 +216,23 @@ fn wrong_hook(hooks: &[Hook]) -> HostError {
 }
 
 impl Scratch {
-    /// Lends `write` an empty buffer and returns what it wrote. A record of several texts takes as many buffers.
+    /// The text that `write` puts into an empty buffer.
+    #[inline]
     pub(crate) fn text(&self, write: impl FnOnce(&mut String)) -> Text {
-        let mut answers = self.answers.borrow_mut();
-        for answer in answers.iter_mut() {
-            if let Some(text) = Arc::get_mut(answer) {
-                text.clear();
-                write(text);
-                return Arc::clone(answer);
-            }
-        }
-        let mut text = String::with_capacity(ANSWER_CAPACITY);
+        let spare = self.0.borrow_mut().pop();
+        let mut text = spare.unwrap_or_else(|| String::with_capacity(CAPACITY));
         write(&mut text);
-        let answer = Arc::new(text);
-        if answers.len() < MAX_ANSWERS {
-            answers.push(Arc::clone(&answer));
+        text
+    }
+
+    /// Takes the buffer of a text that is in the guest. One that grew large is not kept.
+    #[inline]
+    pub(crate) fn give_back(&self, mut text: Text) {
+        let mut spare = self.0.borrow_mut();
+        if spare.len() < MAX_SPARE && (1..=MAX_CAPACITY).contains(&text.capacity()) {
+            text.clear();
+            spare.push(text);
         }
-        answer
     }
 }
 

@@ -14,6 +14,7 @@ fn guest(body: &str, post_return: &str) -> String {
   (import "patchbay:policy/message@0.1.0" "header" (func $header (param i32 i32 i32)))
   (import "patchbay:policy/message@0.1.0" "headers" (func $headers (param i32 i32 i32)))
   (import "patchbay:policy/message@0.1.0" "headers-named" (func $named (param i32 i32 i32)))
+  (import "patchbay:policy/message@0.1.0" "facts" (func $facts (result i32)))
   (import "patchbay:policy/message@0.1.0" "status" (func $status (param i32)))
   (import "patchbay:policy/message@0.1.0" "set-body" (func $body (param i32 i32 i32 i32 i32)))
   (import "patchbay:policy/log@0.1.0" "log" (func $log (param i32 i32 i32)))
@@ -27,7 +28,8 @@ fn guest(body: &str, post_return: &str) -> String {
   (global $ask (mut i32) (i32.const 0))
   (data (i32.const 0) "From\ff\fe  sip:a@b")
   (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
-    (if (global.get $ask) (then (drop (call $clock))))
+    (if (i32.eq (global.get $ask) (i32.const 1)) (then (drop (call $clock))))
+    (if (i32.eq (global.get $ask) (i32.const 2)) (then (drop (call $facts))))
     (global.get $at))
   (func (export "cabi_post_patchbay:policy/request-route@0.1.0#request-route") (param i32) {post_return})
   (func (export "patchbay:policy/request-route@0.1.0#request-route") (result i32)
@@ -137,16 +139,32 @@ fn the_allocator_has_to_return_memory() {
 
 #[test]
 fn the_allocator_may_ask_nothing_of_the_host() {
-    let body = "(global.set $ask (i32.const 1)) (call $header (i32.const 0) (i32.const 4) (i32.const 128))";
-    assert!(matches!(both(body, ""), Err(Fault::Trap(_))));
+    for ask in 1..=2 {
+        let body = format!(
+            "(global.set $ask (i32.const {ask})) (call $header (i32.const 0) (i32.const 4) (i32.const 128))"
+        );
+        assert!(matches!(both(&body, ""), Err(Fault::Trap(_))), "{ask}");
+    }
+}
+
+#[test]
+fn the_facts_are_those_of_the_message() {
+    let invite = "(if (i32.ne (call $facts) (i32.const 2)) (then unreachable))";
+    assert_eq!(both(invite, ""), Ok(Verdict::Relay));
+    // They hold after the allocator has run.
+    let later = format!("(call $header (i32.const 0) (i32.const 4) (i32.const 128)) {invite}");
+    assert_eq!(both(&later, ""), Ok(Verdict::Relay));
 }
 
 #[test]
 fn what_runs_after_a_hook_may_ask_nothing_of_the_host() {
-    assert!(matches!(
-        both("", "(drop (call $clock))"),
-        Err(Fault::Trap(_))
-    ));
+    for function in ["$clock", "$facts"] {
+        let post_return = format!("(drop (call {function}))");
+        assert!(
+            matches!(both("", &post_return), Err(Fault::Trap(_))),
+            "{function}"
+        );
+    }
     assert!(matches!(both("", "unreachable"), Err(Fault::Trap(_))));
 }
 

@@ -48,8 +48,10 @@ pub(super) fn text(signatures: &[Signature]) -> String {
     );
     text.push_str(FILL);
     for (index, signature) in signatures.iter().enumerate() {
-        if let ResultKind::Stored { .. } = signature.result {
-            adapter(&mut text, index, signature);
+        match signature.result {
+            ResultKind::Stored { .. } => adapter(&mut text, index, signature),
+            _ if signature.name == FACTS => facts(&mut text, index, signature),
+            _ => {}
         }
     }
     let _ = write!(
@@ -66,7 +68,7 @@ pub(super) fn text(signatures: &[Signature]) -> String {
     text
 }
 
-/// What needs no memory is the host's function itself.
+/// What needs no memory is the host's function itself, but for the facts of the message: they came with the hook.
 fn import(text: &mut String, index: usize, signature: &Signature) {
     let Signature {
         interface, name, ..
@@ -79,6 +81,7 @@ fn import(text: &mut String, index: usize, signature: &Signature) {
     };
     let export = match signature.result {
         ResultKind::Stored { .. } => String::new(),
+        _ if signature.name == FACTS => String::new(),
         _ => format!("(export \"{}\")", export_name(interface, name)),
     };
     let _ = writeln!(
@@ -101,17 +104,30 @@ fn adapter(text: &mut String, index: usize, signature: &Signature) {
     );
 }
 
+/// `message.facts`, which can't change while a hook runs. A guest that may ask nothing now is told so by the host.
+fn facts(text: &mut String, index: usize, signature: &Signature) {
+    let _ = writeln!(
+        text,
+        "  (func (export \"{}\") (result i32)
+    (if (result i32) (global.get $closed) (then (call $host{index})) (else (global.get $facts))))",
+        export_name(&signature.interface, signature.name),
+    );
+}
+
+/// The function that the harness answers itself; no other interface has one of this name.
+const FACTS: &str = "facts";
+
 const TYPES: &str = "  (type $realloc (func (param i32 i32 i32 i32) (result i32)))
   (type $hook (func (result i32)))
   (type $event (func (param i32 i32 i32 i32 i32 i32)))
   (type $post (func (param i32)))
 ";
 
-/// - `next`: the hook to run, or -1 when that one can't be run; `event-wanted`, `event`: what `event-route` is told.
+/// - `next`: the hook to run, or -1 when that one can't be run, and the facts of its message; `event-wanted`, `event`: what `event-route` is told.
 /// - `done`: takes what the hook returned; 1 when something of the guest's is to run after it, then `over` follows.
 /// - `initialized`: the same for `init`.
 /// - `deliver`: memory was got; says what else is wanted.
-const OWN_IMPORTS: &str = "  (func $next (import \"patchbay:harness\" \"next\") (result i32))
+const OWN_IMPORTS: &str = "  (func $next (import \"patchbay:harness\" \"next\") (result i32 i32))
   (func $event_wanted (import \"patchbay:harness\" \"event-wanted\") (result i64))
   (func $event (import \"patchbay:harness\" \"event\") (result i32 i32 i32 i32 i32 i32))
   (func $done (import \"patchbay:harness\" \"done\") (param i32) (result i32))
@@ -120,13 +136,18 @@ const OWN_IMPORTS: &str = "  (func $next (import \"patchbay:harness\" \"next\") 
   (func $deliver (import \"patchbay:harness\" \"deliver\") (param i32) (result i64))
 ";
 
-/// Calls the guest's allocator until nothing is wanted: alignment in the upper half, size in the lower one.
-const FILL: &str = "  (func $fill (param $wanted i64)
+/// Calls the guest's allocator until nothing is wanted: alignment in the upper half, size in the lower one. While it and what runs after
+/// a hook run, the guest may ask nothing.
+const FILL: &str = "  (global $facts (mut i32) (i32.const 0))
+  (global $closed (mut i32) (i32.const 0))
+  (func $fill (param $wanted i64)
+    (global.set $closed (i32.const 1))
     (loop $more
       (br_if $more (i64.ne (i64.const 0) (local.tee $wanted
         (call $deliver (call_indirect $guest (type $realloc) (i32.const 0) (i32.const 0)
           (i32.wrap_i64 (i64.shr_u (local.get $wanted) (i64.const 32))) (i32.wrap_i64 (local.get $wanted))
-          (i32.const 0))))))))
+          (i32.const 0)))))))
+    (global.set $closed (i32.const 0)))
 ";
 
 /// `wait` is a function of its own because each function begins with a look at the epoch: there the fiber waits for the next hook.
@@ -135,7 +156,9 @@ macro_rules! include_run {
         "  (func $wait)
   (func (export \"run\") (local $hook i32) (local $returned i32) (local $wanted i64)
     (loop $again
-      (if (i32.ge_s (local.tee $hook (call $next)) (i32.const 0)) (then
+      (call $next)
+      (global.set $facts)
+      (if (i32.ge_s (local.tee $hook) (i32.const 0)) (then
         (if (i32.eq (local.get $hook) (i32.const {event}))
           (then
             (if (i64.ne (local.tee $wanted (call $event_wanted)) (i64.const 0))
@@ -145,14 +168,18 @@ macro_rules! include_run {
             (local.set $returned (call_indirect $guest (type $hook)
               (i32.add (i32.shl (local.get $hook) (i32.const 1)) (i32.const {first}))))))
         (if (call $done (local.get $returned)) (then
+          (global.set $closed (i32.const 1))
           (call_indirect $guest (type $post) (local.get $returned)
             (i32.add (i32.shl (local.get $hook) (i32.const 1)) (i32.const {post})))
+          (global.set $closed (i32.const 0))
           (call $over)))))
       (call $wait)
       (br $again)))
   (func (export \"init\") (local $returned i32)
     (if (call $initialized (local.tee $returned (call_indirect $guest (type $hook) (i32.const {init})))) (then
+      (global.set $closed (i32.const 1))
       (call_indirect $guest (type $post) (local.get $returned) (i32.const {init_post}))
+      (global.set $closed (i32.const 0))
       (call $over))))
 "
     };

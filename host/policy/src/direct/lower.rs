@@ -4,13 +4,12 @@
 //! and lists, needs room that the guest's own allocator makes; the host can't call that allocator, so the harness does: it is told how
 //! many bytes are wanted, calls it, and says where they are ([`Lowering::deliver`]), until nothing is wanted any more.
 
-use std::collections::VecDeque;
-
 use wasmtime::{Result, bail};
 
+use super::raw::Number;
 use crate::host::{Binding, HostError, LookupResult, Verification};
 use crate::imports::{MessageFacts, MessageSource, MessageSummary};
-use crate::state::Text;
+use crate::state::{Scratch, Text};
 
 /// Parameters of `event-route` beyond its case.
 pub(super) const EVENT_FIELDS: usize = 5;
@@ -18,7 +17,8 @@ pub(super) const EVENT_FIELDS: usize = 5;
 /// What still waits for room in the guest's memory.
 #[derive(Default)]
 pub(crate) struct Lowering {
-    waiting: VecDeque<(Part, Reference)>,
+    /// The next one last.
+    waiting: Vec<(Part, Reference)>,
     /// `event-route` takes its parameters flat.
     pub(super) event: [i32; 1 + EVENT_FIELDS],
 }
@@ -26,9 +26,8 @@ pub(crate) struct Lowering {
 /// A part of a value with memory of its own.
 pub(super) enum Part {
     Text(Text),
-    Owned(String),
     Bytes(Vec<u8>),
-    Owneds(Vec<String>),
+    Texts(Vec<Text>),
     OptionalTexts(Vec<Option<Text>>),
     Pairs(Vec<(String, String)>),
 }
@@ -43,6 +42,7 @@ pub(super) enum Reference {
 
 impl Lowering {
     /// Writes the fixed part of a result.
+    #[inline]
     pub(super) fn store<T: Stored>(
         &mut self,
         memory: &mut [u8],
@@ -59,44 +59,46 @@ impl Lowering {
         else {
             bail!("pointer out of bounds");
         };
-        value.put(area, at, self);
+        self.in_order(|lowering| value.put(area, at, lowering));
         Ok(())
     }
 
-    /// Whether the guest's allocator has to run.
-    pub(super) fn is_waiting(&self) -> bool {
-        !self.waiting.is_empty()
-    }
-
     /// What is wanted from the guest's allocator next: 0, or the alignment in the upper half and the size in the lower one.
+    #[inline]
     pub(super) fn wanted(&self) -> i64 {
-        match self.waiting.front() {
+        match self.waiting.last() {
             Some((part, _)) => i64::from(part.align()) << 32 | i64::from(part.size()),
             None => 0,
         }
     }
 
     /// The room that was wanted is at `pointer`: writes the part.
-    pub(super) fn deliver(&mut self, memory: &mut [u8], pointer: i32) -> Result<()> {
-        let Some((part, reference)) = self.waiting.pop_front() else {
+    pub(super) fn deliver(
+        &mut self,
+        memory: &mut [u8],
+        pointer: i32,
+        scratch: &Scratch,
+    ) -> Result<()> {
+        let Some((part, reference)) = self.waiting.pop() else {
             bail!("nothing waits for memory");
         };
         let at = pointer as u32;
-        if !at.is_multiple_of(part.align()) {
-            bail!("realloc return: result not aligned");
-        }
-        let Some(room) = memory
-            .get_mut(at as usize..)
-            .and_then(|rest| rest.get_mut(..part.size() as usize))
-        else {
-            bail!("realloc return: beyond end of memory");
-        };
         let count = part.count();
-        self.fill(part, room, at);
+        if let Part::Text(text) = part {
+            room(memory, at, count)?.copy_from_slice(text.as_bytes());
+            scratch.give_back(text);
+        } else {
+            if !at.is_multiple_of(part.align()) {
+                bail!("realloc return: result not aligned");
+            }
+            let room = room(memory, at, part.size())?;
+            self.fill(part, room, at);
+        }
         self.refer(memory, reference, at, count);
         Ok(())
     }
 
+    #[inline]
     fn refer(&mut self, memory: &mut [u8], reference: Reference, at: u32, count: u32) {
         match reference {
             Reference::Memory(place) => {
@@ -117,36 +119,56 @@ impl Lowering {
     fn fill(&mut self, part: Part, room: &mut [u8], at: u32) {
         match part {
             Part::Text(text) => room.copy_from_slice(text.as_bytes()),
-            Part::Owned(text) => room.copy_from_slice(text.as_bytes()),
             Part::Bytes(bytes) => room.copy_from_slice(&bytes),
-            Part::Owneds(list) => self.fill_list(list, room, at),
+            Part::Texts(list) => self.fill_list(list, room, at),
             Part::OptionalTexts(list) => self.fill_list(list, room, at),
             Part::Pairs(list) => self.fill_list(list, room, at),
         }
     }
 
     fn fill_list<T: Stored>(&mut self, list: Vec<T>, room: &mut [u8], at: u32) {
-        let before = self.waiting.len();
-        let mut place = at;
-        for (element, area) in list.into_iter().zip(room.chunks_exact_mut(T::SIZE)) {
-            element.put(area, place, self);
-            place = place.wrapping_add(T::SIZE as u32);
-        }
-        self.waiting.rotate_left(before);
+        self.in_order(|lowering| {
+            let mut place = at;
+            for (element, area) in list.into_iter().zip(room.chunks_exact_mut(T::SIZE)) {
+                element.put(area, place, lowering);
+                place = place.wrapping_add(T::SIZE as u32);
+            }
+        });
     }
 
+    #[inline]
     pub(super) fn wait(&mut self, part: Part, reference: Reference) {
-        self.waiting.push_back((part, reference));
+        self.waiting.push((part, reference));
+    }
+
+    /// Has what `put` makes wait delivered in the order of its waiting, and before what waits already.
+    #[inline]
+    pub(super) fn in_order(&mut self, put: impl FnOnce(&mut Lowering)) {
+        let before = self.waiting.len();
+        put(self);
+        if let Some(new @ [_, _, ..]) = self.waiting.get_mut(before..) {
+            new.reverse();
+        }
+    }
+}
+
+/// What the guest's allocator made room for.
+#[inline]
+fn room(memory: &mut [u8], at: u32, size: u32) -> Result<&mut [u8]> {
+    let rest = memory.get_mut(at as usize..);
+    match rest.and_then(|rest| rest.get_mut(..size as usize)) {
+        Some(room) => Ok(room),
+        None => bail!("realloc return: beyond end of memory"),
     }
 }
 
 impl Part {
+    #[inline]
     fn count(&self) -> u32 {
         let count = match self {
             Part::Text(text) => text.len(),
-            Part::Owned(text) => text.len(),
             Part::Bytes(bytes) => bytes.len(),
-            Part::Owneds(list) => list.len(),
+            Part::Texts(list) => list.len(),
             Part::OptionalTexts(list) => list.len(),
             Part::Pairs(list) => list.len(),
         };
@@ -154,20 +176,22 @@ impl Part {
         u32::try_from(count).unwrap_or(u32::MAX)
     }
 
+    #[inline]
     fn size(&self) -> u32 {
         let element = match self {
-            Part::Text(_) | Part::Owned(_) | Part::Bytes(_) => 1,
-            Part::Owneds(_) => <String as Stored>::SIZE,
+            Part::Text(_) | Part::Bytes(_) => 1,
+            Part::Texts(_) => <Text as Stored>::SIZE,
             Part::OptionalTexts(_) => <Option<Text> as Stored>::SIZE,
             Part::Pairs(_) => <(String, String) as Stored>::SIZE,
         };
         self.count().saturating_mul(element as u32)
     }
 
+    #[inline]
     fn align(&self) -> u32 {
         match self {
-            Part::Text(_) | Part::Owned(_) | Part::Bytes(_) => 1,
-            Part::Owneds(_) | Part::OptionalTexts(_) | Part::Pairs(_) => 4,
+            Part::Text(_) | Part::Bytes(_) => 1,
+            Part::Texts(_) | Part::OptionalTexts(_) | Part::Pairs(_) => 4,
         }
     }
 }
@@ -175,7 +199,7 @@ impl Part {
 /// A result that is a number.
 pub(crate) trait Flat {
     /// Its type in WebAssembly.
-    type Number;
+    type Number: Number;
     /// The name of that type.
     const NAME: &'static str;
     /// The number.
@@ -188,6 +212,7 @@ macro_rules! flat {
             type Number = $number;
             const NAME: &'static str = $name;
 
+            #[inline]
             fn number(self) -> $number {
                 let $value = self;
                 $convert
@@ -216,6 +241,7 @@ pub(crate) trait Stored: Sized {
 }
 
 /// Writes some bytes; places are constants below the size of the area.
+#[inline]
 fn set<const N: usize>(area: &mut [u8], place: usize, bytes: [u8; N]) {
     if let Some(target) = area
         .get_mut(place..)
@@ -226,6 +252,7 @@ fn set<const N: usize>(area: &mut [u8], place: usize, bytes: [u8; N]) {
 }
 
 /// Writes a field.
+#[inline]
 fn field<T: Stored>(value: T, area: &mut [u8], at: u32, place: usize, lowering: &mut Lowering) {
     if let Some(part) = area
         .get_mut(place..)
@@ -241,6 +268,7 @@ macro_rules! stored {
             const SIZE: usize = $size;
             const ALIGN: u32 = $align;
 
+            #[inline]
             fn put(self, $area: &mut [u8], $at: u32, $lowering: &mut Lowering) {
                 let $value = self;
                 $put
@@ -254,9 +282,8 @@ stored! {
     u16, 2, 2, |value, area, _at, _lowering| set(area, 0, value.to_le_bytes());
     u32, 4, 4, |value, area, _at, _lowering| set(area, 0, value.to_le_bytes());
     Text, 8, 4, |value, _area, at, lowering| lowering.wait(Part::Text(value), Reference::Memory(at));
-    String, 8, 4, |value, _area, at, lowering| lowering.wait(Part::Owned(value), Reference::Memory(at));
     Vec<u8>, 8, 4, |value, _area, at, lowering| lowering.wait(Part::Bytes(value), Reference::Memory(at));
-    Vec<String>, 8, 4, |value, _area, at, lowering| lowering.wait(Part::Owneds(value), Reference::Memory(at));
+    Vec<Text>, 8, 4, |value, _area, at, lowering| lowering.wait(Part::Texts(value), Reference::Memory(at));
     Vec<Option<Text>>, 8, 4, |value, _area, at, lowering| {
         lowering.wait(Part::OptionalTexts(value), Reference::Memory(at))
     };
@@ -305,6 +332,7 @@ impl<T: Stored> Stored for Option<T> {
     const SIZE: usize = T::ALIGN as usize + T::SIZE;
     const ALIGN: u32 = T::ALIGN;
 
+    #[inline]
     fn put(self, area: &mut [u8], at: u32, lowering: &mut Lowering) {
         set(area, 0, [u8::from(self.is_some())]);
         if let Some(value) = self {
@@ -321,6 +349,7 @@ impl<T: Stored> Stored for std::result::Result<T, HostError> {
     };
     const ALIGN: u32 = HostError::ALIGN;
 
+    #[inline]
     fn put(self, area: &mut [u8], at: u32, lowering: &mut Lowering) {
         set(area, 0, [u8::from(self.is_err())]);
         match self {

@@ -12,6 +12,7 @@ mod lift;
 mod lower;
 mod module;
 mod program;
+mod raw;
 pub(crate) mod read;
 mod rewrite;
 mod shape;
@@ -19,6 +20,7 @@ mod shape;
 pub(crate) use harness::MODULE as HARNESS_MODULE;
 pub(crate) use lower::{Flat, Stored};
 pub(crate) use program::{Harness, InitRefused, Program, Running, run, run_init};
+pub(crate) use raw::link;
 pub(crate) use rewrite::component as rewritten;
 pub(crate) use shape::Shape;
 
@@ -28,6 +30,7 @@ use crate::host::Host;
 use crate::state::State;
 
 /// The guest's memory and the state, for a call that the guest makes.
+#[inline]
 pub(crate) fn enter<'a, H: Host>(
     caller: &'a mut Caller<'_, State<H>>,
 ) -> Result<(&'a mut [u8], &'a mut State<H>)> {
@@ -39,6 +42,7 @@ pub(crate) fn enter<'a, H: Host>(
 }
 
 /// The guest's memory and the state. A guest has no memory while it is being made.
+#[inline]
 fn memory<'a, H: Host>(caller: &'a mut Caller<'_, State<H>>) -> (&'a mut [u8], &'a mut State<H>) {
     let memory: Option<Memory> = caller.data().direct.memory;
     match memory {

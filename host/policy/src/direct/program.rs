@@ -1,7 +1,5 @@
 //! A policy's core module, ready to be instantiated, and what its instances and the harness tell each other.
 
-use std::sync::Arc;
-
 use wasmtime::component;
 use wasmtime::{
     AsContextMut, Caller, Engine, Extern, Instance, InstancePre, Linker, Memory, Module,
@@ -9,17 +7,18 @@ use wasmtime::{
 };
 
 use super::harness::{self, INIT, INIT_POST, NAME, REALLOC, TABLE};
-use super::lower::{Lowering, Part, Reference, Stored};
+use super::lower::{Flat, Lowering, Part, Reference, Stored};
 use super::shape::{Lifted, Shape};
-use super::{lift, memory, rewrite};
-use crate::exchange::{Exchange, Job};
+use super::{lift, memory, raw, rewrite};
+use crate::exchange::{self, Job};
 use crate::host::{Hook, Host};
-use crate::imports::Imports;
+use crate::imports::{self, Imports};
 use crate::state::{Phase, State};
 use crate::verdict::{Event, Fault, RegistrationEvent, Verdict};
 
 /// What the state of a store holds for a core module that runs directly.
-pub(crate) struct Running<H> {
+#[derive(Default)]
+pub(crate) struct Running {
     pub(super) memory: Option<Memory>,
     pub(crate) lowering: Lowering,
     /// The guest may ask nothing of the host now.
@@ -28,34 +27,16 @@ pub(crate) struct Running<H> {
     has: u8,
     has_post: u8,
     init_has_post: bool,
-    exchange: Option<Arc<Exchange<H>>>,
+    /// The first one; where the others come from is asked in between.
     job: Option<Job>,
     /// The hook is over, and the fiber is about to wait for the next one.
     verdict: Option<std::result::Result<Verdict, Fault>>,
     is_over: bool,
 }
 
-impl<H> Default for Running<H> {
-    fn default() -> Running<H> {
-        Running {
-            memory: None,
-            lowering: Lowering::default(),
-            is_closed: false,
-            has: 0,
-            has_post: 0,
-            init_has_post: false,
-            exchange: None,
-            job: None,
-            verdict: None,
-            is_over: false,
-        }
-    }
-}
-
-impl<H: Host> Running<H> {
-    /// Where jobs come from after the first one, which has been taken already.
-    pub(crate) fn begin(&mut self, exchange: Arc<Exchange<H>>, job: Job) {
-        self.exchange = Some(exchange);
+impl Running {
+    /// The first job, which has been taken already.
+    pub(crate) fn begin(&mut self, job: Job) {
         self.job = Some(job);
     }
 
@@ -72,9 +53,8 @@ impl<H: Host> State<H> {
         }
         self.phase = Phase::Idle;
         let seat = self.seat.take();
-        if let (Some(exchange), Some(verdict)) = (&self.direct.exchange, self.direct.verdict.take())
-        {
-            exchange.finish(seat, verdict);
+        if let Some(verdict) = self.direct.verdict.take() {
+            exchange::finish(seat, verdict);
         }
         true
     }
@@ -222,6 +202,7 @@ pub(crate) async fn run_init<H: Host>(
 /// Runs hooks until one of them fails.
 pub(crate) async fn run<H: Host>(store: &mut Store<State<H>>, harness: &Instance) -> Result<()> {
     let run: TypedFunc<(), ()> = harness.get_typed_func(&mut *store, "run")?;
+    store.set_epoch_deadline(1);
     run.call_async(&mut *store, ()).await
 }
 
@@ -252,33 +233,37 @@ fn put<H: Host>(
 
 /// The functions of the host that only the harness calls.
 fn link<H: Host>(linker: &mut Linker<State<H>>) -> Result<()> {
-    linker.func_wrap(NAME, "next", next::<H>)?;
-    linker.func_wrap(NAME, "event-wanted", event_wanted::<H>)?;
-    linker.func_wrap(NAME, "event", |caller: Caller<'_, State<H>>| {
-        caller.data().direct.lowering.event_parameters()
+    raw::link(linker, NAME, "next", |caller, ()| next::<H>(caller))?;
+    raw::link(linker, NAME, "event-wanted", |mut caller, ()| {
+        let state: &mut State<H> = caller.data_mut();
+        Ok((state.direct.wanted(),))
     })?;
-    linker.func_wrap(NAME, "done", done::<H>)?;
-    linker.func_wrap(NAME, "over", |mut caller: Caller<'_, State<H>>| {
-        over(&mut caller)
+    raw::link(linker, NAME, "event", |caller, ()| {
+        let state: &State<H> = caller.data();
+        Ok(state.direct.lowering.event_parameters())
     })?;
-    linker.func_wrap(NAME, "initialized", initialized::<H>)?;
-    linker.func_wrap(NAME, "deliver", deliver::<H>)?;
-    Ok(())
+    raw::link(linker, NAME, "done", |caller, (returned,)| {
+        Ok((done::<H>(caller, returned)?,))
+    })?;
+    raw::link(linker, NAME, "over", |mut caller, ()| {
+        over::<H>(&mut caller);
+        Ok(())
+    })?;
+    raw::link(linker, NAME, "initialized", |caller, (returned,)| {
+        Ok((initialized::<H>(caller, returned)?,))
+    })?;
+    raw::link(linker, NAME, "deliver", |caller, (pointer,)| {
+        Ok((deliver::<H>(caller, pointer)?,))
+    })
 }
 
-/// The hook to run, by its number.
-fn next<H: Host>(mut caller: Caller<'_, State<H>>) -> Result<i32> {
-    caller.as_context_mut().set_epoch_deadline(1);
+/// The hook to run, by its number, and the facts of its message.
+fn next<H: Host>(mut caller: Caller<'_, State<H>>) -> Result<(i32, i32)> {
     let state = caller.data_mut();
     let job = match state.direct.job.take() {
         Some(first) => first,
         None => {
-            let Some((job, seat)) = state
-                .direct
-                .exchange
-                .as_ref()
-                .and_then(|exchange| exchange.take_job())
-            else {
+            let Some((job, seat)) = exchange::take_job() else {
                 bail!("there is no hook to run");
             };
             state.seat = Some(seat);
@@ -297,23 +282,22 @@ fn next<H: Host>(mut caller: Caller<'_, State<H>>) -> Result<i32> {
     if let Some(fault) = refused {
         state.direct.verdict = Some(Err(fault));
         over(&mut caller);
-        return Ok(-1);
+        return Ok((-1, 0));
     }
     if let (Hook::EventRoute, Some(event)) = (job.hook, job.event) {
-        state.direct.lowering.lower_event(event);
+        state.direct.lowering.lower_event(*event);
     }
-    Ok(job.hook.index() as i32)
-}
-
-fn event_wanted<H: Host>(mut caller: Caller<'_, State<H>>) -> i64 {
-    caller.data_mut().direct.wanted()
+    Ok((job.hook.index() as i32, imports::facts(state).number()))
 }
 
 /// Memory for what the guest gets is at this address.
 fn deliver<H: Host>(mut caller: Caller<'_, State<H>>, pointer: i32) -> Result<i64> {
     let (memory, state) = memory(&mut caller);
-    state.direct.lowering.deliver(memory, pointer)?;
-    Ok(state.direct.wanted())
+    let State {
+        direct, scratch, ..
+    } = state;
+    direct.lowering.deliver(memory, pointer, scratch)?;
+    Ok(direct.wanted())
 }
 
 /// The hook has returned; 1 when something of the guest's is to run after it.
@@ -352,8 +336,9 @@ fn over<H: Host>(caller: &mut Caller<'_, State<H>>) {
     }
 }
 
-impl<H> Running<H> {
+impl Running {
     /// Writes a result where the guest says, and says what is wanted from the guest's allocator for it.
+    #[inline]
     pub(crate) fn store<T: Stored>(
         &mut self,
         memory: &mut [u8],
@@ -365,9 +350,11 @@ impl<H> Running<H> {
     }
 
     /// What is wanted from the guest's allocator, during which the guest may ask nothing.
+    #[inline]
     pub(crate) fn wanted(&mut self) -> i64 {
-        self.is_closed = self.lowering.is_waiting();
-        self.lowering.wanted()
+        let wanted = self.lowering.wanted();
+        self.is_closed = wanted != 0;
+        wanted
     }
 }
 
@@ -381,7 +368,7 @@ impl Lowering {
             Event::RegistrationExpired(registration) => (3, registration),
             Event::Timer(name) => {
                 self.event = [4, 0, 0, 0, 0, 0];
-                return self.wait(Part::Owned(name), Reference::Event(1));
+                return self.wait(Part::Text(name), Reference::Event(1));
             }
         };
         let RegistrationEvent {
@@ -390,8 +377,10 @@ impl Lowering {
             expires_secs,
         } = registration;
         self.event = [case, 0, 0, 0, 0, expires_secs as i32];
-        self.wait(Part::Owned(aor), Reference::Event(1));
-        self.wait(Part::Owned(contact), Reference::Event(3));
+        self.in_order(|lowering| {
+            lowering.wait(Part::Text(aor), Reference::Event(1));
+            lowering.wait(Part::Text(contact), Reference::Event(3));
+        });
     }
 
     fn event_parameters(&self) -> (i32, i32, i32, i32, i32, i32) {

@@ -4,8 +4,10 @@ use wasmtime::{Result, bail};
 
 use crate::host::{Level, Target};
 use crate::imports::Hooks;
+use crate::utf8;
 
 /// The bytes of a list of bytes, where they lie in the guest's memory.
+#[inline]
 pub(crate) fn bytes(memory: &[u8], pointer: i32, length: i32) -> Result<&[u8]> {
     match slice(memory, pointer, length) {
         Some(bytes) => Ok(bytes),
@@ -14,9 +16,10 @@ pub(crate) fn bytes(memory: &[u8], pointer: i32, length: i32) -> Result<&[u8]> {
 }
 
 /// A text, where it lies in the guest's memory.
+#[inline]
 pub(crate) fn text(memory: &[u8], pointer: i32, length: i32) -> Result<&str> {
     match slice(memory, pointer, length) {
-        Some(bytes) => Ok(std::str::from_utf8(bytes)?),
+        Some(bytes) => Ok(utf8::checked(bytes)?),
         None => bail!("string pointer/length out of bounds of memory"),
     }
 }
@@ -44,16 +47,19 @@ pub(crate) fn texts(memory: &[u8], pointer: i32, length: i32) -> Result<Vec<&str
 }
 
 /// A number of 32 bits.
+#[inline]
 pub(crate) fn word(_memory: &[u8], number: i32) -> Result<u32> {
     Ok(number as u32)
 }
 
 /// A number of 64 bits.
+#[inline]
 pub(crate) fn long(_memory: &[u8], number: i64) -> Result<u64> {
     Ok(number as u64)
 }
 
 /// A boolean: everything but 0 is true.
+#[inline]
 pub(crate) fn truth(_memory: &[u8], number: i32) -> Result<bool> {
     Ok(number != 0)
 }
@@ -126,6 +132,7 @@ fn is_some(discriminant: i32) -> Result<bool> {
 }
 
 /// `length` bytes of the memory, when they are all in it.
+#[inline]
 pub(super) fn slice(memory: &[u8], pointer: i32, length: i32) -> Option<&[u8]> {
     let start = pointer as u32 as usize;
     memory.get(start..)?.get(..length as u32 as usize)

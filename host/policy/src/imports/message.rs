@@ -2,14 +2,15 @@
 
 use std::fmt::Write;
 
-use patchbay_message::{Draft, HeaderName, Method, NameAddr, Uri};
+use patchbay_message::{Draft, HeaderName, Method, Name, NameAddr, Uri};
 use wasmtime::component::{ComponentType, Lower, flags};
 
+use super::Answer;
 use super::table::interface;
-use super::{Answer, push_lossy};
 use crate::guard;
 use crate::host::{ErrorKind, Hook, Host, HostError};
 use crate::state::{State, Text};
+use crate::utf8::{lossy_len, push_lossy};
 
 /// Where the current message may be changed.
 const EDITING: [Hook; 4] = [
@@ -147,15 +148,18 @@ fn has_header<H: Host>(state: &State<H>, name: &str) -> bool {
 }
 
 fn set_header<H: Host>(state: &mut State<H>, name: &str, value: &str) -> Answer<()> {
-    guard::set_header(edited_header(state, name)?, name, value)
+    let known = Name::from(name);
+    guard::set_header(edited_header(state, known, name)?, known, value)
 }
 
 fn add_header<H: Host>(state: &mut State<H>, name: &str, value: &str) -> Answer<()> {
-    guard::add_header(edited_header(state, name)?, name, value)
+    let known = Name::from(name);
+    guard::add_header(edited_header(state, known, name)?, known, value)
 }
 
 fn remove_header<H: Host>(state: &mut State<H>, name: &str) -> Answer<u32> {
-    guard::remove_header(edited_header(state, name)?, name)
+    let known = Name::from(name);
+    guard::remove_header(edited_header(state, known, name)?, known)
 }
 
 fn response_status<H: Host>(state: &State<H>) -> Option<u16> {
@@ -206,16 +210,23 @@ fn headers_joined<H: Host>(state: &State<H>, names: &str) -> Text {
 
 /// The value behind its length, which is not the one on the wire where the value is not UTF-8.
 fn push_counted(text: &mut String, value: &[u8]) {
-    let length: usize = value
-        .utf8_chunks()
-        .map(|chunk| match chunk.invalid() {
-            [] => chunk.valid().len(),
-            _ => chunk.valid().len() + char::REPLACEMENT_CHARACTER.len_utf8(),
-        })
-        .sum();
-    // Writing to a String does not fail.
-    let _ = write!(text, "{length}:");
+    push_number(text, lossy_len(value));
+    text.push(':');
     push_lossy(text, value);
+}
+
+/// A decimal number. Nearly every value is shorter than a hundred bytes.
+fn push_number(text: &mut String, number: usize) {
+    let digit = |value: usize| char::from(b'0' + (value % 10) as u8);
+    match number {
+        0..10 => text.push(digit(number)),
+        10..100 => {
+            text.push(digit(number / 10));
+            text.push(digit(number));
+        }
+        // Writing to a String does not fail.
+        _ => drop(write!(text, "{number}")),
+    }
 }
 
 fn request_user<H: Host>(state: &State<H>) -> Text {
@@ -246,7 +257,7 @@ fn address(value: Option<&[u8]>) -> &[u8] {
         .unwrap_or_default()
 }
 
-fn facts<H: Host>(state: &State<H>) -> MessageFacts {
+pub(crate) fn facts<H: Host>(state: &State<H>) -> MessageFacts {
     let (Some(message), Some(host)) = (state.message(), state.transaction()) else {
         return MessageFacts::default();
     };
@@ -310,10 +321,11 @@ fn edited<H: Host>(state: &mut State<H>) -> Result<&mut Draft, HostError> {
 /// The current message, to change its header of this name.
 fn edited_header<'a, H: Host>(
     state: &'a mut State<H>,
-    name: &str,
+    name: Name<'_>,
+    text: &str,
 ) -> Result<&'a mut Draft, HostError> {
     let host = state.during(&EDITING)?;
-    guard::check_grant(name, |name| host.may_write(name))?;
+    guard::check_grant(name.known(), text, |name| host.may_write(name))?;
     host.message_mut().ok_or_else(no_message)
 }
 
@@ -343,6 +355,11 @@ mod tests {
         push_counted(&mut text, b"caf\xc3\xa9, a: b");
         push_counted(&mut text, b"");
         push_counted(&mut text, b"x\xff\xfey");
-        assert_eq!(text, "11:caf\u{e9}, a: b0:8:x\u{fffd}\u{fffd}y");
+        push_counted(&mut text, &[b'y'; 100]);
+        let long = "y".repeat(100);
+        assert_eq!(
+            text,
+            format!("11:caf\u{e9}, a: b0:8:x\u{fffd}\u{fffd}y100:{long}")
+        );
     }
 }

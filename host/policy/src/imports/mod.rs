@@ -18,7 +18,7 @@ mod transaction;
 
 use wasmtime::{Engine, StoreContextMut};
 
-pub(crate) use message::{MessageFacts, MessageSummary};
+pub(crate) use message::{MessageFacts, MessageSummary, facts};
 pub(crate) use table::{ResultKind, Signature};
 pub(crate) use transaction::{Hooks, MessageSource};
 
@@ -78,16 +78,6 @@ impl<H: Host> Imports<H> {
             signatures: &mut self.signatures,
             name,
         })
-    }
-}
-
-/// Text that came from the network, with U+FFFD for what is not UTF-8.
-fn push_lossy(text: &mut String, bytes: &[u8]) {
-    for chunk in bytes.utf8_chunks() {
-        text.push_str(chunk.valid());
-        if !chunk.invalid().is_empty() {
-            text.push(char::REPLACEMENT_CHARACTER);
-        }
     }
 }
 

@@ -173,10 +173,11 @@ macro_rules! directly {
         );
     };
     ($i:ident, $n:literal, $f:ident, (), {$($p:ident: $t:ident,)*}, [$($argument:ident = $kind:ident($($q:expr),*);)*],) => {
-        $i.direct.func_wrap(
+        $crate::direct::link(
+            $i.direct,
             &$i.name,
             $n,
-            |mut caller: wasmtime::Caller<'_, $crate::state::State<H>>, $($p: $t),*| -> wasmtime::Result<()> {
+            |mut caller: wasmtime::Caller<'_, $crate::state::State<H>>, ($($p,)*): ($($t,)*)| -> wasmtime::Result<()> {
                 let (_memory, state) = $crate::direct::enter(&mut caller)?;
                 $(let $argument = $crate::direct::read::$kind(_memory, $($q),*)?;)*
                 $f(state, $($argument),*);
@@ -186,14 +187,15 @@ macro_rules! directly {
         $crate::imports::table::signed!($i, $n, [$($t)*], $crate::imports::table::ResultKind::Nothing);
     };
     ($i:ident, $n:literal, $f:ident, (flat $result:ty), {$($p:ident: $t:ident,)*}, [$($argument:ident = $kind:ident($($q:expr),*);)*],) => {
-        $i.direct.func_wrap(
+        $crate::direct::link(
+            $i.direct,
             &$i.name,
             $n,
-            |mut caller: wasmtime::Caller<'_, $crate::state::State<H>>, $($p: $t),*|
-             -> wasmtime::Result<<$result as $crate::direct::Flat>::Number> {
+            |mut caller: wasmtime::Caller<'_, $crate::state::State<H>>, ($($p,)*): ($($t,)*)|
+             -> wasmtime::Result<(<$result as $crate::direct::Flat>::Number,)> {
                 let (_memory, state) = $crate::direct::enter(&mut caller)?;
                 $(let $argument = $crate::direct::read::$kind(_memory, $($q),*)?;)*
-                Ok($crate::direct::Flat::number($f(state, $($argument),*)))
+                Ok(($crate::direct::Flat::number($f(state, $($argument),*)),))
             },
         )?;
         $crate::imports::table::signed!(
@@ -202,14 +204,15 @@ macro_rules! directly {
         );
     };
     ($i:ident, $n:literal, $f:ident, (stored $result:ty), {$($p:ident: $t:ident,)*}, [$($argument:ident = $kind:ident($($q:expr),*);)*],) => {
-        $i.direct.func_wrap(
+        $crate::direct::link(
+            $i.direct,
             &$i.name,
             $n,
-            |mut caller: wasmtime::Caller<'_, $crate::state::State<H>>, $($p: $t,)* result: i32| -> wasmtime::Result<i64> {
+            |mut caller: wasmtime::Caller<'_, $crate::state::State<H>>, ($($p,)* result,): ($($t,)* i32,)| -> wasmtime::Result<(i64,)> {
                 let (memory, state) = $crate::direct::enter(&mut caller)?;
                 $(let $argument = $crate::direct::read::$kind(memory, $($q),*)?;)*
                 let value: $result = $f(state, $($argument),*);
-                state.direct.store(memory, result, value)
+                Ok((state.direct.store(memory, result, value)?,))
             },
         )?;
         $crate::imports::table::signed!(
