@@ -54,7 +54,7 @@ impl Host for HookHost {
     }
 
     fn may_write(&self, name: &str) -> bool {
-        let grants = &self.config.policy.grants;
+        let grants = &self.config().policy.grants;
         grants
             .write_headers
             .as_ref()
@@ -270,7 +270,7 @@ impl Host for HookHost {
             services,
             &bindings,
             context,
-            self.config.auth.trust_udp_source,
+            self.config().auth.trust_udp_source,
         )
     }
 
@@ -325,15 +325,15 @@ impl Host for HookHost {
     }
 
     fn realm(&self) -> &str {
-        &self.config.auth.realm
+        &self.config().auth.realm
     }
 
     fn setting(&self, name: &str) -> Option<&str> {
-        self.config.policy.settings.get(name).map(String::as_str)
+        self.config().policy.settings.get(name).map(String::as_str)
     }
 
     fn settings(&self) -> Vec<(String, String)> {
-        self.config
+        self.config()
             .policy
             .settings
             .iter()
@@ -390,7 +390,7 @@ impl Host for HookHost {
             ));
         }
         let counters = &self.services()?.shared.metrics.policy_counters;
-        let added = counters.add(&self.policy.name, name, value);
+        let added = counters.add(self.policy.name(), name, value);
         added.map_err(|error| HostError {
             kind: ErrorKind::Limit,
             message: error.to_string(),
@@ -428,7 +428,7 @@ impl Host for HookHost {
 impl HookHost {
     /// Whether REGISTER needs verified credentials.
     pub(super) fn is_registration_required(&self) -> bool {
-        self.config.auth.registration == config::Registration::Required
+        self.config().auth.registration == config::Registration::Required
     }
 
     fn context_mut(&mut self) -> Result<&mut HookContext, HostError> {
@@ -479,7 +479,7 @@ impl HookHost {
         let (name, address) = text.split_once(':').ok_or_else(unknown)?;
         let address = address.parse().map_err(|_| unknown())?;
         let configured = self
-            .config
+            .config()
             .listen
             .iter()
             .map(|listen| (listen.transport, listen.address));
@@ -501,7 +501,7 @@ impl HookHost {
     }
 
     fn granted(&self, aor: &str) -> Result<patchbay_message::AddressOfRecord, HostError> {
-        if !self.config.policy.grants.save_location {
+        if !self.config().policy.grants.save_location {
             return Err(host_error(
                 ErrorKind::Denied,
                 "the operator has not granted save_location",
@@ -525,11 +525,10 @@ impl HookHost {
             .as_ref()
             .and_then(|context| context.request.header(HeaderName::CallId));
         let call_id = String::from_utf8_lossy(call_id.unwrap_or_default());
-        let policy = &*self.policy.name;
+        let policy = self.policy.name();
         let policy_version = self
             .policy
-            .version
-            .as_ref()
+            .version()
             .map_or("init", |digest| digest.short());
         macro_rules! line {
             ($level:ident) => {

@@ -10,6 +10,7 @@ mod services;
 mod timers;
 mod verdict;
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,8 +26,8 @@ pub(crate) use verdict::{core_fault, policy_hook};
 
 /// The router's side of one hook run.
 pub struct HookHost {
-    /// The configuration when the run began: one run never sees two.
-    config: Arc<Config>,
+    /// The configuration when the run first asked for it: one run never sees two, and most ask for none.
+    config: OnceCell<Arc<Config>>,
     /// `None` while a version is checked, before there is any traffic.
     services: Option<Arc<Services>>,
     policy: PolicyName,
@@ -41,11 +42,28 @@ pub struct HookHost {
 }
 
 /// Which policy runs, for logs and counters.
-#[derive(Clone, Debug)]
-struct PolicyName {
-    name: Arc<str>,
+enum PolicyName {
+    /// By its name, while a version of it is checked.
+    Checked(Arc<str>),
+    /// By its version.
+    Loaded(Arc<Version<HookHost>>),
+}
+
+impl PolicyName {
+    fn name(&self) -> &str {
+        match self {
+            PolicyName::Checked(name) => name,
+            PolicyName::Loaded(version) => version.name(),
+        }
+    }
+
     /// `None` while the version is checked.
-    version: Option<Digest>,
+    fn version(&self) -> Option<&Digest> {
+        match self {
+            PolicyName::Checked(_) => None,
+            PolicyName::Loaded(version) => Some(version.digest()),
+        }
+    }
 }
 
 /// What a `reply` verdict carries besides its status.
@@ -58,61 +76,43 @@ struct ReplyParts {
 impl HookHost {
     /// The host of `init`: there are settings, a clock and a log, and nothing else.
     pub fn for_init(config: Arc<Config>, policy: &str) -> HookHost {
-        let policy = PolicyName {
-            name: policy.into(),
-            version: None,
-        };
-        HookHost::new(config, None, policy, Now::default(), None)
+        let policy = PolicyName::Checked(policy.into());
+        let host = HookHost::new(None, policy, Now::default(), None);
+        HookHost {
+            config: OnceCell::from(config),
+            ..host
+        }
     }
 
     /// The host of a hook on a message.
     pub(crate) fn for_message(
         services: &Arc<Services>,
-        version: &Version<HookHost>,
+        version: &Arc<Version<HookHost>>,
         now: Now,
         context: Box<HookContext>,
     ) -> HookHost {
-        let policy = PolicyName {
-            name: Arc::clone(version.name()),
-            version: Some(version.digest().clone()),
-        };
-        HookHost::new(
-            services.config(),
-            Some(Arc::clone(services)),
-            policy,
-            now,
-            Some(context),
-        )
+        let policy = PolicyName::Loaded(Arc::clone(version));
+        HookHost::new(Some(Arc::clone(services)), policy, now, Some(context))
     }
 
     /// The host of `event-route`.
     pub(crate) fn for_event(
         services: &Arc<Services>,
-        version: &Version<HookHost>,
+        version: &Arc<Version<HookHost>>,
         now: Now,
     ) -> HookHost {
-        let policy = PolicyName {
-            name: Arc::clone(version.name()),
-            version: Some(version.digest().clone()),
-        };
-        HookHost::new(
-            services.config(),
-            Some(Arc::clone(services)),
-            policy,
-            now,
-            None,
-        )
+        let policy = PolicyName::Loaded(Arc::clone(version));
+        HookHost::new(Some(Arc::clone(services)), policy, now, None)
     }
 
     fn new(
-        config: Arc<Config>,
         services: Option<Arc<Services>>,
         policy: PolicyName,
         now: Now,
         context: Option<Box<HookContext>>,
     ) -> HookHost {
         HookHost {
-            config,
+            config: OnceCell::new(),
             services,
             policy,
             now,
@@ -123,6 +123,13 @@ impl HookHost {
             reply: ReplyParts::default(),
             verification: None,
         }
+    }
+
+    fn config(&self) -> &Config {
+        self.config.get_or_init(|| match &self.services {
+            Some(services) => services.config(),
+            None => unreachable!("without services the configuration is given"),
+        })
     }
 }
 
@@ -263,12 +270,8 @@ mod tests {
             challenge: Vec::new(),
             routing: Routing::default(),
         };
-        let policy = PolicyName {
-            name: "test".into(),
-            version: None,
-        };
+        let policy = PolicyName::Checked("test".into());
         HookHost::new(
-            services.config(),
             Some(Arc::clone(services)),
             policy,
             NOW,

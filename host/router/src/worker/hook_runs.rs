@@ -158,7 +158,9 @@ impl HookRuns {
 struct Ended {
     id: Option<HookId>,
     hook: Hook,
-    version: Arc<Version<HookHost>>,
+    version: PolicyVersion,
+    /// Set when there is a fault to tell of.
+    failed: Option<Arc<Version<HookHost>>>,
     source: Option<IpAddr>,
     done: HookDone<HookHost>,
 }
@@ -172,7 +174,11 @@ impl Future for Waiting {
         Poll::Ready(Ended {
             id: waiting.id,
             hook: waiting.run.hook(),
-            version: Arc::clone(waiting.run.version()),
+            version: PolicyVersion(waiting.run.version().number()),
+            failed: match done.result {
+                Ok(_) => None,
+                Err(_) => Some(Arc::clone(waiting.run.version())),
+            },
             source: waiting.source,
             done,
         })
@@ -221,7 +227,6 @@ impl Ended {
             .hook_nanoseconds
             .add(self.hook, nanoseconds);
         self.blame(services, now);
-        let version = PolicyVersion(self.version.number());
         let (context, result) = match (self.done.host, self.done.result) {
             (Some(host), Ok(verdict)) => host.finish(verdict),
             (Some(host), Err(fault)) => (host.into_context(), Err(core_fault(&fault))),
@@ -232,16 +237,16 @@ impl Ended {
             id: self.id?,
             result,
             context,
-            version,
+            version: self.version,
         })
     }
 
     /// Logs a fault and tells it to the policies, which may go back to the last good version.
     fn blame(&self, services: &Services, now: Now) {
-        let Err(fault) = &self.done.result else {
+        let (Err(fault), Some(version)) = (&self.done.result, &self.failed) else {
             return;
         };
-        let (policy, policy_version) = (&**self.version.name(), self.version.digest().short());
+        let (policy, policy_version) = (&**version.name(), version.digest().short());
         let elapsed_us = u64::try_from(self.done.elapsed.as_micros()).unwrap_or(u64::MAX);
         if services.may_log(now) {
             tracing::warn!(policy, policy_version, hook = ?self.hook, elapsed_us, %fault, "a hook failed");
@@ -251,7 +256,7 @@ impl Ended {
         };
         let instant = services.clock.system_instant(now.instant);
         let policies = &services.shared.policies;
-        if let Some(rollback) = policies.report_fault(self.version.number(), source, instant) {
+        if let Some(rollback) = policies.report_fault(version.number(), source, instant) {
             services.shared.metrics.automatic_rollbacks.add_shared(1);
             tracing::error!(
                 policy,
