@@ -54,6 +54,7 @@ impl<H: Host> Instance<H> {
     }
 
     /// Gives it a job; the next polls carry it out.
+    #[inline]
     pub(crate) fn assign(&mut self, hook: Hook, host: H, event: Option<Event>, started: Instant) {
         self.uses += 1;
         let mut seat = self.seat.take().unwrap_or_else(Seat::empty);
@@ -67,15 +68,18 @@ impl<H: Host> Instance<H> {
     }
 
     /// The host of the run that is over, unless the fault lost it.
+    #[inline]
     pub(crate) fn take_host(&mut self) -> Option<H> {
         self.seat.as_mut().and_then(Seat::leave)
     }
 
     /// Whether its job has not begun.
+    #[inline]
     pub(crate) fn is_fresh(&self) -> bool {
         self.job.is_some()
     }
 
+    #[inline]
     pub(crate) fn poll(&mut self, now: Instant, context: &mut Context<'_>) -> Progress {
         let (progress, outcome) =
             exchange::poll(self.future.as_mut(), self.job.take(), now, context);

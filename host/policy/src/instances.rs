@@ -62,6 +62,7 @@ impl<H: Host> Instances<H> {
     ///
     /// The result is to be polled at once: most hooks are done then. One that is not has run for a millisecond and has yielded; it
     /// wakes its waker at once. Dropping it ends the hook and its instance.
+    #[inline]
     pub fn run(
         &self,
         version: &Arc<Version<H>>,
@@ -116,6 +117,7 @@ impl<H: Host> Instances<H> {
 }
 
 impl<H: Host> Pool<H> {
+    #[inline]
     fn take(&self, version: &Arc<Version<H>>) -> Instance<H> {
         let number = version.number();
         if let Some(shelf) = self
@@ -138,6 +140,7 @@ impl<H: Host> Pool<H> {
         Instance::new(&self.engine, version)
     }
 
+    #[inline]
     fn give_back(&self, version: &Version<H>, instance: Instance<H>) {
         if instance.uses >= self.engine.config().instance_reuse {
             return;
@@ -158,6 +161,7 @@ impl<H: Host> Pool<H> {
             .retain(|shelf| shelf.version.strong_count() > 0);
     }
 
+    #[inline]
     fn ended(&self) {
         self.running.set(self.running.get().saturating_sub(1));
         self.unswept.set(self.unswept.get() + 1);
@@ -215,6 +219,7 @@ impl<H: Host> HookRun<H> {
         self.hook
     }
 
+    #[inline]
     fn done(
         &mut self,
         instance: &mut Instance<H>,
@@ -239,6 +244,7 @@ impl<H: Host> Unpin for HookRun<H> {}
 impl<H: Host> Future for HookRun<H> {
     type Output = HookDone<H>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<HookDone<H>> {
         let run = &mut *self;
         match std::mem::replace(&mut run.stage, Stage::Over) {

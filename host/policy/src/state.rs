@@ -260,6 +260,7 @@ impl<H: Send + 'static> ResourceLimiter for State<H> {
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
+        self.direct.view.forget();
         let total = self
             .memory_used
             .saturating_add(desired.saturating_sub(current));

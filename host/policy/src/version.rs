@@ -237,6 +237,7 @@ impl Stats {
         }
     }
 
+    #[inline]
     pub(crate) fn count(
         &self,
         worker: usize,
@@ -282,6 +283,7 @@ impl Stats {
     }
 }
 
+#[inline]
 fn bucket(nanos: u64) -> usize {
     HOOK_TIME_BOUNDS_US
         .iter()
@@ -290,6 +292,7 @@ fn bucket(nanos: u64) -> usize {
 }
 
 /// Adds to a counter that nobody else writes, without the lock that an addition for all would take.
+#[inline]
 fn add(counters: &[AtomicU64], index: usize, value: u64) {
     if let Some(counter) = counters.get(index) {
         let sum = counter.load(Ordering::Relaxed).wrapping_add(value);

@@ -148,6 +148,20 @@ fn the_allocator_may_ask_nothing_of_the_host() {
 }
 
 #[test]
+fn memory_that_grew_is_seen() {
+    let header = |at: u32| format!("(call $header (i32.const 0) (i32.const 4) (i32.const {at}))");
+    let body = format!(
+        "{} (drop (memory.grow (i32.const 1))) (global.set $at (i32.const 65700)) {}
+        (if (i32.ne (i32.load8_u (i32.const 65600)) (i32.const 1)) (then unreachable))
+        (if (i32.ne (i32.load (i32.const 65604)) (i32.const 65700)) (then unreachable))
+        (if (i32.ne (i32.load8_u (i32.const 65700)) (i32.const 60)) (then unreachable))",
+        header(128),
+        header(65600),
+    );
+    assert_eq!(both(&body, ""), Ok(Verdict::Relay));
+}
+
+#[test]
 fn the_facts_are_those_of_the_message() {
     let invite = "(if (i32.ne (call $facts) (i32.const 2)) (then unreachable))";
     assert_eq!(both(invite, ""), Ok(Verdict::Relay));

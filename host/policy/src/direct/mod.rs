@@ -16,6 +16,7 @@ mod raw;
 pub(crate) mod read;
 mod rewrite;
 mod shape;
+mod view;
 
 pub(crate) use harness::MODULE as HARNESS_MODULE;
 pub(crate) use lower::{Flat, Stored};
@@ -24,7 +25,7 @@ pub(crate) use raw::link;
 pub(crate) use rewrite::component as rewritten;
 pub(crate) use shape::Shape;
 
-use wasmtime::{Caller, Memory, Result, Trap};
+use wasmtime::{Caller, Result, Trap};
 
 use crate::host::Host;
 use crate::state::State;
@@ -38,15 +39,5 @@ pub(crate) fn enter<'a, H: Host>(
     if caller.data().direct.is_closed {
         return Err(Trap::CannotLeaveComponent.into());
     }
-    Ok(memory(caller))
-}
-
-/// The guest's memory and the state. A guest has no memory while it is being made.
-#[inline]
-fn memory<'a, H: Host>(caller: &'a mut Caller<'_, State<H>>) -> (&'a mut [u8], &'a mut State<H>) {
-    let memory: Option<Memory> = caller.data().direct.memory;
-    match memory {
-        Some(memory) => memory.data_and_store_mut(caller),
-        None => (&mut [], caller.data_mut()),
-    }
+    Ok(view::memory(caller))
 }

@@ -2,14 +2,15 @@
 
 use wasmtime::component;
 use wasmtime::{
-    AsContextMut, Caller, Engine, Extern, Instance, InstancePre, Linker, Memory, Module,
-    ModuleExport, Ref, Result, Store, Table, TypedFunc, bail,
+    AsContextMut, Caller, Engine, Extern, Instance, InstancePre, Linker, Module, ModuleExport, Ref,
+    Result, Store, Table, TypedFunc, bail,
 };
 
 use super::harness::{self, INIT, INIT_POST, NAME, REALLOC, TABLE};
 use super::lower::{Flat, Lowering, Part, Reference, Stored};
 use super::shape::{Lifted, Shape};
-use super::{lift, memory, raw, rewrite};
+use super::view::{View, memory};
+use super::{lift, raw, rewrite};
 use crate::exchange::{self, Job};
 use crate::host::{Hook, Host};
 use crate::imports::{self, Imports};
@@ -19,7 +20,7 @@ use crate::verdict::{Event, Fault, RegistrationEvent, Verdict};
 /// What the state of a store holds for a core module that runs directly.
 #[derive(Default)]
 pub(crate) struct Running {
-    pub(super) memory: Option<Memory>,
+    pub(crate) view: View,
     pub(crate) lowering: Lowering,
     /// The guest may ask nothing of the host now.
     pub(super) is_closed: bool,
@@ -169,7 +170,8 @@ impl<H: Host> Program<H> {
             bail!("the harness has no table");
         };
         if let Some(memory) = &self.shape.memory {
-            store.data_mut().direct.memory = guest.get_memory(&mut *store, memory);
+            let memory = guest.get_memory(&mut *store, memory);
+            store.data_mut().direct.view = View::of(memory);
         }
         if let Some(realloc) = &self.shape.realloc {
             put(store, &table, REALLOC, guest, realloc)?;
