@@ -40,7 +40,7 @@
 //! caller gets (an unknown user 404, what is not allowed 403, a limit 503, everything else 500) and is logged.
 //!
 //! # What it costs
-//! A value crosses the border of the sandbox when it is asked for, about a third of a microsecond each. [`Request`] keeps what
+//! A value crosses the border of the sandbox when it is asked for, about a fifth of a microsecond each. [`Request`] keeps what
 //! nearly every policy reads several times (method and URIs), so that asking again is free. Looking up
 //! [`Request::uri`] does not hand it over at all, and [`Request::headers_named`] brings several headers at once.
 //!

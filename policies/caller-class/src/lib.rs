@@ -1,6 +1,4 @@
 //! Marks each request with the class of its caller: three headers are read and one is written.
-//!
-//! It is also what a plain hook is in measurements: `host/policy/examples/hook_cost.rs`.
 
 use patchbay_sdk::prelude::*;
 
