@@ -123,6 +123,9 @@ fn a_transaction_under_way_ends_in_the_version_it_began_in() {
     alice.invite(&bob.aor());
     let first = bob.expect_request("INVITE");
     assert_eq!(first.header("X-Version"), "one");
+    // A provisional response, so that the router does not send the INVITE again meanwhile.
+    bob.respond(&first, 180, "", "");
+    alice.expect(180);
     let before = router.get("/api/v1/status")["policy"].clone();
     std::fs::copy(&two, router.path().join("policies/swapped.wasm")).expect("copy");
     wait_until("the new version to be active", || {

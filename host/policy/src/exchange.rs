@@ -27,8 +27,8 @@ pub(crate) struct Seat<H>(Box<Option<H>>);
 type AnySeat = Box<dyn Any + Send>;
 
 /// What came of a job.
-pub(crate) struct Outcome<H> {
-    pub(crate) seat: Option<Seat<H>>,
+pub(crate) struct Outcome<S> {
+    pub(crate) seat: Option<S>,
     pub(crate) result: Result<Verdict, Fault>,
 }
 
@@ -38,7 +38,7 @@ thread_local! {
     /// Whether there is one, which is asked without taking it.
     static JOB_IS_THERE: Cell<bool> = const { Cell::new(false) };
     /// From the instance that is being polled.
-    static OUTCOME: Cell<Option<(Option<AnySeat>, Result<Verdict, Fault>)>> = const { Cell::new(None) };
+    static OUTCOME: Cell<Option<Outcome<AnySeat>>> = const { Cell::new(None) };
     /// When the instance that is being polled was entered.
     static ENTERED: Cell<Option<Instant>> = const { Cell::new(None) };
 }
@@ -83,7 +83,7 @@ pub(crate) fn poll<H: Send + 'static, F: Future<Output = ()> + ?Sized>(
     job: Option<(Job, Seat<H>)>,
     now: Instant,
     context: &mut Context<'_>,
-) -> (Poll<()>, Option<Outcome<H>>) {
+) -> (Poll<()>, Option<Outcome<Seat<H>>>) {
     ENTERED.set(Some(now));
     JOB_IS_THERE.set(job.is_some());
     if let Some((job, seat)) = job {
@@ -93,9 +93,9 @@ pub(crate) fn poll<H: Send + 'static, F: Future<Output = ()> + ?Sized>(
     if JOB_IS_THERE.replace(false) {
         JOB.set(None);
     }
-    let outcome = OUTCOME.take().map(|(seat, result)| Outcome {
-        seat: seat.and_then(Seat::of),
-        result,
+    let outcome = OUTCOME.take().map(|outcome| Outcome {
+        seat: outcome.seat.and_then(Seat::of),
+        result: outcome.result,
     });
     (progress, outcome)
 }
@@ -113,7 +113,8 @@ pub(crate) fn take_job<H: Send + 'static>() -> Option<(Job, Seat<H>)> {
 /// Leaves what came of it.
 #[inline]
 pub(crate) fn finish<H: Send + 'static>(seat: Option<Seat<H>>, result: Result<Verdict, Fault>) {
-    OUTCOME.set(Some((seat.map(|seat| seat.0 as AnySeat), result)));
+    let seat = seat.map(|seat| seat.0 as AnySeat);
+    OUTCOME.set(Some(Outcome { seat, result }));
 }
 
 /// When the instance that is being polled was entered; `None` outside of [`poll`].
