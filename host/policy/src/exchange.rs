@@ -85,6 +85,8 @@ pub(crate) fn poll<H: Send + 'static, F: Future<Output = ()> + ?Sized>(
     context: &mut Context<'_>,
 ) -> (Poll<()>, Option<Outcome<Seat<H>>>) {
     ENTERED.set(Some(now));
+    // A poll that panicked may have left what it came to, which is not for this one.
+    OUTCOME.set(None);
     JOB_IS_THERE.set(job.is_some());
     if let Some((job, seat)) = job {
         JOB.set(Some((job, seat.0)));
