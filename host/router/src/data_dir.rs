@@ -15,6 +15,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use rand::TryRngCore;
@@ -47,7 +48,8 @@ impl std::fmt::Debug for Secrets {
 pub struct DataDir {
     path: PathBuf,
     secrets: Secrets,
-    store: sled::Db,
+    /// Opened when it is needed.
+    store: OnceLock<sled::Db>,
     _lock: File,
 }
 
@@ -119,11 +121,10 @@ impl DataDir {
         make_folder(&path.join("policies"))?;
         make_folder(&path.join("policies").join("cache"))?;
         make_folder(&path.join("policies").join("versions"))?;
-        let store = open_store(&path.join("store"))?;
         Ok(DataDir {
             path: path.to_path_buf(),
             secrets,
-            store,
+            store: OnceLock::new(),
             _lock: lock,
         })
     }
@@ -143,9 +144,21 @@ impl DataDir {
         self.path.join("registrations")
     }
 
-    /// The store of registrations.
-    pub fn store(&self) -> &sled::Db {
-        &self.store
+    /// The store of registrations. It is opened when it is asked for: who keeps them in memory only needs none of its threads and caches.
+    pub fn store(&self) -> Result<&sled::Db, DataDirError> {
+        if let Some(store) = self.store.get() {
+            return Ok(store);
+        }
+        let opened = open_store(&self.path.join("store"))?;
+        Ok(self.store.get_or_init(|| opened))
+    }
+
+    /// Writes what the store still has in memory, if it was opened.
+    pub fn flush(&self) -> io::Result<()> {
+        match self.store.get() {
+            Some(store) => store.flush().map(drop).map_err(io::Error::other),
+            None => Ok(()),
+        }
     }
 
     /// The folder of precompiled policies.
@@ -336,6 +349,20 @@ mod tests {
             .permissions()
             .mode()
             & 0o777
+    }
+
+    #[test]
+    fn the_store_is_opened_when_it_is_asked_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let directory = DataDir::open(folder.path()).expect("a directory");
+        directory.flush().expect("nothing to write");
+        assert!(!folder.path().join("store").exists());
+        for _ in 0..2 {
+            let store = directory.store().expect("a store");
+            store.insert("key", "value").expect("written");
+        }
+        directory.flush().expect("written to the end");
+        assert!(folder.path().join("store").is_dir());
     }
 
     #[test]

@@ -37,7 +37,7 @@ impl Default for AuthConfig {
             realm: "localhost".to_owned(),
             algorithms: vec![Algorithm::Sha256, Algorithm::Md5],
             nonce_lifetime: Duration::from_secs(300),
-            replay_nonces: 131_072,
+            replay_nonces: 262_144,
         }
     }
 }

@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use super::nonce::Nonce;
 
 /// Nonces of a set. Times are in seconds: with fewer, a busy second fills a set now and then, and then its other nonces count as stale.
-const WAYS: usize = 16;
+const WAYS: usize = 32;
 /// How far counts may come out of order: requests of one user agent overtake each other on UDP.
 const WINDOW: u32 = 64;
 
@@ -219,6 +219,20 @@ mod tests {
                 !table.accept(nonce(100 + random, random), NonceUse::Count(1), 0),
                 "{random}"
             );
+        }
+    }
+
+    #[test]
+    fn a_busy_second_refuses_no_new_nonce() {
+        use rand::{RngCore, SeedableRng};
+        let table = ReplayTable::new(crate::auth::AuthConfig::default().replay_nonces);
+        let mut random = rand::rngs::StdRng::seed_from_u64(7);
+        for second in 10..13 {
+            for _ in 0..80_000 {
+                let nonce = nonce(second, random.next_u64());
+                assert!(table.accept(nonce, NonceUse::Count(1), 0));
+                assert!(!table.accept(nonce, NonceUse::Count(1), 0));
+            }
         }
     }
 

@@ -185,7 +185,7 @@ impl Running {
         }
         // The last user of the location service: its store is written to the end here.
         drop(self.shared);
-        self.data_dir.store().flush().map_err(io::Error::other)?;
+        self.data_dir.flush()?;
         tracing::info!("ended");
         Ok(())
     }

@@ -174,7 +174,7 @@ fn location(
     let store: Option<Box<dyn LocationStore>> = match config.registrar.durability {
         Durability::Memory => None,
         Durability::Batched | Durability::Relaxed => {
-            let store = SledStore::new(data_dir.store())?;
+            let store = SledStore::new(data_dir.store()?)?;
             let folder = data_dir.registrations();
             Some(Box::new(LoggedStore::open(
                 &folder,
