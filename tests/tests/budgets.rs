@@ -189,7 +189,7 @@ impl Bench {
             warm_up = bench.spent(one, MANY).0;
         }
         assert!(
-            warm_up.calls_of(|name| name.contains("event_loop::EventLoop")) > 0,
+            warm_up.calls_of(|name| name.contains("driver::Driver")) > 0,
             "the profile names no function of the worker"
         );
         bench
