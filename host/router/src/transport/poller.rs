@@ -105,6 +105,11 @@ impl Poller {
         delivered
     }
 
+    /// Whether a socket may have datagrams.
+    pub(super) fn is_ready(&self) -> bool {
+        self.sockets.iter().any(|watched| watched.is_ready)
+    }
+
     /// System calls so far.
     pub(super) fn calls(&self) -> u64 {
         self.calls
@@ -121,7 +126,7 @@ impl Poller {
             return;
         }
         // What was not fetched is no event again.
-        let timeout = match self.sockets.iter().any(|watched| watched.is_ready) {
+        let timeout = match self.is_ready() {
             true => Some(Duration::ZERO),
             false => timeout,
         };

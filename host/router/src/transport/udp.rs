@@ -162,6 +162,14 @@ impl UdpReceivers {
         }
     }
 
+    /// Whether there may be datagrams that have arrived.
+    pub(crate) fn may_have_datagrams(&mut self) -> bool {
+        match &mut self.way {
+            Way::Ring(ring) => ring.has_events(),
+            Way::Poll(poller) => poller.is_ready(),
+        }
+    }
+
     /// Sleeps until something happens, at most for `timeout`.
     pub(crate) fn wait(&mut self, timeout: Option<Duration>) {
         match &mut self.way {

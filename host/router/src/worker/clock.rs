@@ -18,11 +18,16 @@ impl Clock {
         }
     }
 
+    /// The monotonic clock.
+    pub(crate) fn instant(&self) -> Instant {
+        let elapsed = self.start.elapsed();
+        Instant(elapsed.as_secs() * 1_000_000 + u64::from(elapsed.subsec_micros()))
+    }
+
     /// Both clocks.
     pub(crate) fn now(&self) -> Now {
-        let micros = u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX);
         Now {
-            instant: Instant(micros),
+            instant: self.instant(),
             unix: UnixTime(self.since_1970().as_secs()),
         }
     }

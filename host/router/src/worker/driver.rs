@@ -203,6 +203,11 @@ impl Driver {
         self.hooks.run_event(event, &self.services, self.now);
     }
 
+    /// Whether hooks or name servers have answers to give.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.hooks.is_waiting() || !self.resolving.is_empty()
+    }
+
     /// Takes the answers of hooks and name servers that waited; `true` when there was one.
     pub(super) fn poll_waiting(&mut self, context: &mut Context<'_>) -> bool {
         let mut progress = false;

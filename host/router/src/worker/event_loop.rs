@@ -66,7 +66,7 @@ impl EventLoop {
             }
             let (retry, failed) = self.flush(context);
             progress |= failed;
-            if !progress && self.is_asleep(retry) {
+            if (!progress || self.is_done(failed)) && self.is_asleep(retry) {
                 self.report();
                 return Poll::Pending;
             }
@@ -180,6 +180,15 @@ impl EventLoop {
             self.driver.udp_failed(id, context);
         }
         (retry, any_failed)
+    }
+
+    /// Whether another turn would find nothing, but for what [`EventLoop::is_asleep`] looks at.
+    fn is_done(&mut self, failed: bool) -> bool {
+        !failed
+            && self.events.is_empty()
+            && !self.may_have_arrivals
+            && !self.driver.is_waiting()
+            && !self.receivers.may_have_datagrams()
     }
 
     /// Whether there is nothing to do until something wakes the task.

@@ -125,6 +125,11 @@ impl HookRuns {
         });
     }
 
+    /// Whether a hook waits for something.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// The next answer of a hook that yielded.
     ///
     /// Only one of them goes on for its millisecond, then everything else has its turn: however many policies loop, a

@@ -89,7 +89,7 @@ impl Spin {
         clock: &Clock,
         until: Option<Instant>,
     ) -> bool {
-        let start = clock.now().instant;
+        let start = clock.instant();
         self.load.ends_work(start);
         if !self.is_worth_it(last) {
             return false;
@@ -104,7 +104,7 @@ impl Spin {
         while !has_event && now < end {
             std::hint::spin_loop();
             has_event = ring.has_events() || doorbell.is_woken();
-            now = clock.now().instant;
+            now = clock.instant();
         }
         self.learn(last, has_event);
         if has_event {

@@ -145,8 +145,8 @@ impl WaitLoop {
                 return;
             }
         }
-        let now = clock.now().instant;
+        let now = clock.instant();
         receivers.wait(until.map(|until| until.since(now)));
-        self.spin.slept(clock.now().instant);
+        self.spin.slept(clock.instant());
     }
 }
