@@ -551,19 +551,31 @@ mod tests {
 
     #[tokio::test]
     async fn a_sleeping_ring_is_woken_by_the_doorbell_and_by_the_runtime() {
-        let Some((mut receivers, _, doorbell)) = with_ring("127.0.0.1:0") else {
-            return;
-        };
+        if let Some((receivers, _, doorbell)) = with_ring("127.0.0.1:0") {
+            is_woken_by_the_doorbell_and_by_the_runtime(receivers, doorbell).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_sleeping_poller_is_woken_by_the_doorbell_and_by_the_runtime() {
+        let (receivers, _) = with_poller(3, "127.0.0.1:0");
+        let doorbell = Arc::clone(receivers.way.doorbell());
+        is_woken_by_the_doorbell_and_by_the_runtime(receivers, doorbell).await;
+    }
+
+    async fn is_woken_by_the_doorbell_and_by_the_runtime(
+        mut receivers: UdpReceivers,
+        doorbell: Arc<Doorbell>,
+    ) {
         const LONG: Duration = Duration::from_secs(20);
-        let ring = receivers.ring().unwrap();
         // Nothing of the start is left.
-        ring.wait(Some(Duration::ZERO));
+        receivers.wait(Some(Duration::ZERO));
         let start = std::time::Instant::now();
         for _ in 0..3 {
             let waker: std::task::Waker = Arc::clone(&doorbell).into();
             let waking = std::thread::spawn(move || waker.wake());
             while !doorbell.take() {
-                receivers.ring().unwrap().wait(Some(LONG));
+                receivers.wait(Some(LONG));
                 receivers.poll_receive(
                     &mut Context::from_waker(std::task::Waker::noop()),
                     |_, _, _| (),
@@ -575,10 +587,10 @@ mod tests {
         let task = tokio::spawn(receiver);
         // The task waits for its channel.
         tokio::task::yield_now().await;
-        receivers.ring().unwrap().take_runtime_ready();
+        receivers.take_runtime_ready();
         let sending = std::thread::spawn(move || sender.send(()));
-        while !receivers.ring().unwrap().take_runtime_ready() {
-            receivers.ring().unwrap().wait(Some(LONG));
+        while !receivers.take_runtime_ready() {
+            receivers.wait(Some(LONG));
             receivers.poll_receive(
                 &mut Context::from_waker(std::task::Waker::noop()),
                 |_, _, _| (),
