@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use patchbay_message::{Draft, Message};
 
+use crate::proxy::target;
 use crate::registrar::{Bindings, Registration};
 
 /// The transports of SIP that the router knows.
@@ -84,15 +85,28 @@ pub struct Destination {
     pub local: Option<IpAddr>,
 }
 
+impl Flow {
+    /// The same peer at another port, over a connection of its own.
+    pub fn at_port(&self, port: u16) -> Destination {
+        Destination {
+            transport: self.transport,
+            address: SocketAddr::new(self.remote.ip(), port),
+            host: None,
+            listener: Some(self.listener),
+            local: Some(self.local.ip()),
+        }
+    }
+}
+
 /// How the driver is to send a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SendTo {
-    /// Back over the flow a message came on. When its connection is gone the send fails, unless `fallback` says where to open one.
+    /// Back over the flow a message came on. When its connection is gone the send fails, unless there is a port to open one to.
     Flow {
         /// The flow.
         flow: Flow,
-        /// RFC 3261 §18.2.2: for responses, the address of the top Via.
-        fallback: Option<Destination>,
+        /// RFC 3261 §18.2.2: for responses, the port of the top Via. A new connection leads there, at the address of the flow.
+        fallback_port: Option<u16>,
     },
     /// To a destination, over an existing connection or a new one.
     Destination(Destination),
@@ -382,6 +396,84 @@ pub struct HookContext {
     pub challenge: Vec<Vec<u8>>,
     /// What the hook decides besides its verdict.
     pub routing: Routing,
+}
+
+impl HookContext {
+    /// The context of a hook on an empty message.
+    pub(crate) fn new(hook: Hook, source: Flow) -> HookContext {
+        HookContext {
+            hook,
+            request: Draft::default(),
+            response: None,
+            source,
+            in_dialog: false,
+            record_route_parameters: Vec::new(),
+            failure_round: 0,
+            variables: Vec::new(),
+            verified_user: None,
+            challenge: Vec::new(),
+            routing: Routing::default(),
+        }
+    }
+
+    /// The context of a hook on these messages, in place of one that has let go of its own.
+    pub(crate) fn begin(
+        &mut self,
+        to_run: Hook,
+        came: Flow,
+        asked: Draft,
+        answered: Option<Draft>,
+    ) {
+        // All fields, so that nothing of the hook before is forgotten.
+        let HookContext {
+            hook,
+            request,
+            response,
+            source,
+            in_dialog,
+            record_route_parameters,
+            failure_round,
+            variables,
+            verified_user,
+            challenge,
+            routing,
+        } = self;
+        *hook = to_run;
+        *request = asked;
+        *response = answered;
+        *source = came;
+        *in_dialog = false;
+        record_route_parameters.clear();
+        *failure_round = 0;
+        variables.clear();
+        *verified_user = None;
+        challenge.clear();
+        routing.begin();
+    }
+
+    /// Lets go of what is large or somebody else's.
+    pub(crate) fn let_go(&mut self) {
+        self.response = None;
+        self.variables = Vec::new();
+        self.record_route_parameters = Vec::new();
+        self.routing.record_route_parameters = Vec::new();
+        target::empty(&mut self.routing.targets);
+    }
+}
+
+impl Routing {
+    fn begin(&mut self) {
+        let Routing {
+            targets,
+            armed,
+            record_route,
+            record_route_parameters,
+        } = self;
+        targets.clear();
+        *armed = Armed::default();
+        *record_route = None;
+        record_route_parameters.clear();
+    }
 }
 
 /// What qualifies a verdict. Empty when the hook starts.

@@ -4,10 +4,9 @@ use std::borrow::Cow;
 
 use smallvec::SmallVec;
 
+use crate::class::{TOKEN, long_run};
 use crate::error::Invalid;
-use crate::grammar::{
-    eq_ignore_case, is_lws, is_token, is_token_byte, quoted_length, trim, trim_start, unquote,
-};
+use crate::grammar::{eq_ignore_case, is_lws, is_token, quoted_length, trim, trim_start, unquote};
 
 macro_rules! authentication_value {
     ($(#[$doc:meta])* $name:ident) => {
@@ -107,15 +106,17 @@ impl<'a> Scheme<'a> {
 
 /// Name and value of the parameter that the text starts with, and what follows: nothing, or a comma.
 fn parameter(text: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
-    let end = text.iter().position(|byte| !is_token_byte(*byte))?;
-    let (name, after) = text.split_at_checked(end)?;
+    let (name, after) = text.split_at_checked(long_run(text, TOKEN))?;
     let after = trim_start(trim_start(after).strip_prefix(b"=")?);
     let length = match after {
         [b'"', ..] => quoted_length(after)?,
-        _ => after
-            .iter()
-            .position(|byte| is_lws(*byte) || matches!(byte, b',' | b'"'))
-            .unwrap_or(after.len()),
+        // A token as a rule.
+        _ => {
+            let token = long_run(after, TOKEN);
+            let ends = |byte: &u8| is_lws(*byte) || matches!(byte, b',' | b'"');
+            let rest = after.get(token..)?;
+            token + rest.iter().position(ends).unwrap_or(rest.len())
+        }
     };
     let (value, after) = after.split_at_checked(length)?;
     let after = trim_start(after);

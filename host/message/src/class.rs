@@ -139,6 +139,47 @@ pub(crate) fn all(text: &[u8], class: u16) -> bool {
     long_run(text, class) == text.len()
 }
 
+/// Where the first byte of this value stands. Made for header values: most are a few times sixteen bytes long.
+#[inline]
+pub(crate) fn find_byte(text: &[u8], byte: u8) -> Option<usize> {
+    find_marked(
+        text,
+        |sixteen| lanes::equal(sixteen, byte),
+        |other| other == byte,
+    )
+}
+
+/// Where the first byte stands that is one of two.
+#[inline]
+pub(crate) fn find_either(text: &[u8], bytes: [u8; 2]) -> Option<usize> {
+    let [one, other] = bytes;
+    find_marked(
+        text,
+        |sixteen| lanes::equal(sixteen, one) | lanes::equal(sixteen, other),
+        |byte| bytes.contains(&byte),
+    )
+}
+
+/// Where the first byte stands that is wanted: `marks` answers for sixteen of them.
+#[inline(always)]
+fn find_marked(
+    text: &[u8],
+    marks: impl Fn(&[u8; 16]) -> u32,
+    is_wanted: impl Fn(u8) -> bool,
+) -> Option<usize> {
+    let (chunks, rest) = text.as_chunks();
+    let mut at = 0;
+    for sixteen in chunks {
+        let found = marks(sixteen);
+        if found != 0 {
+            return Some(at + found.trailing_zeros() as usize);
+        }
+        at += 16;
+    }
+    let found = rest.iter().position(|byte| is_wanted(*byte))?;
+    Some(at + found)
+}
+
 /// Where the first CR or LF stands.
 #[inline]
 pub(crate) fn find_line_end(text: &[u8]) -> Option<usize> {
@@ -148,17 +189,7 @@ pub(crate) fn find_line_end(text: &[u8]) -> Option<usize> {
 /// Where the first byte below 14 stands.
 #[inline(always)]
 pub(crate) fn find_low(text: &[u8]) -> Option<usize> {
-    let (chunks, rest) = text.as_chunks();
-    let mut at = 0;
-    for sixteen in chunks {
-        let low = lanes::low(sixteen);
-        if low != 0 {
-            return Some(at + low.trailing_zeros() as usize);
-        }
-        at += 16;
-    }
-    let found = rest.iter().position(|byte| *byte < 14)?;
-    Some(at + found)
+    find_marked(text, lanes::low, |byte| byte < 14)
 }
 
 /// Whether a CR, LF or NUL stands in the text.
@@ -289,6 +320,20 @@ mod tests {
             text[at] = before;
         }
         assert!(all(&text, VALUE) && long_run(&text, VALUE) == text.len());
+    }
+
+    #[test]
+    fn a_byte_is_found_wherever_it_stands_first() {
+        for length in [0, 1, 15, 16, 17, 40] {
+            let mut text = vec![b'a'; length];
+            assert_eq!(find_byte(&text, b','), None);
+            assert_eq!(find_either(&text, [b',', b';']), None);
+            for at in (0..length).rev() {
+                text[at] = b',';
+                assert_eq!(find_byte(&text, b','), Some(at));
+                assert_eq!(find_either(&text, [b';', b',']), Some(at));
+            }
+        }
     }
 
     #[test]

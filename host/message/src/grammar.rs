@@ -2,9 +2,7 @@
 
 use std::borrow::Cow;
 
-use memchr::memchr2;
-
-use crate::class::{LWS, PLAIN_IN_LIST, TOKEN, all, is, long_run};
+use crate::class::{LWS, PLAIN_IN_LIST, TOKEN, all, find_byte, find_either, is, long_run};
 
 /// Whether the byte may stand in a `token`.
 #[inline]
@@ -132,7 +130,7 @@ pub fn unquote(text: &[u8]) -> Cow<'_, [u8]> {
     let [b'"', inner @ .., b'"'] = text else {
         return Cow::Borrowed(text);
     };
-    if memchr::memchr(b'\\', inner).is_none() {
+    if find_byte(inner, b'\\').is_none() {
         return Cow::Borrowed(inner);
     }
     let mut plain = Vec::with_capacity(inner.len());
@@ -152,7 +150,7 @@ pub fn unquote(text: &[u8]) -> Cow<'_, [u8]> {
 pub(crate) fn quoted_length(text: &[u8]) -> Option<usize> {
     let mut at = 1;
     loop {
-        let found = at + memchr2(b'"', b'\\', text.get(at..)?)?;
+        let found = at + find_either(text.get(at..)?, [b'"', b'\\'])?;
         if text.get(found) == Some(&b'"') {
             return Some(found + 1);
         }
@@ -162,7 +160,7 @@ pub(crate) fn quoted_length(text: &[u8]) -> Option<usize> {
 
 /// The text with `%HH` resolved; `None` when an escape is broken (RFC 3261 §19.1.2).
 pub fn unescape(text: &[u8]) -> Option<Cow<'_, [u8]>> {
-    let Some(first) = memchr::memchr(b'%', text) else {
+    let Some(first) = find_byte(text, b'%') else {
         return Some(Cow::Borrowed(text));
     };
     let (plain, mut rest) = text.split_at_checked(first)?;

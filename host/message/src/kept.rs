@@ -24,7 +24,7 @@ pub(crate) struct Kept {
     pub(crate) to: Option<KeptAddress>,
     pub(crate) cseq: Option<KeptCSeq>,
     pub(crate) request_uri: Option<KeptUri>,
-    /// The method of a request when it is one we know.
+    /// The method when it is one we know; of a response, that of its CSeq.
     pub(crate) method: Option<Method<'static>>,
 }
 
@@ -40,10 +40,12 @@ impl Kept {
             .and_then(|field| CSeq::parse(field.in_bytes(bytes)).ok())
             .map(|cseq| KeptCSeq::of(&cseq, bytes));
         let start_line = &layout.start_line;
-        (self.method, self.request_uri) = (None, None);
         if start_line.status == 0 {
             self.method = Method::from_bytes(start_line.method.in_bytes(bytes)).known();
             self.request_uri = KeptUri::read(bytes, start_line.target);
+        } else {
+            self.method = self.cseq.as_ref().and_then(|cseq| cseq.known);
+            self.request_uri = None;
         }
     }
 }
@@ -137,6 +139,12 @@ impl KeptVia {
     pub(crate) fn branch<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {
         let branch = self.branch?.in_bytes(bytes);
         (!branch.is_empty()).then_some(branch)
+    }
+
+    /// All of it.
+    #[inline]
+    pub(crate) fn raw<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        self.raw.in_bytes(bytes)
     }
 
     /// Protocol and version.

@@ -1,7 +1,6 @@
 //! Comma-separated values.
 
-use memchr::memchr;
-
+use crate::class::find_byte;
 use crate::grammar::{find_outside, trim};
 use crate::name::HeaderName;
 
@@ -43,7 +42,7 @@ impl<'a> Iterator for Values<'a> {
                 return Some(rest);
             }
             // Most fields hold one value, which is seen at once.
-            let comma = memchr(b',', rest).and_then(|_| find_outside(rest, b',', self.comments));
+            let comma = find_byte(rest, b',').and_then(|_| find_outside(rest, b',', self.comments));
             let value = match comma {
                 Some(comma) => {
                     self.rest = rest.get(comma + 1..);

@@ -77,10 +77,18 @@ impl Message {
     }
 
     /// The method; of a response, that of its CSeq, or an empty name when it has none that can be read.
+    #[inline]
     pub fn method(&self) -> Method<'_> {
+        match self.kept.method {
+            Some(known) => known,
+            None => self.other_method(),
+        }
+    }
+
+    #[cold]
+    fn other_method(&self) -> Method<'_> {
         if self.is_request() {
-            let other = || Method::from_bytes(self.layout.start_line.method.in_bytes(&self.bytes));
-            return self.kept.method.unwrap_or_else(other);
+            return Method::from_bytes(self.layout.start_line.method.in_bytes(&self.bytes));
         }
         self.cseq().map_or(Method::Other(b""), |cseq| cseq.method)
     }
@@ -269,7 +277,7 @@ impl Message {
     }
 
     pub(crate) fn name_of(&self, field: &Field) -> Name<'_> {
-        Name::new(field.known, field.name.in_bytes(&self.bytes))
+        Name::new(field.known, field.name().in_bytes(&self.bytes))
     }
 
     /// The numbers of the fields of that name, in order.
@@ -305,7 +313,7 @@ impl Message {
         let length = name.text().len();
         // A broken line has an empty name and is never found.
         let found = fields.iter().position(|field| {
-            field.name.len() == length && length > 0 && self.name_of(field) == name
+            field.name_len as usize == length && length > 0 && self.name_of(field) == name
         })?;
         Some(start + found)
     }

@@ -21,14 +21,25 @@ pub(crate) const NONE: u16 = u16::MAX;
 pub(crate) struct Field {
     /// From its first byte to the line end of its last folded line.
     pub(crate) line: Span,
-    /// As it is spelt; empty when the line is broken.
-    pub(crate) name: Span,
+    /// Of the name, with which the line begins; 0 when the line is broken.
+    pub(crate) name_len: u32,
     /// Without the white space around it; folds are kept.
     pub(crate) value: Span,
     /// Which header.
     pub(crate) known: HeaderName,
     /// The next field of the same known name.
     pub(crate) next: u16,
+}
+
+impl Field {
+    /// The name as it is spelt; empty when the line is broken.
+    #[inline]
+    pub(crate) fn name(&self) -> Span {
+        Span {
+            start: self.line.start,
+            end: self.line.start + self.name_len,
+        }
+    }
 }
 
 /// The first line.
@@ -107,6 +118,8 @@ pub(crate) struct Layout {
     pub(crate) fields: Vec<Field>,
     /// The first field of each known name.
     pub(crate) first: [u16; HeaderName::COUNT],
+    /// The last one, of a name that has a first one.
+    last: [u16; HeaderName::COUNT],
     /// Where the empty line begins.
     pub(crate) headers_end: usize,
     pub(crate) body: Span,
@@ -119,6 +132,7 @@ impl Default for Layout {
             start_line: StartLine::default(),
             fields: Vec::new(),
             first: [NONE; HeaderName::COUNT],
+            last: [NONE; HeaderName::COUNT],
             headers_end: 0,
             body: Span::default(),
             noted: Noted::default(),
@@ -168,14 +182,13 @@ impl Layout {
         mut at: usize,
         limits: &Limits,
     ) -> Result<usize, ScanError> {
-        let mut last = [NONE; HeaderName::COUNT];
         let max_fields = limits.max_headers.min(usize::from(NONE));
         loop {
             if let Some(line) = UsualLine::read(bytes.get(at..).unwrap_or_default())
                 && line.text_end + 2 <= limits.max_header_bytes
                 && self.fields.len() < max_fields
             {
-                self.add_usual(at, line, &mut last);
+                self.add_usual(at, line);
                 at += line.text_end + 2;
                 continue;
             }
@@ -198,7 +211,7 @@ impl Layout {
             if self.fields.len() >= max_fields {
                 return Err(ScanError::TooManyHeaders);
             }
-            let end = self.scan_field(bytes, line, &mut last);
+            let end = self.scan_field(bytes, line);
             if end - at > limits.max_header_bytes {
                 return Err(ScanError::HeaderTooLong);
             }
@@ -207,12 +220,7 @@ impl Layout {
     }
 
     /// Adds the field that begins with this line, and returns where the next begins.
-    fn scan_field(
-        &mut self,
-        bytes: &[u8],
-        first: Line,
-        last: &mut [u16; HeaderName::COUNT],
-    ) -> usize {
+    fn scan_field(&mut self, bytes: &[u8], first: Line) -> usize {
         let mut line = first;
         self.noted.line(line);
         // RFC 3261 §7.3.1: a line that starts with white space continues the one before.
@@ -229,10 +237,10 @@ impl Layout {
             (&[], trim(text))
         });
         let known = HeaderName::from_bytes(name);
-        self.link(known, last);
+        self.link(known);
         self.fields.push(Field {
             line: Span::new(first.start, line.end),
-            name: Span::new(first.start, first.start + name.len()),
+            name_len: name.len() as u32,
             value: Span::of(value, bytes),
             known,
             next: NONE,
@@ -242,12 +250,12 @@ impl Layout {
 
     /// Adds the field of a usual line that starts at a place.
     #[inline]
-    fn add_usual(&mut self, start: usize, line: UsualLine, last: &mut [u16; HeaderName::COUNT]) {
+    fn add_usual(&mut self, start: usize, line: UsualLine) {
         self.noted.crlf = true;
-        self.link(line.known, last);
+        self.link(line.known);
         self.fields.push(Field {
             line: Span::new(start, start + line.text_end + 2),
-            name: Span::new(start, start + line.name_end),
+            name_len: line.name_end as u32,
             value: Span::new(start + line.name_end + 2, start + line.text_end),
             known: line.known,
             next: NONE,
@@ -256,27 +264,24 @@ impl Layout {
 
     /// Chains the field about to be added to the one of the same name before.
     #[inline]
-    fn link(&mut self, known: HeaderName, last: &mut [u16; HeaderName::COUNT]) {
+    fn link(&mut self, known: HeaderName) {
         if known == HeaderName::Other {
             return;
         }
         // At most `NONE` fields are ever added.
         let index = self.fields.len() as u16;
-        let Some(previous) = last.get_mut(known.number()) else {
+        let number = known.number();
+        let (Some(first), Some(last)) = (self.first.get_mut(number), self.last.get_mut(number))
+        else {
             return;
         };
-        match self.fields.get_mut(usize::from(*previous)) {
-            Some(field) => {
-                field.next = index;
-                self.noted.doubled |= known.is_single();
-            }
-            None => {
-                if let Some(first) = self.first.get_mut(known.number()) {
-                    *first = index;
-                }
-            }
+        let previous = std::mem::replace(last, index);
+        if *first == NONE {
+            *first = index;
+        } else if let Some(field) = self.fields.get_mut(usize::from(previous)) {
+            field.next = index;
+            self.noted.doubled |= known.is_single();
         }
-        *previous = index;
     }
 
     /// RFC 3261 §18.3: the body is as long as Content-Length says, the rest of a datagram is dropped; without
@@ -360,12 +365,14 @@ impl UsualLine {
     /// The line at the start of the text; `None` when it is another one.
     #[inline(always)]
     fn read(text: &[u8]) -> Option<UsualLine> {
-        let (known, name_end) = HeaderName::of_line(text.first_chunk()?)?;
+        let head: &[u8; 18] = text.first_chunk()?;
+        let (known, name_end) = HeaderName::of_line(head.first_chunk()?)?;
         // The colon was seen; a blank and the first byte of the value follow it.
         let value = name_end + 2;
-        let [b' ', first, ..] = text.get(name_end + 1..)? else {
+        if *head.get(name_end + 1)? != b' ' {
             return None;
-        };
+        }
+        let first = head.get(value)?;
         let text_end = value + find_low(text.get(value..)?)?;
         let [last, b'\r', b'\n', next] = text.get(text_end - 1..)?.first_chunk()? else {
             return None;

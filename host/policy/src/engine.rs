@@ -30,7 +30,7 @@ const SPARE_INSTANCES: usize = 64;
 const MAX_CORE_INSTANCES: u32 = 60;
 /// Reserving 4 GiB for each memory lets compiled code skip bounds checks. Beyond this much address space in sum, every memory reserves
 /// its limit and no more.
-const MAX_ADDRESS_SPACE: u64 = 16 << 40;
+const MAX_ADDRESS_SPACE: u64 = 64 << 40;
 const FULL_RESERVATION: u64 = 4 << 30;
 const SMALL_GUARD: u64 = 64 << 10;
 /// What stays mapped when an instance gives its slot back.
@@ -386,7 +386,9 @@ fn start(config: &EngineConfig) -> wasmtime::Result<wasmtime::Engine> {
     let mut small = base();
     small
         .memory_reservation(memory_limit(config) as u64)
-        .memory_guard_size(SMALL_GUARD);
+        .memory_guard_size(SMALL_GUARD)
+        // None grows beyond what is reserved: so a bound is a constant, and the place of a memory is looked up once.
+        .memory_may_move(false);
     match wasmtime::Engine::new(&pooled(&small, config)) {
         Ok(engine) => Ok(engine),
         Err(error) => {

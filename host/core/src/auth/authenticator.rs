@@ -237,10 +237,13 @@ fn begin_of_challenges(realm: &str) -> Vec<u8> {
 
 /// RFC 3261 §22.3: there may be credentials for several realms.
 fn credentials_of<'a>(request: &'a Draft, realm: &'a str) -> impl Iterator<Item = Credentials<'a>> {
-    let fields = request
-        .headers(HeaderName::Authorization)
-        .chain(request.headers(HeaderName::ProxyAuthorization));
-    fields
+    // That there is none is seen at once.
+    let fields = |name| {
+        let has_one = request.header(name).is_some();
+        has_one.then(|| request.headers(name)).into_iter().flatten()
+    };
+    fields(HeaderName::Authorization)
+        .chain(fields(HeaderName::ProxyAuthorization))
         .filter_map(|value| Credentials::parse(value).ok())
         .filter(|credentials| {
             credentials.scheme().eq_ignore_ascii_case(b"Digest")

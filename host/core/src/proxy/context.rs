@@ -6,7 +6,9 @@ use patchbay_message::{Draft, HeaderName};
 use smallvec::SmallVec;
 
 use crate::alarm::Alarm;
-use crate::door::{Armed, Destination, Flow, Hook, Packet, PolicyVersion, SendTo, Target};
+use crate::door::{
+    Armed, Destination, Flow, Hook, HookContext, Packet, PolicyVersion, SendTo, Target,
+};
 use crate::proxy::branch::Branch;
 use crate::proxy::machine::{ClientMachine, ServerMachine};
 use crate::proxy::route::Dialog;
@@ -256,6 +258,17 @@ impl ResponseContext {
         *alarm = Alarm::default();
     }
 
+    /// Shows a hook what is known of the transaction.
+    pub(crate) fn show(&self, seen: &mut HookContext) {
+        if let Some(dialog) = &self.dialog {
+            seen.in_dialog = true;
+            seen.record_route_parameters.clone_from(&dialog.parameters);
+        }
+        seen.failure_round = self.failure_round;
+        seen.variables.clone_from(&self.variables);
+        seen.verified_user.clone_from(&self.verified_user);
+    }
+
     /// Where a request outside of dialogs goes is the policy's to say: the Route of a stranger would lead the branch elsewhere, so
     /// it is left out when the policy names targets. Inside a dialog the route set is proved.
     pub(crate) fn forget_preloaded_route(&mut self) {
@@ -391,6 +404,51 @@ impl BranchState {
             accepted: Vec::new(),
             alarm: Alarm::default(),
         }
+    }
+
+    /// The same in place of a branch that is over.
+    pub(crate) fn begin(&mut self, owner: Handle, leads_to: Target, sends: Draft, part: u32) {
+        // All fields, so that none of a new branch is forgotten.
+        let BranchState {
+            context,
+            stage,
+            target,
+            request,
+            hook,
+            destinations,
+            flow_tried,
+            sent,
+            sent_to,
+            via,
+            client,
+            reliable,
+            cancel,
+            timer_c,
+            no_answer,
+            cancel_end,
+            breadth,
+            accepted,
+            alarm,
+        } = self;
+        *context = owner;
+        *stage = BranchStage::Deciding;
+        *target = leads_to;
+        *request = sends;
+        *hook = 0;
+        destinations.clear();
+        *flow_tried = false;
+        *sent = None;
+        *sent_to = None;
+        via.clear();
+        *client = None;
+        *reliable = false;
+        *cancel = Cancel::None;
+        *timer_c = None;
+        *no_answer = None;
+        *cancel_end = None;
+        *breadth = part;
+        accepted.clear();
+        *alarm = Alarm::default();
     }
 
     /// The same request on its way to the destinations that are left.

@@ -9,7 +9,6 @@ use crate::door::{
 };
 use crate::proxy::context::{Kind, Stage};
 use crate::proxy::route;
-use crate::proxy::target::{TargetSet, Targets};
 use crate::table::Handle;
 use crate::time::Now;
 
@@ -49,35 +48,13 @@ impl Core {
             Some(dialog) if context.version.0 == 0 && self.env.config.pin_dialog => dialog.version,
             _ => context.version,
         };
-        let fresh = HookContext {
-            hook,
-            request,
-            response,
-            source,
-            in_dialog: context.dialog.is_some(),
-            record_route_parameters: context
-                .dialog
-                .as_ref()
-                .map_or_else(Vec::new, |dialog| dialog.parameters.clone()),
-            failure_round: context.failure_round,
-            variables: context.variables.clone(),
-            verified_user: context.verified_user.clone(),
-            challenge: Vec::new(),
-            routing: Routing::default(),
+        let mut seen = match self.hook_contexts.pop() {
+            Some(used) => used,
+            None => Box::new(HookContext::new(hook, source)),
         };
-        let boxed = self.boxed_hook_context(fresh);
-        self.put_hook(context_hook_id(handle, number), hook, version, boxed);
-    }
-
-    /// A context for a hook, in a box that was another's where possible.
-    pub(crate) fn boxed_hook_context(&mut self, context: HookContext) -> Box<HookContext> {
-        match self.hook_contexts.pop() {
-            Some(mut boxed) => {
-                *boxed = context;
-                boxed
-            }
-            None => Box::new(context),
-        }
+        seen.begin(hook, source, request, response);
+        context.show(&mut seen);
+        self.put_hook(context_hook_id(handle, number), hook, version, seen);
     }
 
     pub(crate) fn put_hook(
@@ -157,17 +134,28 @@ impl Core {
         if context.stage != Stage::Deciding {
             return self.keep_box(hook_context);
         }
-        let verdict = match (result, hook_context) {
+        let (verdict, armed, challenge) = match (result, hook_context) {
             (Ok(verdict), Some(mut returned)) => {
-                std::mem::swap(&mut context.request, &mut returned.request);
-                context.variables = std::mem::take(&mut returned.variables);
-                context.verified_user = returned.verified_user.take();
-                let routing = std::mem::take(&mut returned.routing);
-                let challenge = std::mem::take(&mut returned.challenge);
+                let decided = &mut *returned;
+                std::mem::swap(&mut context.request, &mut decided.request);
+                std::mem::swap(&mut context.variables, &mut decided.variables);
+                context.verified_user = decided.verified_user.take();
+                let routing = &mut decided.routing;
                 context.record_route = routing.record_route.unwrap_or(context.record_route);
-                context.record_route_parameters = routing.record_route_parameters;
+                std::mem::swap(
+                    &mut context.record_route_parameters,
+                    &mut routing.record_route_parameters,
+                );
+                if verdict == Verdict::Relay {
+                    context.targets.replace(&mut routing.targets);
+                }
+                let decision = (
+                    verdict,
+                    routing.armed,
+                    std::mem::take(&mut decided.challenge),
+                );
                 self.keep_box(Some(returned));
-                (verdict, routing.targets, routing.armed, challenge)
+                decision
             }
             (Err(fault), returned) => {
                 self.keep_box(returned);
@@ -179,7 +167,13 @@ impl Core {
                 return self.after_fault(now, handle, HookFault::Trap);
             }
         };
-        self.carry_out(now, handle, verdict);
+        match verdict {
+            Verdict::Relay => self.relay(now, handle, armed),
+            Verdict::Reply(reply) => self.respond_reply(now, handle, &reply),
+            Verdict::Challenge(values) => self.challenge(now, handle, &values),
+            Verdict::Save => self.save(now, handle, &challenge),
+            Verdict::Drop | Verdict::Pass => self.stay_silent(now, handle),
+        }
     }
 
     /// The request as it was before `request_route`, whatever a hook that failed has made of it.
@@ -200,7 +194,7 @@ impl Core {
             return;
         };
         match (context.dialog.is_some(), context.kind, fault) {
-            (true, ..) => self.relay(now, handle, Targets::new(), Armed::default()),
+            (true, ..) => self.relay(now, handle, Armed::default()),
             (false, Kind::Ack, _) => {
                 self.env.dropped(DropReason::StrayAck);
                 self.finish_silently(now, handle);
@@ -210,22 +204,6 @@ impl Core {
                 self.reject(now, handle, &reject);
             }
             (false, ..) => self.respond_status(now, handle, 500),
-        }
-    }
-
-    fn carry_out(
-        &mut self,
-        now: Now,
-        handle: Handle,
-        decided: (Verdict, Vec<Target>, Armed, Vec<Vec<u8>>),
-    ) {
-        let (verdict, targets, armed, challenge) = decided;
-        match verdict {
-            Verdict::Relay => self.relay(now, handle, Targets::from_vec(targets), armed),
-            Verdict::Reply(reply) => self.respond_reply(now, handle, &reply),
-            Verdict::Challenge(values) => self.challenge(now, handle, &values),
-            Verdict::Save => self.save(now, handle, &challenge),
-            Verdict::Drop | Verdict::Pass => self.stay_silent(now, handle),
         }
     }
 
@@ -273,7 +251,7 @@ impl Core {
     }
 
     /// RFC 3261 §16.5: forwards to the targets, or without any to where the request says.
-    fn relay(&mut self, now: Now, handle: Handle, mut targets: Targets, armed: Armed) {
+    fn relay(&mut self, now: Now, handle: Handle, armed: Armed) {
         let Some(context) = self.contexts.get_mut(handle) else {
             return;
         };
@@ -281,10 +259,11 @@ impl Core {
         if context.facts.max_forwards == 0 {
             return self.reject(now, handle, &Reject::new(483, ""));
         }
-        let is_default = targets.is_empty();
-        if is_default {
+        if !context.targets.is_empty() {
+            context.forget_preloaded_route();
+        } else {
             match default_target(context, &self.env) {
-                Some(target) => targets.push(target),
+                Some(target) => context.targets.put(target),
                 None if context.kind == Kind::Ack => {
                     self.env.dropped(DropReason::StrayAck);
                     return self.finish_silently(now, handle);
@@ -293,12 +272,8 @@ impl Core {
             }
         }
         if context.kind == Kind::Ack {
-            targets.truncate(1);
+            context.targets.keep_first();
         }
-        if !is_default {
-            context.forget_preloaded_route();
-        }
-        context.targets = TargetSet::new(targets);
         context.stage = Stage::Forwarding;
         self.next_group(now, handle);
     }
@@ -365,7 +340,7 @@ impl Core {
 
     /// New targets in the same transaction. The responses of the rounds before are forgotten: the policy has seen the best of them, and
     /// what the caller gets is the result of its last decision. This deviates from RFC 3261 §16.7 step 6 after a 6xx.
-    fn retarget(&mut self, now: Now, handle: Handle, routing: Routing) {
+    fn retarget(&mut self, now: Now, handle: Handle, mut routing: Routing) {
         let Some(context) = self.contexts.get_mut(handle) else {
             return;
         };
@@ -379,7 +354,7 @@ impl Core {
         context.challenges.clear();
         context.declined = false;
         context.forget_preloaded_route();
-        context.targets = TargetSet::new(routing.targets);
+        context.targets.replace(&mut routing.targets);
         context.stage = Stage::Forwarding;
         self.next_group(now, handle);
     }
@@ -388,7 +363,7 @@ impl Core {
         let Some(mut returned) = returned else { return };
         if self.hook_contexts.len() < POOLED_CONTEXTS {
             self.env.give_back(std::mem::take(&mut returned.request));
-            returned.response = None;
+            returned.let_go();
             self.hook_contexts.push(returned);
         }
     }

@@ -5,8 +5,8 @@ use smallvec::SmallVec;
 
 use crate::core::{Core, ORIGINATED, branch_hook_id, branch_send_id};
 use crate::door::{
-    Destination, DropReason, Event, Hook, HookContext, HookFault, Output, ResolveId, Routing,
-    SendTo, Target, Verdict,
+    Destination, DropReason, Event, Hook, HookContext, HookFault, Output, ResolveId, SendTo,
+    Target, Verdict,
 };
 use crate::local;
 use crate::proxy::context::{BranchStage, BranchState, Cancel, Final, Kind, Stage};
@@ -91,9 +91,14 @@ impl Core {
         };
         let is_fit = apply_target(&mut request, &target);
         let armed = context.armed.branch_route && context.kind != Kind::Ack;
-        let branch = self
-            .branches
-            .insert(BranchState::new(handle, target, request, breadth));
+        let state = match self.branches.used_box() {
+            Some(mut used) => {
+                used.begin(handle, target, request, breadth);
+                used
+            }
+            None => Box::new(BranchState::new(handle, target, request, breadth)),
+        };
+        let branch = self.branches.insert_box(state);
         context.branches.push(branch.slot);
         if !is_fit {
             return self.end_branch(now, branch.slot, 500);
@@ -116,28 +121,19 @@ impl Core {
         state.hook = number;
         context.hook = Some((Hook::BranchRoute, number));
         let version = context.version;
-        let fresh = HookContext {
-            hook: Hook::BranchRoute,
-            request: self.env.copy(&state.request),
-            response: None,
-            source: context.flow,
-            in_dialog: context.dialog.is_some(),
-            record_route_parameters: context
-                .dialog
-                .as_ref()
-                .map_or_else(Vec::new, |dialog| dialog.parameters.clone()),
-            failure_round: context.failure_round,
-            variables: context.variables.clone(),
-            verified_user: context.verified_user.clone(),
-            challenge: Vec::new(),
-            routing: Routing::default(),
+        let request = self.env.copy(&state.request);
+        let source = context.flow;
+        let mut seen = match self.hook_contexts.pop() {
+            Some(used) => used,
+            None => Box::new(HookContext::new(Hook::BranchRoute, source)),
         };
-        let boxed = self.boxed_hook_context(fresh);
+        seen.begin(Hook::BranchRoute, source, request, None);
+        context.show(&mut seen);
         self.put_hook(
             branch_hook_id(slot, number),
             Hook::BranchRoute,
             version,
-            boxed,
+            seen,
         );
     }
 
@@ -237,7 +233,7 @@ impl Core {
                 slot,
                 SendTo::Flow {
                     flow,
-                    fallback: None,
+                    fallback_port: None,
                 },
             );
         }
@@ -331,11 +327,10 @@ impl Core {
         };
         let to = with_listener(to, way.listener);
         let sent = forward::branch_parameter(&mut self.env, context, handle);
-        let written = forward::write_request(&self.env, context, branch, &way, &sent.text());
-        branch.via = written.via;
+        let packet = forward::write_request(&self.env, context, branch, &way, &sent.text());
         let is_invite = context.kind == Kind::Invite;
         if context.kind == Kind::Ack {
-            self.env.send(branch_send_id(handle), &to, &written.packet);
+            self.env.send(branch_send_id(handle), &to, &packet);
             return self.end_stateless(slot);
         }
         branch.stage = BranchStage::Calling;
@@ -349,7 +344,7 @@ impl Core {
             self.timing,
             is_invite,
             reliable,
-            written.packet,
+            packet,
             &mut actions,
         );
         branch.client = Some(machine);

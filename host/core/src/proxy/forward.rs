@@ -8,18 +8,11 @@ use crate::door::{Packet, PolicyVersion};
 use crate::environment::Environment;
 use crate::local;
 use crate::proxy::branch::{Branch, BranchText, STATELESS_SLOT};
-use crate::proxy::context::{BranchState, Kind, ResponseContext, ViaText};
+use crate::proxy::context::{BranchState, Kind, ResponseContext};
 use crate::proxy::next_hop::WayOut;
 use crate::proxy::record_route::{self, DialogIdentity, TokenFacts};
 use crate::proxy::route::Initiator;
 use crate::table::Handle;
-
-/// A request ready to send.
-pub(crate) struct Written {
-    pub(crate) packet: Packet,
-    /// The Via that was added, for CANCEL and ACK.
-    pub(crate) via: ViaText,
-}
 
 /// RFC 3261 §16.6 step 8: the branch parameter of an attempt; for an ACK that of §16.11, the same for each of its copies.
 pub(crate) fn branch_parameter(
@@ -60,16 +53,17 @@ pub(crate) fn branch_parameter(
 }
 
 /// RFC 3261 §16.6 steps 3, 4 and 8: Max-Forwards, Max-Breadth, Record-Route and Via, and the bytes of it all. What stands first in its
-/// header is written before all other fields.
+/// header is written before all other fields. The branch keeps its Via, for CANCEL and ACK.
 pub(crate) fn write_request(
     env: &Environment,
     context: &ResponseContext,
-    branch: &BranchState,
+    branch: &mut BranchState,
     way: &WayOut,
     text: &BranchText,
-) -> Written {
-    let mut via = ViaText::new();
-    let packet = Packet::write(|out| {
+) -> Packet {
+    let via = &mut branch.via;
+    via.clear();
+    Packet::write(|out| {
         branch.request.write_start_line(out);
         out.extend_from_slice(b"Via: ");
         let start = out.len();
@@ -87,8 +81,7 @@ pub(crate) fn write_request(
             Kind::Ack => branch.request.write_after_start_line(out, &[hops]),
             _ => branch.request.write_after_start_line(out, &[hops, breadth]),
         }
-    });
-    Written { packet, via }
+    })
 }
 
 fn write_record_routes(

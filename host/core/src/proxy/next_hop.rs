@@ -58,6 +58,10 @@ pub(crate) fn next_hop(branch: &mut BranchState) -> Option<NextHop> {
     if branch.target.next_hop.is_some() {
         return Some(NextHop::Target);
     }
+    // Mostly there is none, which is seen at once.
+    if branch.request.header(HeaderName::Route).is_none() {
+        return Some(NextHop::RequestUri);
+    }
     let Some(value) = branch.request.values(HeaderName::Route).next() else {
         return Some(NextHop::RequestUri);
     };

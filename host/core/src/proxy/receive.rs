@@ -6,7 +6,7 @@ use std::sync::Arc;
 use patchbay_message::{Draft, HeaderName, Host, Message, Method, Params, Via};
 
 use crate::core::Core;
-use crate::door::{Destination, DropReason, Event, Flow, Hook, Reject, SendTo};
+use crate::door::{DropReason, Event, Flow, Hook, Reject, SendTo};
 use crate::local;
 use crate::proxy::context::{Kind, NewRequest, ResponseContext};
 use crate::proxy::machine::ServerMachine;
@@ -248,7 +248,10 @@ fn write_received(value: &mut Vec<u8>, request: &Draft, flow: &Flow) -> Option<(
     let wants_port = answers_to_source(&via, flow);
     let (start, params, comment) = split_params(&via)?;
     value.extend_from_slice(start);
-    write_other_params(value, params);
+    match usual_params(&via, params) {
+        Some(branch) => value.extend_from_slice(branch),
+        None => write_other_params(value, params),
+    }
     value.extend_from_slice(b";received=");
     local::write_ip(value, flow.remote.ip(), false);
     if wants_port {
@@ -260,6 +263,16 @@ fn write_received(value: &mut Vec<u8>, request: &Draft, flow: &Flow) -> Option<(
         value.extend_from_slice(comment);
     }
     Some(())
+}
+
+/// The one parameter to copy where the others are as nearly every phone writes them: `;branch=…`, alone or with `;rport`.
+fn usual_params<'a>(via: &Via<'a>, params: &'a [u8]) -> Option<&'a [u8]> {
+    let branch = via.branch()?;
+    let behind_name = params.strip_prefix(b";branch=")?;
+    let rest = behind_name.get(branch.len()..)?;
+    let is_usual =
+        std::ptr::eq(behind_name.as_ptr(), branch.as_ptr()) && matches!(rest, b"" | b";rport");
+    is_usual.then(|| params.strip_suffix(rest)).flatten()
 }
 
 /// Copies the parameters but for `received` and `rport`.
@@ -343,24 +356,55 @@ pub(crate) fn response_destination(via: Option<&Via<'_>>, flow: &Flow) -> SendTo
     let sent_by_port = via
         .and_then(|via| via.port)
         .unwrap_or(local::default_port(flow.transport));
-    let address = SocketAddr::new(flow.remote.ip(), sent_by_port);
-    if flow.transport == crate::door::Transport::Udp {
-        let to_source = via.is_none_or(|via| answers_to_source(via, flow));
-        let remote = if to_source { flow.remote } else { address };
+    if flow.transport != crate::door::Transport::Udp {
         return SendTo::Flow {
-            flow: Flow { remote, ..*flow },
-            fallback: None,
+            flow: *flow,
+            fallback_port: Some(sent_by_port),
         };
     }
-    let fallback = Destination {
-        transport: flow.transport,
-        address,
-        host: None,
-        listener: Some(flow.listener),
-        local: Some(flow.local.ip()),
+    let to_source = via.is_none_or(|via| answers_to_source(via, flow));
+    let remote = if to_source {
+        flow.remote
+    } else {
+        SocketAddr::new(flow.remote.ip(), sent_by_port)
     };
     SendTo::Flow {
-        flow: *flow,
-        fallback: Some(fallback),
+        flow: Flow { remote, ..*flow },
+        fallback_port: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usual_parameters_are_copied_as_any() {
+        let texts = [
+            ";branch=z9hG4bK1",
+            ";branch=z9hG4bK1;rport",
+            ";branch=z9hG4bK1;rport;ttl=1",
+            ";branch=z9hG4bK1;RPORT",
+            ";branch=\"z9hG4bK1;rport\"",
+            ";branch=z9hG4bK1 ;rport",
+            ";branch=z9hG4bK1;rport=1",
+            ";branch=z9hG4bK1;received=192.0.2.1",
+            ";branch=z9hG4bK1;branch=z9hG4bK1",
+            ";rport;branch=z9hG4bK1",
+            ";ttl=1",
+        ];
+        let mut usual = 0;
+        for text in texts {
+            let line = format!("SIP/2.0/UDP 192.0.2.1:5060{text}");
+            let via = Via::parse_first(line.as_bytes()).unwrap();
+            let params = via.params.raw();
+            let mut any = Vec::new();
+            write_other_params(&mut any, params);
+            if let Some(found) = usual_params(&via, params) {
+                usual += 1;
+                assert_eq!(found, any, "{text}");
+            }
+        }
+        assert_eq!(usual, 3);
     }
 }

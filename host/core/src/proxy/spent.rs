@@ -10,7 +10,7 @@ use patchbay_message::{Draft, HeaderName, Message, Method};
 use crate::alarm::Alarm;
 use crate::answered::Kept;
 use crate::core::{Core, branch_send_id, server_send_id};
-use crate::door::{Destination, DropReason, Event, Flow, Output, Packet, SendId, SendTo};
+use crate::door::{DropReason, Event, Flow, Output, Packet, SendId, SendTo};
 use crate::proxy::branch::Branch;
 use crate::proxy::context::{BranchStage, BranchState, Cancel, Kind, ResponseContext, Stage};
 use crate::proxy::context::{ViaText, WaitingReply};
@@ -104,8 +104,12 @@ impl Core {
         branch.cancel = Cancel::None;
         branch.sent_to = None;
         branch.destinations.clear();
-        branch.accepted = Vec::new();
-        branch.via = ViaText::new();
+        branch.accepted.clear();
+        if branch.via.spilled() {
+            branch.via = ViaText::new();
+        }
+        branch.target.uri = Vec::new();
+        branch.target.path = Vec::new();
         self.branches.keep(branch);
     }
 
@@ -134,8 +138,14 @@ impl Core {
         let Some(context) = self.contexts.get(handle) else {
             return;
         };
-        let (Some(server), SendTo::Flow { flow, fallback }) = (&context.server, &context.reply_to)
+        let SendTo::Flow {
+            flow,
+            fallback_port,
+        } = &context.reply_to
         else {
+            return;
+        };
+        let Some(server) = &context.server else {
             return;
         };
         let Some(rest) = server.rest(|bytes| self.env.stored(bytes)) else {
@@ -146,7 +156,7 @@ impl Core {
             key: context.key,
             rest: Some(rest),
             flow: *flow,
-            fallback_port: fallback.as_ref().map(|fallback| fallback.address.port()),
+            fallback_port: *fallback_port,
             branches: context.branches.len() as u32,
             alarm: Alarm::default(),
         };
@@ -205,7 +215,7 @@ impl Core {
         context.record_route_parameters = Vec::new();
         context.replies.clear();
         context.reply_in_hook = None;
-        context.targets.clear();
+        context.targets.let_go();
         context.best = None;
         context.challenges = Vec::new();
         context.cancelled = None;
@@ -412,15 +422,10 @@ impl Core {
         let Some(spent) = self.contexts.spent(context) else {
             return self.env.dropped(DropReason::UnmatchedResponse);
         };
-        let flow = spent.flow;
-        let fallback = spent.fallback_port.map(|port| Destination {
-            transport: flow.transport,
-            address: (flow.remote.ip(), port).into(),
-            host: None,
-            listener: Some(flow.listener),
-            local: Some(flow.local.ip()),
-        });
-        let to = SendTo::Flow { flow, fallback };
+        let to = SendTo::Flow {
+            flow: spent.flow,
+            fallback_port: spent.fallback_port,
+        };
         self.env.send(server_send_id(context), &to, packet);
     }
 

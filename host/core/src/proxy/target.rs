@@ -1,23 +1,33 @@
 //! RFC 3261 §16.5: the target set, in the order it is tried.
 
-use smallvec::SmallVec;
-
 use crate::door::Target;
-
-/// Targets in any order; mostly there is one.
-pub(crate) type Targets = SmallVec<[Target; 1]>;
 
 /// Targets that are not tried yet: groups one after the other, in a group the highest q first, equal ones in parallel.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TargetSet {
     /// The next one last.
-    waiting: Targets,
+    waiting: Vec<Target>,
 }
 
 impl TargetSet {
-    /// The set of these targets. The same URI over the same flow counts once (RFC 3261 §16.5).
-    pub(crate) fn new(targets: impl Into<Targets>) -> TargetSet {
-        let mut waiting: Targets = targets.into();
+    /// Takes these targets in place of those that are left. The giver gets the memory for them back, for others.
+    pub(crate) fn replace(&mut self, targets: &mut Vec<Target>) {
+        std::mem::swap(&mut self.waiting, targets);
+        targets.clear();
+        if self.waiting.len() > 1 {
+            self.order();
+        }
+    }
+
+    /// The one target there is.
+    pub(crate) fn put(&mut self, target: Target) {
+        self.waiting.clear();
+        self.waiting.push(target);
+    }
+
+    /// The same URI over the same flow counts once (RFC 3261 §16.5).
+    fn order(&mut self) {
+        let waiting = &mut self.waiting;
         let is_same = |left: &Target, right: &Target| {
             left.uri == right.uri
                 && left.flow == right.flow
@@ -34,7 +44,13 @@ impl TargetSet {
         }
         waiting.sort_by_key(|target| (target.group, std::cmp::Reverse(target.q)));
         waiting.reverse();
-        TargetSet { waiting }
+    }
+
+    /// Leaves only the one that is tried first.
+    pub(crate) fn keep_first(&mut self) {
+        let first = self.waiting.pop();
+        self.waiting.clear();
+        self.waiting.extend(first);
     }
 
     /// Whether none is left.
@@ -60,6 +76,22 @@ impl TargetSet {
     pub(crate) fn clear(&mut self) {
         self.waiting.clear();
     }
+
+    /// Forgets the rest, and the memory for many.
+    pub(crate) fn let_go(&mut self) {
+        empty(&mut self.waiting);
+    }
+}
+
+/// Room for so many targets is kept for others.
+const KEPT: usize = 8;
+
+/// Empties the list, and keeps its memory where it is not much.
+pub(crate) fn empty(targets: &mut Vec<Target>) {
+    targets.clear();
+    if targets.capacity() > KEPT {
+        *targets = Vec::new();
+    }
 }
 
 impl Target {
@@ -82,6 +114,14 @@ impl Target {
 mod tests {
     use super::*;
 
+    fn set(mut targets: Vec<Target>) -> TargetSet {
+        let mut set = TargetSet::default();
+        set.put(Target::of_uri(b"one of before".to_vec()));
+        set.replace(&mut targets);
+        assert!(targets.is_empty());
+        set
+    }
+
     fn target(uri: &str, group: u16, q: u16) -> Target {
         Target {
             q,
@@ -92,7 +132,7 @@ mod tests {
 
     #[test]
     fn groups_come_in_order_and_q_falls_inside_a_group() {
-        let mut set = TargetSet::new(vec![
+        let mut set = set(vec![
             target("d", 1, 1000),
             target("b", 0, 500),
             target("a", 0, 1000),
@@ -118,9 +158,19 @@ mod tests {
 
     #[test]
     fn the_same_target_counts_once() {
-        assert_eq!(
-            TargetSet::new(vec![target("a", 0, 1), target("a", 0, 1)]).parallel(),
-            1
-        );
+        let set = set(vec![target("a", 0, 1), target("a", 0, 1)]);
+        assert_eq!(set.parallel(), 1);
+    }
+
+    #[test]
+    fn the_first_is_the_one_that_is_tried_first() {
+        let mut set = set(vec![
+            target("b", 0, 500),
+            target("a", 0, 1000),
+            target("c", 1, 1000),
+        ]);
+        set.keep_first();
+        assert_eq!(set.take().map(|target| target.uri), Some(b"a".to_vec()));
+        assert!(set.is_empty());
     }
 }

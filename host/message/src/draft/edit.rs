@@ -1,10 +1,8 @@
 //! The functions that change a draft. None of them can break the structure of the message.
 
-use memchr::memchr;
-
-use crate::class::breaks_lines;
+use crate::class::{breaks_lines, find_byte};
 use crate::draft::Draft;
-use crate::draft::patch::{Action, Origin, Patch};
+use crate::draft::patch::{Action, Entry, Origin, Patch};
 use crate::error::EditError;
 use crate::grammar::{Decimal, find_outside, is_token, trim, trim_start};
 use crate::list::Values;
@@ -95,7 +93,7 @@ impl Draft {
             return self.prepend(name, value);
         };
         let origin = entry.origin;
-        let behind = after_first(name, entry.value);
+        let behind = self.after_first(name, &entry);
         if behind.is_empty() {
             self.replace(origin, name, value);
             return Ok(());
@@ -115,7 +113,7 @@ impl Draft {
             return Ok(false);
         };
         let origin = entry.origin;
-        let rest = trim_start(after_first(name, entry.value).get(1..).unwrap_or_default());
+        let rest = trim_start(self.after_first(name, &entry).get(1..).unwrap_or_default());
         if rest.is_empty() || Values::of(name, rest).next().is_none() {
             self.take_out(origin, name);
             return Ok(true);
@@ -213,6 +211,18 @@ impl Draft {
         if has_more {
             self.remove_after_first(name, 1);
         }
+    }
+
+    /// What stands in an entry from the comma after its first value on.
+    fn after_first<'m>(&self, name: HeaderName, entry: &Entry<'m>) -> &'m [u8] {
+        // The top Via is known since the message was scanned.
+        if name == HeaderName::Via
+            && let Some(via) = &self.base().kept().top_via
+            && std::ptr::eq(via.raw(self.base().as_bytes()), entry.value)
+        {
+            return b"";
+        }
+        after_first(name, entry.value)
     }
 
     /// Gives the entry its remaining values, or removes it when there are none.
@@ -352,7 +362,7 @@ fn scratch(text: &[u8]) -> smallvec::SmallVec<[u8; 512]> {
 
 /// From the comma after the first value on.
 fn after_first(name: HeaderName, field: &[u8]) -> &[u8] {
-    if !name.is_list() || memchr(b',', field).is_none() {
+    if !name.is_list() || find_byte(field, b',').is_none() {
         return b"";
     }
     let Some(first) = Values::of(name, field).next() else {

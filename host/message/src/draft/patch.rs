@@ -263,7 +263,9 @@ impl<'a, 'n> Entries<'a, 'n> {
             Action::Replace(_) | Action::Remove => self
                 .base
                 .field(patch.at as usize)
-                .map_or(&b""[..], |field| field.name.in_bytes(self.base.as_bytes())),
+                .map_or(&b""[..], |field| {
+                    field.name().in_bytes(self.base.as_bytes())
+                }),
         };
         eq_ignore_case(text, self.name.text())
     }

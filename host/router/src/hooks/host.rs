@@ -204,7 +204,7 @@ impl Host for HookHost {
     }
 
     fn set_no_answer_timeout(&mut self, ms: u32) {
-        self.no_answer = Some(Duration::from_millis(ms.into()));
+        self.no_answer_ms = Some(ms);
     }
 
     fn clear_targets(&mut self) {
@@ -224,18 +224,17 @@ impl Host for HookHost {
 
     fn add_reply_header(&mut self, name: &str, value: &str) -> Result<(), HostError> {
         self.context_mut()?;
-        if self.reply.headers.len() >= MAX_REPLY_HEADERS {
+        let headers = &mut self.reply.get_or_insert_default().headers;
+        if headers.len() >= MAX_REPLY_HEADERS {
             return Err(host_error(ErrorKind::Limit, "a reply may have 100 headers"));
         }
-        self.reply
-            .headers
-            .push((name.as_bytes().to_vec(), value.as_bytes().to_vec()));
+        headers.push((name.as_bytes().to_vec(), value.as_bytes().to_vec()));
         Ok(())
     }
 
     fn set_reply_body(&mut self, content_type: &str, body: &[u8]) -> Result<(), HostError> {
         self.context_mut()?;
-        self.reply.body =
+        self.reply.get_or_insert_default().body =
             (!body.is_empty()).then(|| (content_type.as_bytes().to_vec(), body.to_vec()));
         Ok(())
     }
@@ -373,7 +372,7 @@ impl Host for HookHost {
     fn monotonic_us(&self) -> u64 {
         self.services
             .as_ref()
-            .map_or(0, |services| services.clock.now().instant.0)
+            .map_or(0, |services| services.clock.instant().0)
     }
 
     fn random_u64(&mut self) -> u64 {
@@ -404,12 +403,8 @@ impl Host for HookHost {
                 "the name of a timer has at most 128 bytes",
             ));
         }
-        let services = self.services()?;
-        let set = services.timers().set(
-            name,
-            services.clock.now().instant,
-            Duration::from_millis(delay_ms.into()),
-        );
+        let delay = Duration::from_millis(delay_ms.into());
+        let set = self.services()?.set_timer(name, delay);
         set.map_err(|refusal| match refusal {
             TimerRefusal::TooMany => host_error(ErrorKind::Limit, "a worker may have 1024 timers"),
             TimerRefusal::TooFar => {
@@ -421,7 +416,7 @@ impl Host for HookHost {
     fn cancel_timer(&mut self, name: &str) -> bool {
         self.services
             .as_ref()
-            .is_some_and(|services| services.timers().cancel(name))
+            .is_some_and(|services| services.cancel_timer(name))
     }
 }
 

@@ -12,7 +12,6 @@ mod verdict;
 
 use std::cell::OnceCell;
 use std::sync::Arc;
-use std::time::Duration;
 
 use patchbay_core::door::HookContext;
 use patchbay_core::time::Now;
@@ -36,15 +35,16 @@ pub struct HookHost {
     context: Option<Box<HookContext>>,
     lookups: Lookups,
     group: u16,
-    no_answer: Option<Duration>,
-    reply: ReplyParts,
+    no_answer_ms: Option<u32>,
+    /// Few hooks make a reply of their own with more than a status.
+    reply: Option<Box<ReplyParts>>,
     verification: Option<Verification>,
 }
 
 /// Which policy runs, for logs and counters.
 enum PolicyName {
     /// By its name, while a version of it is checked.
-    Checked(Arc<str>),
+    Checked(Arc<String>),
     /// By its version.
     Loaded(Arc<Version<HookHost>>),
 }
@@ -76,7 +76,7 @@ struct ReplyParts {
 impl HookHost {
     /// The host of `init`: there are settings, a clock and a log, and nothing else.
     pub fn for_init(config: Arc<Config>, policy: &str) -> HookHost {
-        let policy = PolicyName::Checked(policy.into());
+        let policy = PolicyName::Checked(Arc::new(policy.to_owned()));
         let host = HookHost::new(None, policy, Now::default(), None);
         HookHost {
             config: OnceCell::from(config),
@@ -119,8 +119,8 @@ impl HookHost {
             context,
             lookups: Lookups::default(),
             group: 0,
-            no_answer: None,
-            reply: ReplyParts::default(),
+            no_answer_ms: None,
+            reply: None,
             verification: None,
         }
     }
@@ -135,6 +135,9 @@ impl HookHost {
 
 #[cfg(test)]
 mod tests {
+    /// What is larger is moved by a call of its own, several times per hook.
+    const _: () = assert!(size_of::<HookHost>() <= 128);
+
     use std::net::SocketAddr;
     use std::path::Path;
     use std::sync::atomic::AtomicBool;
@@ -270,7 +273,7 @@ mod tests {
             challenge: Vec::new(),
             routing: Routing::default(),
         };
-        let policy = PolicyName::Checked("test".into());
+        let policy = PolicyName::Checked(Arc::new("test".to_owned()));
         HookHost::new(
             Some(Arc::clone(services)),
             policy,

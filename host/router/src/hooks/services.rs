@@ -1,17 +1,19 @@
 //! What the hooks of one worker share.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use patchbay_core::local::LocalNames;
-use patchbay_core::time::Now;
+use patchbay_core::time::{Instant, Now};
 use patchbay_message::Uri;
 use rand::RngCore;
 use rand::rngs::StdRng;
 
 use super::log_budget::{Line, LogBudget};
-use super::timers::PolicyTimers;
+use super::timers::{PolicyTimers, TimerRefusal};
 use crate::config::Config;
 use crate::server::Shared;
 use crate::transport::Connections;
@@ -32,7 +34,12 @@ pub(crate) struct Services {
     log_budget: LogBudget,
     random: Mutex<StdRng>,
     timers: Mutex<PolicyTimers>,
+    /// When the next of them ends, in microseconds, for a look without a lock.
+    next_timer: AtomicU64,
 }
+
+/// No timer is set.
+const NO_TIMER: u64 = u64::MAX;
 
 impl Services {
     /// The services of a worker.
@@ -52,6 +59,7 @@ impl Services {
             log_budget: LogBudget::default(),
             random: Mutex::new(generator()),
             timers: Mutex::default(),
+            next_timer: AtomicU64::new(NO_TIMER),
         }
     }
 
@@ -90,8 +98,39 @@ impl Services {
         }
     }
 
-    /// The timers of policies.
-    pub(crate) fn timers(&self) -> MutexGuard<'_, PolicyTimers> {
-        self.timers.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Sets a timer of a policy, anew when there is one of that name.
+    pub(crate) fn set_timer(&self, name: &str, delay: Duration) -> Result<(), TimerRefusal> {
+        let now = self.clock.instant();
+        self.with_timers(|timers| timers.set(name, now, delay))
+    }
+
+    /// Cancels a timer of a policy; `false` when there is none of that name.
+    pub(crate) fn cancel_timer(&self, name: &str) -> bool {
+        self.with_timers(|timers| timers.cancel(name))
+    }
+
+    /// When the next timer of a policy ends.
+    pub(crate) fn next_timer(&self) -> Option<Instant> {
+        match self.next_timer.load(Ordering::Relaxed) {
+            NO_TIMER => None,
+            moment => Some(Instant(moment)),
+        }
+    }
+
+    /// Takes the timers of policies that have ended.
+    pub(crate) fn take_due_timers(&self, now: Instant, mut take: impl FnMut(String)) {
+        self.with_timers(|timers| {
+            while let Some(name) = timers.take_due(now) {
+                take(name);
+            }
+        });
+    }
+
+    fn with_timers<T>(&self, change: impl FnOnce(&mut PolicyTimers) -> T) -> T {
+        let mut timers = self.timers.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = change(&mut timers);
+        let next = timers.next().map_or(NO_TIMER, |moment| moment.0);
+        self.next_timer.store(next, Ordering::Relaxed);
+        changed
     }
 }

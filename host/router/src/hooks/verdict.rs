@@ -1,5 +1,7 @@
 //! From a guest's verdict to the core's.
 
+use std::time::Duration;
+
 use patchbay_core::door::{self, HookContext, HookFault, Reply};
 use patchbay_policy::{Fault, Hook, Verdict, Verification};
 
@@ -14,7 +16,7 @@ impl HookHost {
         let result = match verdict {
             Verdict::Relay => Ok(door::Verdict::Relay),
             Verdict::Reply { status, reason } => {
-                let reply = std::mem::take(&mut self.reply);
+                let reply = self.reply.take().map(|parts| *parts).unwrap_or_default();
                 Ok(door::Verdict::Reply(Reply {
                     status,
                     reason,
@@ -75,9 +77,10 @@ impl HookHost {
 
     /// The default no-answer time is for the targets that have none of their own, whenever it was set.
     fn apply_no_answer(&mut self) {
-        let (Some(context), Some(no_answer)) = (&mut self.context, self.no_answer) else {
+        let (Some(context), Some(no_answer_ms)) = (&mut self.context, self.no_answer_ms) else {
             return;
         };
+        let no_answer = Duration::from_millis(no_answer_ms.into());
         for target in &mut context.routing.targets {
             target.no_answer.get_or_insert(no_answer);
         }

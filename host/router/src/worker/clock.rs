@@ -28,8 +28,13 @@ impl Clock {
     pub(crate) fn now(&self) -> Now {
         Now {
             instant: self.instant(),
-            unix: UnixTime(self.since_1970().as_secs()),
+            unix: self.unix(),
         }
+    }
+
+    /// The wall clock.
+    pub(crate) fn unix(&self) -> UnixTime {
+        UnixTime(self.since_1970().as_secs())
     }
 
     /// The same moment for the standard library.

@@ -24,6 +24,8 @@ const RETRY: Duration = Duration::from_millis(1);
 /// A sleeping worker wakes up for timers of the core at multiples of this only, so that one wake-up serves many of them. The
 /// shortest timer of a transaction is fifty times as long (RFC 3261 §17.1.1.1: T1).
 const TIMER_GRAIN: Duration = Duration::from_millis(10);
+/// The wall clock is looked at this often.
+const WALL_GRAIN: Duration = Duration::from_millis(5);
 
 /// A worker at work. It is a future that ends when the worker is told to stop.
 pub(super) struct EventLoop {
@@ -39,6 +41,10 @@ pub(super) struct EventLoop {
     pub(super) status: std::sync::Arc<Status>,
     /// When it has to wake up by itself.
     pub(super) wakes_at: Option<Instant>,
+    /// When it has woken up, if the clock was looked at then.
+    pub(super) woke: Option<Instant>,
+    /// When the wall clock was looked at.
+    pub(super) wall_read: Instant,
 }
 
 impl EventLoop {
@@ -46,7 +52,7 @@ impl EventLoop {
     /// told to stop.
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         for _ in 0..TURNS {
-            self.driver.now = self.driver.services.clock.now();
+            self.look_at_clocks();
             let mut progress = self.take_mail(context);
             if self.mail.stop {
                 return Poll::Ready(());
@@ -75,6 +81,17 @@ impl EventLoop {
         // There is more to do: the runtime looks at the sockets and comes back.
         context.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// The wall clock tells seconds: it need not be looked at for every message.
+    fn look_at_clocks(&mut self) {
+        let clock = self.driver.services.clock;
+        let now = self.woke.take().unwrap_or_else(|| clock.instant());
+        self.driver.now.instant = now;
+        if now.since(self.wall_read) >= WALL_GRAIN {
+            self.driver.now.unix = clock.unix();
+            self.wall_read = now;
+        }
     }
 
     fn take_datagrams(&mut self, context: &mut Context<'_>) -> bool {
@@ -147,9 +164,13 @@ impl EventLoop {
             self.driver.timeout(context);
             progress = true;
         }
-        let mut timers = self.driver.services.timers();
-        while let Some(name) = timers.take_due(now) {
-            self.events.push_back(Event::Timer(name));
+        let services = &self.driver.services;
+        if services
+            .next_timer()
+            .is_some_and(|deadline| deadline <= now)
+        {
+            let events = &mut self.events;
+            services.take_due_timers(now, |name| events.push_back(Event::Timer(name)));
             progress = true;
         }
         progress
@@ -199,7 +220,7 @@ impl EventLoop {
     }
 
     fn deadline(&self, retry: bool) -> Option<Instant> {
-        let timers = self.driver.services.timers().next();
+        let timers = self.driver.services.next_timer();
         let retry = retry.then_some(self.driver.now.instant + RETRY);
         let core = self.driver.core.poll_timeout().map(next_grain);
         [core, timers, retry].into_iter().flatten().min()

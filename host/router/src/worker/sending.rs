@@ -36,9 +36,10 @@ impl Sending {
     ) -> bool {
         let (transport, bytes) = (transport_of(&to), packet.len() as u64);
         let sent = match to {
-            SendTo::Flow { flow, fallback } => {
-                self.send_on_flow(id, &flow, fallback, packet, listeners, metrics)
-            }
+            SendTo::Flow {
+                flow,
+                fallback_port,
+            } => self.send_on_flow(id, &flow, fallback_port, packet, listeners, metrics),
             SendTo::Destination(destination) => {
                 self.send_to(id, &destination, packet, listeners, metrics)
             }
@@ -56,7 +57,7 @@ impl Sending {
         &mut self,
         id: SendId,
         flow: &Flow,
-        fallback: Option<Destination>,
+        fallback_port: Option<u16>,
         packet: Packet,
         listeners: &OutgoingListeners,
         metrics: &WorkerMetrics,
@@ -77,8 +78,8 @@ impl Sending {
         match self.send_on_connection(id, connection, packet, metrics) {
             Ok(sent) => sent,
             // RFC 3261 §18.2.2: when the connection of the request is gone, the response goes to where its Via says.
-            Err(packet) => fallback.is_some_and(|destination| {
-                self.send_to(id, &destination, packet, listeners, metrics)
+            Err(packet) => fallback_port.is_some_and(|port| {
+                self.send_to(id, &flow.at_port(port), packet, listeners, metrics)
             }),
         }
     }

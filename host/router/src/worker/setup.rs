@@ -156,6 +156,7 @@ fn event_loop(setup: Setup, way: Way) -> io::Result<EventLoop> {
         now: setup.clock.now(),
     };
     Ok(EventLoop {
+        wall_read: driver.now.instant,
         driver,
         receivers,
         arrivals,
@@ -165,6 +166,7 @@ fn event_loop(setup: Setup, way: Way) -> io::Result<EventLoop> {
         events: VecDeque::new(),
         status: setup.status,
         wakes_at: None,
+        woke: None,
     })
 }
 

@@ -80,7 +80,8 @@ impl Spin {
         }
     }
 
-    /// The worker has nothing to do: looks out for a while when that is worth it, and tells whether something has happened.
+    /// The worker has nothing to do: looks out for a while when that is worth it, and tells whether something has happened. `now` is kept
+    /// up to date.
     pub(super) fn watch(
         &mut self,
         last: Last,
@@ -88,27 +89,26 @@ impl Spin {
         doorbell: &Doorbell,
         clock: &Clock,
         until: Option<Instant>,
+        now: &mut Instant,
     ) -> bool {
-        let start = clock.instant();
-        self.load.ends_work(start);
+        self.load.ends_work(*now);
         if !self.is_worth_it(last) {
             return false;
         }
         if ring.has_unsubmitted() {
             ring.submit();
         }
-        let end = start + self.limit;
+        let end = *now + self.limit;
         let end = until.map_or(end, |until| until.min(end));
-        let mut now = start;
         let mut has_event = false;
-        while !has_event && now < end {
+        while !has_event && *now < end {
             std::hint::spin_loop();
             has_event = ring.has_events() || doorbell.is_woken();
-            now = clock.instant();
+            *now = clock.instant();
         }
         self.learn(last, has_event);
         if has_event {
-            self.load.begins_work(now);
+            self.load.begins_work(*now);
         }
         has_event
     }

@@ -138,15 +138,21 @@ impl WaitLoop {
             .flatten()
             .min();
         let receivers = &mut self.event_loop.receivers;
-        // Who polls has nothing to look at without a system call.
-        if let Some(ring) = receivers.ring() {
-            let last = self.event_loop.driver.last;
-            if self.spin.watch(last, ring, &self.doorbell, &clock, until) {
-                return;
-            }
+        let Some(ring) = receivers.ring() else {
+            // Who polls has nothing to look at without a system call. A timer rings late by what this turn took, as it may in any case.
+            let now = self.event_loop.driver.now.instant;
+            return receivers.wait(until.map(|until| until.since(now)));
+        };
+        let last = self.event_loop.driver.last;
+        let mut now = clock.instant();
+        if !self
+            .spin
+            .watch(last, ring, &self.doorbell, &clock, until, &mut now)
+        {
+            receivers.wait(until.map(|until| until.since(now)));
+            now = clock.instant();
+            self.spin.slept(now);
         }
-        let now = clock.instant();
-        receivers.wait(until.map(|until| until.since(now)));
-        self.spin.slept(clock.instant());
+        self.event_loop.woke = Some(now);
     }
 }
