@@ -231,7 +231,8 @@ impl<'a> Uri<'a> {
         }
     }
 
-    fn of_usual(raw: &'a [u8], usual: UsualUri) -> Uri<'a> {
+    /// The URI of which these are the parts.
+    pub(crate) fn of_usual(raw: &'a [u8], usual: UsualUri) -> Uri<'a> {
         let host_raw = usual.host.in_bytes(raw);
         Uri {
             scheme: if usual.is_sips {

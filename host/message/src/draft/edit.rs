@@ -1,13 +1,15 @@
 //! The functions that change a draft. None of them can break the structure of the message.
 
 use crate::class::{breaks_lines, find_byte};
-use crate::draft::Draft;
 use crate::draft::patch::{Action, Entry, Origin, Patch};
+use crate::draft::{Draft, EditedUri};
 use crate::error::EditError;
 use crate::grammar::{Decimal, find_outside, is_token, trim, trim_start};
 use crate::list::Values;
 use crate::name::{HeaderName, Name};
+use crate::span::Span;
 use crate::uri::Uri;
+use crate::usual;
 
 /// When the texts of the edits are this large, those that are no longer in use are dropped.
 const COMPACT_AT_BYTES: usize = 16 * 1024;
@@ -25,14 +27,24 @@ impl Draft {
         if !self.is_request() {
             return Err(EditError::NoRequestUri);
         }
-        let parsed = Uri::parse(uri).map_err(|_| EditError::Uri)?;
         self.make_room(uri.len())?;
-        let span = if parsed.headers.is_none() && !parsed.params.contains(b"method") {
+        // Read once, for all who ask for its parts.
+        if let Some(usual) = usual::uri(uri, Span::new(0, uri.len()))
+            && usual.params.len() == 0
+        {
+            self.request_uri = Some(EditedUri {
+                text: self.patches.store(uri),
+                usual: Some(usual),
+            });
+            return Ok(());
+        }
+        let parsed = Uri::parse(uri).map_err(|_| EditError::Uri)?;
+        let text = if parsed.headers.is_none() && !parsed.params.contains(b"method") {
             self.patches.store(uri)
         } else {
             self.patches.store(&for_start_line(&parsed))
         };
-        self.request_uri = Some(span);
+        self.request_uri = Some(EditedUri { text, usual: None });
         Ok(())
     }
 
@@ -191,8 +203,8 @@ impl Draft {
 
     fn make_room(&mut self, bytes: usize) -> Result<(), EditError> {
         if self.patches.arena_len() + bytes > COMPACT_AT_BYTES {
-            self.patches
-                .compact([&mut self.request_uri, &mut self.body]);
+            let request_uri = self.request_uri.as_mut().map(|edited| &mut edited.text);
+            self.patches.compact([request_uri, self.body.as_mut()]);
         }
         let fits = self.patches.arena_len() + bytes <= MAX_EDIT_BYTES
             && self.patches.list.len() < MAX_PATCHES;
@@ -368,7 +380,7 @@ fn after_first(name: HeaderName, field: &[u8]) -> &[u8] {
     let Some(first) = Values::of(name, field).next() else {
         return b"";
     };
-    let start = crate::span::Span::of(first, field).end as usize;
+    let start = Span::of(first, field).end as usize;
     let rest = field.get(start..).unwrap_or_default();
     match find_outside(rest, b',', name.has_comments()) {
         Some(comma) => rest.get(comma..).unwrap_or_default(),
@@ -378,8 +390,7 @@ fn after_first(name: HeaderName, field: &[u8]) -> &[u8] {
 
 /// Everything before the last value, without the comma.
 fn before_last(name: HeaderName, field: &[u8]) -> &[u8] {
-    let mut ends =
-        Values::of(name, field).map(|value| crate::span::Span::of(value, field).end as usize);
+    let mut ends = Values::of(name, field).map(|value| Span::of(value, field).end as usize);
     let mut before = 0;
     let mut last = match ends.next() {
         Some(end) => end,

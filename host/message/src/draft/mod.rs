@@ -19,6 +19,7 @@ use crate::name::{HeaderName, Name};
 use crate::name_addr::NameAddr;
 use crate::span::Span;
 use crate::uri::Uri;
+use crate::usual::UsualUri;
 use crate::via::Via;
 
 /// What a draft without a base is a draft of.
@@ -32,10 +33,18 @@ pub struct Draft {
     /// `None`: an empty message.
     base: Option<Arc<Message>>,
     patches: Patches,
-    /// In the arena of the patches.
-    request_uri: Option<Span>,
+    request_uri: Option<EditedUri>,
     /// In the arena of the patches.
     body: Option<Span>,
+}
+
+/// Another Request-URI.
+#[derive(Clone, Copy, Debug)]
+struct EditedUri {
+    /// In the arena of the patches.
+    text: Span,
+    /// Its parts, when it is one of the usual kind.
+    usual: Option<UsualUri>,
 }
 
 impl Clone for Draft {
@@ -118,16 +127,22 @@ impl Draft {
 
     /// The Request-URI; empty for a response.
     pub fn request_uri(&self) -> &[u8] {
-        match self.request_uri {
-            Some(span) => self.patches.text(span),
+        match &self.request_uri {
+            Some(edited) => self.patches.text(edited.text),
             None => self.base().request_uri(),
         }
     }
 
     /// The parts of the Request-URI; [`Invalid::Uri`] for a response.
     pub fn request_uri_parts(&self) -> Result<Uri<'_>, Invalid> {
-        match self.request_uri {
-            Some(span) => Uri::parse(self.patches.text(span)),
+        match &self.request_uri {
+            Some(edited) => {
+                let text = self.patches.text(edited.text);
+                match edited.usual {
+                    Some(usual) => Ok(Uri::of_usual(text, usual)),
+                    None => Uri::parse(text),
+                }
+            }
             None => self.base().request_uri_parts(),
         }
     }

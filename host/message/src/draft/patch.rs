@@ -189,7 +189,7 @@ impl Patches {
     }
 
     /// Moves texts that are still in use to a new arena, which leaves out those that later edits replaced.
-    pub(crate) fn compact(&mut self, others: [&mut Option<Span>; 2]) {
+    pub(crate) fn compact(&mut self, others: [Option<&mut Span>; 2]) {
         let old = std::mem::take(&mut self.arena);
         let mut keep = |span: &mut Span| {
             let start = self.arena.len();

@@ -87,10 +87,10 @@ impl Draft {
     fn emit_start_line(&self, sink: &mut impl FnMut(&[u8])) {
         let bytes = self.base().as_bytes();
         let mut run = Run { bytes, start: 0 };
-        if let Some(uri) = self.request_uri {
+        if let Some(edited) = &self.request_uri {
             let target = self.base().layout().start_line.target;
             run.replace(target.start, target.end, sink);
-            sink(self.patches.text(uri));
+            sink(self.patches.text(edited.text));
         }
         let end = self.fields_start();
         run.replace(end, end, sink);
