@@ -25,8 +25,8 @@ pub(crate) fn not_plain(bytes: &[u8; 16]) -> u32 {
 #[cfg(target_arch = "x86_64")]
 mod imp {
     use std::arch::x86_64::{
-        __m128i, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128,
-        _mm_set1_epi8, _mm_sub_epi8,
+        __m128i, _mm_andnot_si128, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_min_epu8,
+        _mm_movemask_epi8, _mm_or_si128, _mm_set1_epi8, _mm_sub_epi8,
     };
 
     #[inline(always)]
@@ -54,9 +54,10 @@ mod imp {
             let bytes = load(bytes);
             let lower = _mm_or_si128(bytes, _mm_set1_epi8(0x20));
             let letters = is_at_most(minus(lower, b'a'), 25);
-            let digits = is_at_most(minus(bytes, b'0'), 9);
-            let marks = is_at_most(minus(bytes, b'-'), 1);
-            let plain = _mm_or_si128(_mm_or_si128(letters, digits), marks);
+            // `-`, `.`, `/` and the digits follow each other.
+            let others = is_at_most(minus(bytes, b'-'), b'9' - b'-');
+            let slash = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'/'.cast_signed()));
+            let plain = _mm_or_si128(letters, _mm_andnot_si128(slash, others));
             mask(plain) ^ 0xffff
         }
     }

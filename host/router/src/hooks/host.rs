@@ -15,7 +15,9 @@ use patchbay_policy::{
 };
 
 use super::HookHost;
-use super::lookups::{address_of_record, host_error, is_registered_source, target};
+use super::lookups::{
+    address_of_record, address_of_record_in, host_error, is_registered_source, target,
+};
 use super::services::Services;
 use super::timers::TimerRefusal;
 use crate::config;
@@ -241,15 +243,15 @@ impl Host for HookHost {
 
     fn lookup(&mut self, uri: &str) -> Result<LookupResult, HostError> {
         let services = self.services.as_deref().ok_or_else(wrong_hook)?;
-        self.lookups
-            .look_up(services, uri.as_bytes(), self.now.unix)
+        let aor = address_of_record(uri.as_bytes())?;
+        self.lookups.look_up(services, &aor, self.now.unix)
     }
 
     fn lookup_request_uri(&mut self) -> Result<LookupResult, HostError> {
         let context = self.context.as_deref().ok_or_else(wrong_hook)?;
         let services = self.services.as_deref().ok_or_else(wrong_hook)?;
-        let uri = context.request.request_uri();
-        self.lookups.look_up(services, uri, self.now.unix)
+        let aor = address_of_record_in(context.request.request_uri_parts().ok())?;
+        self.lookups.look_up(services, &aor, self.now.unix)
     }
 
     fn binding_at(&self, lookup: u32, index: u32) -> Option<Binding> {

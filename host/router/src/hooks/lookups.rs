@@ -20,22 +20,21 @@ const MAX_LOOKUPS: usize = 100;
 pub(super) struct Lookups(SmallVec<[SmallVec<[ContactBinding; 2]>; 1]>);
 
 impl Lookups {
-    /// Looks up the AOR in a URI.
+    /// Looks up an AOR.
     pub(super) fn look_up(
         &mut self,
         services: &Services,
-        uri: &[u8],
+        aor: &AddressOfRecord,
         now: UnixTime,
     ) -> Result<LookupResult, HostError> {
-        let aor = address_of_record(uri)?;
         if self.0.len() >= MAX_LOOKUPS {
             return Err(host_error(
                 ErrorKind::Limit,
                 "a hook may look up 100 addresses-of-record",
             ));
         }
-        let found = services.shared.location.lookup(&aor, now);
-        if found.is_empty() && !is_known(services, &aor) {
+        let found = services.shared.location.lookup(aor, now);
+        if found.is_empty() && !is_known(services, aor) {
             return Err(host_error(
                 ErrorKind::NotFound,
                 "nobody registered this address-of-record, and it is no user",
@@ -113,13 +112,18 @@ fn is_way_to(binding: &ContactBinding, flow: &Flow) -> bool {
     if binding.reg_id().is_some() || matches!(flow.transport, Transport::Ws | Transport::Wss) {
         return true;
     }
+    let source = flow.remote.ip();
+    let is_public = !is_private(source);
+    // Then it does not matter what the URI names.
+    if flow.connection.is_none() && !is_public {
+        return false;
+    }
     let named = match Uri::parse(binding.uri()).map(|uri| uri.host) {
         Ok(Host::V4(ip)) => IpAddr::V4(ip),
         Ok(Host::V6(ip)) => IpAddr::V6(ip),
         _ => return flow.connection.is_some(),
     };
-    let source = flow.remote.ip();
-    (flow.connection.is_some() && named == source) || (is_private(named) && !is_private(source))
+    (flow.connection.is_some() && named == source) || (is_private(named) && is_public)
 }
 
 /// Addresses that nobody outside of the network can send to.
@@ -179,8 +183,12 @@ pub(super) fn is_registered_source(
 
 /// The AOR in a URI of a policy.
 pub(super) fn address_of_record(uri: &[u8]) -> Result<AddressOfRecord, HostError> {
-    let parsed = Uri::parse(uri).ok();
-    let aor = parsed.as_ref().and_then(AddressOfRecord::from_uri);
+    address_of_record_in(Uri::parse(uri).ok())
+}
+
+/// The AOR in a URI that was read.
+pub(super) fn address_of_record_in(uri: Option<Uri<'_>>) -> Result<AddressOfRecord, HostError> {
+    let aor = uri.as_ref().and_then(AddressOfRecord::from_uri);
     aor.ok_or_else(|| {
         host_error(
             ErrorKind::InvalidArgument,
