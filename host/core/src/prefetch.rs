@@ -9,7 +9,12 @@ const LINE: usize = 64;
 
 /// Begins to fetch all of `value`.
 pub(crate) fn prefetch_all<T>(value: &T) {
-    for line in 0..size_of::<T>().div_ceil(LINE) {
+    prefetch_start(value, size_of::<T>());
+}
+
+/// Begins to fetch the first bytes of `value`.
+pub(crate) fn prefetch_start<T>(value: &T, bytes: usize) {
+    for line in 0..bytes.min(size_of::<T>()).div_ceil(LINE) {
         prefetch_at(
             std::ptr::from_ref(value)
                 .cast::<u8>()

@@ -8,7 +8,7 @@ use subtle::ConstantTimeEq;
 
 use super::algorithm::{Algorithm, Ha1Set};
 use super::digest::DigestCredentials;
-use super::nonce::{Nonce, NonceSeal};
+use super::nonce::{Claimed, Nonce, NonceSeal};
 use super::replay::ReplayTable;
 use crate::time::UnixTime;
 
@@ -183,6 +183,11 @@ impl Authenticator {
         if !is_same_resource(&digest.uri, received.request_uri()) {
             return Verification::Failed;
         }
+        // It is looked up when the hash is made, which takes as long as it takes the memory.
+        let nonce = Claimed::read(&digest.nonce);
+        if let Some(claimed) = &nonce {
+            self.replays.prefetch(claimed.nonce);
+        }
         let user = std::str::from_utf8(&digest.username).ok();
         let known = user.and_then(|user| users(user, &self.config.realm));
         let ha1 = known.as_ref().and_then(|set| set.get(digest.algorithm));
@@ -197,7 +202,7 @@ impl Authenticator {
         );
         let is_right = is_same_response(expected.as_bytes(), &digest.response);
         match user {
-            Some(user) if is_right && ha1.is_some() => self.verify_nonce(&digest, user, now),
+            Some(user) if is_right && ha1.is_some() => self.verify_nonce(nonce, &digest, user, now),
             _ => Verification::Failed,
         }
     }
@@ -205,14 +210,16 @@ impl Authenticator {
     /// RFC 7616 §3.3: right credentials with a nonce that no longer serves are stale.
     fn verify_nonce(
         &self,
+        nonce: Option<Claimed>,
         digest: &DigestCredentials<'_>,
         user: &str,
         now: UnixTime,
     ) -> Verification {
         let oldest_secs = now.0.saturating_sub(self.config.nonce_lifetime.as_secs());
-        let Some(nonce) = self.nonces.read(&digest.nonce) else {
+        let Some(claimed) = nonce.filter(|claimed| self.nonces.is_ours(claimed)) else {
             return Verification::Stale;
         };
+        let nonce = claimed.nonce;
         if nonce.issued.0 < oldest_secs || !self.replays.accept(nonce, digest.usage, oldest_secs) {
             return Verification::Stale;
         }

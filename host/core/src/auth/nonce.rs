@@ -18,7 +18,30 @@ pub(super) struct Nonce {
     pub random: u64,
 }
 
-/// Makes and reads nonces: 8 bytes of time, 8 random bytes, 16 bytes of keyed blake3, in hexadecimal.
+/// A nonce that somebody sent, who may have made it up.
+pub(super) struct Claimed {
+    /// What it says.
+    pub nonce: Nonce,
+    seal: [u8; SEAL_BYTES],
+}
+
+impl Claimed {
+    /// `None` when the text is no nonce of ours by its form.
+    pub(super) fn read(text: &[u8]) -> Option<Claimed> {
+        let bytes: [u8; TEXT_BYTES / 2] = hex::read(text)?;
+        let (plain, seal) = bytes.split_first_chunk::<16>()?;
+        let (issued, random) = plain.split_first_chunk::<8>()?;
+        Some(Claimed {
+            nonce: Nonce {
+                issued: UnixTime(u64::from_be_bytes(*issued)),
+                random: u64::from_be_bytes(*random.first_chunk()?),
+            },
+            seal: *seal.first_chunk()?,
+        })
+    }
+}
+
+/// Makes and checks nonces: 8 bytes of time, 8 random bytes, 16 bytes of keyed blake3, in hexadecimal.
 pub(super) struct NonceSeal {
     key: [u8; 32],
 }
@@ -41,19 +64,10 @@ impl NonceSeal {
         text
     }
 
-    /// What a nonce says, when it is ours.
-    pub(super) fn read(&self, text: &[u8]) -> Option<Nonce> {
-        let bytes: [u8; TEXT_BYTES / 2] = hex::read(text)?;
-        let (plain, seal) = bytes.split_first_chunk::<16>()?;
-        if !bool::from(self.seal(plain).as_slice().ct_eq(seal)) {
-            return None;
-        }
-        let (issued, random) = plain.split_first_chunk::<8>()?;
-        let random = random.first_chunk::<8>()?;
-        Some(Nonce {
-            issued: UnixTime(u64::from_be_bytes(*issued)),
-            random: u64::from_be_bytes(*random),
-        })
+    /// Whether it was made here.
+    pub(super) fn is_ours(&self, claimed: &Claimed) -> bool {
+        let seal = self.seal(&plain(claimed.nonce));
+        seal.as_slice().ct_eq(&claimed.seal).into()
     }
 
     fn seal(&self, plain: &[u8; 16]) -> [u8; SEAL_BYTES] {
@@ -83,10 +97,15 @@ mod tests {
         seal.text(NONCE).to_vec()
     }
 
+    fn read(seal: &NonceSeal, text: &[u8]) -> Option<Nonce> {
+        let claimed = Claimed::read(text)?;
+        seal.is_ours(&claimed).then_some(claimed.nonce)
+    }
+
     #[test]
     fn nonce_comes_back() {
         let seal = NonceSeal::new(&[7; 32]);
-        assert_eq!(seal.read(&text(&seal)), Some(NONCE));
+        assert_eq!(read(&seal, &text(&seal)), Some(NONCE));
     }
 
     #[test]
@@ -95,22 +114,20 @@ mod tests {
         for at in 0..TEXT_BYTES {
             let mut forged = text(&seal);
             forged[at] = if forged[at] == b'0' { b'1' } else { b'0' };
-            assert_eq!(seal.read(&forged), None, "digit {at}");
+            assert_eq!(read(&seal, &forged), None, "digit {at}");
         }
     }
 
     #[test]
     fn nonce_of_another_key_is_refused() {
-        assert_eq!(
-            NonceSeal::new(&[8; 32]).read(&text(&NonceSeal::new(&[7; 32]))),
-            None
-        );
+        let (one, other) = (NonceSeal::new(&[7; 32]), NonceSeal::new(&[8; 32]));
+        assert_eq!(read(&other, &text(&one)), None);
     }
 
     #[test]
     fn text_of_another_length_is_refused() {
         let seal = NonceSeal::new(&[7; 32]);
-        assert_eq!(seal.read(b""), None);
-        assert_eq!(seal.read(&[text(&seal), b"00".to_vec()].concat()), None);
+        assert_eq!(read(&seal, b""), None);
+        assert_eq!(read(&seal, &[text(&seal), b"00".to_vec()].concat()), None);
     }
 }

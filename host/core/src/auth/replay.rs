@@ -10,11 +10,14 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::nonce::Nonce;
+use crate::prefetch::prefetch_start;
 
 /// Nonces of a set. Times are in seconds: with fewer, a busy second fills a set now and then, and then its other nonces count as stale.
 const WAYS: usize = 32;
 /// How far counts may come out of order: requests of one user agent overtake each other on UDP.
 const WINDOW: u32 = 64;
+/// Bytes of a set, with its lock, up to the last tag.
+const LOOKED_AT_FIRST: usize = 32 + 4 * WAYS;
 
 /// A use of a nonce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +33,9 @@ pub(super) struct ReplayTable {
     sets: Box<[Mutex<Set>]>,
 }
 
+/// In this order, so that what is looked at first lies at the beginning.
 #[derive(Clone, Copy, Default)]
+#[repr(C)]
 struct Set {
     /// When the youngest nonce that was pushed out had been made.
     pushed_out_until_secs: u64,
@@ -61,11 +66,21 @@ impl ReplayTable {
         }
     }
 
+    /// Has the processor fetch what [`ReplayTable::accept`] looks at first.
+    pub(super) fn prefetch(&self, nonce: Nonce) {
+        if let Some(set) = self.set(nonce) {
+            prefetch_start(set, LOOKED_AT_FIRST);
+        }
+    }
+
+    /// The random part of a nonce of ours is under our seal, so nobody can choose a set to fill.
+    fn set(&self, nonce: Nonce) -> Option<&Mutex<Set>> {
+        self.sets.get(nonce.random as usize & (self.sets.len() - 1))
+    }
+
     /// Whether this use is new; it is not from then on. `oldest_secs`: nonces made before that are expired.
     pub(super) fn accept(&self, nonce: Nonce, usage: NonceUse, oldest_secs: u64) -> bool {
-        // The random part of a nonce of ours is under our seal, so nobody can choose a set to fill.
-        let index = nonce.random as usize & (self.sets.len() - 1);
-        let Some(set) = self.sets.get(index) else {
+        let Some(set) = self.set(nonce) else {
             return false;
         };
         let mut set = set.lock().unwrap_or_else(PoisonError::into_inner);
