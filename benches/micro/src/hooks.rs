@@ -113,6 +113,16 @@ pub(crate) fn three_reads() -> Box<dyn Suite> {
     )
 }
 
+/// The same with a look-up of the location service and a target.
+pub(crate) fn three_reads_and_lookup() -> Box<dyn Suite> {
+    let source = include_str!("../guests/three_reads_lookup.rs");
+    let file = policies::guest_from("three-reads-lookup", source);
+    suite(
+        &file,
+        "request_route: the same, and a look-up with one target",
+    )
+}
+
 /// The routing of the side-by-side benchmark.
 pub(crate) fn bench() -> Box<dyn Suite> {
     suite(

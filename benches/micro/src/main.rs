@@ -35,13 +35,14 @@ static ALLOCATOR: allocator::Counting = allocator::Counting;
 type Entry = (&'static str, fn() -> Box<dyn Suite>);
 
 /// Single steps.
-const MICRO: [Entry; 11] = [
+const MICRO: [Entry; 12] = [
     ("scan", messages::scan),
     ("forward", messages::forward),
     ("respond", messages::respond),
     ("call", calls::call),
     ("options", calls::options),
     ("hook", hooks::three_reads),
+    ("hook-lookup", hooks::three_reads_and_lookup),
     ("hook-bench", hooks::bench),
     ("hook-default", hooks::default),
     ("location", location::million),

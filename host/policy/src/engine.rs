@@ -386,9 +386,7 @@ fn start(config: &EngineConfig) -> wasmtime::Result<wasmtime::Engine> {
     let mut small = base();
     small
         .memory_reservation(memory_limit(config) as u64)
-        .memory_guard_size(SMALL_GUARD)
-        // None grows beyond what is reserved: so a bound is a constant, and the place of a memory is looked up once.
-        .memory_may_move(false);
+        .memory_guard_size(SMALL_GUARD);
     match wasmtime::Engine::new(&pooled(&small, config)) {
         Ok(engine) => Ok(engine),
         Err(error) => {
