@@ -7,10 +7,13 @@
     reason = "a test reports by panicking"
 )]
 
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use patchbay_tests::agent::{Agent, SDP};
 use patchbay_tests::router::{Router, Setup, wait_until};
+use patchbay_tests::text::Text;
 
 const QUIET: Duration = Duration::from_millis(300);
 
@@ -360,4 +363,35 @@ fn when_traffic_has_stopped_the_tables_are_empty() {
             .as_array()
             .is_some_and(Vec::is_empty)
     });
+}
+
+/// RFC 3261 §18.2.2: over a connection of its own, to the port in the Via, when that of the request is gone.
+#[test]
+fn a_response_finds_its_caller_whose_connection_is_gone() {
+    let router = Router::start();
+    let mut bob = Agent::udp(router.udp(), "bob");
+    bob.register();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let invite = format!(
+        "INVITE {} SIP/2.0\r\nVia: SIP/2.0/TCP 127.0.0.1:{port};branch=z9hG4bKgone\r\nMax-Forwards: 70\r\n\
+         From: <sip:alice@example.com>;tag=a\r\nTo: <{0}>\r\nCall-ID: gone\r\nCSeq: 1 INVITE\r\n\
+         Contact: <sip:alice@127.0.0.1:{port};transport=tcp>\r\nContent-Length: 0\r\n\r\n",
+        bob.aor()
+    );
+    let mut alice = TcpStream::connect(router.tcp()).unwrap();
+    alice.write_all(invite.as_bytes()).unwrap();
+    let received = bob.expect_request("INVITE");
+    drop(alice);
+    wait_until("the connection to be gone", || {
+        router.metric("patchbay_sip_connections", "") < 1.0
+    });
+    bob.respond(&received, 200, "", "");
+    let (mut back, _) = listener.accept().unwrap();
+    back.set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
+    let mut bytes = [0; 4096];
+    let length = back.read(&mut bytes).unwrap();
+    let answer = Text::parse(&bytes[..length]);
+    assert_eq!((answer.status(), answer.header("Call-ID")), (200, "gone"));
 }

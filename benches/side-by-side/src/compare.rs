@@ -3,9 +3,9 @@
 use serde::Serialize;
 
 use crate::failure::Failure;
-use crate::load::Pace;
+use crate::load::{Pace, Report};
 use crate::machine::Machine;
-use crate::measure::{Callees, Round, prepare, round};
+use crate::measure::{Callees, Round, generate, prepare, round};
 use crate::scenario::Scenario;
 use crate::server::{Product, Server, Setup};
 use crate::statistics::{median, ratio_of_neighbours, spread};
@@ -39,6 +39,8 @@ pub(crate) struct Comparison {
     pub(crate) pace: String,
     /// In the order in which they were made.
     pub(crate) rounds: Vec<Round>,
+    /// At a fixed rate: the same load with no server between callers and callees.
+    pub(crate) direct: Vec<Report>,
 }
 
 impl Comparison {
@@ -57,6 +59,12 @@ impl Comparison {
     pub(crate) fn ratio(&self, figure: impl Fn(&Round) -> f64) -> Option<f64> {
         let ours = self.values(Product::Patchbay, &figure);
         ratio_of_neighbours(&ours, &self.values(Product::Kamailio, &figure))
+    }
+
+    /// The time from INVITE to 180 with no server in between.
+    pub(crate) fn direct_p50_us(&self) -> Option<f64> {
+        let times: Vec<f64> = self.direct.iter().map(|one| one.ringing.p50_us).collect();
+        median(&times)
     }
 
     /// How much the rounds of a server differ.
@@ -120,6 +128,7 @@ fn measure(
         scenario,
         pace: in_words(pace),
         rounds: Vec::new(),
+        direct: Vec::new(),
     };
     eprintln!("{}, {}:", scenario.title(), comparison.pace);
     let callees = scenario
@@ -141,6 +150,16 @@ fn measure(
             let round = load(server, extent.seconds)?;
             eprintln!("  {}", round.line());
             comparison.rounds.push(round);
+        }
+        if let Pace::Rate(_) = pace
+            && scenario.needs_callees()
+        {
+            let mut plan = scenario.direct();
+            plan.pace = pace;
+            plan.seconds = extent.seconds;
+            let report = generate(machine, &plan)?;
+            eprintln!("  no server  rings after {:.0} µs", report.ringing.p50_us);
+            comparison.direct.push(report);
         }
     }
     if let Pace::Window(_) = pace {

@@ -146,6 +146,15 @@ impl Scenario {
         plan
     }
 
+    /// The same load from callers to callees, with no server in between.
+    pub(crate) fn direct(self) -> Plan {
+        let [callee, _] = CALLEES;
+        let mut plan = self.plan(Product::Patchbay);
+        plan.server = callee;
+        plan.through_proxy = false;
+        plan
+    }
+
     /// Each user once: what the load needs to find. `None`: nothing.
     pub(crate) fn preparation(self, product: Product) -> Option<Plan> {
         let mut plan = self.plan(product);

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::compare::Comparison;
 use crate::counts::{Counts, total};
+use crate::measure::Round;
 use crate::scenario::Target;
 use crate::server::Product;
 
@@ -148,33 +149,52 @@ fn count_row(
 
 /// The rows of the added latency.
 fn latency_rows(comparison: &Comparison) -> Vec<Row> {
-    let row = |title: String, figure: fn(&crate::measure::Round) -> f64, goal| Row {
-        title,
-        unit: "µs",
-        theirs: comparison.median(Product::Kamailio, figure),
-        ours: comparison.median(Product::Patchbay, figure),
-        ratio: comparison.ratio(figure),
-        their_spread: comparison.spread(Product::Kamailio, figure),
-        spread: comparison.spread(Product::Patchbay, figure),
-        goal,
-    };
     let goal = Goal::Ratio(Target {
         at_most: 0.7,
         stretch: None,
     });
     let pace = &comparison.pace;
-    vec![
-        row(
-            format!("INVITE to 180 at {pace}, p50"),
-            |round| round.report.ringing.p50_us,
+    let p50 = |round: &Round| round.report.ringing.p50_us;
+    let mut rows = Vec::new();
+    if let Some(direct) = comparison.direct_p50_us() {
+        rows.push(latency_row(
+            comparison,
+            format!("added latency INVITE to 180 at {pace}, p50 (without a server {direct:.0} µs)"),
+            |round| p50(round) - direct,
             Some(goal),
-        ),
-        row(
-            format!("INVITE to 180 at {pace}, p99"),
-            |round| round.report.ringing.p99_us,
-            None,
-        ),
-    ]
+        ));
+    }
+    rows.push(latency_row(
+        comparison,
+        format!("INVITE to 180 at {pace}, p50"),
+        p50,
+        None,
+    ));
+    rows.push(latency_row(
+        comparison,
+        format!("INVITE to 180 at {pace}, p99"),
+        |round| round.report.ringing.p99_us,
+        None,
+    ));
+    rows
+}
+
+fn latency_row(
+    comparison: &Comparison,
+    title: String,
+    figure: impl Fn(&Round) -> f64,
+    goal: Option<Goal>,
+) -> Row {
+    Row {
+        title,
+        unit: "µs",
+        theirs: comparison.median(Product::Kamailio, &figure),
+        ours: comparison.median(Product::Patchbay, &figure),
+        ratio: comparison.ratio(&figure),
+        their_spread: comparison.spread(Product::Kamailio, &figure),
+        spread: comparison.spread(Product::Patchbay, &figure),
+        goal,
+    }
 }
 
 /// The row of what failed, over all runs.
