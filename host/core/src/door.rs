@@ -454,6 +454,8 @@ impl HookContext {
     /// Lets go of what is large or somebody else's.
     pub(crate) fn let_go(&mut self) {
         self.response = None;
+        self.verified_user = None;
+        self.challenge = Vec::new();
         self.variables = Vec::new();
         self.record_route_parameters = Vec::new();
         self.routing.record_route_parameters = Vec::new();
