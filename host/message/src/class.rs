@@ -176,14 +176,32 @@ fn find_marked(
         }
         at += 16;
     }
-    let found = rest.iter().position(|byte| is_wanted(*byte))?;
-    Some(at + found)
+    // The last sixteen once more, without those that were looked at.
+    if let Some(sixteen) = text.last_chunk() {
+        let found = marks(sixteen) >> (16 - rest.len());
+        return (found != 0).then(|| at + found.trailing_zeros() as usize);
+    }
+    rest.iter().position(|byte| is_wanted(*byte))
 }
 
 /// Where the first CR or LF stands.
 #[inline]
 pub(crate) fn find_line_end(text: &[u8]) -> Option<usize> {
-    find_control(text, |byte| matches!(byte, b'\r' | b'\n'))
+    let (chunks, rest) = text.as_chunks::<16>();
+    let is_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
+    let mut at = 0;
+    for sixteen in chunks {
+        let mut low = lanes::low(sixteen);
+        while low != 0 {
+            let place = low.trailing_zeros() as usize;
+            if sixteen.get(place).is_some_and(is_end) {
+                return Some(at + place);
+            }
+            low &= low - 1;
+        }
+        at += 16;
+    }
+    Some(at + rest.iter().position(is_end)?)
 }
 
 /// Where the first byte below 14 stands.
@@ -195,29 +213,11 @@ pub(crate) fn find_low(text: &[u8]) -> Option<usize> {
 /// Whether a CR, LF or NUL stands in the text.
 #[inline]
 pub(crate) fn breaks_lines(text: &[u8]) -> bool {
-    find_control(text, |byte| matches!(byte, b'\r' | b'\n' | 0)).is_some()
-}
-
-/// Where the first byte stands that is wanted, of those below 14.
-///
-/// The question whether one is among sixteen bytes is one that the compiler makes vector instructions of.
-#[inline]
-fn find_control(text: &[u8], is_wanted: impl Fn(u8) -> bool + Copy) -> Option<usize> {
-    let (chunks, rest) = text.as_chunks::<16>();
-    let mut at = 0;
-    for sixteen in chunks {
-        let mut low = lanes::low(sixteen);
-        while low != 0 {
-            let place = low.trailing_zeros() as usize;
-            if sixteen.get(place).is_some_and(|byte| is_wanted(*byte)) {
-                return Some(at + place);
-            }
-            low &= low - 1;
-        }
-        at += 16;
-    }
-    let found = rest.iter().position(|byte| is_wanted(*byte))?;
-    Some(at + found)
+    // Few texts have any of those below 14.
+    find_low(text).is_some_and(|at| {
+        let rest = text.get(at..).unwrap_or_default();
+        rest.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0))
+    })
 }
 
 /// Reads a text from left to right.
