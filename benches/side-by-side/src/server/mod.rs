@@ -19,6 +19,8 @@ use crate::{process, system};
 pub(crate) use kamailio::is_there as has_kamailio;
 pub(crate) use patchbay::messages_handed_over;
 
+/// How long a port may be another's before a server is started on it.
+const PORT_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a server may take to end before it is made to.
 const PATIENCE: Duration = Duration::from_secs(150);
 /// Patchbay serves what has begun, transactions that wait for retransmissions included, until a second signal comes.
@@ -102,8 +104,13 @@ impl Server {
         setup: &Setup,
     ) -> Result<Self, Failure> {
         let address = product.address();
-        if UdpSocket::bind(address).is_err() {
-            return Err(Failure::InUse(address));
+        // The kernel gives the sockets of an io_uring back a moment after their process has ended.
+        let began = Instant::now();
+        while UdpSocket::bind(address).is_err() {
+            if began.elapsed() > PORT_PATIENCE {
+                return Err(Failure::InUse(address));
+            }
+            std::thread::sleep(Duration::from_millis(20));
         }
         let folder = machine.folder.join(folder_name(product, setup));
         fs::create_dir_all(&folder).map_err(Failure::file(&folder))?;
