@@ -8,9 +8,10 @@ use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::host::Hook;
+use crate::state::thread_processor_time;
 use crate::verdict::{Event, Fault, Verdict};
 
 /// One hook to run.
@@ -26,6 +27,14 @@ pub(crate) struct Seat<H>(Box<Option<H>>);
 /// A seat, whatever the type of its host: a variable of a thread can't depend on it.
 type AnySeat = Box<dyn Any + Send>;
 
+/// When an instance was entered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry {
+    pub(crate) at: Instant,
+    /// The processor time of the thread, when the run had begun before.
+    pub(crate) processor: Option<Duration>,
+}
+
 /// What came of a job.
 pub(crate) struct Outcome<S> {
     pub(crate) seat: Option<S>,
@@ -39,8 +48,8 @@ thread_local! {
     static JOB_IS_THERE: Cell<bool> = const { Cell::new(false) };
     /// From the instance that is being polled.
     static OUTCOME: Cell<Option<Outcome<AnySeat>>> = const { Cell::new(None) };
-    /// When the instance that is being polled was entered.
-    static ENTERED: Cell<Option<Instant>> = const { Cell::new(None) };
+    /// The entry into the instance that is being polled.
+    static ENTRY: Cell<Option<Entry>> = const { Cell::new(None) };
 }
 
 impl<H: Send + 'static> Seat<H> {
@@ -84,7 +93,10 @@ pub(crate) fn poll<H: Send + 'static, F: Future<Output = ()> + ?Sized>(
     now: Instant,
     context: &mut Context<'_>,
 ) -> (Poll<()>, Option<Outcome<Seat<H>>>) {
-    ENTERED.set(Some(now));
+    ENTRY.set(Some(Entry {
+        at: now,
+        processor: job.is_none().then(thread_processor_time),
+    }));
     // A poll that panicked may have left what it came to, which is not for this one.
     OUTCOME.set(None);
     JOB_IS_THERE.set(job.is_some());
@@ -119,14 +131,20 @@ pub(crate) fn finish<H: Send + 'static>(seat: Option<Seat<H>>, result: Result<Ve
     OUTCOME.set(Some(Outcome { seat, result }));
 }
 
-/// When the instance that is being polled was entered; `None` outside of [`poll`].
-pub(crate) fn entered() -> Option<Instant> {
-    ENTERED.get()
+/// The entry into the instance that is being polled; at this time outside of [`poll`].
+pub(crate) fn entry(now: Instant) -> Entry {
+    ENTRY.get().unwrap_or(Entry {
+        at: now,
+        processor: None,
+    })
 }
 
 /// Says when what runs on this thread was entered, for what is polled by somebody else.
 pub(crate) fn enter(now: Instant) {
-    ENTERED.set(Some(now));
+    ENTRY.set(Some(Entry {
+        at: now,
+        processor: None,
+    }));
 }
 
 /// Waits for the next job. It has no size, so that a box of it is no allocation.

@@ -12,13 +12,13 @@ use crate::host::{ErrorKind, Hook, Host, HostError};
 
 /// Growing a table beyond this many elements is refused.
 pub(crate) const MAX_TABLE_ELEMENTS: usize = 60_000;
-/// A hook that shares its worker with other long ones may take this much longer than its running time allows.
-const QUEUEING_GRACE: Duration = Duration::from_millis(25);
+/// Where many hooks run for long, each ends after this many times its running time, when it has had this part of that.
+const CROWDED: u32 = 4;
 /// A guest that was entered less than this ago does not yield at a tick: a hook of a microsecond that meets a tick goes on.
 const MIN_SLICE: Duration = Duration::from_micros(250);
 
 /// The processor time that this thread has used.
-fn thread_processor_time() -> Duration {
+pub(crate) fn thread_processor_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
     let nanoseconds = u64::try_from(time.tv_nsec).unwrap_or_default();
@@ -72,9 +72,9 @@ pub(crate) struct State<H> {
 #[derive(Clone, Copy, Debug)]
 struct Run {
     started: Instant,
-    /// The time of the polls before.
+    /// The processor time of the polls before.
     ran: Duration,
-    /// The processor time of this thread when the run met its first tick.
+    /// The processor time of this thread at the first tick of the first poll: it is not looked at before, as most runs meet no tick.
     first_tick: Option<Duration>,
 }
 
@@ -117,32 +117,31 @@ impl<H: Host> State<H> {
 
     /// The guest has met a tick of the epoch. The start of an instance has `hook_timeout`, a hook has `hook_deadline` as well.
     fn tick(&mut self, now: Instant) -> Result<UpdateDeadline, Interrupt> {
-        let entered = exchange::entered().unwrap_or(now);
-        let slice = now.saturating_duration_since(entered);
+        let processor = thread_processor_time();
+        let entry = exchange::entry(now);
+        let entered = match entry.processor {
+            Some(entered) => entered,
+            None => *self.run.first_tick.get_or_insert(processor),
+        };
+        let ran = self.run.ran + processor.saturating_sub(entered);
         let since_start = now.saturating_duration_since(self.run.started);
-        let ran = self.run.ran + slice;
         if self.phase != Phase::Init && self.is_late(ran, since_start) {
             return Err(Interrupt::Deadline);
         }
         if since_start >= self.limits.timeout {
             return Err(Interrupt::Timeout);
         }
-        if slice < MIN_SLICE {
+        if now.saturating_duration_since(entry.at) < MIN_SLICE {
             return Ok(UpdateDeadline::Continue(1));
         }
         self.run.ran = ran;
         Ok(UpdateDeadline::Yield(1))
     }
 
-    /// No import waits, so that all the time since the start is running or waiting for the worker, or for a processor: a hook
-    /// whose thread was put aside by the system has not run, and is not to blame.
-    fn is_late(&mut self, ran: Duration, since_start: Duration) -> bool {
-        let processor = thread_processor_time();
-        let first_tick = *self.run.first_tick.get_or_insert(processor);
-        let used = processor.saturating_sub(first_tick);
-        let by_clock =
-            ran >= self.limits.deadline || since_start >= self.limits.deadline + QUEUEING_GRACE;
-        by_clock && (used >= self.limits.deadline / 2 || since_start >= self.limits.deadline * 4)
+    /// Running time is time of the processor: a hook whose thread was put aside by the system has not run, and is not to blame.
+    fn is_late(&self, ran: Duration, since_start: Duration) -> bool {
+        let deadline = self.limits.deadline;
+        ran >= deadline || since_start >= deadline * CROWDED && ran >= deadline / CROWDED
     }
 
     /// The host of the run.
