@@ -150,12 +150,14 @@ pub fn run_event_route<P: Policy>(policy: &P, event: Event) {
 
 /// What is left of a verdict when the router has been told what qualifies it.
 #[inline]
-fn applied(hook: &str, verdict: Result<Verdict>) -> Action {
-    match verdict {
-        Ok(mut verdict) => match verdict.apply() {
-            Ok(()) => verdict.action,
-            Err(error) => refuse(hook, &error),
-        },
+fn applied(hook: &str, mut verdict: Result<Verdict>) -> Action {
+    // It is used where it stands: to move it would be a call of the host's.
+    let verdict = match &mut verdict {
+        Ok(verdict) => verdict,
+        Err(error) => return refuse(hook, error),
+    };
+    match verdict.apply() {
+        Ok(()) => std::mem::replace(&mut verdict.action, Action::Pass),
         Err(error) => refuse(hook, &error),
     }
 }

@@ -5,6 +5,10 @@
 //! which the next hook cuts it again. Here a block that is given back goes onto a list of blocks of its size, and the next one of
 //! that size is taken from there.
 //!
+//! For most texts the host need not even call it: it puts them into the *arena*, some kilobytes that it finds by the name of an exported
+//! variable, and says in the arena's head that they are there. What lies in the arena is a block like any other for the policy; when the last
+//! one has been given back, the arena is empty again.
+//!
 //! A policy that has an allocator of its own turns this one off: `patchbay-sdk = { …, default-features = false }`.
 #![allow(
     unsafe_code,
@@ -12,7 +16,8 @@
 )]
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+use std::cell::{Cell, UnsafeCell};
+use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
 
 /// The smallest block: a list needs room for a pointer in it, and less than this saves nothing.
@@ -23,6 +28,57 @@ const CLASSES: usize = 8;
 const ALIGN: usize = 8;
 /// Blocks of one size that are kept, so that a policy that takes many at once gives most of them back: in sum at most 128 KiB.
 const MAX_KEPT: u32 = 32;
+
+/// Bytes of the arena: the texts of a usual hook, several times over.
+const ARENA: usize = 4096;
+
+/// The head of the arena. The host knows this layout, and checks what stands here as anything of a guest's.
+#[repr(C)]
+struct Head {
+    /// Bytes in use, from the first one on.
+    used: Cell<u32>,
+    /// Blocks in use.
+    live: Cell<u32>,
+    size: u32,
+    bytes: &'static Bytes,
+}
+
+/// Where the host puts what it hands over.
+#[repr(C, align(8))]
+struct Bytes(UnsafeCell<[MaybeUninit<u8>; ARENA]>);
+
+// SAFETY: a policy has one thread: the host refuses shared memory.
+unsafe impl Sync for Head {}
+// SAFETY: as above.
+unsafe impl Sync for Bytes {}
+
+static BYTES: Bytes = Bytes(UnsafeCell::new([MaybeUninit::uninit(); ARENA]));
+
+/// The head, by the name under which the host looks for it.
+#[unsafe(export_name = "patchbay:arena")]
+static LENT: Head = Head {
+    used: Cell::new(0),
+    live: Cell::new(0),
+    size: ARENA as u32,
+    bytes: &BYTES,
+};
+
+impl Head {
+    #[inline]
+    fn has(&self, pointer: *mut u8) -> bool {
+        pointer.addr().wrapping_sub(BYTES.0.get().addr()) < ARENA
+    }
+
+    /// Takes back a block that the host put here.
+    #[inline]
+    fn give_back(&self) {
+        let live = self.live.get().wrapping_sub(1);
+        self.live.set(live);
+        if live == 0 {
+            self.used.set(0);
+        }
+    }
+}
 
 #[global_allocator]
 static ALLOCATOR: Blocks = Blocks([const { List::new() }; CLASSES]);
@@ -112,6 +168,9 @@ unsafe impl GlobalAlloc for Blocks {
 
     #[inline]
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        if LENT.has(pointer) {
+            return LENT.give_back();
+        }
         let Some((class, list)) = self.list(layout) else {
             // SAFETY: the caller's promise.
             return unsafe { System.dealloc(pointer, layout) };
@@ -128,25 +187,37 @@ unsafe impl GlobalAlloc for Blocks {
         // SAFETY: the caller promises that the new size is one of a layout of this alignment.
         let new = unsafe { Layout::from_size_align_unchecked(new_size, layout.align()) };
         match (class(layout), class(new)) {
+            // A block of the arena has no room behind it.
+            _ if LENT.has(pointer) => {
+                // SAFETY: the caller's promise.
+                unsafe { self.moved(pointer, layout, new) }
+            }
             // SAFETY: the caller's promise.
             (None, None) => unsafe { System.realloc(pointer, layout, new_size) },
             (old, grown) if old == grown => pointer,
-            _ => {
-                // SAFETY: the caller's promise; both are as long as what is copied, and are not the same memory.
-                unsafe {
-                    let moved = self.alloc(new);
-                    if !moved.is_null() {
-                        ptr::copy_nonoverlapping(pointer, moved, layout.size().min(new_size));
-                        self.dealloc(pointer, layout);
-                    }
-                    moved
-                }
-            }
+            // SAFETY: the caller's promise.
+            _ => unsafe { self.moved(pointer, layout, new) },
         }
     }
 }
 
 impl Blocks {
+    /// Another block with the content of this one, which is given back.
+    ///
+    /// # Safety
+    /// The memory was got with this layout.
+    unsafe fn moved(&self, pointer: *mut u8, layout: Layout, new: Layout) -> *mut u8 {
+        // SAFETY: the caller's promise; both are as long as what is copied, and are not the same memory.
+        unsafe {
+            let moved = self.alloc(new);
+            if !moved.is_null() {
+                ptr::copy_nonoverlapping(pointer, moved, layout.size().min(new.size()));
+                self.dealloc(pointer, layout);
+            }
+            moved
+        }
+    }
+
     #[inline]
     fn list(&self, layout: Layout) -> Option<(usize, &List)> {
         let class = class(layout)?;

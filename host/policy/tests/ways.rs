@@ -42,6 +42,32 @@ const INITIALIZED: &str = r#"(module
     (call $method (i32.const 128))
     (i32.const 64)))"#;
 
+/// Asks for Call-ID, From and Call-ID with an arena for the first of them. The reply's status is 200, ten for each call of its allocator
+/// and one for each block in the arena; the reason is the first text.
+const LENDING: &str = r#"(module
+  (import "patchbay:policy/message@0.1.0" "call-id" (func $call_id (param i32)))
+  (import "patchbay:policy/message@0.1.0" "header" (func $header (param i32 i32 i32)))
+  (memory (export "memory") 1)
+  (global (export "patchbay:arena") i32 (i32.const 1024))
+  (global $asked (mut i32) (i32.const 0))
+  (data (i32.const 0) "From")
+  (data (i32.const 1032) "\10\00\00\00\00\08\00\00")
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+    (global.set $asked (i32.add (global.get $asked) (i32.const 1)))
+    (i32.mul (global.get $asked) (i32.const 4096)))
+  (func (export "patchbay:policy/request-route@0.1.0#request-route") (result i32)
+    (call $call_id (i32.const 136))
+    (call $header (i32.const 0) (i32.const 4) (i32.const 256))
+    (if (i32.ne (i32.load8_u (i32.load (i32.const 260))) (i32.const 60)) (then unreachable))
+    (call $call_id (i32.const 512))
+    (i32.store8 (i32.const 128) (i32.const 1))
+    (i32.store16 (i32.const 132) (i32.add (i32.const 200)
+      (i32.add (i32.mul (global.get $asked) (i32.const 10)) (i32.load (i32.const 1028)))))
+    (i32.const 128)))"#;
+
+const LENDING_WORLD: &str =
+    "import patchbay:policy/message@0.1.0; export patchbay:policy/request-route@0.1.0;";
+
 fn load(config: EngineConfig, bytes: &[u8]) -> (Arc<Version<TestHost>>, Instances<TestHost>) {
     let engine = Engine::new(config).unwrap();
     let version = engine.load("test", bytes, || TestHost::new(0)).unwrap();
@@ -103,4 +129,16 @@ fn instances_that_wait_are_thrown_away_without_harm() {
     }
     drop(instances);
     assert_eq!(version.stats().counts().total_faults(), 0);
+}
+
+#[test]
+fn texts_go_into_the_arena_that_a_guest_lends_while_there_is_room() {
+    let bytes = component(LENDING, LENDING_WORLD);
+    for (direct, status) in [(true, 221), (false, 230)] {
+        let (version, instances) = load(EngineConfig { direct, ..config() }, &bytes);
+        assert_eq!(version.is_direct(), direct);
+        let run = instances.run(&version, Hook::RequestRoute, TestHost::new(0), None);
+        let reason = "c1@192.0.2.1".to_owned();
+        assert_eq!(block_on(run).result, Ok(Verdict::Reply { status, reason }));
+    }
 }

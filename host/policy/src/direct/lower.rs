@@ -6,6 +6,7 @@
 
 use wasmtime::{Result, bail};
 
+use super::arena::Arena;
 use super::raw::Number;
 use crate::host::{Binding, HostError, LookupResult, Verification};
 use crate::imports::{MessageFacts, MessageSource, MessageSummary};
@@ -70,6 +71,28 @@ impl Lowering {
             Some((part, _)) => i64::from(part.align()) << 32 | i64::from(part.size()),
             None => 0,
         }
+    }
+
+    /// Writes what waits to where the guest has it, until something finds no room there.
+    #[inline]
+    pub(super) fn deliver_to(
+        &mut self,
+        arena: Arena,
+        memory: &mut [u8],
+        scratch: &Scratch,
+    ) -> Result<()> {
+        while let Some((part, _)) = self.waiting.last() {
+            let at = match part.size() {
+                // Nobody gives back what has no bytes.
+                0 => part.align(),
+                size => match arena.take(memory, size) {
+                    Some(at) => at,
+                    None => return Ok(()),
+                },
+            };
+            self.deliver(memory, at as i32, scratch)?;
+        }
+        Ok(())
     }
 
     /// The room that was wanted is at `pointer`: writes the part.

@@ -7,7 +7,9 @@
 //!
 //! Such an instance is entered once and never left: its fiber waits in the [`harness`] for the next hook.
 
+mod arena;
 mod harness;
+mod lent;
 mod lift;
 mod lower;
 mod module;
@@ -19,6 +21,7 @@ mod shape;
 mod view;
 
 pub(crate) use harness::MODULE as HARNESS_MODULE;
+pub(crate) use lent::Lent;
 pub(crate) use lower::{Flat, Stored};
 pub(crate) use program::{Harness, InitRefused, Program, Running, run, run_init};
 pub(crate) use raw::link;

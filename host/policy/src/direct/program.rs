@@ -6,6 +6,7 @@ use wasmtime::{
     Result, Store, Table, TypedFunc, bail,
 };
 
+use super::arena::{self, Arena};
 use super::harness::{self, INIT, INIT_POST, NAME, REALLOC, TABLE};
 use super::lower::{Flat, Lowering, Part, Reference, Stored};
 use super::shape::{Lifted, Shape};
@@ -14,7 +15,7 @@ use super::{lift, raw, rewrite};
 use crate::exchange::{self, Job};
 use crate::host::{Hook, Host};
 use crate::imports::{self, Imports};
-use crate::state::{Phase, State};
+use crate::state::{Phase, Scratch, State};
 use crate::verdict::{Event, Fault, RegistrationEvent, Verdict};
 
 /// What the state of a store holds for a core module that runs directly.
@@ -22,6 +23,8 @@ use crate::verdict::{Event, Fault, RegistrationEvent, Verdict};
 pub(crate) struct Running {
     pub(crate) view: View,
     pub(crate) lowering: Lowering,
+    /// Where the guest has the host put what it gets.
+    pub(crate) arena: Option<Arena>,
     /// The guest may ask nothing of the host now.
     pub(super) is_closed: bool,
     /// The hooks that the guest has, and those after which something of the guest's runs, as bits.
@@ -173,6 +176,7 @@ impl<H: Host> Program<H> {
             let memory = guest.get_memory(&mut *store, memory);
             store.data_mut().direct.view = View::of(memory);
         }
+        store.data_mut().direct.arena = lent(store, guest);
         if let Some(realloc) = &self.shape.realloc {
             put(store, &table, REALLOC, guest, realloc)?;
         }
@@ -190,6 +194,12 @@ impl<H: Host> Program<H> {
         }
         Ok(())
     }
+}
+
+/// The arena that a guest lends.
+fn lent<H: Host>(store: &mut Store<State<H>>, guest: &Instance) -> Option<Arena> {
+    let global = guest.get_global(&mut *store, arena::GLOBAL)?;
+    Arena::at(global.get(&mut *store).i32()?)
 }
 
 /// Runs `init`; an error may be [`InitRefused`].
@@ -346,8 +356,12 @@ impl Running {
         memory: &mut [u8],
         result: i32,
         value: T,
+        scratch: &Scratch,
     ) -> Result<i64> {
         self.lowering.store(memory, result, value)?;
+        if let Some(arena) = self.arena {
+            self.lowering.deliver_to(arena, memory, scratch)?;
+        }
         Ok(self.wanted())
     }
 

@@ -75,17 +75,17 @@ flags! {
 }
 
 interface! {
-    "method" => method() -> stored Text;
-    "request-uri" => request_uri() -> stored Text;
+    "method" => method() -> lent &[u8];
+    "request-uri" => request_uri() -> lent &[u8];
     "request-user" => request_user() -> stored Text;
     "set-request-uri" => set_request_uri(uri: text) -> stored Answer<()>;
     "status" => status() -> stored Option<u16>;
     "summary" => summary() -> stored MessageSummary;
     "facts" => facts() -> flat MessageFacts;
-    "from-uri" => from_uri() -> stored Text;
-    "to-uri" => to_uri() -> stored Text;
-    "call-id" => call_id() -> stored Text;
-    "header" => header(name: text) -> stored Option<Text>;
+    "from-uri" => from_uri() -> lent &[u8];
+    "to-uri" => to_uri() -> lent &[u8];
+    "call-id" => call_id() -> lent &[u8];
+    "header" => header(name: text) -> lent Option<&[u8]>;
     "headers" => headers(name: text) -> stored Vec<String>;
     "headers-named" => headers_named(names: texts) -> stored Vec<Option<Text>>;
     "headers-joined" => headers_joined(names: text) -> stored Text;
@@ -94,37 +94,40 @@ interface! {
     "add-header" => add_header(name: text, value: text) -> stored Answer<()>;
     "remove-header" => remove_header(name: text) -> stored Answer<u32>;
     "response-status" => response_status() -> stored Option<u16>;
-    "response-header" => response_header(name: text) -> stored Option<Text>;
+    "response-header" => response_header(name: text) -> lent Option<&[u8]>;
     "body" => body() -> stored Vec<u8>;
     "set-body" => set_body(content_type: text, body: bytes) -> stored Answer<()>;
 }
 
-fn method<H: Host>(state: &State<H>) -> Text {
-    shown(state, |message| message.method().as_bytes())
+fn method<H: Host>(state: &State<H>) -> &[u8] {
+    state
+        .message()
+        .map(|message| message.method().as_bytes())
+        .unwrap_or_default()
 }
 
-fn request_uri<H: Host>(state: &State<H>) -> Text {
-    shown(state, Draft::request_uri)
+fn request_uri<H: Host>(state: &State<H>) -> &[u8] {
+    state.message().map(Draft::request_uri).unwrap_or_default()
 }
 
 fn status<H: Host>(state: &State<H>) -> Option<u16> {
     state.message().and_then(Draft::status)
 }
 
-fn from_uri<H: Host>(state: &State<H>) -> Text {
-    shown(state, uri_in_from)
+fn from_uri<H: Host>(state: &State<H>) -> &[u8] {
+    state.message().map(uri_in_from).unwrap_or_default()
 }
 
-fn to_uri<H: Host>(state: &State<H>) -> Text {
-    shown(state, uri_in_to)
+fn to_uri<H: Host>(state: &State<H>) -> &[u8] {
+    state.message().map(uri_in_to).unwrap_or_default()
 }
 
-fn call_id<H: Host>(state: &State<H>) -> Text {
-    shown(state, Draft::call_id)
+fn call_id<H: Host>(state: &State<H>) -> &[u8] {
+    state.message().map(Draft::call_id).unwrap_or_default()
 }
 
-fn header<H: Host>(state: &State<H>, name: &str) -> Option<Text> {
-    header_of(state, state.message(), name)
+fn header<'a, H: Host>(state: &'a State<H>, name: &str) -> Option<&'a [u8]> {
+    state.message()?.header(name)
 }
 
 fn headers<H: Host>(state: &State<H>, name: &str) -> Vec<String> {
@@ -138,7 +141,11 @@ fn headers_named<'a, H: Host>(
     state: &State<H>,
     names: impl IntoIterator<Item = &'a str>,
 ) -> Vec<Option<Text>> {
-    names.into_iter().map(|name| header(state, name)).collect()
+    let shown = |value| state.scratch.text(|text| push_lossy(text, value));
+    names
+        .into_iter()
+        .map(|name| header(state, name).map(shown))
+        .collect()
 }
 
 fn has_header<H: Host>(state: &State<H>, name: &str) -> bool {
@@ -166,8 +173,8 @@ fn response_status<H: Host>(state: &State<H>) -> Option<u16> {
     state.response().and_then(Draft::status)
 }
 
-fn response_header<H: Host>(state: &State<H>, name: &str) -> Option<Text> {
-    header_of(state, state.response(), name)
+fn response_header<'a, H: Host>(state: &'a State<H>, name: &str) -> Option<&'a [u8]> {
+    state.response()?.header(name)
 }
 
 fn body<H: Host>(state: &State<H>) -> Vec<u8> {
@@ -180,20 +187,6 @@ fn body<H: Host>(state: &State<H>) -> Vec<u8> {
 
 fn set_body<H: Host>(state: &mut State<H>, content_type: &str, body: &[u8]) -> Answer<()> {
     guard::set_body(edited(state)?, content_type, body)
-}
-
-/// One text of the current message; empty without one.
-fn shown<H: Host>(state: &State<H>, read: impl FnOnce(&Draft) -> &[u8]) -> Text {
-    state.scratch.text(|text| {
-        if let Some(message) = state.message() {
-            push_lossy(text, read(message));
-        }
-    })
-}
-
-fn header_of<H: Host>(state: &State<H>, message: Option<&Draft>, name: &str) -> Option<Text> {
-    let value = message?.header(name)?;
-    Some(state.scratch.text(|text| push_lossy(text, value)))
 }
 
 fn headers_joined<H: Host>(state: &State<H>, names: &str) -> Text {

@@ -2,16 +2,15 @@
 
 use super::table::interface;
 use crate::host::Host;
-use crate::state::{State, Text};
+use crate::state::State;
 
 interface! {
-    "get" => get(name: text) -> stored Option<Text>;
+    "get" => get(name: text) -> lent Option<&[u8]>;
     "all" => all() -> stored Vec<(String, String)>;
 }
 
-fn get<H: Host>(state: &State<H>, name: &str) -> Option<Text> {
-    let value = state.host()?.setting(name)?;
-    Some(state.scratch.text(|text| text.push_str(value)))
+fn get<'a, H: Host>(state: &'a State<H>, name: &str) -> Option<&'a [u8]> {
+    state.host()?.setting(name).map(str::as_bytes)
 }
 
 fn all<H: Host>(state: &State<H>) -> Vec<(String, String)> {

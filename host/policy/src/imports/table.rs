@@ -6,6 +6,7 @@
 //! "name" => function(argument: kind, …);                    nothing comes back
 //! "name" => function(argument: kind, …) -> flat Type;       a number
 //! "name" => function(argument: kind, …) -> stored Type;     anything else, written where the guest says
+//! "name" => function(argument: kind, …) -> lent Type;       bytes of the message or of a setting, which are copied into the guest alone
 //! ```
 //!
 //! The function gets the state of the store before its arguments. Kinds are `text`, `texts`, `bytes`, `word` and `long` (numbers of 32
@@ -77,6 +78,19 @@ macro_rules! in_component {
                 $($crate::imports::table::copied!(call, $argument, $kind);)*
                 $function(call.data_mut(), $($crate::imports::table::lent!($argument, $kind)),*);
                 Ok(())
+            },
+        )?;
+    };
+    ($interface:ident, $name:literal, $function:ident, ($($argument:ident: $kind:ident),*), lent $result:ty) => {
+        $interface.component.func_wrap(
+            $name,
+            |mut call: $crate::imports::Call<'_, H>,
+             ($($argument,)*): ($($crate::imports::table::lifted!($kind),)*)|
+             -> wasmtime::Result<(<$result as $crate::direct::Lent>::Owned,)> {
+                $($crate::imports::table::copied!(call, $argument, $kind);)*
+                let state = call.data_mut();
+                let value: $result = $function(state, $($crate::imports::table::lent!($argument, $kind)),*);
+                Ok(($crate::direct::Lent::owned(value, &state.scratch),))
             },
         )?;
     };
@@ -203,6 +217,32 @@ macro_rules! directly {
             $crate::imports::table::ResultKind::Flat(<$result as $crate::direct::Flat>::NAME)
         );
     };
+    ($i:ident, $n:literal, $f:ident, (lent $result:ty), {$($p:ident: $t:ident,)*}, [$($argument:ident = $kind:ident($($q:expr),*);)*],) => {
+        $crate::direct::link(
+            $i.direct,
+            &$i.name,
+            $n,
+            |mut caller: wasmtime::Caller<'_, $crate::state::State<H>>, ($($p,)* result,): ($($t,)* i32,)| -> wasmtime::Result<(i64,)> {
+                let (memory, state) = $crate::direct::enter(&mut caller)?;
+                $(let $argument = $crate::direct::read::$kind(memory, $($q),*)?;)*
+                let value: $result = $f(state, $($argument),*);
+                if let Some(arena) = state.direct.arena
+                    && $crate::direct::Lent::write(value, memory, result, arena)?
+                {
+                    return Ok((0,));
+                }
+                let value = $crate::direct::Lent::owned(value, &state.scratch);
+                Ok((state.direct.store(memory, result, value, &state.scratch)?,))
+            },
+        )?;
+        $crate::imports::table::signed!(
+            $i, $n, [$($t)* i32],
+            $crate::imports::table::ResultKind::Stored {
+                size: <<$result as $crate::direct::Lent>::Owned as $crate::direct::Stored>::SIZE,
+                align: <<$result as $crate::direct::Lent>::Owned as $crate::direct::Stored>::ALIGN,
+            }
+        );
+    };
     ($i:ident, $n:literal, $f:ident, (stored $result:ty), {$($p:ident: $t:ident,)*}, [$($argument:ident = $kind:ident($($q:expr),*);)*],) => {
         $crate::direct::link(
             $i.direct,
@@ -212,7 +252,7 @@ macro_rules! directly {
                 let (memory, state) = $crate::direct::enter(&mut caller)?;
                 $(let $argument = $crate::direct::read::$kind(memory, $($q),*)?;)*
                 let value: $result = $f(state, $($argument),*);
-                Ok((state.direct.store(memory, result, value)?,))
+                Ok((state.direct.store(memory, result, value, &state.scratch)?,))
             },
         )?;
         $crate::imports::table::signed!(
