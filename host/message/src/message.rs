@@ -294,7 +294,7 @@ impl Message {
     #[inline]
     pub(crate) fn first_index(&self, name: Name<'_>) -> Option<usize> {
         match name.known() {
-            HeaderName::Other => self.unknown_index(name, 0),
+            HeaderName::Other => self.unknown_index(name, *self.layout.first.get(OTHER)?),
             known => index_of(*self.layout.first.get(known.number())?),
         }
     }
@@ -303,21 +303,28 @@ impl Message {
     #[inline]
     pub(crate) fn index_after(&self, name: Name<'_>, index: usize) -> Option<usize> {
         match name.known() {
-            HeaderName::Other => self.unknown_index(name, index + 1),
+            HeaderName::Other => self.unknown_index(name, self.field(index)?.next),
             _ => index_of(self.field(index)?.next),
         }
     }
 
-    fn unknown_index(&self, name: Name<'_>, start: usize) -> Option<usize> {
-        let fields = self.layout.fields.get(start..)?;
+    /// The first field of that name in the chain of those that we know no name for, from this one on.
+    fn unknown_index(&self, name: Name<'_>, mut link: u16) -> Option<usize> {
         let length = name.text().len();
-        // A broken line has an empty name and is never found.
-        let found = fields.iter().position(|field| {
-            field.name_len as usize == length && length > 0 && self.name_of(field) == name
-        })?;
-        Some(start + found)
+        while let Some(index) = index_of(link) {
+            let field = self.field(index)?;
+            // A broken line has an empty name and is never found.
+            if field.name_len as usize == length && length > 0 && self.name_of(field) == name {
+                return Some(index);
+            }
+            link = field.next;
+        }
+        None
     }
 }
+
+/// The number of the chain of fields whose names we don't know.
+const OTHER: usize = HeaderName::Other.number();
 
 #[inline]
 fn index_of(link: u16) -> Option<usize> {

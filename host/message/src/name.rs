@@ -173,7 +173,19 @@ impl HeaderName {
     pub(crate) const COUNT: usize = HeaderName::ALL.len() + 1;
 
     /// The known header of this name, in long or compact form and any case.
+    #[inline]
     pub fn from_bytes(name: &[u8]) -> HeaderName {
+        // Most names are spelled as in their RFC.
+        if let Some(words) = words_in(name)
+            && let Some((spelling, known)) = SPELLINGS.get(spelling_slot(words))
+            && *spelling == words
+        {
+            return *known;
+        }
+        HeaderName::in_any_case(name)
+    }
+
+    fn in_any_case(name: &[u8]) -> HeaderName {
         match name {
             [] => HeaderName::Other,
             [letter] => HeaderName::from_compact(*letter),
@@ -331,6 +343,28 @@ const fn words_of(name: &[u8]) -> [u64; 2] {
         words[at / 8] = words[at / 8] << 8 | name[at] as u64;
     }
     words
+}
+
+/// The same for any name of four to fifteen bytes.
+#[inline]
+fn words_in(name: &[u8]) -> Option<[u64; 2]> {
+    let length = name.len();
+    if length > 15 {
+        return None;
+    }
+    // Two reads that overlap in the middle, the second one moved to its place.
+    match (name.first_chunk::<8>(), name.last_chunk::<8>()) {
+        (Some(first), Some(last)) => Some([
+            u64::from_le_bytes(*first),
+            (u64::from_le_bytes(*last) >> 1) >> (8 * (15 - length) + 7),
+        ]),
+        _ => {
+            let (first, last) = (name.first_chunk::<4>()?, name.last_chunk::<4>()?);
+            let low = u64::from(u32::from_le_bytes(*first));
+            let high = u64::from(u32::from_le_bytes(*last));
+            Some([low | high << (8 * (length - 4)), 0])
+        }
+    }
 }
 
 /// The name of a header: known, or its text. Equal when they name the same header, in whatever form or case.

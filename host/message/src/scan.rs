@@ -116,7 +116,7 @@ pub(crate) fn repair(bytes: &[u8], layout: &Layout, out: &mut Vec<u8>) {
 pub(crate) struct Layout {
     pub(crate) start_line: StartLine,
     pub(crate) fields: Vec<Field>,
-    /// The first field of each known name.
+    /// The first field of each known name, and the first of those that have none.
     pub(crate) first: [u16; HeaderName::COUNT],
     /// The last one, of a name that has a first one.
     last: [u16; HeaderName::COUNT],
@@ -262,12 +262,9 @@ impl Layout {
         });
     }
 
-    /// Chains the field about to be added to the one of the same name before.
+    /// Chains the field about to be added to the one of the same name before. Those whose name we don't know are one chain.
     #[inline]
     fn link(&mut self, known: HeaderName) {
-        if known == HeaderName::Other {
-            return;
-        }
         // At most `NONE` fields are ever added.
         let index = self.fields.len() as u16;
         let number = known.number();
