@@ -24,8 +24,6 @@ use crate::world::{self, CheckError, ComponentReport, Exports};
 
 /// Frames of a trap that are kept for the log.
 const BACKTRACE_FRAMES: usize = 8;
-/// Instances beyond those that hooks use at once: idle ones, and those that are being checked.
-const SPARE_INSTANCES: usize = 64;
 /// A component's core modules; those of JavaScript and Python have many.
 const MAX_CORE_INSTANCES: u32 = 60;
 /// Reserving 4 GiB for each memory lets compiled code skip bounds checks. Beyond this much address space in sum, every memory reserves
@@ -50,6 +48,8 @@ pub struct EngineConfig {
     pub hook_timeout: Duration,
     /// Hooks that have begun and are not done, per worker.
     pub max_concurrent_hooks: usize,
+    /// Instances beyond those that hooks use at once, per worker: idle ones, and those that are being checked.
+    pub spare_instances: usize,
     /// How many workers there are.
     pub workers: usize,
     /// After how many hooks an instance is replaced; 1: a fresh one for each hook.
@@ -68,6 +68,7 @@ impl Default for EngineConfig {
             hook_deadline: Duration::from_millis(50),
             hook_timeout: Duration::from_secs(5),
             max_concurrent_hooks: 1000,
+            spare_instances: 64,
             workers: 1,
             instance_reuse: 10_000,
             direct: true,
@@ -371,10 +372,11 @@ fn memory_limit(config: &EngineConfig) -> usize {
 }
 
 fn instances(config: &EngineConfig) -> usize {
-    config
-        .workers
-        .max(1)
-        .saturating_mul(config.max_concurrent_hooks.saturating_add(SPARE_INSTANCES))
+    config.workers.max(1).saturating_mul(
+        config
+            .max_concurrent_hooks
+            .saturating_add(config.spare_instances),
+    )
 }
 
 /// Takes what the machine's address space allows: pooled memories with 4 GiB each, pooled ones with their limit, or none pooled.
