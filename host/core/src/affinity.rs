@@ -3,7 +3,9 @@
 //! In this order: the worker in our own Via branch (responses), in the token of our Route (requests inside a dialog), else a keyed hash of
 //! the Call-ID. So an INVITE, its CANCEL, its ACK, their retransmissions and the rest of the dialog meet in one worker.
 
-use memchr::memchr;
+use std::hash::Hasher;
+
+use memchr::{memchr, memchr_iter, memchr2};
 
 use crate::base32;
 use crate::door::CoreConfig;
@@ -43,35 +45,49 @@ impl Affinity {
     }
 
     fn worker_of_response(&self, bytes: &[u8]) -> Option<u16> {
-        let via = Lines { rest: bytes }.find_map(|line| value_of(line, b"via", b'v'))?;
-        let branch = parameter(via, b"branch")?;
-        let worker = Branch::parse(branch)?.worker;
+        let via = Lines::of(bytes).find_map(|line| value_of(line, b"via", b'v'))?;
+        let worker = Branch::worker_in(parameter(via, b"branch")?)?;
         (worker < self.workers).then_some(worker)
     }
 
     fn worker_of_request(&self, bytes: &[u8]) -> Option<u16> {
+        let mut lines = Lines::of(bytes);
+        let mut told = lines.next().and_then(worker_in_first_line);
+        let mut has_route = told.is_some();
         let mut call_id = None;
-        let mut route = strict_route_user(bytes);
-        for line in (Lines { rest: bytes }) {
-            if call_id.is_none() {
-                call_id = value_of(line, b"call-id", b'i');
-            }
-            if route.is_none() {
-                route = value_of(line, b"route", 0).and_then(uri_user);
+        // The lines are not looked at when the first one has told.
+        while self.existing(told).is_none()
+            && let Some(line) = lines.next()
+        {
+            // Few headers begin with one of these letters, and no other is looked at.
+            match line.first().map(|first| first | 0x20) {
+                Some(b'c' | b'i') if call_id.is_none() => {
+                    call_id = value_of(line, b"call-id", b'i');
+                }
+                Some(b'r') if !has_route => {
+                    let user = value_of(line, b"route", 0).and_then(uri_user);
+                    has_route = user.is_some();
+                    told = user.and_then(record_route::worker_in);
+                }
+                _ => {}
             }
         }
-        let told = route
-            .and_then(record_route::read_token)
-            .map(|token| token.worker);
-        let told = told.or_else(|| call_id.and_then(worker_of_own_call_id));
-        match told.filter(|worker| *worker < self.workers) {
-            Some(worker) => Some(worker),
-            None => call_id.map(|call_id| self.hashed(call_id)),
-        }
+        let of_call_id = || self.existing(call_id.and_then(worker_of_own_call_id));
+        self.existing(told)
+            .or_else(of_call_id)
+            .or_else(|| call_id.map(|call_id| self.hashed(call_id)))
     }
 
+    fn existing(&self, worker: Option<u16>) -> Option<u16> {
+        worker.filter(|worker| *worker < self.workers)
+    }
+
+    /// Whoever wants calls to meet in one worker finds out by trying which Call-IDs do, whatever the hash: a fast one gives nothing away.
     fn hashed(&self, call_id: &[u8]) -> u16 {
-        let hash = self.keyed.hash64(Purpose::Worker, &[call_id]);
+        let mut hash = self.keyed.quick();
+        hash.write_u8(Purpose::Worker as u8);
+        hash.write(call_id);
+        let hash = hash.finish();
         ((u128::from(hash) * u128::from(self.workers)) >> 64) as u16
     }
 }
@@ -105,16 +121,29 @@ fn skip_empty_lines(mut bytes: &[u8]) -> &[u8] {
 
 /// The lines of the head, without their ends, up to the empty one.
 struct Lines<'a> {
-    rest: &'a [u8],
+    bytes: &'a [u8],
+    /// Where the next line begins.
+    start: usize,
+    ends: memchr::Memchr<'a>,
+}
+
+impl<'a> Lines<'a> {
+    fn of(bytes: &'a [u8]) -> Lines<'a> {
+        Lines {
+            bytes,
+            start: 0,
+            ends: memchr_iter(b'\n', bytes),
+        }
+    }
 }
 
 impl<'a> Iterator for Lines<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<&'a [u8]> {
-        let end = memchr(b'\n', self.rest).unwrap_or(self.rest.len());
-        let (line, rest) = self.rest.split_at_checked(end)?;
-        self.rest = rest.get(1..).unwrap_or(&[]);
+        let end = self.ends.next().unwrap_or(self.bytes.len());
+        let line = self.bytes.get(self.start..end)?;
+        self.start = end + 1;
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         (!line.is_empty()).then_some(line)
     }
@@ -137,39 +166,44 @@ fn value_of<'a>(line: &'a [u8], name: &[u8], compact: u8) -> Option<&'a [u8]> {
 
 /// The value of a parameter in the first of the comma-joined values.
 fn parameter<'a>(value: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    let first = value.split(|byte| *byte == b',').next()?;
-    first
-        .split(|byte| *byte == b';')
-        .skip(1)
-        .find_map(|parameter| {
-            let equals = parameter.iter().position(|byte| *byte == b'=')?;
-            let (found, value) = parameter.split_at_checked(equals)?;
-            found
-                .trim_ascii()
-                .eq_ignore_ascii_case(name)
-                .then(|| value.get(1..).unwrap_or(&[]).trim_ascii())
-        })
+    let mut rest = value;
+    loop {
+        let end = memchr2(b';', b',', rest);
+        let (text, behind) = rest.split_at_checked(end.unwrap_or(rest.len()))?;
+        // What is before the first semicolon is no parameter, but does not look like one of these either.
+        if let Some(value) = named(text, name) {
+            return Some(value);
+        }
+        rest = behind.strip_prefix(b";")?;
+    }
+}
+
+/// The trimmed value of `text`, `name=value` with any space around both.
+fn named<'a>(text: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let text = text.trim_ascii_start();
+    let (found, rest) = text.split_at_checked(name.len())?;
+    let value = rest.trim_ascii_start().strip_prefix(b"=")?;
+    found.eq_ignore_ascii_case(name).then(|| value.trim_ascii())
 }
 
 /// The user part of the first URI in a Route value.
 fn uri_user(value: &[u8]) -> Option<&[u8]> {
-    let start = value
-        .iter()
-        .position(|byte| *byte == b'<')
-        .map_or(0, |at| at + 1);
+    let start = memchr(b'<', value).map_or(0, |at| at + 1);
     let uri = value.get(start..)?;
-    let uri = uri.split(|byte| *byte == b'>').next()?;
-    let scheme = uri.iter().position(|byte| *byte == b':')?;
+    let uri = uri.get(..memchr(b'>', uri).unwrap_or(uri.len()))?;
+    let scheme = memchr(b':', uri)?;
     let rest = uri.get(scheme + 1..)?;
-    let at = rest.iter().position(|byte| *byte == b'@')?;
-    rest.get(..at)
+    rest.get(..memchr(b'@', rest)?)
 }
 
 /// RFC 3261 §16.4: a strict router puts our Record-Route value into the Request-URI.
-fn strict_route_user(bytes: &[u8]) -> Option<&[u8]> {
-    let line = Lines { rest: bytes }.next()?;
-    uri_user(line.split(|byte| *byte == b' ').nth(1)?)
-        .filter(|user| record_route::read_token(user).is_some())
+fn worker_in_first_line(line: &[u8]) -> Option<u16> {
+    // No method has a colon, so that the first one is that of the URI's scheme.
+    let user = line.get(memchr(b':', line)? + 1..)?;
+    if !record_route::may_begin(user) {
+        return None;
+    }
+    record_route::worker_in(user.get(..memchr(b'@', user)?)?)
 }
 
 #[cfg(test)]
@@ -263,6 +297,23 @@ mod tests {
             let strict = format!("BYE sip:{user}@h;lr SIP/2.0\r\nCall-ID: x\r\n\r\n");
             assert_eq!(worker_of(&strict), Some(worker));
         }
+    }
+
+    #[test]
+    fn a_branch_is_found_among_other_parameters() {
+        let text = response(3);
+        for (from, to) in [
+            (";branch=", ";x=1;BRANCH = "),
+            (";branch=", ";x=\"branch=\" ;branch="),
+        ] {
+            assert_eq!(worker_of(&text.replacen(from, to, 1)), Some(3), "{to}");
+        }
+        // Not ours: the Via is that of somebody before us.
+        assert_eq!(
+            worker_of(&text.replacen(";branch=", ", x;branch=", 1)),
+            None
+        );
+        assert_eq!(worker_of(&text.replacen(";branch=", ";xbranch=", 1)), None);
     }
 
     #[test]

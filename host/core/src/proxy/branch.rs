@@ -65,6 +65,14 @@ impl Branch {
         Some((u32::from_be_bytes(slot), u32::from_be_bytes([a, b, c, d])))
     }
 
+    /// Reads no more of a branch parameter of ours than the worker that it names.
+    pub(crate) fn worker_in(text: &[u8]) -> Option<u16> {
+        let first = text.strip_prefix(PREFIX)?.get(..base32::text_len(5))?;
+        let mut bytes = [0; 5];
+        let [high, low, ..] = base32::decode(first, &mut bytes).then_some(bytes)?;
+        Some(u16::from_be_bytes([high, low]))
+    }
+
     /// Reads a branch parameter; `None` when it is none of ours.
     pub(crate) fn parse(text: &[u8]) -> Option<Branch> {
         let (place, proof) = text.strip_prefix(PREFIX)?.split_at_checked(PLACE_LEN)?;

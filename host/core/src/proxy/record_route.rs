@@ -103,9 +103,25 @@ pub(crate) fn write_token<'p>(
     out.extend_from_slice(&text);
 }
 
-/// Reads what the token says, unproved: for choosing a worker.
+/// Reads what the token says, unproved.
 pub(crate) fn read_token(user: &[u8]) -> Option<TokenFacts> {
     Token::read(user).map(|token| token.facts())
+}
+
+/// Whether a token may be what this text begins with.
+pub(crate) fn may_begin(text: &[u8]) -> bool {
+    text.starts_with(PREFIX)
+}
+
+/// The worker that a token names, unproved and without a look at the rest of it: for choosing a worker.
+pub(crate) fn worker_in(user: &[u8]) -> Option<u16> {
+    if user.len() != TOKEN_LEN {
+        return None;
+    }
+    let first = user.strip_prefix(PREFIX)?.get(..base32::text_len(5))?;
+    let mut bytes = [0; 5];
+    let [high, low, ..] = base32::decode(first, &mut bytes).then_some(bytes)?;
+    Some(u16::from_be_bytes([high, low]))
 }
 
 /// A text that looks like a token.
