@@ -57,6 +57,8 @@ pub(super) fn run(setup: Setup) -> io::Result<()> {
         .on_thread_park(wait_loop::serve)
         .build()?;
     let node = setup.shared.config.load().node.clone();
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let spin = Spin::among(node.workers, processors, node.spin);
     runtime.block_on(async {
         let way = match ring(node.io, setup.worker, Ring::new)? {
             Some(ring) => Way::Ring(Box::new(ring)),
@@ -64,7 +66,7 @@ pub(super) fn run(setup: Setup) -> io::Result<()> {
         };
         let doorbell = Arc::clone(way.doorbell());
         let event_loop = event_loop(setup, way)?;
-        wait_loop::run(event_loop, doorbell, Spin::new(node.spin)).await;
+        wait_loop::run(event_loop, doorbell, spin).await;
         Ok(())
     })
 }

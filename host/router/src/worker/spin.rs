@@ -71,8 +71,18 @@ struct Chance {
 }
 
 impl Spin {
+    /// For one of `workers` that share `processors`. With more of them than processors none looks out: it would keep another one, which has
+    /// something to do, from doing it.
+    pub(super) fn among(workers: usize, processors: usize, limit: Duration) -> Spin {
+        Spin::new(if workers > processors {
+            Duration::ZERO
+        } else {
+            limit
+        })
+    }
+
     /// Looks out for no longer than `limit`; zero: never.
-    pub(super) fn new(limit: Duration) -> Spin {
+    fn new(limit: Duration) -> Spin {
         Spin {
             limit,
             chances: [Chance::default(); KINDS],
@@ -206,6 +216,16 @@ mod tests {
     fn zero_turns_it_off() {
         let mut spin = Spin::new(Duration::ZERO);
         assert_eq!(looks(&mut spin, INVITE, 1000, true), 0);
+    }
+
+    #[test]
+    fn workers_that_share_a_processor_sleep() {
+        for (workers, processors, is_on) in
+            [(1, 1, true), (2, 1, false), (2, 2, true), (3, 2, false)]
+        {
+            let mut spin = Spin::among(workers, processors, Duration::from_micros(50));
+            assert_eq!(looks(&mut spin, INVITE, 1000, true) > 0, is_on);
+        }
     }
 
     #[test]
