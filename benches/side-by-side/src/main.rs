@@ -26,7 +26,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde_json::json;
 
 use compare::{Extent, compare};
-use counts::Parts;
+use counts::{Parts, Subject};
 use failure::Failure;
 use load::Pace;
 use machine::Machine;
@@ -72,6 +72,9 @@ enum Action {
         /// Rounds of each, in turn.
         #[arg(long, default_value_t = 5)]
         rounds: usize,
+        /// What to measure; there is no latency here.
+        #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Part::Cpu])]
+        parts: Vec<Part>,
         #[command(flatten)]
         common: Common,
     },
@@ -189,6 +192,7 @@ fn act(action: Action) -> Result<(), Failure> {
             workers,
             seconds,
             rounds,
+            parts,
             common,
         } => {
             let extent = workers::Extent {
@@ -196,7 +200,7 @@ fn act(action: Action) -> Result<(), Failure> {
                 seconds,
                 rounds,
             };
-            show_workers(extent, &common)
+            show_workers(extent, &parts, &common)
         }
         Action::Generate { plan } => {
             let report = load::generate(understood(&plan)?).map_err(Failure::file("the load"))?;
@@ -264,7 +268,14 @@ fn show_table(arguments: &TableArguments) -> Result<(), Failure> {
             system_calls: wanted(Part::SystemCalls),
             instructions: wanted(Part::Instructions),
         };
-        results.counts = counts::count(&machine, &extent.products, Scenario::Invite, parts)?;
+        let subject = |&product: &Product| Subject {
+            product,
+            scenario: Scenario::Invite,
+            workers: 1,
+            source_ports: None,
+        };
+        let subjects: Vec<_> = extent.products.iter().map(subject).collect();
+        results.counts = counts::count(&machine, &subjects, parts)?;
     }
     if wanted(Part::Latency) {
         let pace = Some(Pace::Rate(LATENCY_RATE));
@@ -284,12 +295,26 @@ fn show_contacts(counts: &[u64], common: &Common) -> Result<(), Failure> {
     finish(common, "contacts", &table, &json!({ "contacts": results }))
 }
 
-fn show_workers(extent: workers::Extent, common: &Common) -> Result<(), Failure> {
+fn show_workers(extent: workers::Extent, parts: &[Part], common: &Common) -> Result<(), Failure> {
     let folder = temporary()?;
     let machine = common.machine(folder.path())?;
-    let results = workers::measure(&machine, extent)?;
-    let table = workers::markdown(&results);
-    finish(common, "workers", &table, &json!({ "workers": results }))
+    let counted = Parts {
+        system_calls: parts.contains(&Part::SystemCalls),
+        instructions: parts.contains(&Part::Instructions),
+    };
+    let mut tables = Vec::new();
+    let mut everything = json!({});
+    if parts.contains(&Part::Cpu) {
+        let results = workers::measure(&machine, extent)?;
+        tables.push(workers::markdown(&results));
+        everything["workers"] = json!(results);
+    }
+    if counted.system_calls || counted.instructions {
+        let results = workers::count(&machine, extent.workers, counted)?;
+        tables.push(workers::counts_markdown(&results));
+        everything["counts"] = json!(results);
+    }
+    finish(common, "workers", &tables.join("\n"), &everything)
 }
 
 fn temporary() -> Result<TempDir, Failure> {

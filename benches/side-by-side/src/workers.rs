@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
+use crate::counts::{self, Counts, Parts, Subject};
 use crate::failure::Failure;
 use crate::machine::Machine;
 use crate::measure::{Callees, prepare, round};
@@ -43,6 +44,40 @@ pub(crate) struct Extent {
     pub(crate) seconds: f64,
     /// Rounds of each.
     pub(crate) rounds: usize,
+}
+
+/// What calls from so many ports make so many workers do.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Counted {
+    source_ports: usize,
+    workers: usize,
+    counts: Counts,
+}
+
+/// Counts what a call takes with one worker and with several.
+pub(crate) fn count(
+    machine: &Machine,
+    several: usize,
+    parts: Parts,
+) -> Result<Vec<Counted>, Failure> {
+    let mut all = Vec::new();
+    for source_ports in SOURCE_PORTS {
+        for workers in [1, several] {
+            let subject = Subject {
+                product: Product::Patchbay,
+                scenario: Scenario::Invite,
+                workers,
+                source_ports: Some(source_ports),
+            };
+            let counts = counts::count(machine, &[subject], parts)?;
+            all.extend(counts.into_iter().map(|counts| Counted {
+                source_ports,
+                workers,
+                counts,
+            }));
+        }
+    }
+    Ok(all)
 }
 
 /// One worker and several in turn, each a server of its own.
@@ -125,6 +160,33 @@ pub(crate) fn markdown(all: &[Workers]) -> String {
                 "**no**"
             },
             figure(&one.handed_over),
+        )
+        .unwrap_or_default();
+    }
+    text
+}
+
+/// The counts as Markdown; what was not counted is left out.
+pub(crate) fn counts_markdown(all: &[Counted]) -> String {
+    let mut text =
+        "| source ports | workers | system calls, idle | system calls, busy | instructions | allocations |\n\
+        | --- | --- | --- | --- | --- | --- |\n"
+            .to_owned();
+    for one in all {
+        let calls = one.counts.system_calls.as_ref();
+        let instructions = one.counts.instructions.as_ref();
+        let figures = [
+            calls.map(|calls| format!("{:.2}", counts::total(&calls.idle))),
+            calls.map(|calls| format!("{:.2}", counts::total(&calls.busy))),
+            instructions.map(|counted| format!("{:.0}", counted.instructions)),
+            instructions.map(|counted| format!("{:.2}", counts::total(&counted.allocations))),
+        ];
+        let figures = figures.map(Option::unwrap_or_default).join(" | ");
+        // Writing to a string can't fail.
+        writeln!(
+            text,
+            "| {} | {} | {figures} |",
+            one.source_ports, one.workers
         )
         .unwrap_or_default();
     }

@@ -5,13 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
 
-use super::{Instructions, read};
+use super::{Instructions, Subject, read};
 use crate::failure::Failure;
 use crate::load::{Pace, Plan};
 use crate::machine::Machine;
 use crate::measure::{Callees, generate, register};
-use crate::scenario::Scenario;
-use crate::server::{Product, Server, Setup};
+use crate::server::{Server, Setup};
 
 /// Transactions of the short run; the long one has [`MORE`] on top.
 const FEW: u64 = 100;
@@ -51,15 +50,11 @@ const ALLOCATORS: &[&str] = &[
 ];
 
 /// Two runs, of which the difference counts: starting and stopping drop out.
-pub(super) fn count(
-    machine: &Machine,
-    product: Product,
-    scenario: Scenario,
-) -> Result<Instructions, Failure> {
+pub(super) fn count(machine: &Machine, subject: &Subject) -> Result<Instructions, Failure> {
     // Patchbay compiles its policy at the first start on a processor, and valgrind's is another one than the machine's.
-    profile(machine, product, scenario, 1)?;
-    let few = profile(machine, product, scenario, FEW)?;
-    let many = profile(machine, product, scenario, FEW + MORE)?;
+    profile(machine, subject, 1)?;
+    let few = profile(machine, subject, FEW)?;
+    let many = profile(machine, subject, FEW + MORE)?;
     let each = |many: u64, few: u64| many.saturating_sub(few) as f64 / MORE as f64;
     let allocations = many.calls.iter().map(|(name, &calls)| {
         let before = few.calls.get(name).copied().unwrap_or(0);
@@ -79,18 +74,14 @@ struct Profile {
     calls: BTreeMap<String, u64>,
 }
 
-fn profile(
-    machine: &Machine,
-    product: Product,
-    scenario: Scenario,
-    transactions: u64,
-) -> Result<Profile, Failure> {
+fn profile(machine: &Machine, subject: &Subject, transactions: u64) -> Result<Profile, Failure> {
+    let (product, scenario) = (subject.product, subject.scenario);
     let folder = machine.folder.join("callgrind");
     empty(&folder).map_err(Failure::file(&folder))?;
     let setup = Setup {
         watched_by: valgrind(&folder),
         patience: PATIENCE,
-        ..scenario.setup()
+        ..subject.setup()
     };
     let server = Server::start(machine, product, &setup)?;
     let callees = scenario
@@ -100,7 +91,7 @@ fn profile(
     if let Some(plan) = scenario.preparation(product) {
         register(machine, &slow(plan, USERS))?;
     }
-    let report = generate(machine, &slow(scenario.plan(product), transactions))?;
+    let report = generate(machine, &slow(subject.plan(), transactions))?;
     server.stop();
     drop(callees);
     if report.completed != transactions {

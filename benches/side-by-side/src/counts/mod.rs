@@ -9,9 +9,39 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::failure::Failure;
+use crate::load::Plan;
 use crate::machine::Machine;
 use crate::scenario::Scenario;
-use crate::server::Product;
+use crate::server::{Product, Setup};
+
+/// What is counted, and of whom.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Subject {
+    /// The server.
+    pub(crate) product: Product,
+    /// What it does.
+    pub(crate) scenario: Scenario,
+    /// Its workers.
+    pub(crate) workers: usize,
+    /// How many ports the load comes from; `None`: as many as usual.
+    pub(crate) source_ports: Option<usize>,
+}
+
+impl Subject {
+    fn setup(&self) -> Setup {
+        Setup {
+            workers: self.workers,
+            cores: self.workers,
+            ..self.scenario.setup()
+        }
+    }
+
+    fn plan(&self) -> Plan {
+        let mut plan = self.scenario.plan(self.product);
+        plan.sockets = self.source_ports.unwrap_or(plan.sockets);
+        plan
+    }
+}
 
 /// What one call costs a server.
 #[derive(Debug, Clone, Serialize)]
@@ -47,23 +77,22 @@ pub(crate) struct Instructions {
 /// Counts what can be counted with the programs that are there.
 pub(crate) fn count(
     machine: &Machine,
-    products: &[Product],
-    scenario: Scenario,
+    subjects: &[Subject],
     parts: Parts,
 ) -> Result<Vec<Counts>, Failure> {
     let mut counts = Vec::new();
     let with_strace = parts.system_calls && is_there("strace");
     let with_valgrind = parts.instructions && is_there("valgrind");
-    for &product in products {
+    for subject in subjects {
         let system_calls = with_strace
-            .then(|| system_calls::count(machine, product, scenario))
+            .then(|| system_calls::count(machine, subject))
             .transpose()?;
         let instructions = with_valgrind
-            .then(|| instructions::count(machine, product, scenario))
+            .then(|| instructions::count(machine, subject))
             .transpose()?;
         let counted = Counts {
-            product,
-            scenario,
+            product: subject.product,
+            scenario: subject.scenario,
             system_calls,
             instructions,
         };

@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use super::{SystemCalls, read};
+use super::{Subject, SystemCalls, read};
 use crate::failure::Failure;
 use crate::load::{Pace, Plan};
 use crate::machine::Machine;
 use crate::measure::{Callees, generate, prepare};
-use crate::scenario::Scenario;
-use crate::server::{Product, Server};
+use crate::server::Server;
 use crate::system;
 
 /// Calls at a low rate: so many each second, for so many seconds.
@@ -24,18 +23,15 @@ const SETTLE: Duration = Duration::from_millis(1000);
 const T1_MS: u64 = 8000;
 
 /// Counts on a server of its own.
-pub(super) fn count(
-    machine: &Machine,
-    product: Product,
-    scenario: Scenario,
-) -> Result<SystemCalls, Failure> {
-    let server = Server::start(machine, product, &scenario.setup())?;
+pub(super) fn count(machine: &Machine, subject: &Subject) -> Result<SystemCalls, Failure> {
+    let scenario = subject.scenario;
+    let server = Server::start(machine, subject.product, &subject.setup())?;
     let _callees = scenario
         .needs_callees()
         .then(|| Callees::start(machine, scenario))
         .transpose()?;
-    prepare(machine, scenario, product)?;
-    let mut plan = scenario.plan(product);
+    prepare(machine, scenario, subject.product)?;
+    let mut plan = subject.plan();
     plan.t1_ms = T1_MS;
     plan.count = 200;
     generate(machine, &plan)?;
