@@ -174,24 +174,15 @@ fn who_did_what_is_written_down_over_a_restart() {
     let two = push(&router, &version("two"));
     policy_json(&router, &["activate", "rolled"]);
     policy_json(&router, &["rollback"]);
-    std::fs::copy(
-        version("three"),
-        router.path().join("policies/rolled.wasm"),
-    )
-    .expect("copy");
-    wait_until("the changed file to be active", || {
-        active(&router) != one
-    });
+    std::fs::copy(version("three"), router.path().join("policies/rolled.wasm")).expect("copy");
+    wait_until("the changed file to be active", || active(&router) != one);
     let directory = router.stop();
     let path = directory.path().join("data/policies/audit.jsonl");
     let mode = std::os::unix::fs::PermissionsExt::mode(
         &std::fs::metadata(path).expect("the log").permissions(),
     );
     assert_eq!(mode & 0o777, 0o600);
-    let router = Setup::new()
-        .active("rolled")
-        .directory(directory)
-        .start();
+    let router = Setup::new().active("rolled").directory(directory).start();
     let lines = policy_json(&router, &["audit", "--limit", "4"]);
     let lines = lines["audit"].as_array().expect("lines").clone();
     let actions: Vec<_> = lines

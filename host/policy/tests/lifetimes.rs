@@ -178,7 +178,7 @@ fn a_canary_and_a_shadow_stay_while_others_are_swapped() {
     assert_eq!(state_of(shadow), Some(VersionState::Shadow));
     policies.end_shadow().unwrap();
     assert!(policies.by_number(shadow).is_none(), "nobody needs it");
-    policies.end_canary().unwrap();
+    policies.end_canary(canary).unwrap();
     assert_eq!(state_of(canary), Some(VersionState::Draining));
     let later = std::time::Instant::now() + std::time::Duration::from_secs(3 * 3600);
     policies.drop_idle(later);

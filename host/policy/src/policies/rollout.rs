@@ -37,10 +37,12 @@ impl<H: Host> Policies<H> {
         Ok(version)
     }
 
-    /// Ends the canary without making it active. It is kept for the dialogs that it has.
-    pub fn end_canary(&self) -> Option<Arc<Version<H>>> {
+    /// Ends the canary of this number without making it active. It is kept for the dialogs that it has.
+    pub fn end_canary(&self, number: u64) -> Option<Arc<Version<H>>> {
         let mut registry = self.lock();
-        let ended = registry.canary.take()?;
+        let ended = registry
+            .canary
+            .take_if(|canary| canary.number() == number)?;
         registry.retired.keep(&ended, Instant::now());
         self.release(&mut registry);
         Some(ended)

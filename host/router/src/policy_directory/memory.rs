@@ -57,12 +57,20 @@ pub(super) struct Activation {
 }
 
 impl Activation {
+    /// The version of the canary.
+    pub(super) fn canary_name(&self) -> Option<&VersionName> {
+        self.canary.as_ref().map(|canary| &canary.name)
+    }
+
     /// The versions that a later start needs.
     pub(super) fn versions(&self) -> impl Iterator<Item = &VersionName> {
-        let canary = self.canary.as_ref().map(|canary| &canary.name);
-        [Some(&self.active), self.previous.as_ref(), canary]
-            .into_iter()
-            .flatten()
+        [
+            Some(&self.active),
+            self.previous.as_ref(),
+            self.canary_name(),
+        ]
+        .into_iter()
+        .flatten()
     }
 }
 

@@ -158,8 +158,13 @@ impl Deployments {
         }
         let mut state = self.lock();
         let ended = deployed(canary);
-        self.policies.end_canary();
-        self.forget_canary(&mut state);
+        // An operator may have begun it, or another one, anew before the state was free.
+        if self.canary_version().as_ref() != Some(&ended) {
+            self.policies.end_canary(canary.version().number());
+            if state.as_ref().and_then(Activation::canary_name) == Some(&ended.name()) {
+                self.forget_canary(&mut state);
+            }
+        }
         let record = AuditRecord {
             before: Some(ended.name()),
             after: self.active().as_ref().map(Deployed::name),
