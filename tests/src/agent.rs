@@ -52,7 +52,12 @@ pub struct Sent {
 impl Agent {
     /// An agent on UDP, on a free port of the loopback address of the proxy's family.
     pub fn udp(proxy: SocketAddr, user: &str) -> Agent {
-        let socket = UdpSocket::bind((loopback(proxy), 0)).expect("bind a UDP socket");
+        Agent::udp_from(proxy, user, loopback(proxy))
+    }
+
+    /// The same, on a free port of this address.
+    pub fn udp_from(proxy: SocketAddr, user: &str, address: std::net::IpAddr) -> Agent {
+        let socket = UdpSocket::bind((address, 0)).expect("bind a UDP socket");
         let local = socket.local_addr().expect("a bound socket");
         Agent {
             user: user.to_owned(),

@@ -15,6 +15,7 @@ pub mod core_events;
 pub mod load;
 pub mod lock_step;
 pub mod policies;
+pub mod rollout;
 pub mod router;
 pub mod simulation;
 pub mod sipp;

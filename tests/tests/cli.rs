@@ -51,6 +51,12 @@ fn every_command_has_help_with_an_example() {
         &["policy", "push"],
         &["policy", "activate"],
         &["policy", "rollback"],
+        &["policy", "audit"],
+        &["policy", "canary"],
+        &["policy", "promote"],
+        &["policy", "abort"],
+        &["policy", "sign"],
+        &["policy", "verify"],
         &["registrations", "list"],
         &["status"],
     ] {

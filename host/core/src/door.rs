@@ -138,6 +138,26 @@ pub struct OriginateId(pub u64);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PolicyVersion(pub u64);
 
+impl PolicyVersion {
+    /// The driver's numbers leave this bit free.
+    const KEEPS_DIALOG: u64 = 1 << 63;
+
+    /// The same version, which the dialog is to be kept in whatever the configuration says.
+    pub fn keeping_dialog(self) -> PolicyVersion {
+        PolicyVersion(self.0 | PolicyVersion::KEEPS_DIALOG)
+    }
+
+    /// Whether in-dialog requests run in this version even without `pin = "dialog"`.
+    pub fn keeps_dialog(self) -> bool {
+        self.0 & PolicyVersion::KEEPS_DIALOG != 0
+    }
+
+    /// The driver's number.
+    pub fn number(self) -> u64 {
+        self.0 & !PolicyVersion::KEEPS_DIALOG
+    }
+}
+
 /// The hooks that run on a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Hook {
@@ -265,11 +285,15 @@ pub enum Event {
     Replied {
         /// Its status.
         status: u16,
+        /// The version that the request ran in; 0: none.
+        version: PolicyVersion,
     },
     /// A final response to an INVITE was forwarded.
     InviteFinal {
         /// Its status.
         status: u16,
+        /// The version that the request ran in; 0: none.
+        version: PolicyVersion,
     },
     /// A hook run failed.
     HookFault {

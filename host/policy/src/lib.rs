@@ -13,6 +13,7 @@ mod direct;
 mod engine;
 mod exchange;
 mod guard;
+mod hook_times;
 mod host;
 mod imports;
 mod instance;
@@ -35,6 +36,7 @@ mod support;
 
 pub use digest::{Digest, DigestError};
 pub use engine::{Engine, EngineConfig, EngineError, EngineStats, LoadError};
+pub use hook_times::HookTimes;
 pub use host::*;
 pub use instances::{HookDone, HookRun, Instances};
 pub use policies::{
@@ -42,5 +44,5 @@ pub use policies::{
     VersionState,
 };
 pub use verdict::{Event, Fault, RegistrationEvent, Verdict};
-pub use version::{Counts, HOOK_TIME_BOUNDS_US, Stats, Version};
+pub use version::{Counts, Stats, Version};
 pub use world::{CheckError, ComponentReport};

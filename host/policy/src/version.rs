@@ -9,13 +9,11 @@ use wasmtime::component::InstancePre;
 
 use crate::digest::Digest;
 use crate::direct::Program;
+use crate::hook_times::{HookTimes, HookTimesCounter};
 use crate::host::{Hook, Host};
 use crate::state::State;
 use crate::verdict::Fault;
 use crate::world::Exports;
-
-/// The first number; 0 means "none yet" to the core.
-static NEXT_NUMBER: AtomicU64 = AtomicU64::new(1);
 
 /// A loaded version of a policy.
 pub struct Version<H: Host> {
@@ -55,9 +53,8 @@ impl<H: Host> Version<H> {
         code: Code<H>,
         workers: usize,
     ) -> Version<H> {
-        let number = NEXT_NUMBER.fetch_add(1, Ordering::Relaxed);
         Version {
-            number,
+            number: number_of(name, &digest),
             name: Arc::from(name),
             digest,
             imports,
@@ -68,7 +65,7 @@ impl<H: Host> Version<H> {
         }
     }
 
-    /// Unique in the process and never 0.
+    /// Made from its name and digest, so that the router knows it again after a restart. Never 0, and the top bit is free.
     pub fn number(&self) -> u64 {
         self.number
     }
@@ -112,6 +109,16 @@ impl<H: Host> Version<H> {
     pub fn pinned(&self) -> u64 {
         self.pins.count()
     }
+}
+
+/// The number of a version of this policy; 0 means "none yet" to the core.
+fn number_of(name: &str, digest: &Digest) -> u64 {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(digest.as_str().as_bytes());
+    hasher.update(name.as_bytes());
+    let mut bytes = [0; 8];
+    hasher.finalize_xof().fill(&mut bytes);
+    (u64::from_le_bytes(bytes) >> 1).max(1)
 }
 
 /// Counts the transactions (or dialogs) that have to end in a version.
@@ -187,13 +194,8 @@ struct WorkerStats {
     calls: [AtomicU64; 5],
     time_ns: [AtomicU64; 5],
     faults: [AtomicU64; Fault::KINDS],
-    buckets: [AtomicU64; HOOK_TIME_BOUNDS_US.len() + 1],
+    times: HookTimesCounter,
 }
-
-/// The upper bounds of the histogram of hook times, in microseconds.
-pub const HOOK_TIME_BOUNDS_US: [u64; 12] = [
-    2, 5, 10, 25, 50, 100, 250, 500, 1_000, 5_000, 10_000, 50_000,
-];
 
 /// [`Stats`] added up over the workers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -204,8 +206,8 @@ pub struct Counts {
     pub time_ns: [u64; 5],
     /// Faults in the order of [`Fault::NAMES`].
     pub faults: [u64; Fault::KINDS],
-    /// Hook times: how many ended within each of [`HOOK_TIME_BOUNDS_US`] (and not within the one before); the last: later.
-    pub buckets: [u64; HOOK_TIME_BOUNDS_US.len() + 1],
+    /// How long hooks took.
+    pub times: HookTimes,
 }
 
 impl Counts {
@@ -218,7 +220,7 @@ impl Counts {
         plus(&mut self.calls, &other.calls);
         plus(&mut self.time_ns, &other.time_ns);
         plus(&mut self.faults, &other.faults);
-        plus(&mut self.buckets, &other.buckets);
+        self.times.add(&other.times);
     }
 
     /// All faults.
@@ -251,7 +253,7 @@ impl Stats {
         let nanos = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
         add(&stats.calls, hook.index(), 1);
         add(&stats.time_ns, hook.index(), nanos);
-        add(&stats.buckets, bucket(nanos), 1);
+        stats.times.count(nanos);
         if let Some(fault) = fault {
             add(&stats.faults, fault.index(), 1);
             *self
@@ -277,18 +279,10 @@ impl Stats {
             sum(&mut counts.calls, &worker.calls);
             sum(&mut counts.time_ns, &worker.time_ns);
             sum(&mut counts.faults, &worker.faults);
-            sum(&mut counts.buckets, &worker.buckets);
+            counts.times.add_counter(&worker.times);
         }
         counts
     }
-}
-
-#[inline]
-fn bucket(nanos: u64) -> usize {
-    HOOK_TIME_BOUNDS_US
-        .iter()
-        .position(|bound| nanos <= bound * 1000)
-        .unwrap_or(HOOK_TIME_BOUNDS_US.len())
 }
 
 /// Adds to a counter that nobody else writes, without the lock that an addition for all would take.
@@ -329,7 +323,7 @@ mod tests {
         let counts = stats.counts();
         assert_eq!(counts.calls, [2, 0, 0, 0, 0]);
         assert_eq!(counts.total_faults(), 1);
-        assert_eq!(counts.buckets[1], 1);
-        assert_eq!(counts.buckets[HOOK_TIME_BOUNDS_US.len()], 1);
+        assert!(counts.times.quantile(0.5) < Some(Duration::from_micros(4)));
+        assert!(counts.times.quantile(1.0) >= Some(Duration::from_secs(1)));
     }
 }

@@ -157,3 +157,56 @@ fn pins_of_many_threads_hold_while_versions_are_swapped() {
         .collect();
     assert!(alive.is_empty(), "freed with the last pin: {alive:?}");
 }
+
+#[test]
+fn a_canary_and_a_shadow_stay_while_others_are_swapped() {
+    let policies = policies(engine());
+    activate(&policies, &many_ways(0));
+    policies.store("p", &many_ways(1)).unwrap();
+    let canary = policies.begin_canary("p", None).unwrap().number();
+    policies.store("p", &many_ways(2)).unwrap();
+    let shadow = policies.begin_shadow("p", None).unwrap().number();
+    for variant in 3..10 {
+        activate(&policies, &many_ways(variant));
+    }
+    let state_of = |number| {
+        let listed = policies.list().remove(0).versions.into_iter();
+        let mut found = listed.filter(|version| version.number == Some(number));
+        found.next().map(|version| version.state)
+    };
+    assert_eq!(state_of(canary), Some(VersionState::Canary));
+    assert_eq!(state_of(shadow), Some(VersionState::Shadow));
+    policies.end_shadow().unwrap();
+    assert!(policies.by_number(shadow).is_none(), "nobody needs it");
+    policies.end_canary(canary).unwrap();
+    assert_eq!(state_of(canary), Some(VersionState::Draining));
+    let later = std::time::Instant::now() + std::time::Duration::from_secs(3 * 3600);
+    policies.drop_idle(later);
+    assert!(policies.by_number(canary).is_none());
+}
+
+#[test]
+fn dialogs_keep_a_few_replaced_versions_and_no_more() {
+    let policies = policies(engine());
+    policies.set_keeps_dialogs(true);
+    let numbers: Vec<u64> = (0..20)
+        .map(|variant| activate(&policies, &many_ways(variant)).number())
+        .collect();
+    let alive = |number: &&u64| policies.by_number(**number).is_some();
+    assert_eq!(numbers.iter().filter(alive).count(), 1 + 8);
+    policies.set_keeps_dialogs(false);
+    let later = std::time::Instant::now() + std::time::Duration::from_secs(3 * 3600);
+    policies.drop_idle(later);
+    // The active one and the one before.
+    assert_eq!(numbers.iter().filter(alive).count(), 2);
+}
+
+#[test]
+fn a_version_has_its_number_again_when_it_is_loaded_again() {
+    let first = activate(&policies(engine()), &many_ways(0)).number();
+    let again = activate(&policies(engine()), &many_ways(0)).number();
+    assert_eq!(first, again);
+    let other = activate(&policies(engine()), &many_ways(1)).number();
+    assert_ne!(first, other);
+    assert_eq!(first >> 63, 0, "the core has a use for the top bit");
+}

@@ -7,7 +7,8 @@
 //! store/              registrations
 //! registrations/      the newest changes of registrations, which the store gets later
 //! policies/cache/     precompiled policies
-//! policies/versions/  policies as they were stored, by digest
+//! policies/versions/  policies as they were stored, by digest, and who stored them
+//! policies/audit.jsonl  who changed what about the policies; older lines in audit.1.jsonl and so on
 //! policies/active     the last activation or rollback
 //! ```
 
@@ -169,6 +170,11 @@ impl DataDir {
     /// The folder of policies as they were stored.
     pub fn policy_versions(&self) -> PathBuf {
         self.path.join("policies").join("versions")
+    }
+
+    /// The file that says who changed what about the policies.
+    pub fn policy_audit(&self) -> PathBuf {
+        self.path.join("policies").join("audit.jsonl")
     }
 
     /// The file with the last activation or rollback.

@@ -9,7 +9,9 @@ pub mod data_dir;
 pub mod logging;
 pub mod metrics;
 pub mod policy_directory;
+pub mod rollout;
 pub mod server;
+pub mod signature;
 
 // Transport.
 pub mod hooks;

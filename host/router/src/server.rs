@@ -20,6 +20,7 @@ use crate::data_dir::{DataDirError, Secrets};
 use crate::hooks::HookHost;
 use crate::location::LocationService;
 use crate::metrics::Metrics;
+use crate::rollout::Rollout;
 use crate::users::Users;
 
 /// What every worker shares.
@@ -38,6 +39,8 @@ pub struct Shared {
     pub authenticator: Arc<Authenticator>,
     /// The policies and which of them is active.
     pub policies: Arc<Policies<HookHost>>,
+    /// The version that runs some new dialogs, as far as there is one.
+    pub rollout: Arc<Rollout>,
     /// The numbers.
     pub metrics: Arc<Metrics>,
     /// New requests outside of dialogs are refused.

@@ -155,7 +155,8 @@ impl Core {
             }
         }
         if context.kind == Kind::Invite {
-            self.env.event(Event::InviteFinal { status });
+            let version = context.version;
+            self.env.event(Event::InviteFinal { status, version });
             let to = response.to().ok();
             context.note_sent_tag(to.as_ref().and_then(|to| to.tag()));
         }

@@ -7,6 +7,7 @@ use crate::door::{
     Armed, DropReason, Event, Hook, HookContext, HookFault, HookId, Output, PolicyVersion, Reject,
     Routing, Target, Verdict,
 };
+use crate::environment::Environment;
 use crate::proxy::context::{Kind, Stage};
 use crate::proxy::route;
 use crate::table::Handle;
@@ -14,6 +15,11 @@ use crate::time::Now;
 
 /// How many boxes wait for reuse at most.
 const POOLED_CONTEXTS: usize = 256;
+
+/// Whether a dialog that began in this version goes on in it.
+fn is_kept(env: &Environment, version: PolicyVersion) -> bool {
+    env.config.pin_dialog || version.keeps_dialog()
+}
 
 impl Core {
     /// Asks for a hook of the whole context.
@@ -45,7 +51,9 @@ impl Core {
             _ => self.env.copy(&context.request),
         };
         let version = match &context.dialog {
-            Some(dialog) if context.version.0 == 0 && self.env.config.pin_dialog => dialog.version,
+            Some(dialog) if context.version.0 == 0 && is_kept(&self.env, dialog.version) => {
+                dialog.version
+            }
             _ => context.version,
         };
         let mut seen = match self.hook_contexts.pop() {

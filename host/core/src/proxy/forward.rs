@@ -172,7 +172,7 @@ fn write_record_route(
 }
 
 fn pinned_version(env: &Environment, context: &ResponseContext) -> PolicyVersion {
-    if env.config.pin_dialog {
+    if env.config.pin_dialog || context.version.keeps_dialog() {
         context.version
     } else {
         PolicyVersion(0)

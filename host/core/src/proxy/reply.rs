@@ -6,7 +6,7 @@ use patchbay_message::{Draft, Method, ResponseHead};
 
 use crate::base32;
 use crate::core::Core;
-use crate::door::{DropReason, Event, Flow, Packet, Reject, Reply, SendId};
+use crate::door::{DropReason, Event, Flow, Packet, PolicyVersion, Reject, Reply, SendId};
 use crate::keyed::{Keyed, Purpose};
 use crate::proxy::context::{Kind, Stage};
 use crate::proxy::own_response;
@@ -42,6 +42,7 @@ impl Core {
         self.env.send(SendId(0), &to, &packet);
         self.env.event(Event::Replied {
             status: reject.status,
+            version: PolicyVersion(0),
         });
     }
 
@@ -128,7 +129,8 @@ impl Core {
             context.note_sent_tag(to_tag.filter(|_| own));
         }
         if status >= 200 {
-            self.env.event(Event::Replied { status });
+            let version = context.version;
+            self.env.event(Event::Replied { status, version });
         }
         self.give_response(now, handle, status, packet);
     }

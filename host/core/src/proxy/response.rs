@@ -274,13 +274,12 @@ impl Core {
             self.remember_accepted(reply, &packet);
         }
         if !is_late
-            && self
-                .contexts
-                .get(handle)
-                .is_some_and(|context| context.kind == Kind::Invite)
+            && let Some(context) = self.contexts.get(handle)
+            && context.kind == Kind::Invite
         {
             self.env.event(Event::InviteFinal {
                 status: reply.status,
+                version: context.version,
             });
         }
         self.give_accepted(now, handle, reply.status, packet);

@@ -5,11 +5,14 @@
 
 mod registry;
 mod report;
+mod retired;
+mod rollout;
 mod watch;
 
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -33,6 +36,10 @@ pub struct Policies<H: Host> {
     registry: Mutex<Registry<H>>,
     /// One version is compiled at a time.
     loading: Mutex<()>,
+    /// Whether replaced versions are kept for their dialogs.
+    keeps_dialogs: AtomicBool,
+    /// Told of each automatic rollback, at once and on the worker's thread.
+    on_rollback: OnceLock<Box<dyn Fn(AutomaticRollback) + Send + Sync>>,
 }
 
 /// Why a version is not activated. The one before goes on.
@@ -58,6 +65,14 @@ pub enum ActivateError {
         version: Digest,
         /// Why.
         reason: String,
+    },
+    /// New dialogs run in it already: it can't be tried on some of them.
+    #[error("version {version} of policy `{policy}` is active already")]
+    AlreadyActive {
+        /// The policy.
+        policy: String,
+        /// The version.
+        version: Digest,
     },
     /// It can't be loaded.
     #[error(transparent)]
@@ -101,7 +116,21 @@ impl<H: Host> Policies<H> {
             table: ArcSwap::default(),
             registry: Mutex::new(Registry::default()),
             loading: Mutex::new(()),
+            keeps_dialogs: AtomicBool::new(false),
+            on_rollback: OnceLock::new(),
         }
+    }
+
+    /// Whether versions that are replaced from now on are kept for the dialogs that began in them.
+    pub fn set_keeps_dialogs(&self, keeps_dialogs: bool) {
+        self.keeps_dialogs.store(keeps_dialogs, Ordering::Relaxed);
+    }
+
+    /// Has `told` called with each automatic rollback, on the thread of the worker that found the fault: it must not wait. Only the
+    /// first call counts.
+    pub fn on_automatic_rollback(&self, told: impl Fn(AutomaticRollback) + Send + Sync + 'static) {
+        // A second one is a mistake of the caller that costs nothing but its own notice.
+        let _ = self.on_rollback.set(Box::new(told));
     }
 
     /// The engine that its versions are made for.
@@ -148,6 +177,10 @@ impl<H: Host> Policies<H> {
         }
         // It was released meanwhile, and is put back.
         let mut registry = self.lock();
+        if let Some(listed) = self.by_number(version.number()) {
+            // It was loaded again since: that one is found when the pin is given back.
+            return listed.pins.open_and_add();
+        }
         version.pins.open_and_add();
         registry.needed_again(version);
         self.publish(|table| list(table, version));
@@ -180,6 +213,11 @@ impl<H: Host> Policies<H> {
             None => Ok(digest),
             Some(error) => Err(error),
         }
+    }
+
+    /// Lists a version that is refused before it is even looked at, and why.
+    pub fn reject(&self, name: &str, bytes: &[u8], reason: &str) {
+        self.lock().reject(name, bytes, reason);
     }
 
     /// Makes a stored version the active one, in one step: the named one (a digest or the beginning of one), else the newest good one.
@@ -252,12 +290,17 @@ impl<H: Host> Policies<H> {
             restored.digest().short(),
             restored.name()
         );
-        Some(AutomaticRollback {
+        drop(registry);
+        let rollback = AutomaticRollback {
             policy: Arc::clone(failing.name()),
             version: failing.digest().clone(),
             restored_policy: Arc::clone(restored.name()),
             restored_version: restored.digest().clone(),
-        })
+        };
+        if let Some(told) = self.on_rollback.get() {
+            told(rollback.clone());
+        }
+        Some(rollback)
     }
 
     /// Every policy with its versions, in the order of their names, the newest version first.
@@ -300,11 +343,17 @@ impl<H: Host> Policies<H> {
 
     fn install(&self, registry: &mut Registry<H>, version: &Arc<Version<H>>, past: Past) {
         // In the table first: whoever sees it active also finds it by number.
-        version.pins.open();
-        self.publish(|table| list(table, version));
+        let version = &self.listed(version);
+        registry.promoted(version.number());
         let before = self.active.swap(Some(Arc::clone(version)));
         registry.activated(version, SystemTime::now());
         registry.watch = Some(Watch::new(version, Instant::now()));
+        if let Some(before) = before
+            .as_ref()
+            .filter(|_| self.keeps_dialogs.load(Ordering::Relaxed))
+        {
+            registry.retired.keep(before, Instant::now());
+        }
         registry.previous = match (past, before) {
             (Past::Remember, Some(before)) => {
                 registry.remember(before.name(), before.digest());
@@ -328,13 +377,24 @@ impl<H: Host> Policies<H> {
         self.publish(|table| {
             let needless = |version: &mut Arc<Version<H>>| {
                 let number = Some(version.number());
-                number != active && number != previous && version.pins.close()
+                let is_in_use =
+                    number == active || number == previous || registry.is_kept(version.number());
+                !is_in_use && version.pins.close()
             };
             freed = table.extract_if(.., needless).collect();
         });
         for version in freed {
             registry.freed(&version);
         }
+    }
+
+    /// Puts a version into the table, unless it is there, and opens it for pins; what is there counts. The registry's lock is held.
+    fn listed(&self, version: &Arc<Version<H>>) -> Arc<Version<H>> {
+        let listed = self.by_number(version.number());
+        let version = listed.unwrap_or_else(|| Arc::clone(version));
+        version.pins.open();
+        self.publish(|table| list(table, &version));
+        version
     }
 
     /// Changes the table; the registry's lock is held.

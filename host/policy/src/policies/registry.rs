@@ -11,10 +11,13 @@ use crate::version::{Counts, Stats, Version};
 
 use super::ActivateError;
 use super::report::{PolicyReport, VersionReport, VersionState};
+use super::retired::RetiredVersions;
 use super::watch::Watch;
 
 /// Versions of one policy that are kept; older ones are forgotten.
 const MAX_VERSIONS: usize = 8;
+/// How many of them may be rejected ones: what is refused again and again must not push out what could be gone back to.
+const MAX_REJECTED: usize = 3;
 /// How far rollbacks can go back.
 const MAX_HISTORY: usize = 8;
 /// Versions that were rolled back by themselves and are not again.
@@ -29,6 +32,12 @@ pub(super) struct Registry<H: Host> {
     /// Faults of the active version.
     pub(super) watch: Option<Watch>,
     rolled_back: Vec<Digest>,
+    /// The version that some new dialogs run in.
+    pub(super) canary: Option<Arc<Version<H>>>,
+    /// The version that runs beside the active one, without effects.
+    pub(super) shadow: Option<Arc<Version<H>>>,
+    /// Versions that dialogs go on in.
+    pub(super) retired: RetiredVersions<H>,
 }
 
 impl<H: Host> Default for Registry<H> {
@@ -39,6 +48,9 @@ impl<H: Host> Default for Registry<H> {
             previous: None,
             watch: None,
             rolled_back: Vec::new(),
+            canary: None,
+            shadow: None,
+            retired: RetiredVersions::default(),
         }
     }
 }
@@ -96,6 +108,24 @@ impl<H: Host> Stored<H> {
         }
     }
 
+    fn refused(digest: Digest, size_bytes: usize, reason: &str) -> Stored<H> {
+        Stored {
+            digest,
+            bytes: Arc::default(),
+            size_bytes,
+            rejected: Some(reason.to_owned()),
+            ready: None,
+            live: Weak::new(),
+            hooks: Vec::new(),
+            stats: None,
+            past: Counts::default(),
+            last_error: Some(reason.to_owned()),
+            alarms: 0,
+            stored_at: SystemTime::now(),
+            activated_at: None,
+        }
+    }
+
     pub(super) fn version(&self) -> Option<Arc<Version<H>>> {
         self.live.upgrade()
     }
@@ -104,6 +134,10 @@ impl<H: Host> Stored<H> {
         &mut self,
         version: Result<Arc<Version<H>>, LoadError>,
     ) -> Result<Arc<Version<H>>, LoadError> {
+        if let Some(version) = self.version() {
+            // Somebody needed the one before again while this one was loaded.
+            return Ok(version);
+        }
         match version {
             Ok(version) => {
                 self.live = Arc::downgrade(&version);
@@ -120,19 +154,32 @@ impl<H: Host> Stored<H> {
         }
     }
 
-    fn state(&self, active: Option<u64>) -> VersionState {
+    fn state(&self, roles: &Roles<'_, H>) -> VersionState {
         if self.rejected.is_some() {
             return VersionState::Rejected;
         }
-        match self.version() {
-            Some(version) if Some(version.number()) == active => VersionState::Active,
-            Some(version) if version.pinned() > 0 => VersionState::Draining,
-            Some(_) => VersionState::Ready,
-            None => VersionState::Stored,
+        let Some(version) = self.version() else {
+            return VersionState::Stored;
+        };
+        let number = version.number();
+        let is = |role: &Option<Arc<Version<H>>>| {
+            role.as_ref()
+                .is_some_and(|version| version.number() == number)
+        };
+        if Some(number) == roles.active {
+            VersionState::Active
+        } else if is(&roles.registry.canary) {
+            VersionState::Canary
+        } else if is(&roles.registry.shadow) {
+            VersionState::Shadow
+        } else if version.pinned() > 0 || roles.registry.retired.has(number) {
+            VersionState::Draining
+        } else {
+            VersionState::Ready
         }
     }
 
-    fn report(&self, active: Option<u64>) -> VersionReport {
+    fn report(&self, roles: &Roles<'_, H>) -> VersionReport {
         let version = self.version();
         let mut counts = self.past.clone();
         if let Some(stats) = &self.stats {
@@ -141,7 +188,7 @@ impl<H: Host> Stored<H> {
         VersionReport {
             digest: self.digest.clone(),
             number: version.as_ref().map(|version| version.number()),
-            state: self.state(active),
+            state: self.state(roles),
             size_bytes: self.size_bytes,
             hooks: self.hooks.clone(),
             pinned: version.as_ref().map_or(0, |version| version.pinned()),
@@ -156,6 +203,12 @@ impl<H: Host> Stored<H> {
             activated_at: self.activated_at,
         }
     }
+}
+
+/// What the versions are used for.
+struct Roles<'r, H: Host> {
+    active: Option<u64>,
+    registry: &'r Registry<H>,
 }
 
 impl<H: Host> Registry<H> {
@@ -191,6 +244,12 @@ impl<H: Host> Registry<H> {
             versions.iter_mut().for_each(|stored| stored.ready = None);
         }
         versions.push(new);
+        let is_rejected = |stored: &Stored<H>| stored.rejected.is_some();
+        if versions.iter().filter(|stored| is_rejected(stored)).count() > MAX_REJECTED
+            && let Some(oldest) = versions.iter().position(is_rejected)
+        {
+            versions.remove(oldest);
+        }
         while versions.len() > MAX_VERSIONS {
             let Some(at) = versions
                 .iter()
@@ -240,9 +299,40 @@ impl<H: Host> Registry<H> {
     pub(super) fn activated(&mut self, version: &Version<H>, at: SystemTime) {
         if let Some(stored) = self.stored(version.name(), version.digest()) {
             stored.activated_at = Some(at);
-            // From here on the registry's table keeps it, as long as it is needed.
+        }
+        self.taken(version);
+    }
+
+    /// From here on the registry's table keeps a version, as long as it is needed.
+    pub(super) fn taken(&mut self, version: &Version<H>) {
+        if let Some(stored) = self.stored(version.name(), version.digest()) {
             stored.ready = None;
         }
+    }
+
+    /// Lists what is refused before it is even compiled. A good version of the same bytes stays.
+    pub(super) fn reject(&mut self, name: &str, bytes: &[u8], reason: &str) {
+        let digest = Digest::of(bytes);
+        if self
+            .stored(name, &digest)
+            .is_none_or(|stored| stored.rejected.is_some())
+        {
+            self.keep(name, Stored::refused(digest, bytes.len(), reason));
+        }
+    }
+
+    /// A version becomes active: it is no canary any more, and needs not be kept for its dialogs.
+    pub(super) fn promoted(&mut self, number: u64) {
+        self.retired.remove(number);
+        self.canary.take_if(|canary| canary.number() == number);
+    }
+
+    /// Whether a version is in use besides the active one and the one before.
+    pub(super) fn is_kept(&self, number: u64) -> bool {
+        let is = |version: &Arc<Version<H>>| version.number() == number;
+        self.canary.as_ref().is_some_and(is)
+            || self.shadow.as_ref().is_some_and(is)
+            || self.retired.has(number)
     }
 
     pub(super) fn remember(&mut self, name: &str, digest: &Digest) {
@@ -296,11 +386,15 @@ impl<H: Host> Registry<H> {
     }
 
     pub(super) fn report(&self, active: Option<u64>) -> Vec<PolicyReport> {
+        let roles = Roles {
+            active,
+            registry: self,
+        };
         let report = |(name, versions): (&String, &Vec<Stored<H>>)| {
             let versions: Vec<VersionReport> = versions
                 .iter()
                 .rev()
-                .map(|stored| stored.report(active))
+                .map(|stored| stored.report(&roles))
                 .collect();
             let is_active = versions
                 .iter()

@@ -15,6 +15,10 @@ pub enum VersionState {
     Ready,
     /// New transactions run in it.
     Active,
+    /// Some new dialogs run in it.
+    Canary,
+    /// It runs beside the active one, without effects.
+    Shadow,
     /// Replaced; transactions (or dialogs) still end in it.
     Draining,
     /// Not fit to run.
@@ -28,6 +32,8 @@ impl VersionState {
             VersionState::Stored => "stored",
             VersionState::Ready => "ready",
             VersionState::Active => "active",
+            VersionState::Canary => "canary",
+            VersionState::Shadow => "shadow",
             VersionState::Draining => "draining",
             VersionState::Rejected => "rejected",
         }

@@ -1,9 +1,13 @@
 //! The admin API: HTTP for operators, the command line and Prometheus, on a thread of its own.
 
+mod audit;
+mod caller;
+mod canary;
 mod guard;
 mod policies;
 mod registrations;
 mod reply;
+mod versions;
 mod views;
 
 use std::net::SocketAddr;
@@ -25,6 +29,9 @@ use crate::data_dir::write_private;
 use crate::policy_directory::{Deployments, MAX_POLICY_BYTES};
 use crate::server::Shared;
 use crate::worker::Workers;
+
+pub(crate) use caller::{CLIENT_HEADER, VIA_HEADER};
+pub(crate) use policies::SIGNATURE_HEADER;
 
 /// The largest JSON body that is taken.
 const MAX_JSON_BYTES: usize = 64 << 10;
@@ -126,7 +133,10 @@ fn serve(admin: Arc<Admin>, listener: std::net::TcpListener, stopped: oneshot::R
             let result = runtime.block_on(async {
                 let listener = tokio::net::TcpListener::from_std(listener)?;
                 tokio::select! {
-                    served = async { axum::serve(listener, router(admin)).await } => served,
+                    served = async {
+                        let service = router(admin).into_make_service_with_connect_info::<SocketAddr>();
+                        axum::serve(listener, service).await
+                    } => served,
                     _ = stopped => Ok(()),
                 }
             });
@@ -153,6 +163,10 @@ fn router(admin: Arc<Admin>) -> Router {
             put(policies::store).layer(DefaultBodyLimit::max(MAX_POLICY_BYTES)),
         )
         .route("/api/v1/policies/{name}/activate", post(policies::activate))
+        .route("/api/v1/policies/{name}/canary", post(canary::begin))
+        .route("/api/v1/policies/{name}/promote", post(canary::promote))
+        .route("/api/v1/policies/{name}/abort", post(canary::abort))
+        .route("/api/v1/audit", get(audit::list))
         .route("/api/v1/registrations", get(registrations::list))
         .route(
             "/api/v1/registrations/{*aor}",

@@ -1,28 +1,38 @@
 //! `/api/v1/policies`.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
-use patchbay_policy::{Hook, PolicyReport, VersionReport};
+use axum::http::{HeaderMap, StatusCode};
+use patchbay_policy::{Fault, Hook, PolicyReport, VersionReport};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::Admin;
+use super::caller::Caller;
+use super::canary;
 use super::reply::{Answer, Refusal, blocking};
 use crate::config::is_policy_name;
-use crate::policy_directory::Deployed;
+use crate::policy_directory::{Component, Deployed};
 
-pub(super) async fn list(State(admin): State<Arc<Admin>>) -> Json<Value> {
-    let policies: Vec<Value> = admin.shared.policies.list().iter().map(policy).collect();
-    Json(json!({ "policies": policies }))
+/// The header with the signature of a component.
+pub(crate) const SIGNATURE_HEADER: &str = "x-patchbay-signature";
+
+pub(super) async fn list(State(admin): State<Arc<Admin>>) -> Answer {
+    // The state may be held while a version is compiled.
+    blocking(move || {
+        let listed = admin.shared.policies.list();
+        let policies: Vec<Value> = listed.iter().map(|report| policy(&admin, report)).collect();
+        Json(json!({ "policies": policies, "canary": canary::report(&admin) }))
+    })
+    .await
 }
 
-fn policy(report: &PolicyReport) -> Value {
+fn policy(admin: &Admin, report: &PolicyReport) -> Value {
     let active = report
         .versions
         .iter()
@@ -36,30 +46,44 @@ fn policy(report: &PolicyReport) -> Value {
         "active": report.active,
         "active_version": active.map(|version| version.digest.as_str()),
         "last_error": newest_error,
-        "versions": report.versions.iter().map(version).collect::<Vec<_>>(),
+        "versions": report.versions.iter().map(|found| version(admin, &report.name, found)).collect::<Vec<_>>(),
     })
 }
 
-fn version(report: &VersionReport) -> Value {
-    let runs: Map<String, Value> = Hook::ALL
-        .iter()
-        .zip(report.counts.calls)
-        .map(|(hook, calls)| (hook.name().to_owned(), calls.into()))
-        .collect();
+fn version(admin: &Admin, policy: &str, report: &VersionReport) -> Value {
+    let counts = &report.counts;
+    let record = admin.deployments.record(policy, report.digest.as_str());
+    let quantile = |share| counts.times.quantile(share).map(microseconds);
     json!({
         "version": report.digest.as_str(),
         "state": report.state.as_str(),
         "size_bytes": report.size_bytes,
         "hooks": report.hooks.iter().map(|hook| hook.name()).collect::<Vec<_>>(),
         "pinned": report.pinned,
-        "calls": report.counts.total_calls(),
-        "calls_by_hook": runs,
-        "faults": report.counts.total_faults(),
+        "calls": counts.total_calls(),
+        "calls_by_hook": numbers(Hook::ALL.iter().map(|hook| hook.name()), &counts.calls),
+        "faults": counts.total_faults(),
+        "faults_by_kind": numbers(Fault::NAMES.into_iter(), &counts.faults),
+        "hook_time_us": { "p50": quantile(0.5), "p90": quantile(0.9), "p99": quantile(0.99) },
         "alarms": report.alarms,
         "last_error": report.last_error,
-        "stored_at": unix_secs(report.stored_at),
+        "stored_at": record.as_ref().map_or_else(|| unix_secs(report.stored_at), |record| record.stored_at),
+        "origin": record.as_ref().map(|record| &record.origin),
+        "signed_by": record.as_ref().and_then(|record| record.signed_by.as_ref()),
         "activated_at": report.activated_at.map(unix_secs),
     })
+}
+
+fn numbers(names: impl Iterator<Item = &'static str>, values: &[u64]) -> Map<String, Value> {
+    names
+        .zip(values)
+        .map(|(name, value)| (name.to_owned(), (*value).into()))
+        .collect()
+}
+
+/// A time in microseconds, with its fraction.
+pub(super) fn microseconds(time: Duration) -> f64 {
+    time.as_nanos() as f64 / 1000.0
 }
 
 fn unix_secs(time: SystemTime) -> u64 {
@@ -70,6 +94,8 @@ fn unix_secs(time: SystemTime) -> u64 {
 pub(super) async fn store(
     State(admin): State<Arc<Admin>>,
     Path(name): Path<String>,
+    Caller(origin): Caller,
+    headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Answer {
     let name = valid_name(name)?;
@@ -77,7 +103,17 @@ pub(super) async fn store(
         Refusal::new(rejection.status(), "body_refused", rejection.body_text())
     })?;
     let deployments = Arc::clone(&admin.deployments);
-    let stored = blocking(move || deployments.store(&name, &bytes)).await??;
+    let stored = blocking(move || {
+        let signature = headers
+            .get(SIGNATURE_HEADER)
+            .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        let component = Component {
+            bytes: &bytes,
+            signature: signature.as_deref(),
+        };
+        deployments.store(&name, component, &origin)
+    })
+    .await??;
     tracing::info!(
         policy = stored.policy,
         policy_version = stored.version.short(),
@@ -95,6 +131,7 @@ struct Activate {
 pub(super) async fn activate(
     State(admin): State<Arc<Admin>>,
     Path(name): Path<String>,
+    Caller(origin): Caller,
     body: Bytes,
 ) -> Answer {
     let name = valid_name(name)?;
@@ -106,7 +143,8 @@ pub(super) async fn activate(
         })?
     };
     let deployments = Arc::clone(&admin.deployments);
-    let active = blocking(move || deployments.activate(&name, asked.version.as_deref())).await??;
+    let active =
+        blocking(move || deployments.activate(&name, asked.version.as_deref(), &origin)).await??;
     tracing::info!(
         policy = active.policy,
         policy_version = active.version.short(),
@@ -115,9 +153,9 @@ pub(super) async fn activate(
     Ok(deployed(&active))
 }
 
-pub(super) async fn rollback(State(admin): State<Arc<Admin>>) -> Answer {
+pub(super) async fn rollback(State(admin): State<Arc<Admin>>, Caller(origin): Caller) -> Answer {
     let deployments = Arc::clone(&admin.deployments);
-    let active = blocking(move || deployments.rollback()).await??;
+    let active = blocking(move || deployments.rollback(&origin)).await??;
     tracing::info!(
         policy = active.policy,
         policy_version = active.version.short(),
@@ -126,7 +164,7 @@ pub(super) async fn rollback(State(admin): State<Arc<Admin>>) -> Answer {
     Ok(deployed(&active))
 }
 
-fn valid_name(name: String) -> Result<String, Refusal> {
+pub(super) fn valid_name(name: String) -> Result<String, Refusal> {
     if is_policy_name(&name) {
         return Ok(name);
     }
@@ -137,6 +175,6 @@ fn valid_name(name: String) -> Result<String, Refusal> {
     ))
 }
 
-fn deployed(deployed: &Deployed) -> Json<Value> {
+pub(super) fn deployed(deployed: &Deployed) -> Json<Value> {
     Json(json!({ "policy": deployed.policy, "version": deployed.version.as_str() }))
 }

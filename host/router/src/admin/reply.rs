@@ -61,6 +61,16 @@ impl From<DeployError> for Refusal {
             DeployError::Activate(ActivateError::UnknownVersion { .. }) => {
                 Refusal::new(StatusCode::NOT_FOUND, "unknown_version", detail)
             }
+            DeployError::Activate(ActivateError::AlreadyActive { .. }) => {
+                Refusal::new(StatusCode::CONFLICT, "already_active", detail)
+            }
+            DeployError::Signature(_) => {
+                Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "not_trusted", detail)
+            }
+            DeployError::NoCanary(_) => Refusal::new(StatusCode::CONFLICT, "no_canary", detail),
+            DeployError::OtherCanary(_) => {
+                Refusal::new(StatusCode::CONFLICT, "other_canary", detail)
+            }
             DeployError::Activate(_) => {
                 Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "policy_refused", detail)
             }

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Admin;
+use super::{Admin, versions};
 use crate::config::transport_name;
 use crate::metrics::Reading;
 
@@ -60,19 +60,19 @@ pub(super) async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
 }
 
 fn readings(admin: &Admin) -> Vec<Reading> {
-    let gauge = |name, help, value| Reading {
+    let gauge = |name, help, value: u64| Reading {
         name,
         help,
         counter: false,
         labels: Vec::new(),
-        value,
+        value: value as f64,
     };
-    let counter = |name, help, value| Reading {
+    let counter = |name, help, value: u64| Reading {
         name,
         help,
         counter: true,
         labels: Vec::new(),
-        value,
+        value: value as f64,
     };
     let location = admin.shared.location.counts();
     let statistics = admin.shared.location.statistics();
@@ -124,44 +124,8 @@ fn readings(admin: &Admin) -> Vec<Reading> {
             statistics.lost_events,
         ),
     ];
-    readings.extend(version_readings(admin));
+    readings.extend(versions::readings(admin));
     readings
-}
-
-fn version_readings(admin: &Admin) -> Vec<Reading> {
-    let mut calls = Vec::new();
-    let mut faults = Vec::new();
-    for policy in admin.shared.policies.list() {
-        for version in policy
-            .versions
-            .iter()
-            .filter(|version| version.number.is_some())
-        {
-            let labels = vec![
-                ("policy", policy.name.clone()),
-                ("version", version.digest.short().to_owned()),
-            ];
-            let of = |name, help, value| Reading {
-                name,
-                help,
-                counter: true,
-                labels: labels.clone(),
-                value,
-            };
-            calls.push(of(
-                "policy_version_calls_total",
-                "Hook runs of a policy version.",
-                version.counts.total_calls(),
-            ));
-            faults.push(of(
-                "policy_version_faults_total",
-                "Faults of a policy version.",
-                version.counts.total_faults(),
-            ));
-        }
-    }
-    calls.append(&mut faults);
-    calls
 }
 
 pub(super) async fn status(State(admin): State<Arc<Admin>>) -> Json<Value> {
@@ -212,7 +176,10 @@ pub(super) async fn transactions(
     let rows: Vec<Value> = live
         .iter()
         .map(|transaction| {
-            let version = admin.shared.policies.by_number(transaction.version.0);
+            let version = admin
+                .shared
+                .policies
+                .by_number(transaction.version.number());
             json!({
                 "method": transaction.method,
                 "request_uri": transaction.request_uri,

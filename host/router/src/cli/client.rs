@@ -6,8 +6,9 @@ use clap::Args;
 use serde_json::Value;
 
 use super::{ConfigArguments, Failure};
-use crate::admin::Endpoint;
+use crate::admin::{CLIENT_HEADER, Endpoint, SIGNATURE_HEADER, VIA_HEADER};
 use crate::config::{self, DEFAULT_ADMIN};
+use crate::policy_directory;
 
 /// The largest answer that is read.
 const MAX_ANSWER_BYTES: u64 = 1 << 30;
@@ -117,17 +118,31 @@ impl Client {
         if let Some(authorization) = self.authorization() {
             request = request.header("authorization", authorization);
         }
+        for (name, value) in own_headers() {
+            request = request.header(name, value);
+        }
         answer(&url, request.send(body.to_string().as_bytes()))
     }
 
-    pub(super) fn put_wasm(&self, path: &str, bytes: &[u8]) -> Result<Value, Failure> {
+    pub(super) fn put_wasm(
+        &self,
+        path: &str,
+        bytes: &[u8],
+        signature: Option<&str>,
+    ) -> Result<Value, Failure> {
         let url = self.url(path);
         let mut request = self
             .agent
             .put(&url)
             .header("content-type", "application/wasm");
+        if let Some(signature) = signature {
+            request = request.header(SIGNATURE_HEADER, signature);
+        }
         if let Some(authorization) = self.authorization() {
             request = request.header("authorization", authorization);
+        }
+        for (name, value) in own_headers() {
+            request = request.header(name, value);
         }
         answer(&url, request.send(bytes))
     }
@@ -139,6 +154,15 @@ impl Client {
     fn authorization(&self) -> Option<String> {
         self.token.as_ref().map(|token| format!("Bearer {token}"))
     }
+}
+
+/// Who asks, for the audit log.
+fn own_headers() -> Vec<(&'static str, String)> {
+    let name = policy_directory::own_user_name()
+        .filter(|name| name.bytes().all(|byte| matches!(byte, b' '..=b'~')));
+    let mut headers = vec![(VIA_HEADER, "cli".to_owned())];
+    headers.extend(name.map(|name| (CLIENT_HEADER, name)));
+    headers
 }
 
 fn answer(

@@ -1,5 +1,9 @@
 //! `patchbay policy`: for authors, offline; and for operators, against a running router.
 
+mod canary;
+mod list;
+mod sign;
+
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -9,6 +13,7 @@ use serde_json::{Value, json};
 use super::client::{AdminArguments, escape};
 use super::{Failure, output};
 use crate::policy_directory;
+use crate::signature;
 
 /// Makes, builds and checks policies offline, or manages those of a running router.
 #[derive(Debug, Subcommand)]
@@ -21,14 +26,26 @@ pub(super) enum Policy {
     Check(Check),
     /// Shows the hooks, imports and digest of a policy.
     Inspect(Inspect),
+    /// Signs a component, or makes a key pair.
+    Sign(sign::Sign),
+    /// Checks the signature of a component.
+    Verify(sign::Verify),
     /// Lists the policies of a running router with their versions.
-    List(List),
-    /// Stores and checks a version in a running router; does not activate it.
+    List(list::List),
+    /// Shows who changed what about the policies of a running router.
+    Audit(list::Audit),
+    /// Stores and checks a version in a running router, with the signature in FILE.wasm.sig if there is one; does not activate it.
     Push(Push),
     /// Makes a stored version the one that routes.
     Activate(Activate),
     /// Goes back to the version that routed before.
     Rollback(Rollback),
+    /// Gives some new dialogs to a stored version.
+    Canary(canary::Canary),
+    /// Makes the canary the version that routes.
+    Promote(canary::Promote),
+    /// Ends the canary.
+    Abort(canary::Abort),
 }
 
 #[derive(Args, Debug)]
@@ -76,16 +93,6 @@ pub(super) struct Inspect {
     /// The file.
     #[arg(value_name = "FILE.wasm")]
     file: PathBuf,
-    /// Prints JSON.
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Args, Debug)]
-#[command(after_help = "Example:\n  patchbay policy list --admin http://127.0.0.1:8060")]
-pub(super) struct List {
-    #[command(flatten)]
-    admin: AdminArguments,
     /// Prints JSON.
     #[arg(long)]
     json: bool,
@@ -140,10 +147,16 @@ impl Policy {
             Policy::Build(build) => build.execute(),
             Policy::Check(check) => check.execute(),
             Policy::Inspect(inspect) => inspect.execute(),
+            Policy::Sign(sign) => sign.execute(),
+            Policy::Verify(verify) => verify.execute(),
             Policy::List(list) => list.execute(),
+            Policy::Audit(audit) => audit.execute(),
             Policy::Push(push) => push.execute(),
             Policy::Activate(activate) => activate.execute(),
             Policy::Rollback(rollback) => rollback.execute(),
+            Policy::Canary(canary) => canary.execute(),
+            Policy::Promote(promote) => promote.execute(),
+            Policy::Abort(abort) => abort.execute(),
         }
     }
 }
@@ -250,46 +263,6 @@ impl Inspect {
     }
 }
 
-impl List {
-    fn execute(self) -> Result<(), Failure> {
-        let answer = self.admin.client()?.get("/api/v1/policies")?;
-        if self.json {
-            output::json(&answer);
-            return Ok(());
-        }
-        let part =
-            |value: &Value, key: &str| value.get(key).map_or_else(|| "-".to_owned(), output::cell);
-        let mut rows = Vec::new();
-        for policy in answer
-            .get("policies")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-        {
-            for version in policy
-                .get("versions")
-                .and_then(Value::as_array)
-                .into_iter()
-                .flatten()
-            {
-                let digest: String = part(version, "version").chars().take(12).collect();
-                rows.push(vec![
-                    part(policy, "name"),
-                    digest,
-                    part(version, "state"),
-                    part(version, "calls"),
-                    part(version, "faults"),
-                ]);
-            }
-            if let Some(error) = policy.get("last_error").and_then(Value::as_str) {
-                eprintln!("{}: {error}", part(policy, "name"));
-            }
-        }
-        output::table(&["POLICY", "VERSION", "STATE", "CALLS", "FAULTS"], &rows);
-        Ok(())
-    }
-}
-
 impl Push {
     fn execute(self) -> Result<(), Failure> {
         let (name, file) = match self.name_and_file.as_slice() {
@@ -303,10 +276,16 @@ impl Push {
             ),
             _ => unreachable!("the parser takes one or two"),
         };
+        let bytes = read(file)?;
+        let signature = signature::read_beside(file).map_err(|source| Failure::File {
+            path: signature::signature_file(file),
+            source,
+        })?;
+        let path = format!("/api/v1/policies/{}", escape(&name));
         let answer = self
             .admin
             .client()?
-            .put_wasm(&format!("/api/v1/policies/{}", escape(&name)), &read(file)?)?;
+            .put_wasm(&path, &bytes, signature.as_deref())?;
         said(&answer, self.json, "stored")
     }
 }

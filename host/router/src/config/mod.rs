@@ -22,6 +22,9 @@ pub use node::{Io, Node};
 pub use patchbay_core::door::Transport;
 pub use problem::{Place, Problem, Problems};
 pub use read::Overrides;
+pub use units::duration;
+
+use crate::signature::PublicKey;
 
 /// The ports a listener uses by default, and the address of the admin API.
 pub const DEFAULT_SIP_PORT: u16 = 5060;
@@ -107,6 +110,8 @@ pub struct Policy {
     pub memory_limit: usize,
     /// What is bound to the version that began it.
     pub pin: Pin,
+    /// Who may sign policies; empty: nobody has to.
+    pub trusted_keys: Vec<PublicKey>,
     /// `[policy.settings]`.
     pub settings: BTreeMap<String, String>,
     /// `[policy.grants]`.

@@ -14,6 +14,7 @@ use super::{
     Durability, Grants, Limits, Listen, Log, LogFormat, Node, Pin, Policy, Registrar, Registration,
     Timers, Tls, TlsDomain, Transport, check,
 };
+use crate::signature::PublicKey;
 
 /// What the command line changes.
 #[derive(Clone, Debug, Default)]
@@ -242,15 +243,7 @@ fn policy(mut section: Section<'_>, overrides: &Overrides) -> Policy {
             "must not be shorter than hook_deadline, which it includes",
         );
     }
-    if section
-        .texts("trusted_keys")
-        .is_some_and(|keys| !keys.is_empty())
-    {
-        section.problem(
-            "trusted_keys",
-            "signed policies are not supported by this version of Patchbay: leave the list empty",
-        );
-    }
+    let trusted_keys = trusted_keys(&mut section);
     if section
         .sections("route")
         .is_some_and(|routes| !routes.is_empty())
@@ -269,11 +262,23 @@ fn policy(mut section: Section<'_>, overrides: &Overrides) -> Policy {
             Pin::Transaction,
             &[("transaction", Pin::Transaction), ("dialog", Pin::Dialog)],
         ),
+        trusted_keys,
         settings: section.free_texts("settings"),
         grants: grants(section.section("grants")),
     };
     section.finish();
     policy
+}
+
+fn trusted_keys(section: &mut Section<'_>) -> Vec<PublicKey> {
+    let mut keys = Vec::new();
+    for text in section.texts("trusted_keys").unwrap_or_default() {
+        match text.parse() {
+            Ok(key) => keys.push(key),
+            Err(message) => section.problem("trusted_keys", message),
+        }
+    }
+    keys
 }
 
 fn grants(mut section: Section<'_>) -> Grants {
@@ -534,11 +539,19 @@ mod tests {
     }
 
     #[test]
+    fn trusted_keys_are_public_keys() {
+        let found = problems("[policy]\ntrusted_keys = [\"abc\"]\n");
+        assert!(
+            found.len() == 1 && found[0].contains("policy.trusted_keys: \"abc\" is no public key"),
+            "{found:?}"
+        );
+    }
+
+    #[test]
     fn what_this_version_lacks_is_refused() {
         for (text, expected) in [
             ("[[listen]]\naddress = \"tls:127.0.0.1:5061\"\n", "tls"),
             ("[[listen]]\naddress = \"ws:127.0.0.1:5066\"\n", "ws"),
-            ("[policy]\ntrusted_keys = [\"abc\"]\n", "signed policies"),
             (
                 "[[policy.route]]\ndomain = \"a.example\"\npolicy = \"a\"\n",
                 "more than one policy",

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Reads `"50us"`, `"500ms"`, `"32s"`, `"5m"`, `"1h"` or `"1d"`.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || {
         format!(
             "{text:?} is no duration: write a whole number and one of us, ms, s, m, h, d, such as \"500ms\" or \"32s\""

@@ -233,6 +233,7 @@ mod tests {
             policies: Arc::new(Policies::new(engine, move || {
                 HookHost::for_init(Arc::clone(&init), "test")
             })),
+            rollout: Arc::default(),
             metrics: Arc::new(Metrics::new(1)),
             draining: AtomicBool::new(false),
         };

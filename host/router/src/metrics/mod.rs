@@ -182,6 +182,8 @@ pub struct Metrics {
     pub activation_failures: Counter,
     /// Versions that were rolled back because they kept failing.
     pub automatic_rollbacks: Counter,
+    /// Canaries that were aborted because a guard did not hold.
+    pub automatic_aborts: Counter,
     /// Reloads of the configuration.
     pub reloads: Counter,
     /// Reloads that were refused.
@@ -202,7 +204,7 @@ pub struct Reading {
     /// Label names and values; readings of one name stand together.
     pub labels: Vec<(&'static str, String)>,
     /// The value.
-    pub value: u64,
+    pub value: f64,
 }
 
 impl Metrics {
@@ -213,6 +215,7 @@ impl Metrics {
             activations: Counter::default(),
             activation_failures: Counter::default(),
             automatic_rollbacks: Counter::default(),
+            automatic_aborts: Counter::default(),
             reloads: Counter::default(),
             reload_failures: Counter::default(),
             policy_counters: PolicyCounters::default(),

@@ -235,6 +235,11 @@ impl Metrics {
                 &self.automatic_rollbacks,
             ),
             (
+                "policy_automatic_aborts_total",
+                "Canaries aborted because a guard did not hold.",
+                &self.automatic_aborts,
+            ),
+            (
                 "reloads_total",
                 "Reloads of the configuration.",
                 &self.reloads,

@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use super::origin::Origin;
 use super::{BUILTIN_POLICY, StartPolicyError, missing};
 use crate::config::{ActivePolicy, BUILTIN, Policy};
+use crate::signature;
 
 /// The configured policy.
 pub(super) enum ActiveSource {
@@ -17,6 +19,8 @@ pub(super) enum ActiveSource {
 pub(super) struct Configured {
     pub(super) name: String,
     pub(super) bytes: Vec<u8>,
+    pub(super) signature: Option<String>,
+    pub(super) origin: Origin,
 }
 
 /// The name of the policy that the configuration makes active.
@@ -67,12 +71,23 @@ pub(super) fn read(policy: &Policy) -> Result<Configured, StartPolicyError> {
         ActiveSource::Builtin => Ok(Configured {
             name: BUILTIN.to_owned(),
             bytes: BUILTIN_POLICY.to_vec(),
+            signature: None,
+            origin: Origin::builtin(),
         }),
-        ActiveSource::File(name, path) => match std::fs::read(&path) {
-            Ok(bytes) => Ok(Configured { name, bytes }),
-            Err(source) => Err(StartPolicyError::Io { path, source }),
-        },
+        ActiveSource::File(name, path) => {
+            read_file(&name, &path).map_err(|source| StartPolicyError::Io { path, source })
+        }
     }
+}
+
+/// Reads a policy's file and the signature beside it.
+pub(super) fn read_file(name: &str, path: &Path) -> std::io::Result<Configured> {
+    Ok(Configured {
+        name: name.to_owned(),
+        bytes: std::fs::read(path)?,
+        signature: signature::read_beside(path)?,
+        origin: Origin::file(path),
+    })
 }
 
 fn in_directory(directory: &Path, name: &str) -> PathBuf {

@@ -4,18 +4,44 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::origin::Origin;
 use crate::data_dir::write_private;
+use crate::rollout::Rule;
 
 /// A version of a policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct VersionName {
-    pub(super) policy: String,
+pub struct VersionName {
+    /// The name of the policy.
+    pub policy: String,
     /// The digest.
-    pub(super) version: String,
+    pub version: String,
+}
+
+impl VersionName {
+    pub(super) fn new(policy: &str, version: &str) -> VersionName {
+        VersionName {
+            policy: policy.to_owned(),
+            version: version.to_owned(),
+        }
+    }
+}
+
+/// A canary that was under way.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct RememberedCanary {
+    /// The version.
+    #[serde(flatten)]
+    pub(super) name: VersionName,
+    /// Who gets it, and what ends it.
+    pub(super) rule: Rule,
+    /// Who began it.
+    pub(super) origin: Origin,
+    /// When, in seconds since 1970.
+    pub(super) began_at: u64,
 }
 
 /// What was active last, and under which circumstances that is to be kept.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Activation {
     /// What the configuration named as active.
     pub(super) configured: String,
@@ -25,6 +51,27 @@ pub(super) struct Activation {
     pub(super) previous: Option<VersionName>,
     /// The digest of the active policy's own file at that time; a file that changed since then wins.
     pub(super) file: Option<String>,
+    /// What ran some new dialogs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) canary: Option<RememberedCanary>,
+}
+
+impl Activation {
+    /// The version of the canary.
+    pub(super) fn canary_name(&self) -> Option<&VersionName> {
+        self.canary.as_ref().map(|canary| &canary.name)
+    }
+
+    /// The versions that a later start needs.
+    pub(super) fn versions(&self) -> impl Iterator<Item = &VersionName> {
+        [
+            Some(&self.active),
+            self.previous.as_ref(),
+            self.canary_name(),
+        ]
+        .into_iter()
+        .flatten()
+    }
 }
 
 /// The file with the last activation.

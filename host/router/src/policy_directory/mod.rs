@@ -4,9 +4,11 @@
 //! change at a time, off the workers' threads: it has a version compiled, checked and initialised, makes it active in one step or
 //! not at all, and remembers the last activation over a restart.
 
+mod audit;
 mod configured;
 mod deployments;
 mod memory;
+mod origin;
 mod versions;
 mod watch;
 
@@ -17,9 +19,16 @@ use patchbay_policy::{CheckError, ComponentReport, Engine, EngineConfig, EngineE
 
 use crate::config::Config;
 use crate::hooks::HookHost;
+use crate::signature;
 
+pub use audit::{Action, AuditLog, AuditRecord};
 use configured::ActiveSource;
-pub use deployments::{DeployError, Deployed, Deployments, StartPolicyError};
+pub use deployments::{
+    CanaryWatch, Component, DeployError, Deployed, Deployments, StartPolicyError,
+};
+pub use memory::VersionName;
+pub use origin::{Origin, Proof, Via, client_name, own_user_name, user_name};
+pub use versions::VersionRecord;
 pub use watch::DirectoryWatch;
 
 /// The embedded default policy. Empty when it was not built before the router was.
@@ -67,6 +76,8 @@ pub fn check(config: Config) -> Vec<String> {
         }
     };
     let active = configured::active_source(&config.policy);
+    let unsigned = unsigned(&config, &files, active.as_ref().ok());
+    problems.extend(unsigned);
     let config = Arc::new(config);
     let init_host = || HookHost::for_init(Arc::clone(&config), "init");
     match active {
@@ -98,6 +109,34 @@ pub fn check(config: Config) -> Vec<String> {
     }
     problems
 }
+
+/// The files that nobody who is trusted has signed.
+fn unsigned(
+    config: &Config,
+    files: &[(String, PathBuf)],
+    active: Option<&ActiveSource>,
+) -> Vec<String> {
+    let keys = &config.policy.trusted_keys;
+    if keys.is_empty() {
+        return Vec::new();
+    }
+    let mut paths: Vec<&PathBuf> = files.iter().map(|(_, path)| path).collect();
+    if let Some(ActiveSource::File(_, path)) = active
+        && !paths.contains(&path)
+    {
+        paths.push(path);
+    }
+    let problem = |path: &&PathBuf| {
+        problem_of(path, |bytes| {
+            let signature = signature::read_beside(path).map_err(|error| error.to_string())?;
+            signature::signer(keys, bytes, signature.as_deref())
+                .map(drop)
+                .map_err(|error| error.to_string())
+        })
+    };
+    paths.iter().filter_map(problem).collect()
+}
+
 /// Reads a file and tells what is wrong with it.
 fn problem_of(path: &Path, examine: impl FnOnce(&[u8]) -> Result<(), String>) -> Option<String> {
     let read = std::fs::read(path).map_err(|error| error.to_string());

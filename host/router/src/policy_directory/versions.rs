@@ -7,15 +7,32 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use patchbay_policy::Digest;
+use serde::{Deserialize, Serialize};
 
+use super::origin::Origin;
 use crate::config::is_policy_name;
 use crate::data_dir::write_private;
 
 /// Versions that are kept per policy; the oldest go.
-const MAX_VERSIONS: usize = 20;
+const MAX_VERSIONS: usize = 8;
 
-/// A folder `NAME/DIGEST.wasm`.
+/// A folder with `NAME/DIGEST.wasm`, and beside each component `DIGEST.json`, what is known of it.
 pub(super) struct VersionFiles(pub(super) PathBuf);
+
+/// Where a version came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionRecord {
+    /// When it was stored first, in seconds since 1970.
+    pub stored_at: u64,
+    /// By whom.
+    pub origin: Origin,
+    /// The signature it came with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<String>,
+    /// The trusted key that made the signature.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed_by: Option<String>,
+}
 
 /// One file of it.
 pub(super) struct VersionFile {
@@ -32,8 +49,9 @@ impl VersionFiles {
         policy: &str,
         digest: &Digest,
         bytes: &[u8],
-        keep: &[&str],
-    ) -> io::Result<()> {
+        record: &VersionRecord,
+        keep: &[String],
+    ) -> io::Result<VersionRecord> {
         let folder = self.0.join(policy);
         fs::DirBuilder::new()
             .recursive(true)
@@ -43,14 +61,59 @@ impl VersionFiles {
         if !path.exists() {
             write_private(&path, bytes)?;
         }
+        let record = self.put_record(policy, digest.as_str(), record)?;
         let mut files = files(policy, &folder)?;
         files.sort_by_key(|file| file.stored);
         let superfluous = files.len().saturating_sub(MAX_VERSIONS);
         let old = files
             .iter()
             .take(superfluous)
-            .filter(|file| file.digest != digest.as_str() && !keep.contains(&file.digest.as_str()));
-        old.map(|file| &file.path).try_for_each(fs::remove_file)
+            .filter(|file| file.digest != digest.as_str() && !keep.contains(&file.digest));
+        for file in old {
+            fs::remove_file(&file.path)?;
+            remove_if_there(&file.path.with_extension("json"))?;
+        }
+        Ok(record)
+    }
+
+    /// Who stored a version first stays known; a newer signature counts.
+    fn put_record(
+        &self,
+        policy: &str,
+        digest: &str,
+        new: &VersionRecord,
+    ) -> io::Result<VersionRecord> {
+        let known = self.record(policy, digest);
+        let record = match known.clone() {
+            None => new.clone(),
+            Some(known) if new.signature.is_none() => known,
+            Some(known) => VersionRecord {
+                signature: new.signature.clone(),
+                signed_by: new.signed_by.clone(),
+                ..known
+            },
+        };
+        if known.as_ref() != Some(&record) {
+            let path = self.0.join(policy).join(format!("{digest}.json"));
+            write_private(&path, &serde_json::to_vec_pretty(&record)?)?;
+        }
+        Ok(record)
+    }
+
+    /// What is known of a version.
+    pub(super) fn record(&self, policy: &str, digest: &str) -> Option<VersionRecord> {
+        let path = self.0.join(policy).join(format!("{digest}.json"));
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "what is known of a version can't be read");
+                return None;
+            }
+        };
+        serde_json::from_slice(&text)
+            .inspect_err(|error| tracing::warn!(path = %path.display(), %error, "what is known of a version is damaged"))
+            .ok()
     }
 
     /// The bytes of a version, checked against its digest.
@@ -84,6 +147,13 @@ impl VersionFiles {
     }
 }
 
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 fn files(policy: &str, folder: &Path) -> io::Result<Vec<VersionFile>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
@@ -114,12 +184,46 @@ fn files(policy: &str, folder: &Path) -> io::Result<Vec<VersionFile>> {
 mod tests {
     use super::*;
 
+    fn record(signature: Option<&str>) -> VersionRecord {
+        VersionRecord {
+            stored_at: 1,
+            origin: Origin::router(),
+            signature: signature.map(str::to_owned),
+            signed_by: None,
+        }
+    }
+
+    fn put(files: &VersionFiles, bytes: &[u8], record: &VersionRecord, keep: &[String]) {
+        files
+            .put("mine", &Digest::of(bytes), bytes, record, keep)
+            .expect("put");
+    }
+
+    #[test]
+    fn who_stored_it_first_stays_known_and_a_signature_is_added() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let files = VersionFiles(folder.path().to_path_buf());
+        let digest = Digest::of(b"bytes");
+        put(&files, b"bytes", &record(None), &[]);
+        let later = VersionRecord {
+            stored_at: 2,
+            origin: Origin::builtin(),
+            ..record(Some("s"))
+        };
+        put(&files, b"bytes", &later, &[]);
+        put(&files, b"bytes", &record(None), &[]);
+        assert_eq!(
+            files.record("mine", digest.as_str()),
+            Some(record(Some("s")))
+        );
+    }
+
     #[test]
     fn a_version_comes_back_and_damage_is_noticed() {
         let folder = tempfile::tempdir().expect("a folder");
         let files = VersionFiles(folder.path().to_path_buf());
         let digest = Digest::of(b"bytes");
-        files.put("mine", &digest, b"bytes", &[]).expect("put");
+        put(&files, b"bytes", &record(None), &[]);
         assert_eq!(files.get("mine", digest.as_str()).expect("get"), b"bytes");
         fs::write(&files.list().expect("list")[0].path, b"other").expect("write");
         assert_eq!(
@@ -136,18 +240,18 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let files = VersionFiles(folder.path().to_path_buf());
         let first = Digest::of(b"first");
-        files.put("mine", &first, b"first", &[]).expect("put");
+        put(&files, b"first", &record(None), &[]);
         for number in 0..2 * MAX_VERSIONS {
             let bytes = number.to_string();
-            files
-                .put(
-                    "mine",
-                    &Digest::of(bytes.as_bytes()),
-                    bytes.as_bytes(),
-                    &[first.as_str()],
-                )
-                .expect("put");
+            put(
+                &files,
+                bytes.as_bytes(),
+                &record(None),
+                &[first.to_string()],
+            );
         }
+        let left = fs::read_dir(folder.path().join("mine")).expect("a folder");
+        assert!(left.count() <= 2 * (MAX_VERSIONS + 1));
         assert!(files.list().expect("list").len() <= MAX_VERSIONS + 1);
         files.get("mine", first.as_str()).expect("the one to keep");
     }

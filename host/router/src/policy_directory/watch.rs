@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 
 use super::{Deployments, files_of};
+use crate::signature::signature_file;
 
 /// How long a file has to be left alone before it is taken.
 const SETTLE: Duration = Duration::from_millis(100);
@@ -42,9 +43,9 @@ struct FileState {
     modified: (i64, i64),
 }
 
-/// A file and whether it has been taken as it is.
+/// A component and the signature beside it, and whether they have been taken as they are.
 struct Seen {
-    state: FileState,
+    state: (FileState, Option<FileState>),
     since: Instant,
     taken: bool,
 }
@@ -53,6 +54,11 @@ impl DirectoryWatch {
     /// Loads what the directory and earlier runs left, and goes on watching.
     pub fn start(deployments: Arc<Deployments>) -> std::io::Result<DirectoryWatch> {
         let (wake, woken) = sync_channel(1);
+        let wake_up = wake.clone();
+        deployments.on_change(move || {
+            // A wake-up that waits already is enough.
+            let _ = wake_up.try_send(Wake::Look);
+        });
         let watcher = deployments
             .directory()
             .and_then(|directory| watcher(directory, wake.clone()));
@@ -127,9 +133,10 @@ fn look(deployments: &Deployments, seen: &mut BTreeMap<PathBuf, Seen>, settle: D
         return;
     };
     for (name, path) in files {
-        let Some(state) = FileState::of(&path) else {
+        let Some(component) = FileState::of(&path) else {
             continue;
         };
+        let state = (component, FileState::of(&signature_file(&path)));
         let file = seen.entry(path.clone()).or_insert_with(|| Seen {
             state,
             since: Instant::now(),

@@ -12,10 +12,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use super::start::registrar_config;
 use super::{Shared, Source, StartError};
 use crate::admin::{AdminThread, Endpoint};
-use crate::config::Config;
+use crate::config::{Config, Pin};
 use crate::data_dir::DataDir;
 use crate::logging;
-use crate::policy_directory::DirectoryWatch;
+use crate::policy_directory::{CanaryWatch, DirectoryWatch};
 use crate::users::UserWatch;
 use crate::worker::Workers;
 
@@ -59,6 +59,7 @@ pub(super) struct Running {
     pub(super) source: Source,
     pub(super) data_dir: DataDir,
     pub(super) admin_thread: AdminThread,
+    pub(super) canary_watch: CanaryWatch,
     pub(super) policy_watch: DirectoryWatch,
     pub(super) user_watch: UserWatch,
 }
@@ -123,6 +124,9 @@ impl Running {
         self.shared
             .location
             .set_registrar_config(registrar_config(&config.registrar));
+        self.shared
+            .policies
+            .set_keeps_dialogs(config.policy.pin == Pin::Dialog);
         self.init_config.store(Arc::clone(&config));
         self.shared.config.store(config);
         self.workers.reload();
@@ -174,6 +178,7 @@ impl Running {
     /// Ends everything in an order in which nobody misses what is gone, and writes what is left to write.
     fn end(self) -> io::Result<()> {
         Endpoint::remove(self.data_dir.path());
+        drop(self.canary_watch);
         drop(self.policy_watch);
         drop(self.user_watch);
         drop(self.admin_thread);
@@ -209,6 +214,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
             policy.hook_timeout,
             policy.max_concurrent_hooks,
             policy.memory_limit,
+            policy.trusted_keys.clone(),
         )
     };
     let changed = [

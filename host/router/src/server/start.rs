@@ -26,7 +26,8 @@ use crate::location::{
     SledStore,
 };
 use crate::metrics::Metrics;
-use crate::policy_directory::{Deployments, DirectoryWatch};
+use crate::policy_directory::{CanaryWatch, Deployments, DirectoryWatch};
+use crate::rollout::Rollout;
 use crate::transport::{self, BoundListener};
 use crate::users::{UserFile, UserWatch, Users};
 use crate::worker::{self, Workers};
@@ -52,9 +53,11 @@ pub(super) fn start(config: Config, source: Source) -> Result<Running, StartErro
     let init_config = Arc::new(ArcSwap::from_pointee(config.clone()));
     let engine = Engine::new(engine_config(&config, &data_dir))?;
     let policies = Arc::new(policies(&engine, &init_config));
+    let rollout = Arc::new(Rollout::default());
     let deployments = Arc::new(Deployments::start(
         Arc::clone(&policies),
         Arc::clone(&metrics),
+        Arc::clone(&rollout),
         &config,
         &data_dir,
     )?);
@@ -77,6 +80,7 @@ pub(super) fn start(config: Config, source: Source) -> Result<Running, StartErro
         )),
         users: Arc::clone(&users),
         policies,
+        rollout,
         metrics,
         draining: AtomicBool::new(false),
         config: ArcSwap::from_pointee(config),
@@ -101,6 +105,7 @@ pub(super) fn start(config: Config, source: Source) -> Result<Running, StartErro
     }
     .write(data_dir.path())?;
     let admin_thread = AdminThread::start(Arc::clone(&admin), admin_listener)?;
+    let canary_watch = CanaryWatch::start(Arc::downgrade(&deployments))?;
     let policy_watch = DirectoryWatch::start(deployments)?;
     let user_watch = UserWatch::start(users)?;
     log_listeners(&shared.listeners, &admin);
@@ -113,6 +118,7 @@ pub(super) fn start(config: Config, source: Source) -> Result<Running, StartErro
         source,
         data_dir,
         admin_thread,
+        canary_watch,
         policy_watch,
         user_watch,
     })

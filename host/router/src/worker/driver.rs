@@ -12,7 +12,7 @@ use patchbay_core::Core;
 use patchbay_core::affinity::Affinity;
 use patchbay_core::door::{
     Destination, DropReason, Event, Flow, Input, ListenerId, Originate, OriginateId, Output,
-    PolicyVersion, ResolveId, SendId, Transport, UpdateId,
+    ResolveId, SendId, Transport, UpdateId,
 };
 use patchbay_core::registrar::Registration;
 use patchbay_core::time::Now;
@@ -260,11 +260,9 @@ impl Driver {
                     self.update_bindings(id, &registration);
                     self.core.give_back(registration);
                 }
-                Output::Unpin {
-                    version: PolicyVersion(number),
-                } => self.services.shared.policies.unpin(number),
+                Output::Unpin { version } => self.services.shared.policies.unpin(version.number()),
                 Output::OriginateResponse { id, response } => self.originate_answered(id, response),
-                Output::Event(event) => count(metrics_of(&self.services), &event, self.method),
+                Output::Event(event) => count(&self.services, &event, self.method),
             }
         }
     }
@@ -436,13 +434,26 @@ pub(super) fn metrics_of(services: &Services) -> &WorkerMetrics {
     metrics
 }
 
-fn count(metrics: &WorkerMetrics, event: &Event, method: MethodLabel) {
+fn count(services: &Services, event: &Event, method: MethodLabel) {
+    let metrics = metrics_of(services);
+    let count_final = |status, version| {
+        services
+            .shared
+            .rollout
+            .count_final(services.worker, version, status);
+    };
     match event {
         Event::Request => metrics.requests.increment(method),
         Event::Retransmission => metrics.retransmissions.increment(),
         Event::Dropped(reason) => metrics.dropped.increment(DropLabel(*reason)),
-        Event::Replied { status } => metrics.replies.increment(StatusClass(*status)),
-        Event::InviteFinal { status } => metrics.invite_finals.increment(StatusClass(*status)),
+        Event::Replied { status, version } => {
+            metrics.replies.increment(StatusClass(*status));
+            count_final(*status, *version);
+        }
+        Event::InviteFinal { status, version } => {
+            metrics.invite_finals.increment(StatusClass(*status));
+            count_final(*status, *version);
+        }
         Event::HookFault { fault, .. } => metrics.hook_faults.increment(*fault),
         Event::TimerC => metrics.timer_c.increment(),
         Event::Limit(name) => metrics.limits.increment(LimitLabel::from_name(name)),

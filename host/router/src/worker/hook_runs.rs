@@ -29,6 +29,8 @@ pub(super) struct HookRuns {
 struct Waiting {
     /// `None`: an event's.
     id: Option<HookId>,
+    /// As the core is told.
+    version: PolicyVersion,
     run: HookRun<HookHost>,
     /// Whom to blame for a fault.
     source: Option<IpAddr>,
@@ -74,17 +76,16 @@ impl HookRuns {
         now: Now,
         context: &mut Context<'_>,
     ) -> Option<Input> {
-        let Some(version) = version_for(job.version, services) else {
+        let Some((version, number)) = version_for(&job, services) else {
             return Some(unavailable(job));
         };
         let hook = policy_hook(job.hook);
-        // The core gives this pin back with `Output::Unpin`, which names the version that it asked for.
-        let is_asked_for = [0, version.number()].contains(&job.version.0);
-        if is_asked_for && job.hook == door::Hook::RequestRoute {
+        // The core gives this pin back with `Output::Unpin`, which names the version that it is told here.
+        if job.hook == door::Hook::RequestRoute {
             services.shared.policies.pin_version(&version);
         }
         if !version.exports(hook) {
-            return Some(absent(job, &version));
+            return Some(absent(job, number));
         }
         metrics_of(services).hook_runs.increment(hook);
         let source = Some(job.context.source.remote.ip());
@@ -92,6 +93,7 @@ impl HookRuns {
         let run = self.instances.run(&version, hook, host, None);
         let mut waiting = Waiting {
             id: Some(job.id),
+            version: number,
             run,
             source,
         };
@@ -120,6 +122,7 @@ impl HookRuns {
         self.event_runs += 1;
         self.waiting.push_back(Waiting {
             id: None,
+            version: PolicyVersion(version.number()),
             run,
             source: None,
         });
@@ -179,7 +182,7 @@ impl Future for Waiting {
         Poll::Ready(Ended {
             id: waiting.id,
             hook: waiting.run.hook(),
-            version: PolicyVersion(waiting.run.version().number()),
+            version: waiting.version,
             failed: match done.result {
                 Ok(_) => None,
                 Err(_) => Some(Arc::clone(waiting.run.version())),
@@ -190,13 +193,34 @@ impl Future for Waiting {
     }
 }
 
+/// The version that a hook runs in, and what the core is told of it.
+///
 /// A version that the core has pinned is kept; only one named by a dialog whose time is over can be gone, and then the active one serves.
-fn version_for(version: PolicyVersion, services: &Services) -> Option<Arc<Version<HookHost>>> {
+fn version_for(
+    job: &HookJob,
+    services: &Services,
+) -> Option<(Arc<Version<HookHost>>, PolicyVersion)> {
     let policies = &services.shared.policies;
-    match version {
-        PolicyVersion(0) => policies.active(),
-        PolicyVersion(number) => policies.by_number(number).or_else(|| policies.active()),
-    }
+    let version = match job.version.number() {
+        0 => {
+            if !job.context.in_dialog
+                && let Some(canary) = services
+                    .shared
+                    .rollout
+                    .choose(&job.context, services.worker)
+            {
+                let number = PolicyVersion(canary.number()).keeping_dialog();
+                return Some((canary, number));
+            }
+            policies.active()?
+        }
+        number => match policies.by_number(number) {
+            Some(version) => return Some((version, job.version)),
+            None => policies.active()?,
+        },
+    };
+    let number = PolicyVersion(version.number());
+    Some((version, number))
 }
 
 /// The answer where no policy is active.
@@ -211,7 +235,7 @@ fn unavailable(job: HookJob) -> Input {
 }
 
 /// The answer for a hook that the version does not have. An armed one lets everything pass; without `request-route` nobody decides.
-fn absent(job: HookJob, version: &Version<HookHost>) -> Input {
+fn absent(job: HookJob, version: PolicyVersion) -> Input {
     let result = match job.hook {
         door::Hook::RequestRoute => Err(HookFault::Verdict),
         _ => Ok(door::Verdict::Pass),
@@ -220,7 +244,7 @@ fn absent(job: HookJob, version: &Version<HookHost>) -> Input {
         id: job.id,
         result,
         context: Some(job.context),
-        version: PolicyVersion(version.number()),
+        version,
     }
 }
 

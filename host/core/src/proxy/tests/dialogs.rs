@@ -189,6 +189,20 @@ fn a_pinned_dialog_runs_in_its_version() {
 }
 
 #[test]
+fn a_version_that_keeps_its_dialogs_runs_them_without_pinning() {
+    let version = PolicyVersion(7).keeping_dialog();
+    let mut stage = stage();
+    stage.receive(ALICE, &invite());
+    let mut hook = stage.hook();
+    hook.context.routing.targets = vec![Target::of_uri(BOBS_URI.as_bytes().to_vec())];
+    stage.decide_in(version, hook, Verdict::Relay);
+    let route = stage.next_request("INVITE").header("Record-Route");
+    stage.receive(ALICE, &bye(&route, "v1"));
+    assert_eq!(stage.hook().version, version);
+    assert_eq!(version.number(), 7);
+}
+
+#[test]
 fn a_strict_router_is_recovered_from() {
     let (mut stage, route) = established();
     let uri = route.trim_matches(['<', '>']).to_string();

@@ -246,12 +246,26 @@ impl StageCore {
     }
 
     pub(super) fn return_hook(&mut self, hook: AskedHook, result: Result<Verdict, HookFault>) {
+        self.return_hook_in(PolicyVersion(1), hook, result);
+    }
+
+    /// The hook ran in this version.
+    pub(super) fn decide_in(&mut self, version: PolicyVersion, hook: AskedHook, verdict: Verdict) {
+        self.return_hook_in(version, hook, Ok(verdict));
+    }
+
+    fn return_hook_in(
+        &mut self,
+        version: PolicyVersion,
+        hook: AskedHook,
+        result: Result<Verdict, HookFault>,
+    ) {
         let AskedHook { id, context, .. } = hook;
         self.input(Input::HookReturned {
             id,
             result,
             context: Some(context),
-            version: PolicyVersion(1),
+            version,
         });
     }
 

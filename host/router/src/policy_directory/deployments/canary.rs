@@ -1,0 +1,320 @@
+//! Trying a version on some new dialogs: begun and ended by an operator, or ended by its guards.
+
+use std::sync::{Arc, Weak};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+
+use super::{DeployError, Deployed, Deployments};
+use crate::policy_directory::audit::{Action, AuditRecord, unix_secs};
+use crate::policy_directory::memory::{Activation, RememberedCanary, VersionName};
+use crate::policy_directory::origin::Origin;
+use crate::rollout::{Canary, Judgement, Rule};
+
+/// How often a canary is judged.
+const JUDGE_EVERY: Duration = Duration::from_millis(50);
+
+impl Deployments {
+    /// Gives some new dialogs to a stored version: the named one (a digest or its beginning), else the newest. The same version again
+    /// gets the new rule and is judged anew.
+    pub fn begin_canary(
+        &self,
+        name: &str,
+        version: Option<&str>,
+        rule: Rule,
+        origin: &Origin,
+    ) -> Result<Deployed, DeployError> {
+        let mut state = self.lock();
+        let percent = rule.percent;
+        let result = self
+            .store_missing(name, &state)
+            .and_then(|()| self.begin_canary_locked(name, version, rule.clone()));
+        let record = AuditRecord {
+            before: self.active().as_ref().map(Deployed::name),
+            after: version.map(|version| VersionName::new(name, version)),
+            ..AuditRecord::new(Action::Canary, origin, name)
+        };
+        self.write_down(
+            record.because(format!("{percent} % of new dialogs")),
+            &result,
+        );
+        let begun = result?;
+        if let Some(state) = &mut *state {
+            state.canary = Some(RememberedCanary {
+                name: begun.name(),
+                rule,
+                origin: origin.clone(),
+                began_at: unix_secs(),
+            });
+            self.activation.write(state);
+        }
+        Ok(begun)
+    }
+
+    fn begin_canary_locked(
+        &self,
+        name: &str,
+        version: Option<&str>,
+        rule: Rule,
+    ) -> Result<Deployed, DeployError> {
+        let current = self.canary_version();
+        let version = self.policies.choose(name, version)?;
+        let begun = Deployed {
+            policy: name.to_owned(),
+            version,
+        };
+        if let Some(current) = current.filter(|current| *current != begun) {
+            return Err(DeployError::OtherCanary(current));
+        }
+        let version = self
+            .policies
+            .begin_canary(name, Some(begun.version.as_str()))?;
+        self.rollout.begin(Arc::new(Canary::new(
+            version,
+            rule,
+            &self.secret,
+            self.workers,
+        )));
+        Ok(begun)
+    }
+
+    /// A canary that was under way when the router ended goes on, and is judged anew.
+    pub(super) fn restore_canary(&self, remembered: &RememberedCanary) {
+        let name = &remembered.name;
+        let restored = self.load_kept(name).and_then(|()| {
+            self.begin_canary_locked(&name.policy, Some(&name.version), remembered.rule.clone())
+        });
+        match restored {
+            Ok(canary) => tracing::warn!(
+                policy = canary.policy,
+                policy_version = canary.version.short(),
+                percent = remembered.rule.percent,
+                "the canary goes on"
+            ),
+            Err(error) => {
+                tracing::error!(policy = name.policy, policy_version = name.version, %error, "the canary does not load and is over");
+                let mut state = self.lock();
+                self.forget_canary(&mut state);
+                let record = AuditRecord {
+                    after: Some(name.clone()),
+                    ..AuditRecord::new(Action::AutomaticAbort, &Origin::router(), &name.policy)
+                };
+                self.audit.write(&record.because(error));
+            }
+        }
+    }
+
+    /// Makes the canary active. `policy`: only when the canary is of this one.
+    pub fn promote(&self, policy: Option<&str>, origin: &Origin) -> Result<Deployed, DeployError> {
+        let mut state = self.lock();
+        let canary = self.canary_of(policy)?;
+        self.promote_locked(&canary, Action::Promote, origin, &mut state)
+    }
+
+    fn promote_locked(
+        &self,
+        canary: &Arc<Canary>,
+        action: Action,
+        origin: &Origin,
+        state: &mut Option<Activation>,
+    ) -> Result<Deployed, DeployError> {
+        let promoted = deployed(canary);
+        let record = AuditRecord {
+            before: self.active().as_ref().map(Deployed::name),
+            after: Some(promoted.name()),
+            ..AuditRecord::new(action, origin, &promoted.policy)
+        };
+        let activated = self
+            .policies
+            .activate(&promoted.policy, Some(promoted.version.as_str()));
+        let result = self.counted(activated.map(|_| promoted).map_err(DeployError::from));
+        self.write_down(record, &result);
+        let promoted = result?;
+        // It is the active version already: who asks for a new dialog's version meanwhile gets the same.
+        self.rollout.end(canary);
+        self.forget_canary(state);
+        self.remember(state, &promoted, false);
+        Ok(promoted)
+    }
+
+    /// Ends the canary; its dialogs go on in it. `policy`: only when the canary is of this one.
+    pub fn abort(&self, policy: Option<&str>, origin: &Origin) -> Result<Deployed, DeployError> {
+        let canary = self.canary_of(policy)?;
+        self.end_canary(&canary, Action::Abort, origin, None)
+            .ok_or_else(|| DeployError::NoCanary(policy.map(str::to_owned)))
+    }
+
+    /// Takes new dialogs away at once, whatever else is going on, and then writes it down; `None` when somebody was faster.
+    fn end_canary(
+        &self,
+        canary: &Arc<Canary>,
+        action: Action,
+        origin: &Origin,
+        reason: Option<&str>,
+    ) -> Option<Deployed> {
+        if !self.rollout.end(canary) {
+            return None;
+        }
+        let mut state = self.lock();
+        let ended = deployed(canary);
+        // An operator may have begun it, or another one, anew before the state was free.
+        if self.canary_version().as_ref() != Some(&ended) {
+            self.policies.end_canary(canary.version().number());
+            if state.as_ref().and_then(Activation::canary_name) == Some(&ended.name()) {
+                self.forget_canary(&mut state);
+            }
+        }
+        let record = AuditRecord {
+            before: Some(ended.name()),
+            after: self.active().as_ref().map(Deployed::name),
+            ..AuditRecord::new(action, origin, &ended.policy)
+        };
+        self.audit.write(&match reason {
+            Some(reason) => record.because(reason),
+            None => record,
+        });
+        Some(ended)
+    }
+
+    /// A version has become active otherwise: it is no canary any more. To be called while the state is held; what is remembered next
+    /// has to be without the canary.
+    pub(super) fn end_canary_of(&self, active: &Deployed) {
+        if let Some(canary) = self.rollout.canary()
+            && deployed(&canary) == *active
+        {
+            self.rollout.end(&canary);
+        }
+    }
+
+    /// The canary, when there is one, of this policy.
+    fn canary_of(&self, policy: Option<&str>) -> Result<Arc<Canary>, DeployError> {
+        self.rollout
+            .canary()
+            .filter(|canary| policy.is_none_or(|policy| **canary.version().name() == *policy))
+            .ok_or_else(|| DeployError::NoCanary(policy.map(str::to_owned)))
+    }
+
+    fn canary_version(&self) -> Option<Deployed> {
+        self.rollout.canary().as_ref().map(deployed)
+    }
+
+    fn forget_canary(&self, state: &mut Option<Activation>) {
+        if let Some(state) = state
+            && state.canary.take().is_some()
+        {
+            self.activation.write(state);
+        }
+    }
+
+    /// Who began the canary, and when.
+    pub fn canary_origin(&self) -> Option<(Origin, u64)> {
+        let state = self.lock();
+        let canary = state.as_ref()?.canary.as_ref()?;
+        Some((canary.origin.clone(), canary.began_at))
+    }
+
+    /// Ends a canary whose guards do not hold, and makes one active that has done well for its time.
+    pub fn judge_canary(&self) {
+        let Some(canary) = self.rollout.canary() else {
+            return;
+        };
+        let (policy, policy_version) = (
+            &**canary.version().name(),
+            canary.version().digest().short(),
+        );
+        match canary.judge() {
+            Judgement::GoesOn => {}
+            Judgement::Abort(reason) => {
+                let ended = self.end_canary(
+                    &canary,
+                    Action::AutomaticAbort,
+                    &Origin::router(),
+                    Some(&reason),
+                );
+                if ended.is_some() {
+                    self.metrics.automatic_aborts.add_shared(1);
+                    tracing::error!(policy, policy_version, reason, "the canary is aborted");
+                }
+            }
+            Judgement::Promote => {
+                let mut state = self.lock();
+                // It may have been aborted before the state was free.
+                if !self
+                    .canary_of(None)
+                    .is_ok_and(|other| Arc::ptr_eq(&other, &canary))
+                {
+                    return;
+                }
+                let promoted = self.promote_locked(
+                    &canary,
+                    Action::AutomaticPromote,
+                    &Origin::router(),
+                    &mut state,
+                );
+                drop(state);
+                match promoted {
+                    Ok(_) => tracing::warn!(
+                        policy,
+                        policy_version,
+                        "the canary has done well for its time and is active"
+                    ),
+                    Err(error) => {
+                        tracing::error!(policy, policy_version, %error, "the canary can't become active and is over");
+                        self.end_canary(
+                            &canary,
+                            Action::AutomaticAbort,
+                            &Origin::router(),
+                            Some(&error.to_string()),
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn deployed(canary: &Arc<Canary>) -> Deployed {
+    Deployed {
+        policy: canary.version().name().to_string(),
+        version: canary.version().digest().clone(),
+    }
+}
+
+/// The thread that judges the canary. Dropping it ends it.
+pub struct CanaryWatch {
+    stop: Option<SyncSender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl CanaryWatch {
+    /// Judges whatever canary there is, a few times a second: a version that is being compiled does not hold it up.
+    pub fn start(deployments: Weak<Deployments>) -> std::io::Result<CanaryWatch> {
+        let (stop, stopped) = sync_channel(1);
+        let thread = std::thread::Builder::new()
+            .name("canary-watch".to_owned())
+            .spawn(move || {
+                while stopped.recv_timeout(JUDGE_EVERY) == Err(RecvTimeoutError::Timeout) {
+                    let Some(deployments) = deployments.upgrade() else {
+                        return;
+                    };
+                    deployments.judge_canary();
+                }
+            })?;
+        Ok(CanaryWatch {
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for CanaryWatch {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that watches the canary panicked");
+        }
+    }
+}

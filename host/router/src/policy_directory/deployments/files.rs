@@ -1,0 +1,165 @@
+//! Versions from files: those of the watched directory, and those that earlier runs left.
+
+use std::io;
+use std::path::Path;
+
+use patchbay_policy::Digest;
+
+use super::{Component, DeployError, Deployed, Deployments};
+use crate::config::BUILTIN;
+use crate::policy_directory::BUILTIN_POLICY;
+use crate::policy_directory::memory::Activation;
+use crate::policy_directory::origin::Origin;
+use crate::policy_directory::versions::VersionFile;
+use crate::signature;
+
+impl Deployments {
+    /// A file of the directory is new or has changed: it is stored, and made active when its policy is the active one.
+    pub fn file_changed(&self, name: &str, path: &Path) {
+        let bytes = match std::fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+            Err(error) => {
+                return tracing::error!(policy = name, path = %path.display(), %error, "the policy's file can't be read");
+            }
+        };
+        // One lock from the question to the answer: an operator may be activating another policy just now, and that stays.
+        let mut state = self.lock();
+        let is_active = self.active().is_some_and(|active| active.policy == name);
+        if is_active && is_known_file(&state, &bytes) || self.is_stored(name, &bytes) && !is_active
+        {
+            return;
+        }
+        let origin = Origin::file(path);
+        let deployed = self.store_bytes(name, path, &bytes, &origin, &state);
+        let deployed = deployed.and_then(|stored| {
+            if is_active {
+                self.activate_locked(name, Some(stored.version.as_str()), &origin, &mut state)
+            } else {
+                Ok(stored)
+            }
+        });
+        drop(state);
+        match deployed {
+            Ok(deployed) if is_active => tracing::info!(
+                policy = name,
+                policy_version = deployed.version.short(),
+                "the changed policy is active"
+            ),
+            Ok(deployed) => tracing::info!(
+                policy = name,
+                policy_version = deployed.version.short(),
+                "policy stored"
+            ),
+            Err(error) => {
+                tracing::error!(policy = name, path = %path.display(), %error, "the policy's file is refused, what runs goes on")
+            }
+        }
+    }
+
+    /// Whether the newest good version of a policy is this one already.
+    fn is_stored(&self, name: &str, bytes: &[u8]) -> bool {
+        self.stored_since_start().get(name) == Some(&Digest::of(bytes))
+    }
+
+    fn store_bytes(
+        &self,
+        name: &str,
+        path: &Path,
+        bytes: &[u8],
+        origin: &Origin,
+        state: &Option<Activation>,
+    ) -> Result<Deployed, DeployError> {
+        let signature = signature::read_beside(path)?;
+        let component = Component {
+            bytes,
+            signature: signature.as_deref(),
+        };
+        self.store_own(name, component, origin, state)
+    }
+
+    /// Stores the file of a policy.
+    pub(super) fn store_file(
+        &self,
+        name: &str,
+        path: &Path,
+        state: &Option<Activation>,
+    ) -> Result<Deployed, DeployError> {
+        let bytes = std::fs::read(path)?;
+        self.store_bytes(name, path, &bytes, &Origin::file(path), state)
+    }
+
+    /// Loads what can be activated besides the active version: the embedded policy and the versions of earlier runs.
+    pub fn load_stored(&self) {
+        if !BUILTIN_POLICY.is_empty()
+            && let Err(error) = self.store_builtin()
+        {
+            tracing::error!(policy = BUILTIN, %error, "the embedded policy does not load");
+        }
+        let known: Vec<String> = self
+            .policies
+            .list()
+            .iter()
+            .flat_map(|policy| &policy.versions)
+            .map(|version| version.digest.to_string())
+            .collect();
+        for file in self.versions.list().unwrap_or_default() {
+            if known.contains(&file.digest) {
+                continue;
+            }
+            let state = self.lock();
+            if let Err(error) = self.load_file(&file) {
+                tracing::warn!(policy = file.policy, path = %file.path.display(), %error, "a stored version does not load");
+            }
+            self.keep_newest(&file.policy);
+            drop(state);
+        }
+    }
+
+    fn load_file(&self, file: &VersionFile) -> Result<(), DeployError> {
+        let bytes = self.read_version(&file.policy, &file.digest)?;
+        self.policies.store(&file.policy, &bytes)?;
+        Ok(())
+    }
+
+    /// The bytes of a kept version, with its signature checked again: who may sign may have changed.
+    pub(super) fn read_version(&self, policy: &str, digest: &str) -> Result<Vec<u8>, DeployError> {
+        let bytes = self.versions.get(policy, digest)?;
+        let record = self.versions.record(policy, digest);
+        let signature = record.as_ref().and_then(|record| record.signature.clone());
+        let component = Component {
+            bytes: &bytes,
+            signature: signature.as_deref(),
+        };
+        self.check_signature(policy, component)?;
+        if let Some(record) = record {
+            self.records()
+                .insert((policy.to_owned(), digest.to_owned()), record);
+        }
+        Ok(bytes)
+    }
+
+    /// What was loaded last counts as the newest. But what was stored since the start, else the active version, is newer than a version
+    /// of an earlier run. To be called while the state is held.
+    fn keep_newest(&self, policy: &str) {
+        let stored = self.stored_since_start().get(policy).cloned();
+        let active = || self.active().filter(|active| active.policy == policy);
+        let Some(newest) = stored.or_else(|| active().map(|active| active.version)) else {
+            return;
+        };
+        if let Ok(bytes) = self.versions.get(policy, newest.as_str())
+            && let Err(error) = self.policies.store(policy, &bytes)
+        {
+            tracing::debug!(policy, %error, "the newest version is not refreshed");
+        }
+    }
+}
+
+/// Whether the active policy's file is the one that was there at the last activation.
+fn is_known_file(state: &Option<Activation>, bytes: &[u8]) -> bool {
+    let digest = Digest::of(bytes);
+    state
+        .as_ref()
+        .and_then(|activation| activation.file.as_deref())
+        == Some(digest.as_str())
+}

@@ -1,0 +1,343 @@
+use std::time::Duration;
+
+use patchbay_policy::{Engine, EngineConfig};
+
+use super::*;
+use crate::config::Config;
+use crate::data_dir::DataDir;
+use crate::rollout::Rule;
+use crate::signature::PrivateKey;
+
+/// A policy that lets every branch pass. What else is in it makes it another version.
+fn policy(comment: &str) -> Vec<u8> {
+    let text = format!(
+        r#"(component
+            (core module $code
+                (func (export "hook") (result i32) i32.const 0)
+                (@custom "comment" "{comment}"))
+            (core instance $code (instantiate $code))
+            (type $verdict (enum "pass" "drop"))
+            (component $hooks
+                (type $verdict (enum "pass" "drop"))
+                (import "verdict" (type $imported (eq $verdict)))
+                (import "hook" (func $hook (result $imported)))
+                (export $exported "branch-verdict" (type $verdict))
+                (export "branch-route" (func $hook) (func (result $exported))))
+            (func $hook (result $verdict) (canon lift (core func $code "hook")))
+            (instance $hooks (instantiate $hooks
+                (with "verdict" (type $verdict))
+                (with "hook" (func $hook))))
+            (export "patchbay:policy/branch-route@0.1.0" (instance $hooks)))"#
+    );
+    wat::parse_str(text).expect("a component")
+}
+
+/// A directory with two policies, and the router's policies on it.
+fn deployments(folder: &Path) -> Deployments {
+    let directory = folder.join("policies");
+    std::fs::create_dir(&directory).expect("a directory of policies");
+    for name in ["first", "second"] {
+        std::fs::write(directory.join(format!("{name}.wasm")), policy(name)).expect("a policy");
+    }
+    start(folder, "").expect("a policy")
+}
+
+/// The policies of a router that starts on this folder, with these further lines of `[policy]`.
+fn start(folder: &Path, lines: &str) -> Result<Deployments, StartPolicyError> {
+    let text = format!(
+        "[policy]\ndirectory = \"policies\"\nactive = \"first\"\n{lines}[[listen]]\naddress = \"udp:127.0.0.1:0\"\n"
+    );
+    let config = Config::parse(&text, folder, &Default::default()).expect("a configuration");
+    let data_dir = DataDir::open(&folder.join("data")).expect("a data directory");
+    let init_config = Arc::new(config.clone());
+    let engine = Engine::new(EngineConfig::default()).expect("an engine");
+    let policies = Policies::new(engine, move || {
+        HookHost::for_init(Arc::clone(&init_config), "init")
+    });
+    let metrics = Arc::new(Metrics::new(1));
+    Deployments::start(
+        Arc::new(policies),
+        metrics,
+        Arc::default(),
+        &config,
+        &data_dir,
+    )
+}
+
+fn plain(bytes: &[u8]) -> Component<'_> {
+    Component {
+        bytes,
+        signature: None,
+    }
+}
+
+fn operator() -> Origin {
+    Origin {
+        by: Some("alice".to_owned()),
+        ..Origin::router()
+    }
+}
+
+/// The actions of the audit log, the first one first.
+fn audited(deployments: &Deployments) -> Vec<(Action, bool)> {
+    let records = deployments.audit().latest(100).expect("readable");
+    let actions = records.iter().map(|record| (record.action, record.done));
+    actions.rev().collect()
+}
+
+fn active(deployments: &Deployments) -> String {
+    deployments.active().expect("an active policy").policy
+}
+
+#[test]
+fn a_look_at_the_directory_does_not_undo_an_activation_under_way() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let deployments = deployments(folder.path());
+    assert_eq!(active(&deployments), "first");
+    let file = folder.path().join("policies/first.wasm");
+    std::thread::scope(|scope| {
+        let mut state = deployments.lock();
+        let look = scope.spawn(|| deployments.file_changed("first", &file));
+        // The look has come as far as it can while an activation holds the lock.
+        std::thread::sleep(Duration::from_millis(200));
+        deployments
+            .activate_locked("second", None, &operator(), &mut state)
+            .expect("activate");
+        drop(state);
+        look.join().expect("the look ends");
+    });
+    assert_eq!(active(&deployments), "second");
+}
+
+#[test]
+fn what_is_stored_is_newer_than_what_earlier_runs_left() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let deployments = deployments(folder.path());
+    let earlier = policy("of an earlier run");
+    let digest = Digest::of(&earlier);
+    let record = VersionRecord {
+        stored_at: 1,
+        origin: operator(),
+        signature: None,
+        signed_by: None,
+    };
+    deployments
+        .versions
+        .put("first", &digest, &earlier, &record, &[])
+        .expect("a version");
+    let pushed = deployments
+        .store("first", plain(&policy("pushed")), &operator())
+        .expect("a policy");
+    deployments.load_stored();
+    assert_eq!(deployments.record("first", digest.as_str()), Some(record));
+    let activate = |version| deployments.activate("first", version, &operator());
+    assert_eq!(activate(None).expect("activate"), pushed);
+    let named = activate(Some(digest.as_str()));
+    assert_eq!(named.expect("it is loaded").version, digest);
+}
+
+#[test]
+fn a_changed_file_of_the_active_policy_becomes_active() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let deployments = deployments(folder.path());
+    let file = folder.path().join("policies/first.wasm");
+    let before = deployments.active();
+    deployments.file_changed("first", &file);
+    assert_eq!(deployments.active(), before, "it has not changed");
+    std::fs::write(&file, policy("changed")).expect("a policy");
+    deployments.file_changed("first", &file);
+    assert_eq!(active(&deployments), "first");
+    assert_ne!(deployments.active(), before);
+}
+
+#[test]
+fn every_change_is_written_down_with_who_and_what() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let deployments = deployments(folder.path());
+    let first = deployments.active().expect("active");
+    let pushed = deployments
+        .store("first", plain(&policy("pushed")), &operator())
+        .expect("a policy");
+    deployments
+        .activate("first", None, &operator())
+        .expect("activate");
+    deployments.rollback(&operator()).expect("back");
+    assert!(
+        deployments
+            .store("first", plain(b"no wasm"), &operator())
+            .is_err()
+    );
+    assert!(deployments.activate("nothing", None, &operator()).is_err());
+    assert_eq!(
+        audited(&deployments),
+        [
+            (Action::Activate, true),
+            (Action::Store, true),
+            (Action::Activate, true),
+            (Action::Rollback, true),
+            (Action::Store, false),
+            (Action::Activate, false),
+        ]
+    );
+    let records = deployments.audit().latest(3).expect("readable");
+    let rollback = &records[2];
+    assert_eq!(rollback.before, Some(pushed.name()));
+    assert_eq!(rollback.after, Some(first.name()));
+    assert_eq!(rollback.origin, operator());
+    let refused = records[1].detail.as_deref().unwrap_or_default();
+    assert!(!refused.is_empty(), "the log says why");
+}
+
+#[test]
+fn who_stored_a_version_is_known_after_a_restart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let before = deployments(folder.path());
+    let pushed = before
+        .store("first", plain(&policy("pushed")), &operator())
+        .expect("a policy");
+    before
+        .activate("first", None, &operator())
+        .expect("activate");
+    drop(before);
+    let after = start(folder.path(), "").expect("a policy");
+    assert_eq!(after.active(), Some(pushed.clone()));
+    let record = after.record("first", pushed.version.as_str());
+    assert_eq!(record.map(|record| record.origin), Some(operator()));
+}
+
+#[test]
+fn with_trusted_keys_only_signed_versions_are_taken_also_after_a_restart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    drop(deployments(folder.path()));
+    let key = PrivateKey::generate().expect("random numbers");
+    let lines = format!("trusted_keys = [\"{}\"]\n", key.public());
+    let refused = start(folder.path(), &lines).map(drop);
+    assert!(refused.is_err(), "the active policy is not signed");
+    let file = folder.path().join("policies/first.wasm");
+    let signature = key.sign(&policy("first")).to_string();
+    std::fs::write(signature::signature_file(&file), &signature).expect("a signature");
+    let signed = start(folder.path(), &lines).expect("it is signed");
+    let store = |bytes: &[u8], signature: Option<&str>| {
+        signed.store("first", Component { bytes, signature }, &operator())
+    };
+    let pushed = policy("pushed");
+    for wrong in [None, Some("ed25519:00"), Some(&*signature)] {
+        let refused = store(&pushed, wrong);
+        assert!(
+            matches!(refused, Err(DeployError::Signature(_))),
+            "{wrong:?}"
+        );
+    }
+    let listed = signed.policies.list();
+    assert_eq!(listed[0].versions[0].state, VersionState::Rejected);
+    let good = key.sign(&pushed).to_string();
+    let stored = store(&pushed, Some(&good)).expect("it is signed");
+    signed
+        .activate("first", None, &operator())
+        .expect("activate");
+    drop(signed);
+    let again = start(folder.path(), &lines).expect("it is signed");
+    assert_eq!(again.active(), Some(stored.clone()));
+    let record = again.record("first", stored.version.as_str());
+    let signer = record.and_then(|record| record.signed_by);
+    assert_eq!(signer, Some(key.public().to_string()));
+    drop(again);
+    let other = PrivateKey::generate().expect("random numbers");
+    let lines = format!("trusted_keys = [\"{}\"]\n", other.public());
+    let untrusted = start(folder.path(), &lines).map(drop);
+    assert!(untrusted.is_err(), "nobody trusts the signatures any more");
+}
+
+fn rule(percent: f64) -> Rule {
+    Rule {
+        percent,
+        ..serde_json::from_str("{\"percent\": 1}").expect("a rule")
+    }
+}
+
+#[test]
+fn a_canary_goes_on_after_a_restart_until_it_is_promoted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let before = deployments(folder.path());
+    let first = before.active();
+    let pushed = before
+        .store("first", plain(&policy("pushed")), &operator())
+        .expect("a policy");
+    let begun = before
+        .begin_canary("first", None, rule(5.0), &operator())
+        .expect("a canary");
+    assert_eq!(begun, pushed);
+    assert_eq!(before.active(), first);
+    assert_eq!(
+        before.policies.list()[0].versions[0].state,
+        VersionState::Canary
+    );
+    let other = before.begin_canary("second", None, rule(5.0), &operator());
+    assert!(matches!(other, Err(DeployError::OtherCanary(_))));
+    drop(before);
+    let after = start(folder.path(), "").expect("a policy");
+    assert_eq!(after.active(), first);
+    let canary = after.rollout.canary().expect("it goes on");
+    assert_eq!(canary.version().digest(), &pushed.version);
+    assert_eq!(canary.rule().percent, 5.0);
+    assert!(after.promote(Some("second"), &operator()).is_err());
+    after.promote(None, &operator()).expect("promoted");
+    assert_eq!(after.active(), Some(pushed.clone()));
+    assert!(after.rollout.canary().is_none());
+    drop(after);
+    let last = start(folder.path(), "").expect("a policy");
+    assert_eq!(last.active(), Some(pushed));
+    assert!(last.rollout.canary().is_none());
+}
+
+#[test]
+fn an_aborted_canary_is_kept_for_its_dialogs() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let deployments = deployments(folder.path());
+    deployments
+        .store("first", plain(&policy("pushed")), &operator())
+        .expect("a policy");
+    deployments
+        .begin_canary("first", None, rule(5.0), &operator())
+        .expect("a canary");
+    let number = deployments.policies.canary().expect("a canary").number();
+    deployments.abort(None, &operator()).expect("aborted");
+    assert!(deployments.abort(None, &operator()).is_err());
+    assert!(deployments.policies.by_number(number).is_some());
+    let states: Vec<_> = deployments.policies.list()[0]
+        .versions
+        .iter()
+        .map(|version| version.state)
+        .collect();
+    assert_eq!(states, [VersionState::Draining, VersionState::Active]);
+    let long_after = std::time::Instant::now() + Duration::from_secs(3 * 3600);
+    deployments.policies.drop_idle(long_after);
+    assert!(deployments.policies.by_number(number).is_none());
+    let actions = audited(&deployments);
+    assert_eq!(
+        actions[actions.len() - 2..],
+        [(Action::Canary, true), (Action::Abort, true)]
+    );
+}
+
+#[test]
+fn an_active_version_is_no_canary() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let deployments = deployments(folder.path());
+    let refused = deployments.begin_canary("first", None, rule(5.0), &operator());
+    assert!(matches!(
+        refused,
+        Err(DeployError::Activate(ActivateError::AlreadyActive { .. }))
+    ));
+    deployments
+        .store("first", plain(&policy("pushed")), &operator())
+        .expect("a policy");
+    deployments
+        .begin_canary("first", None, rule(5.0), &operator())
+        .expect("a canary");
+    deployments
+        .activate("first", None, &operator())
+        .expect("it becomes active");
+    assert!(deployments.rollout.canary().is_none());
+    assert!(deployments.policies.canary().is_none());
+}

@@ -1,0 +1,29 @@
+//! Says its version in every request and response, also inside of dialogs; the version `bad` fails on every INVITE outside of one.
+
+use patchbay_sdk::prelude::*;
+
+const VERSION: &str = "one";
+
+/// Relays to the location service.
+#[derive(Default)]
+pub struct Rollout;
+
+#[patchbay_sdk::policy]
+impl Policy for Rollout {
+    fn request_route(&self, request: &mut Request) -> Result<Verdict> {
+        if request.is_in_dialog() {
+            return Ok(forward().header("X-Version", VERSION));
+        }
+        match request.method() {
+            Method::Register => Ok(save()),
+            Method::Ack => Ok(drop()),
+            Method::Invite if VERSION == "bad" => panic!("a bad version"),
+            _ => Ok(relay(location::lookup(request.uri())?).header("X-Version", VERSION).on_reply()),
+        }
+    }
+
+    fn onreply_route(&self, response: &mut Response) -> Result<Verdict> {
+        response.set_header("X-Version", VERSION)?;
+        Ok(pass())
+    }
+}
