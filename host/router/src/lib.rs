@@ -10,6 +10,7 @@ pub mod logging;
 pub mod metrics;
 pub mod policy_directory;
 pub mod server;
+pub mod trace;
 
 // Transport.
 pub mod hooks;

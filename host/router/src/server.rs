@@ -20,6 +20,7 @@ use crate::data_dir::{DataDirError, Secrets};
 use crate::hooks::HookHost;
 use crate::location::LocationService;
 use crate::metrics::Metrics;
+use crate::trace::Traces;
 use crate::users::Users;
 
 /// What every worker shares.
@@ -40,6 +41,8 @@ pub struct Shared {
     pub policies: Arc<Policies<HookHost>>,
     /// The numbers.
     pub metrics: Arc<Metrics>,
+    /// What hook runs are traced for.
+    pub traces: Arc<Traces>,
     /// New requests outside of dialogs are refused.
     pub draining: AtomicBool,
 }

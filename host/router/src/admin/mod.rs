@@ -1,9 +1,12 @@
 //! The admin API: HTTP for operators, the command line and Prometheus, on a thread of its own.
 
+mod calls;
 mod guard;
 mod policies;
+mod recording;
 mod registrations;
 mod reply;
+mod shadow;
 mod views;
 
 use std::net::SocketAddr;
@@ -37,6 +40,8 @@ pub struct Admin {
     pub workers: Arc<Workers>,
     /// The policies.
     pub deployments: Arc<Deployments>,
+    /// The folder of recordings.
+    pub recordings: PathBuf,
     /// When the router started.
     pub started: Instant,
     /// Whether the router serves: not before its workers run.
@@ -153,6 +158,19 @@ fn router(admin: Arc<Admin>) -> Router {
             put(policies::store).layer(DefaultBodyLimit::max(MAX_POLICY_BYTES)),
         )
         .route("/api/v1/policies/{name}/activate", post(policies::activate))
+        .route(
+            "/api/v1/policies/{name}/shadow",
+            get(shadow::show).post(shadow::start).delete(shadow::end),
+        )
+        .route("/api/v1/shadow", get(shadow::current))
+        .route(
+            "/api/v1/recording",
+            get(recording::status)
+                .post(recording::start)
+                .delete(recording::stop),
+        )
+        .route("/api/v1/calls", get(calls::list))
+        .route("/api/v1/calls/{*call_id}", get(calls::show))
         .route("/api/v1/registrations", get(registrations::list))
         .route(
             "/api/v1/registrations/{*aor}",

@@ -7,6 +7,7 @@ use patchbay_policy::ComponentReport;
 use serde_json::{Value, json};
 
 use super::client::{AdminArguments, escape};
+use super::differing::{Diff, Replay, Shadow};
 use super::{Failure, output};
 use crate::policy_directory;
 
@@ -29,6 +30,12 @@ pub(super) enum Policy {
     Activate(Activate),
     /// Goes back to the version that routed before.
     Rollback(Rollback),
+    /// Runs recorded hooks on a version, offline, and shows where the two part.
+    Replay(Replay),
+    /// Runs a stored version on copies of live requests, without effects.
+    Shadow(Shadow),
+    /// Shows what the version in the shadow would have treated differently.
+    Diff(Diff),
 }
 
 #[derive(Args, Debug)]
@@ -144,6 +151,9 @@ impl Policy {
             Policy::Push(push) => push.execute(),
             Policy::Activate(activate) => activate.execute(),
             Policy::Rollback(rollback) => rollback.execute(),
+            Policy::Replay(replay) => replay.execute(),
+            Policy::Shadow(shadow) => shadow.execute(),
+            Policy::Diff(diff) => diff.execute(),
         }
     }
 }

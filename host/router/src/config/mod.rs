@@ -22,6 +22,7 @@ pub use node::{Io, Node};
 pub use patchbay_core::door::Transport;
 pub use problem::{Place, Problem, Problems};
 pub use read::Overrides;
+pub(crate) use units::{duration, size};
 
 /// The ports a listener uses by default, and the address of the admin API.
 pub const DEFAULT_SIP_PORT: u16 = 5060;
@@ -107,6 +108,8 @@ pub struct Policy {
     pub memory_limit: usize,
     /// What is bound to the version that began it.
     pub pin: Pin,
+    /// Calls whose hook runs are kept for `patchbay call`; 0: none.
+    pub call_ring: usize,
     /// `[policy.settings]`.
     pub settings: BTreeMap<String, String>,
     /// `[policy.grants]`.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Reads `"50us"`, `"500ms"`, `"32s"`, `"5m"`, `"1h"` or `"1d"`.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || {
         format!(
             "{text:?} is no duration: write a whole number and one of us, ms, s, m, h, d, such as \"500ms\" or \"32s\""
@@ -26,7 +26,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// Reads `"64KiB"`, `"64MiB"`, `"1GiB"`, `"1500B"`, and the decimal `kB`, `MB`, `GB`.
-pub(super) fn size(text: &str) -> Result<usize, String> {
+pub(crate) fn size(text: &str) -> Result<usize, String> {
     let wrong = || {
         format!(
             "{text:?} is no size: write a whole number and one of B, KiB, MiB, GiB, such as \"64KiB\""
