@@ -38,6 +38,8 @@ pub struct Environment {
     pub write_headers: Option<Vec<String>>,
     /// `policy.grants.save_location`.
     pub save_location: bool,
+    /// `policy.memory_limit`, in bytes.
+    pub memory_limit: usize,
 }
 
 /// A listener.
@@ -87,6 +89,7 @@ impl Environment {
             keyvalue: config.policy.grants.keyvalue.clone(),
             write_headers: config.policy.grants.write_headers.clone(),
             save_location: config.policy.grants.save_location,
+            memory_limit: config.policy.memory_limit,
         }
     }
 
@@ -129,6 +132,7 @@ impl Environment {
             false => Registration::Open,
         };
         config.policy.settings.clone_from(&self.settings);
+        config.policy.memory_limit = self.memory_limit;
         config.policy.grants = Grants {
             http: self.http.clone(),
             keyvalue: self.keyvalue.clone(),

@@ -96,6 +96,7 @@ impl Replayer {
         environment: &Environment,
     ) -> Result<Replayer, ReplayError> {
         let engine: Engine<HookHost> = Engine::new(EngineConfig {
+            memory_limit: environment.memory_limit,
             hook_deadline: HOOK_DEADLINE,
             max_concurrent_hooks: 1,
             ..EngineConfig::default()
