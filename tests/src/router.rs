@@ -52,6 +52,7 @@ pub struct Setup {
     listen: Vec<String>,
     node: String,
     sections: String,
+    policy_keys: String,
     settings: Vec<(String, String)>,
     users: Vec<(String, String)>,
     policy_files: Vec<(String, PathBuf)>,
@@ -71,6 +72,7 @@ impl Default for Setup {
             listen: vec!["udp:127.0.0.1:0".into(), "tcp:127.0.0.1:0".into()],
             node: String::new(),
             sections: String::new(),
+            policy_keys: String::new(),
             settings: Vec::new(),
             users: Vec::new(),
             policy_files: Vec::new(),
@@ -101,6 +103,13 @@ impl Setup {
     /// A key of `[policy.settings]`.
     pub fn setting(mut self, name: &str, value: &str) -> Setup {
         self.settings.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Further keys of `[policy]`, as TOML lines.
+    pub fn policy_keys(mut self, lines: &str) -> Setup {
+        self.policy_keys.push_str(lines);
+        self.policy_keys.push('\n');
         self
     }
 
@@ -198,8 +207,8 @@ impl Setup {
         }
         if !self.sections.contains("[policy]") {
             config.push_str(&format!(
-                "[policy]\ndirectory = {policy_directory:?}\nactive = {:?}\n",
-                self.active
+                "[policy]\ndirectory = {policy_directory:?}\nactive = {:?}\n{}",
+                self.active, self.policy_keys
             ));
         }
         config.push_str("[policy.settings]\n");

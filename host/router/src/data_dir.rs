@@ -10,6 +10,7 @@
 //! policies/versions/  policies as they were stored, by digest, and who stored them
 //! policies/audit.jsonl  who changed what about the policies; older lines in audit.1.jsonl and so on
 //! policies/active     the last activation or rollback
+//! recordings/         hook runs that were recorded, for the owner alone
 //! ```
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
@@ -167,6 +168,11 @@ impl DataDir {
         self.path.join("policies").join("cache")
     }
 
+    /// The folder of recordings. It is made when one is.
+    pub fn recordings(&self) -> PathBuf {
+        self.path.join("recordings")
+    }
+
     /// The folder of policies as they were stored.
     pub fn policy_versions(&self) -> PathBuf {
         self.path.join("policies").join("versions")
@@ -189,14 +195,15 @@ fn io_error(path: &Path) -> impl FnOnce(io::Error) -> DataDirError {
 }
 
 fn make_folder(path: &Path) -> Result<(), DataDirError> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|source| DataDirError::Make {
-            path: path.to_path_buf(),
-            source,
-        })
+    make_private_folder(path).map_err(|source| DataDirError::Make {
+        path: path.to_path_buf(),
+        source,
+    })
+}
+
+/// Makes a folder that only its owner can read.
+pub fn make_private_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 fn lock(folder: &Path) -> Result<File, DataDirError> {

@@ -12,6 +12,7 @@ pub mod policy_directory;
 pub mod rollout;
 pub mod server;
 pub mod signature;
+pub mod trace;
 
 // Transport.
 pub mod hooks;

@@ -21,6 +21,7 @@ use crate::hooks::HookHost;
 use crate::location::LocationService;
 use crate::metrics::Metrics;
 use crate::rollout::Rollout;
+use crate::trace::Traces;
 use crate::users::Users;
 
 /// What every worker shares.
@@ -43,6 +44,8 @@ pub struct Shared {
     pub rollout: Arc<Rollout>,
     /// The numbers.
     pub metrics: Arc<Metrics>,
+    /// What hook runs are traced for.
+    pub traces: Arc<Traces>,
     /// New requests outside of dialogs are refused.
     pub draining: AtomicBool,
 }

@@ -19,6 +19,7 @@ use patchbay::hooks::HookHost;
 use patchbay::location::{LocationConfig, LocationService};
 use patchbay::metrics::{LimitLabel, Metrics, WorkerMetrics};
 use patchbay::server::Shared;
+use patchbay::trace::Traces;
 use patchbay::transport::bind;
 use patchbay::users::Users;
 use patchbay::worker::{self, Workers};
@@ -84,6 +85,7 @@ impl Router {
             authenticator: Arc::new(Authenticator::new([2; 32], AuthConfig::default())),
             policies: Arc::new(policies),
             metrics: Arc::new(Metrics::new(workers)),
+            traces: Arc::new(Traces::new(workers, Vec::new(), 0)),
             draining: AtomicBool::new(false),
         });
         let workers = worker::start(&shared, listeners).unwrap();

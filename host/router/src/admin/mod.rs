@@ -2,11 +2,14 @@
 
 mod audit;
 mod caller;
+mod calls;
 mod canary;
 mod guard;
 mod policies;
+mod recording;
 mod registrations;
 mod reply;
+mod shadow;
 mod versions;
 mod views;
 
@@ -44,6 +47,8 @@ pub struct Admin {
     pub workers: Arc<Workers>,
     /// The policies.
     pub deployments: Arc<Deployments>,
+    /// The folder of recordings.
+    pub recordings: PathBuf,
     /// When the router started.
     pub started: Instant,
     /// Whether the router serves: not before its workers run.
@@ -167,6 +172,19 @@ fn router(admin: Arc<Admin>) -> Router {
         .route("/api/v1/policies/{name}/promote", post(canary::promote))
         .route("/api/v1/policies/{name}/abort", post(canary::abort))
         .route("/api/v1/audit", get(audit::list))
+        .route(
+            "/api/v1/policies/{name}/shadow",
+            get(shadow::show).post(shadow::start).delete(shadow::end),
+        )
+        .route("/api/v1/shadow", get(shadow::current))
+        .route(
+            "/api/v1/recording",
+            get(recording::status)
+                .post(recording::start)
+                .delete(recording::stop),
+        )
+        .route("/api/v1/calls", get(calls::list))
+        .route("/api/v1/calls/{*call_id}", get(calls::show))
         .route("/api/v1/registrations", get(registrations::list))
         .route(
             "/api/v1/registrations/{*aor}",

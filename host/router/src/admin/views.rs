@@ -124,7 +124,63 @@ fn readings(admin: &Admin) -> Vec<Reading> {
             statistics.lost_events,
         ),
     ];
+    readings.extend(trace_readings(admin));
     readings.extend(versions::readings(admin));
+    readings
+}
+
+fn trace_readings(admin: &Admin) -> Vec<Reading> {
+    let traces = &admin.shared.traces;
+    let counts = traces.counts();
+    let (recording, shadow) = (traces.recording(), traces.shadow());
+    let recording = recording.filter(|recording| recording.running);
+    let of = |name, help, counter, value: u64| Reading {
+        name,
+        help,
+        counter,
+        labels: Vec::new(),
+        value: value as f64,
+    };
+    let mut readings = vec![
+        of(
+            "traced_hook_runs_total",
+            "Hook runs traced for recordings, the call ring or a shadow.",
+            true,
+            counts.traced,
+        ),
+        of(
+            "dropped_traces_total",
+            "Traces of hook runs that were dropped because a queue was full.",
+            true,
+            counts.dropped,
+        ),
+        of(
+            "recording_bytes",
+            "The size of the recording that is under way; 0 without one.",
+            false,
+            recording.map_or(0, |recording| recording.bytes),
+        ),
+    ];
+    if let Some(shadow) = shadow {
+        let gauges = [
+            (
+                "shadow_hook_runs",
+                "Hook runs that the shadow was compared in.",
+                shadow.runs,
+            ),
+            (
+                "shadow_different_hook_runs",
+                "Hook runs that the shadow would have treated differently.",
+                shadow.different,
+            ),
+            (
+                "shadow_dropped_hook_runs",
+                "Hook runs that the shadow did not get because too many waited.",
+                shadow.dropped,
+            ),
+        ];
+        readings.extend(gauges.map(|(name, help, value)| of(name, help, false, value)));
+    }
     readings
 }
 

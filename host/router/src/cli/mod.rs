@@ -3,10 +3,13 @@
 //! Exit codes: 0 done, 1 it failed, 2 wrong use. What a command prints for people or programs goes to stdout, everything else to
 //! stderr.
 
+mod call;
 mod check;
 mod client;
+mod differing;
 mod output;
 mod policy;
+mod record;
 mod registrations;
 mod run;
 mod status;
@@ -47,6 +50,12 @@ enum Command {
     /// Makes, builds and checks policies offline, or manages those of a running router.
     #[command(subcommand)]
     Policy(policy::Policy),
+    /// Records hook inputs, the host's answers and verdicts of a running router to a file.
+    #[command(subcommand)]
+    Record(record::Record),
+    /// Shows the latest calls of a running router, hook by hook.
+    #[command(subcommand)]
+    Call(call::Call),
     /// Shows and removes the registrations of a running router.
     #[command(subcommand)]
     Registrations(registrations::Registrations),
@@ -158,6 +167,8 @@ pub fn main() -> ExitCode {
         Command::Check(check) => check.execute(),
         Command::User(user) => user.execute(),
         Command::Policy(policy) => policy.execute(),
+        Command::Record(record) => record.execute(),
+        Command::Call(call) => call.execute(),
         Command::Registrations(registrations) => registrations.execute(),
         Command::Status(status) => status.execute(),
     };

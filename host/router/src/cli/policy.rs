@@ -11,6 +11,7 @@ use patchbay_policy::ComponentReport;
 use serde_json::{Value, json};
 
 use super::client::{AdminArguments, escape};
+use super::differing::{Diff, Replay, Shadow};
 use super::{Failure, output};
 use crate::policy_directory;
 use crate::signature;
@@ -46,6 +47,12 @@ pub(super) enum Policy {
     Promote(canary::Promote),
     /// Ends the canary.
     Abort(canary::Abort),
+    /// Runs recorded hooks on a version, offline, and shows where the two part.
+    Replay(Replay),
+    /// Runs a stored version on copies of live requests, without effects.
+    Shadow(Shadow),
+    /// Shows what the version in the shadow would have treated differently.
+    Diff(Diff),
 }
 
 #[derive(Args, Debug)]
@@ -157,6 +164,9 @@ impl Policy {
             Policy::Canary(canary) => canary.execute(),
             Policy::Promote(promote) => promote.execute(),
             Policy::Abort(abort) => abort.execute(),
+            Policy::Replay(replay) => replay.execute(),
+            Policy::Shadow(shadow) => shadow.execute(),
+            Policy::Diff(diff) => diff.execute(),
         }
     }
 }

@@ -23,6 +23,7 @@ pub use patchbay_core::door::Transport;
 pub use problem::{Place, Problem, Problems};
 pub use read::Overrides;
 pub use units::duration;
+pub(crate) use units::size;
 
 use crate::signature::PublicKey;
 
@@ -112,6 +113,8 @@ pub struct Policy {
     pub pin: Pin,
     /// Who may sign policies; empty: nobody has to.
     pub trusted_keys: Vec<PublicKey>,
+    /// Calls whose hook runs are kept for `patchbay call`; 0: none.
+    pub call_ring: usize,
     /// `[policy.settings]`.
     pub settings: BTreeMap<String, String>,
     /// `[policy.grants]`.

@@ -47,6 +47,9 @@ const DEVELOPMENT: Defaults = Defaults {
     registration: Registration::Open,
 };
 
+/// No calls are kept unless somebody wants to look at them.
+const DEFAULT_CALL_RING: usize = 0;
+
 const MILLISECOND: Duration = Duration::from_millis(1);
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 
@@ -263,6 +266,7 @@ fn policy(mut section: Section<'_>, overrides: &Overrides) -> Policy {
             &[("transaction", Pin::Transaction), ("dialog", Pin::Dialog)],
         ),
         trusted_keys,
+        call_ring: section.number("call_ring", DEFAULT_CALL_RING, 0..=1_000_000),
         settings: section.free_texts("settings"),
         grants: grants(section.section("grants")),
     };

@@ -26,7 +26,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// Reads `"64KiB"`, `"64MiB"`, `"1GiB"`, `"1500B"`, and the decimal `kB`, `MB`, `GB`.
-pub(super) fn size(text: &str) -> Result<usize, String> {
+pub(crate) fn size(text: &str) -> Result<usize, String> {
     let wrong = || {
         format!(
             "{text:?} is no size: write a whole number and one of B, KiB, MiB, GiB, such as \"64KiB\""

@@ -8,20 +8,22 @@ use patchbay_core::door::{
 };
 use patchbay_core::registrar::Registration;
 use patchbay_core::time::UnixTime;
-use patchbay_message::{Draft, HeaderName, Name, Uri};
+use patchbay_message::{AddressOfRecord, Draft, HeaderName, Name, Uri};
 use patchbay_policy::{
     Armed, Binding, ErrorKind, Host, HostError, Level, LookupResult, Source, Target, Transport,
     Verification,
 };
 
-use super::HookHost;
 use super::lookups::{
     address_of_record, address_of_record_in, host_error, is_registered_source, target,
 };
 use super::services::Services;
+use super::tape::Played;
 use super::timers::TimerRefusal;
+use super::{HookHost, ReplyParts};
 use crate::config;
 use crate::location::{self, Done};
+use crate::trace::{Act, Answer, verification_name};
 use crate::worker::unpredictable;
 
 /// Where the lines of policies go in the log's filter.
@@ -83,12 +85,16 @@ impl Host for HookHost {
     }
 
     fn is_local_uri(&self, uri: &str) -> bool {
-        let (Some(services), Some(context), Ok(uri)) =
-            (&self.services, &self.context, Uri::parse(uri.as_bytes()))
-        else {
+        let (Some(context), Ok(uri)) = (&self.context, Uri::parse(uri.as_bytes())) else {
             return false;
         };
-        services.is_local(&uri, context.source.local.ip())
+        let local = context.source.local.ip();
+        match &self.services {
+            Some(services) => services.is_local(&uri, local),
+            None => self
+                .played()
+                .is_some_and(|played| played.is_local(&uri, local)),
+        }
     }
 
     fn failure_round(&self) -> u32 {
@@ -181,7 +187,9 @@ impl Host for HookHost {
     }
 
     fn add_lookup(&mut self, lookup: u32) -> Result<u32, HostError> {
-        let services = self.services.as_deref().ok_or_else(wrong_hook)?;
+        let Some(services) = self.services.as_deref() else {
+            return self.add_played_lookup(lookup);
+        };
         let group = self.group;
         let bindings = self.lookups.bindings(lookup)?;
         let targets = &mut self
@@ -226,7 +234,7 @@ impl Host for HookHost {
 
     fn add_reply_header(&mut self, name: &str, value: &str) -> Result<(), HostError> {
         self.context_mut()?;
-        let headers = &mut self.reply.get_or_insert_default().headers;
+        let headers = &mut self.reply_parts().headers;
         if headers.len() >= MAX_REPLY_HEADERS {
             return Err(host_error(ErrorKind::Limit, "a reply may have 100 headers"));
         }
@@ -236,43 +244,45 @@ impl Host for HookHost {
 
     fn set_reply_body(&mut self, content_type: &str, body: &[u8]) -> Result<(), HostError> {
         self.context_mut()?;
-        self.reply.get_or_insert_default().body =
+        self.reply_parts().body =
             (!body.is_empty()).then(|| (content_type.as_bytes().to_vec(), body.to_vec()));
         Ok(())
     }
 
     fn lookup(&mut self, uri: &str) -> Result<LookupResult, HostError> {
-        let services = self.services.as_deref().ok_or_else(wrong_hook)?;
         let aor = address_of_record(uri.as_bytes())?;
-        self.lookups.look_up(services, &aor, self.now.unix)
+        self.look_up(&aor)
     }
 
     fn lookup_request_uri(&mut self) -> Result<LookupResult, HostError> {
         let context = self.context.as_deref().ok_or_else(wrong_hook)?;
-        let services = self.services.as_deref().ok_or_else(wrong_hook)?;
         let aor = address_of_record_in(context.request.request_uri_parts().ok())?;
-        self.lookups.look_up(services, &aor, self.now.unix)
+        self.look_up(&aor)
     }
 
     fn binding_at(&self, lookup: u32, index: u32) -> Option<Binding> {
-        self.lookups.binding(lookup, index, self.now.unix)
+        match self.played() {
+            None => self.lookups.binding(lookup, index, self.now.unix),
+            Some(played) => played.binding(lookup, index),
+        }
     }
 
     fn is_registered_source(&self, uri: &str) -> bool {
-        let (Some(services), Some(context), Ok(aor)) = (
-            &self.services,
-            &self.context,
-            address_of_record(uri.as_bytes()),
-        ) else {
+        let (Some(context), Ok(aor)) = (&self.context, address_of_record(uri.as_bytes())) else {
             return false;
         };
+        let Some(services) = &self.services else {
+            let played = self.played();
+            return played.is_some_and(|played| played.is_registered_source(uri));
+        };
         let bindings = services.shared.location.lookup(&aor, self.now.unix);
-        is_registered_source(
-            services,
-            &bindings,
-            context,
-            self.config().auth.trust_udp_source,
-        )
+        let trust_udp_source = self.config().auth.trust_udp_source;
+        let answer = is_registered_source(services, &bindings, context, trust_udp_source);
+        self.note(|| Answer::RegisteredSource {
+            uri: uri.to_owned(),
+            answer,
+        });
+        answer
     }
 
     fn save_contact(
@@ -285,27 +295,31 @@ impl Host for HookHost {
             Registration::of_contact(self.granted(aor)?, contact.as_bytes(), expires_secs, None);
         let registration = registration
             .map_err(|_| host_error(ErrorKind::InvalidArgument, "this is no contact"))?;
-        self.update_location(&registration)
+        let act = || Act::SaveContact {
+            aor: aor.to_owned(),
+            contact: contact.to_owned(),
+            expires_secs,
+        };
+        if let Some(played) = self.played() {
+            return played.act(act()).map(drop);
+        }
+        let saved = self.update_location(&registration);
+        self.note_act(saved.as_ref().map(|()| 0), act);
+        saved
     }
 
     fn remove_contact(&mut self, aor: &str, contact: &str) -> Result<u32, HostError> {
-        let aor = self.granted(aor)?;
-        let bindings = self.services()?.shared.location.lookup(&aor, self.now.unix);
-        if contact.is_empty() {
-            self.update_location(&Registration::of_removal(aor))?;
-            return Ok(u32::try_from(bindings.len()).unwrap_or(u32::MAX));
+        let known = self.granted(aor)?;
+        let act = || Act::RemoveContact {
+            aor: aor.to_owned(),
+            contact: contact.to_owned(),
+        };
+        if let Some(played) = self.played() {
+            return played.act(act());
         }
-        if !bindings
-            .iter()
-            .any(|binding| binding.uri() == contact.as_bytes())
-        {
-            return Ok(0);
-        }
-        let registration = Registration::of_contact(aor, contact.as_bytes(), 0, None);
-        let registration = registration
-            .map_err(|_| host_error(ErrorKind::InvalidArgument, "this is no contact"))?;
-        self.update_location(&registration)?;
-        Ok(1)
+        let removed = self.remove_known(known, contact);
+        self.note_act(removed.as_ref().copied(), act);
+        removed
     }
 
     fn verify(&mut self) -> Verification {
@@ -366,21 +380,30 @@ impl Host for HookHost {
     }
 
     fn unix_ms(&self) -> u64 {
-        self.services
-            .as_ref()
-            .map_or(0, |services| services.clock.unix_ms())
+        let Some(services) = &self.services else {
+            return self.played().map_or(0, Played::unix_ms);
+        };
+        let answer = services.clock.unix_ms();
+        self.note(|| Answer::UnixMs { answer });
+        answer
     }
 
     fn monotonic_us(&self) -> u64 {
-        self.services
-            .as_ref()
-            .map_or(0, |services| services.clock.instant().0)
+        let Some(services) = &self.services else {
+            return self.played().map_or(0, Played::monotonic_us);
+        };
+        let answer = services.clock.instant().0;
+        self.note(|| Answer::MonotonicUs { answer });
+        answer
     }
 
     fn random_u64(&mut self) -> u64 {
-        self.services
-            .as_ref()
-            .map_or_else(unpredictable, |services| services.random_u64())
+        let Some(services) = &self.services else {
+            return self.played().map_or_else(unpredictable, Played::random_u64);
+        };
+        let answer = services.random_u64();
+        self.note(|| Answer::Random { answer });
+        answer
     }
 
     fn add_counter(&mut self, name: &str, value: u64) -> Result<(), HostError> {
@@ -390,12 +413,21 @@ impl Host for HookHost {
                 "a counter has a name of 1 to 128 bytes",
             ));
         }
+        let act = || Act::AddCounter {
+            name: name.to_owned(),
+            value,
+        };
+        if let Some(played) = self.played() {
+            return played.act(act()).map(drop);
+        }
         let counters = &self.services()?.shared.metrics.policy_counters;
         let added = counters.add(self.policy.name(), name, value);
-        added.map_err(|error| HostError {
+        let added = added.map_err(|error| HostError {
             kind: ErrorKind::Limit,
             message: error.to_string(),
-        })
+        });
+        self.note_act(added.as_ref().map(|()| 0), act);
+        added
     }
 
     fn set_timer(&mut self, name: &str, delay_ms: u32) -> Result<(), HostError> {
@@ -405,20 +437,36 @@ impl Host for HookHost {
                 "the name of a timer has at most 128 bytes",
             ));
         }
+        let act = || Act::SetTimer {
+            name: name.to_owned(),
+            delay_ms,
+        };
+        if let Some(played) = self.played() {
+            return played.act(act()).map(drop);
+        }
         let delay = Duration::from_millis(delay_ms.into());
         let set = self.services()?.set_timer(name, delay);
-        set.map_err(|refusal| match refusal {
+        let set = set.map_err(|refusal| match refusal {
             TimerRefusal::TooMany => host_error(ErrorKind::Limit, "a worker may have 1024 timers"),
             TimerRefusal::TooFar => {
                 host_error(ErrorKind::InvalidArgument, "a timer may be set a day ahead")
             }
-        })
+        });
+        self.note_act(set.as_ref().map(|()| 0), act);
+        set
     }
 
     fn cancel_timer(&mut self, name: &str) -> bool {
-        self.services
-            .as_ref()
-            .is_some_and(|services| services.cancel_timer(name))
+        let act = || Act::CancelTimer {
+            name: name.to_owned(),
+        };
+        let Some(services) = &self.services else {
+            let played = self.played().map(|played| played.act(act()));
+            return played.is_some_and(|count| count.is_ok_and(|count| count > 0));
+        };
+        let was_set = services.cancel_timer(name);
+        self.note_act(Ok(u32::from(was_set)), act);
+        was_set
     }
 }
 
@@ -436,18 +484,80 @@ impl HookHost {
         Ok(&mut self.context_mut()?.routing)
     }
 
+    fn reply_parts(&mut self) -> &mut ReplyParts {
+        let rare = self.rare.get_or_insert_default();
+        rare.reply.get_or_insert_default()
+    }
+
+    fn look_up(&mut self, aor: &AddressOfRecord) -> Result<LookupResult, HostError> {
+        let Some(services) = self.services.as_deref() else {
+            return match self.played_mut() {
+                Some(played) => played.lookup(aor),
+                None => Err(wrong_hook()),
+            };
+        };
+        let found = self.lookups.look_up(services, aor, self.now.unix);
+        self.note_lookup(aor, &found);
+        found
+    }
+
+    fn add_played_lookup(&mut self, lookup: u32) -> Result<u32, HostError> {
+        let played = self.played().ok_or_else(wrong_hook)?;
+        let made = played.targets(lookup, self.group)?;
+        let targets = &mut self.routing()?.targets;
+        if targets.len().saturating_add(made.len()) > MAX_TARGETS {
+            return Err(host_error(ErrorKind::Limit, "a hook may add 1000 targets"));
+        }
+        let count = u32::try_from(made.len()).unwrap_or(u32::MAX);
+        targets.extend(made);
+        Ok(count)
+    }
+
+    /// Removes one contact of an address-of-record, or all, and says how many there were.
+    fn remove_known(&self, aor: AddressOfRecord, contact: &str) -> Result<u32, HostError> {
+        let bindings = self.services()?.shared.location.lookup(&aor, self.now.unix);
+        if contact.is_empty() {
+            self.update_location(&Registration::of_removal(aor))?;
+            return Ok(u32::try_from(bindings.len()).unwrap_or(u32::MAX));
+        }
+        if !bindings
+            .iter()
+            .any(|binding| binding.uri() == contact.as_bytes())
+        {
+            return Ok(0);
+        }
+        let registration = Registration::of_contact(aor, contact.as_bytes(), 0, None);
+        let registration = registration
+            .map_err(|_| host_error(ErrorKind::InvalidArgument, "this is no contact"))?;
+        self.update_location(&registration)?;
+        Ok(1)
+    }
+
     fn services(&self) -> Result<&Arc<Services>, HostError> {
         self.services.as_ref().ok_or_else(wrong_hook)
     }
 
     /// The contract: a nonce count serves once, so that credentials are checked once per transaction.
     fn verify_once(&mut self) -> Verification {
+        let context = self.context.as_deref();
+        if context.is_some_and(|context| context.verified_user.is_some()) {
+            return Verification::Verified;
+        }
+        let verification = match &self.services {
+            Some(_) => self.check_credentials(),
+            None => return self.played_verification().unwrap_or(Verification::Missing),
+        };
+        self.note(|| Answer::Verify {
+            answer: verification_name(verification).to_owned(),
+            user: self.verified_user().map(str::to_owned),
+        });
+        verification
+    }
+
+    fn check_credentials(&mut self) -> Verification {
         let (Some(services), Some(context)) = (&self.services, &mut self.context) else {
             return Verification::Missing;
         };
-        if context.verified_user.is_some() {
-            return Verification::Verified;
-        }
         let shared = &services.shared;
         let users = |user: &str, realm: &str| shared.users.ha1(user, realm);
         match shared
@@ -480,10 +590,11 @@ impl HookHost {
             .listen
             .iter()
             .map(|listen| (listen.transport, listen.address));
-        let bound = self
-            .services()?
-            .shared
-            .listeners
+        let listeners = match &self.services {
+            Some(services) => services.shared.listeners.as_slice(),
+            None => self.played().ok_or_else(wrong_hook)?.listeners(),
+        };
+        let bound = listeners
             .iter()
             .map(|listener| (listener.transport, listener.address));
         let is_named = |(transport, known): (CoreTransport, _)| {
@@ -497,7 +608,7 @@ impl HookHost {
         u16::try_from(index).map(ListenerId).map_err(|_| unknown())
     }
 
-    fn granted(&self, aor: &str) -> Result<patchbay_message::AddressOfRecord, HostError> {
+    fn granted(&self, aor: &str) -> Result<AddressOfRecord, HostError> {
         if !self.config().policy.grants.save_location {
             return Err(host_error(
                 ErrorKind::Denied,

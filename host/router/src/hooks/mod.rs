@@ -7,7 +7,9 @@ mod host;
 mod log_budget;
 mod lookups;
 mod services;
+mod tape;
 mod timers;
+mod traced;
 mod verdict;
 
 use std::cell::OnceCell;
@@ -19,6 +21,7 @@ use patchbay_policy::{Digest, Verification, Version};
 
 use crate::config::Config;
 use lookups::Lookups;
+use tape::Tape;
 
 pub(crate) use services::Services;
 pub(crate) use verdict::{core_fault, policy_hook};
@@ -36,8 +39,7 @@ pub struct HookHost {
     lookups: Lookups,
     group: u16,
     no_answer_ms: Option<u32>,
-    /// Few hooks make a reply of their own with more than a status.
-    reply: Option<Box<ReplyParts>>,
+    rare: Option<Box<Rare>>,
     verification: Option<Verification>,
 }
 
@@ -64,6 +66,15 @@ impl PolicyName {
             PolicyName::Loaded(version) => Some(version.digest()),
         }
     }
+}
+
+/// What few hooks need.
+#[derive(Default)]
+struct Rare {
+    /// Of a reply of the hook's own with more than a status.
+    reply: Option<ReplyParts>,
+    /// Of a run that is traced, or played again from a trace.
+    tape: Option<Tape>,
 }
 
 /// What a `reply` verdict carries besides its status.
@@ -120,7 +131,7 @@ impl HookHost {
             lookups: Lookups::default(),
             group: 0,
             no_answer_ms: None,
-            reply: None,
+            rare: None,
             verification: None,
         }
     }
@@ -159,6 +170,7 @@ mod tests {
     use crate::location::{LocationConfig, LocationService};
     use crate::metrics::Metrics;
     use crate::server::Shared;
+    use crate::trace::Traces;
     use crate::transport::{ConnectionKey, Connections};
     use crate::users::Users;
     use crate::worker::{Clock, Mailbox};
@@ -173,7 +185,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn flow(transport: Transport, connection: Option<FlowId>) -> Flow {
+    pub(in crate::hooks) fn flow(transport: Transport, connection: Option<FlowId>) -> Flow {
         let (local, remote) = (address("127.0.0.1:5060"), address("127.0.0.1:40000"));
         Flow {
             listener: ListenerId(0),
@@ -184,7 +196,7 @@ mod tests {
         }
     }
 
-    fn services(extra: &str) -> Arc<Services> {
+    pub(in crate::hooks) fn services(extra: &str) -> Arc<Services> {
         let text = format!(
             "[node]\ndomains = [\"example.com\"]\n[[listen]]\naddress = \"udp:127.0.0.1:0\"\n{extra}"
         );
@@ -235,6 +247,7 @@ mod tests {
             })),
             rollout: Arc::default(),
             metrics: Arc::new(Metrics::new(1)),
+            traces: Arc::new(Traces::new(1, Vec::new(), 0)),
             draining: AtomicBool::new(false),
         };
         let connections = Arc::new(Connections::new(&[Mailbox::new()], 10));
@@ -247,7 +260,7 @@ mod tests {
         ))
     }
 
-    fn register(services: &Services, contact: &str, flow: Flow) {
+    pub(in crate::hooks) fn register(services: &Services, contact: &str, flow: Flow) {
         let aor = AddressOfRecord::from_uri(&Uri::parse(BOB.as_bytes()).unwrap()).unwrap();
         let registration =
             Registration::of_contact(aor, contact.as_bytes(), 60, Some(flow)).unwrap();
@@ -258,7 +271,7 @@ mod tests {
         assert!(answer.is_some_and(|answer| answer.is_ok()));
     }
 
-    fn host(services: &Arc<Services>, source: Flow) -> HookHost {
+    pub(in crate::hooks) fn host(services: &Arc<Services>, source: Flow) -> HookHost {
         let text = "INVITE sip:bob@example.com SIP/2.0\r\nVia: SIP/2.0/UDP c;branch=z9hG4bK1\r\nFrom: <sip:a@example.com>;tag=1\r\nTo: <sip:bob@example.com>\r\nCall-ID: x\r\nCSeq: 1 INVITE\r\n\r\n";
         let message = Message::parse(text.as_bytes(), &Limits::default()).unwrap();
         let context = HookContext {

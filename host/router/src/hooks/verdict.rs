@@ -16,7 +16,8 @@ impl HookHost {
         let result = match verdict {
             Verdict::Relay => Ok(door::Verdict::Relay),
             Verdict::Reply { status, reason } => {
-                let reply = self.reply.take().map(|parts| *parts).unwrap_or_default();
+                let reply = self.rare.take().and_then(|rare| rare.reply);
+                let reply = reply.unwrap_or_default();
                 Ok(door::Verdict::Reply(Reply {
                     status,
                     reason,

@@ -16,6 +16,7 @@ use crate::config::{Config, Pin};
 use crate::data_dir::DataDir;
 use crate::logging;
 use crate::policy_directory::{CanaryWatch, DirectoryWatch};
+use crate::trace::TraceThread;
 use crate::users::UserWatch;
 use crate::worker::Workers;
 
@@ -60,6 +61,7 @@ pub(super) struct Running {
     pub(super) data_dir: DataDir,
     pub(super) admin_thread: AdminThread,
     pub(super) canary_watch: CanaryWatch,
+    pub(super) trace_thread: TraceThread,
     pub(super) policy_watch: DirectoryWatch,
     pub(super) user_watch: UserWatch,
 }
@@ -127,6 +129,7 @@ impl Running {
         self.shared
             .policies
             .set_keeps_dialogs(config.policy.pin == Pin::Dialog);
+        self.shared.traces.set_call_ring(config.policy.call_ring);
         self.init_config.store(Arc::clone(&config));
         self.shared.config.store(config);
         self.workers.reload();
@@ -188,6 +191,7 @@ impl Running {
             // A request to the admin API that is just being cut off: the process ends with it.
             Err(workers) => drop(workers),
         }
+        drop(self.trace_thread);
         // The last user of the location service: its store is written to the end here.
         drop(self.shared);
         self.data_dir.flush()?;
@@ -260,6 +264,7 @@ fn reloaded(old: &Config, mut new: Config) -> Config {
     new.tls.clone_from(&old.tls);
     new.policy = crate::config::Policy {
         pin: new.policy.pin,
+        call_ring: new.policy.call_ring,
         settings: new.policy.settings,
         grants: new.policy.grants,
         ..old.policy.clone()

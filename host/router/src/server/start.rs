@@ -28,6 +28,7 @@ use crate::location::{
 use crate::metrics::Metrics;
 use crate::policy_directory::{CanaryWatch, Deployments, DirectoryWatch};
 use crate::rollout::Rollout;
+use crate::trace::{TraceThread, Traces};
 use crate::transport::{self, BoundListener};
 use crate::users::{UserFile, UserWatch, Users};
 use crate::worker::{self, Workers};
@@ -71,7 +72,7 @@ pub(super) fn start(config: Config, source: Source) -> Result<Running, StartErro
         })?;
     let (location, events) = location(&config, &data_dir, &listeners, Arc::clone(&policies))?;
     let shared = Arc::new(Shared {
-        listeners,
+        listeners: listeners.clone(),
         secrets: data_dir.secrets().clone(),
         location: Arc::new(location),
         authenticator: Arc::new(Authenticator::new(
@@ -82,9 +83,15 @@ pub(super) fn start(config: Config, source: Source) -> Result<Running, StartErro
         policies,
         rollout,
         metrics,
+        traces: Arc::new(Traces::new(
+            config.node.workers,
+            listeners.clone(),
+            config.policy.call_ring,
+        )),
         draining: AtomicBool::new(false),
         config: ArcSwap::from_pointee(config),
     });
+    let trace_thread = TraceThread::start(Arc::clone(&shared.traces))?;
     let workers = Arc::new(worker::start(&shared, bound)?);
     post_events(events, Arc::downgrade(&workers))?;
 
@@ -93,6 +100,7 @@ pub(super) fn start(config: Config, source: Source) -> Result<Running, StartErro
         shared: Arc::clone(&shared),
         workers: Arc::clone(&workers),
         deployments: Arc::clone(&deployments),
+        recordings: data_dir.recordings(),
         started,
         ready: AtomicBool::new(false),
         address,
@@ -119,6 +127,7 @@ pub(super) fn start(config: Config, source: Source) -> Result<Running, StartErro
         data_dir,
         admin_thread,
         canary_watch,
+        trace_thread,
         policy_watch,
         user_watch,
     })

@@ -89,7 +89,10 @@ impl HookRuns {
         }
         metrics_of(services).hook_runs.increment(hook);
         let source = Some(job.context.source.remote.ip());
-        let host = HookHost::for_message(services, &version, now, job.context);
+        let mut host = HookHost::for_message(services, &version, now, job.context);
+        if services.shared.traces.is_on() {
+            host.begin_trace(None);
+        }
         let run = self.instances.run(&version, hook, host, None);
         let mut waiting = Waiting {
             id: Some(job.id),
@@ -115,7 +118,10 @@ impl HookRuns {
             return;
         }
         metrics_of(services).hook_runs.increment(Hook::EventRoute);
-        let host = HookHost::for_event(services, &version, now);
+        let mut host = HookHost::for_event(services, &version, now);
+        if services.shared.traces.is_on() {
+            host.begin_trace(Some(&event));
+        }
         let run = self
             .instances
             .run(&version, Hook::EventRoute, host, Some(event));
@@ -250,11 +256,12 @@ fn absent(job: HookJob, version: PolicyVersion) -> Input {
 
 impl Ended {
     /// The answer to the core; an event has none.
-    fn answer(self, services: &Services, now: Now) -> Option<Input> {
+    fn answer(mut self, services: &Services, now: Now) -> Option<Input> {
         let nanoseconds = u64::try_from(self.done.elapsed.as_nanos()).unwrap_or(u64::MAX);
         metrics_of(services)
             .hook_nanoseconds
             .add(self.hook, nanoseconds);
+        self.trace(services);
         self.blame(services, now);
         let (context, result) = match (self.done.host, self.done.result) {
             (Some(host), Ok(verdict)) => host.finish(verdict),
@@ -268,6 +275,19 @@ impl Ended {
             context,
             version: self.version,
         })
+    }
+
+    /// Gives away the trace of a run that was traced.
+    #[inline]
+    fn trace(&mut self, services: &Services) {
+        if let Some(host) = &mut self.done.host
+            && host.is_traced()
+        {
+            let elapsed_us = u64::try_from(self.done.elapsed.as_micros()).unwrap_or(u64::MAX);
+            if let Some(captured) = host.end_trace(&self.done.result, elapsed_us) {
+                services.shared.traces.push(services.worker, captured);
+            }
+        }
     }
 
     /// Logs a fault and tells it to the policies, which may go back to the last good version.

@@ -1,0 +1,514 @@
+//! Hides users and addresses, the same one always in the same way, so that a recording can be given away and still be replayed.
+//!
+//! A user becomes `u` with a keyed digest. An address becomes another one that has as many leading bits in common with every other hidden
+//! address as the two had before, so that `10.1.2.3` stays inside of what `10.0.0.0/8` became (Xu, Fan, Ammar, Moon:
+//! Prefix-preserving IP address anonymization, 2002). Loopback and unspecified addresses hide nobody and stay. The key is made for the
+//! recording and kept nowhere.
+
+use std::borrow::Cow;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use patchbay_message::{HeaderName, Message, Name, trim};
+use rand::TryRngCore;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::scrub::rewritten;
+use super::text::Text;
+
+/// Keys whose texts are words of the format, the names of policies, or digests.
+const FIXED: [&str; 11] = [
+    "hook",
+    "kind",
+    "asked",
+    "answer",
+    "verdict",
+    "fault",
+    "policy",
+    "version",
+    "transport",
+    "armed",
+    "router",
+];
+/// Keys whose texts are messages.
+const MESSAGES: [&str; 3] = ["received", "current", "message"];
+/// A shorter user is part of too many words to be looked for.
+const MIN_USER: usize = 2;
+
+/// Hides users and addresses with the key of one recording.
+pub(super) struct Redactor {
+    key: [u8; 32],
+}
+
+/// A part of a text.
+enum Part<'a> {
+    User(&'a [u8]),
+    Address(IpAddr, usize),
+    Other,
+}
+
+impl Redactor {
+    pub(super) fn new() -> io::Result<Redactor> {
+        let mut key = [0; 32];
+        rand::rngs::OsRng
+            .try_fill_bytes(&mut key)
+            .map_err(io::Error::other)?;
+        Ok(Redactor { key })
+    }
+
+    /// A line of a recording, in JSON.
+    pub(super) fn line(&self, line: &impl Serialize) -> serde_json::Result<Vec<u8>> {
+        let mut value = serde_json::to_value(line)?;
+        let mut users = Vec::new();
+        each_text(&value, &mut |text| find_users(text.as_bytes(), &mut users));
+        if let Some(user) = value
+            .pointer("/run/input/verified_user")
+            .and_then(Value::as_str)
+            .and_then(|user| user.split('@').next())
+        {
+            users.push(user.as_bytes().to_vec());
+        }
+        users.retain(|user| user.len() >= MIN_USER);
+        users.sort_by_key(|user| std::cmp::Reverse(user.len()));
+        users.dedup();
+        self.hide(&mut value, "", &users);
+        serde_json::to_vec(&value)
+    }
+
+    fn hide(&self, value: &mut Value, key: &str, users: &[Vec<u8>]) {
+        match value {
+            Value::String(_) if FIXED.contains(&key) => {}
+            Value::String(text) if MESSAGES.contains(&key) && is_message(text) => {
+                let hidden = self.message(&Text(text.as_bytes().to_vec()), users);
+                *text = hidden.lossy();
+            }
+            Value::String(text) => *text = self.string(text, users),
+            Value::Array(list) => list.iter_mut().for_each(|item| self.hide(item, key, users)),
+            Value::Object(map) if map.contains_key("hex") => {
+                let text: Text = serde_json::from_value(value.take()).unwrap_or_default();
+                // Bytes that are neither text nor a message can't be looked through.
+                let hidden = match MESSAGES.contains(&key) {
+                    true => self.message(&text, users),
+                    false => Text::default(),
+                };
+                *value = json!(hidden);
+            }
+            Value::Object(map) => {
+                for (key, item) in map.iter_mut() {
+                    self.hide(item, key, users);
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+
+    fn message(&self, text: &Text, users: &[Vec<u8>]) -> Text {
+        let uri = |uri: &[u8]| self.text(uri, users);
+        let value = |name: Name<'_>, value: &[u8]| match has_display_names(name.known()) {
+            true => self.text(&without_display_names(value), users),
+            false => self.text(value, users),
+        };
+        rewritten(text, uri, value, |message, body| {
+            self.body(message, body, users)
+        })
+    }
+
+    /// A session description without names and with other addresses; of every other body nothing but its length.
+    fn body(&self, message: &Message, body: &[u8], users: &[Vec<u8>]) -> Vec<u8> {
+        let content_type = message.header(HeaderName::ContentType).unwrap_or_default();
+        let is_sdp = trim(content_type)
+            .get(..15)
+            .is_some_and(|start| start.eq_ignore_ascii_case(b"application/sdp"));
+        if !is_sdp {
+            return vec![b'x'; body.len()];
+        }
+        let line = |line: &[u8]| match line.first_chunk::<2>() {
+            Some(b"s=" | b"i=" | b"u=" | b"e=" | b"p=") => {
+                let end: &[u8] = if line.ends_with(b"\r") { b"-\r" } else { b"-" };
+                [line.get(..2).unwrap_or_default(), end].concat()
+            }
+            _ => self.text(line, users),
+        };
+        let lines: Vec<Vec<u8>> = body.split(|byte| *byte == b'\n').map(line).collect();
+        lines.join(&b'\n')
+    }
+
+    fn string(&self, text: &str, users: &[Vec<u8>]) -> String {
+        String::from_utf8_lossy(&self.text(text.as_bytes(), users)).into_owned()
+    }
+
+    /// Any text: users in URIs, these users wherever they stand alone, and addresses.
+    fn text(&self, text: &[u8], users: &[Vec<u8>]) -> Vec<u8> {
+        let mut hidden = Vec::with_capacity(text.len() + 16);
+        let mut at = 0;
+        while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
+            let is_start = at == 0 || !text.get(at - 1).is_some_and(|byte| is_word(*byte));
+            let taken = match part(rest, is_start, ends_with_scheme(&hidden), users) {
+                Part::User(user) => {
+                    hidden.extend_from_slice(self.user(user).as_bytes());
+                    user.len()
+                }
+                Part::Address(address, length) => {
+                    hidden.extend_from_slice(self.address(address).to_string().as_bytes());
+                    length
+                }
+                Part::Other => {
+                    hidden.extend(rest.first());
+                    1
+                }
+            };
+            at += taken;
+        }
+        hidden
+    }
+
+    fn user(&self, user: &[u8]) -> String {
+        let digest = blake3::keyed_hash(&self.key, user).to_hex();
+        format!("u{}", digest.get(..10).unwrap_or_default())
+    }
+
+    fn address(&self, address: IpAddr) -> IpAddr {
+        if address.is_loopback() || address.is_unspecified() {
+            return address;
+        }
+        match address {
+            IpAddr::V4(address) => {
+                let bits = self.mapped(u128::from(address.to_bits()) << 96, 32) >> 96;
+                Ipv4Addr::from_bits(u32::try_from(bits).unwrap_or_default()).into()
+            }
+            IpAddr::V6(address) => Ipv6Addr::from_bits(self.mapped(address.to_bits(), 128)).into(),
+        }
+    }
+
+    /// Each bit is turned or not, as a keyed digest of the bits before it says.
+    fn mapped(&self, bits: u128, width: u32) -> u128 {
+        let mut turned = 0_u128;
+        for index in 0..width {
+            let prefix = bits & !(u128::MAX >> index);
+            let mut input = [0; 21];
+            for (to, from) in input
+                .iter_mut()
+                .zip(prefix.to_be_bytes().into_iter().chain(index.to_be_bytes()))
+            {
+                *to = from;
+            }
+            let digest = blake3::keyed_hash(&self.key, &input);
+            let turn = u128::from(digest.as_bytes().first().copied().unwrap_or_default() & 1);
+            turned |= turn << (127 - index);
+        }
+        bits ^ turned
+    }
+}
+
+fn each_text(value: &Value, take: &mut impl FnMut(&str)) {
+    match value {
+        Value::String(text) => take(text),
+        Value::Array(list) => list.iter().for_each(|item| each_text(item, take)),
+        Value::Object(map) => map.values().for_each(|item| each_text(item, take)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+fn is_message(text: &str) -> bool {
+    text.contains(" SIP/2.0\r\n") || text.starts_with("SIP/2.0 ")
+}
+
+/// The users in the URIs of a text.
+fn find_users(text: &[u8], users: &mut Vec<Vec<u8>>) {
+    for at in 0..text.len() {
+        let (Some(before), Some(rest)) = (text.get(..at), text.get(at..)) else {
+            return;
+        };
+        if ends_with_scheme(before)
+            && let Some(user) = user_at(rest, before.to_ascii_lowercase().ends_with(b"tel:"))
+        {
+            users.push(user.to_vec());
+        }
+    }
+}
+
+/// Whether a URI has begun and its user follows.
+fn ends_with_scheme(before: &[u8]) -> bool {
+    let ends = |scheme: &[u8]| {
+        before
+            .len()
+            .checked_sub(scheme.len())
+            .and_then(|start| before.split_at_checked(start))
+            .is_some_and(|(head, tail)| {
+                tail.eq_ignore_ascii_case(scheme) && !head.last().is_some_and(|byte| is_word(*byte))
+            })
+    };
+    ends(b"sip:") || ends(b"sips:") || ends(b"tel:")
+}
+
+/// The user at the beginning of what follows a scheme; a telephone number is all user.
+fn user_at(rest: &[u8], is_number: bool) -> Option<&[u8]> {
+    let ends = |byte: &u8| {
+        matches!(
+            byte,
+            b'>' | b'<' | b'"' | b' ' | b'\t' | b',' | b'\r' | b'\n'
+        )
+    };
+    let end = rest.iter().position(ends).unwrap_or(rest.len());
+    let uri = rest.get(..end)?;
+    if is_number {
+        let end = uri.iter().position(|byte| *byte == b';');
+        return uri
+            .get(..end.unwrap_or(uri.len()))
+            .filter(|user| !user.is_empty());
+    }
+    let end = uri.iter().position(|byte| *byte == b'@')?;
+    uri.get(..end).filter(|user| !user.is_empty())
+}
+
+fn part<'a>(rest: &'a [u8], is_start: bool, follows_scheme: bool, users: &[Vec<u8>]) -> Part<'a> {
+    if follows_scheme && let Some(user) = user_at(rest, false) {
+        return Part::User(user);
+    }
+    if !is_start {
+        return Part::Other;
+    }
+    if let Some((address, length)) = address_at(rest) {
+        return Part::Address(address, length);
+    }
+    let stands_alone = |user: &&Vec<u8>| {
+        rest.starts_with(user) && !rest.get(user.len()).is_some_and(|byte| is_word(*byte))
+    };
+    let known = users.iter().find(stands_alone);
+    match known.and_then(|user| rest.get(..user.len())) {
+        Some(user) => Part::User(user),
+        None => Part::Other,
+    }
+}
+
+/// An address at the beginning of the text, without brackets and port.
+fn address_at(rest: &[u8]) -> Option<(IpAddr, usize)> {
+    let is_part = |byte: &u8| byte.is_ascii_hexdigit() || matches!(byte, b'.' | b':');
+    let end = rest.iter().position(|byte| !is_part(byte));
+    let token = rest.get(..end.unwrap_or(rest.len()))?;
+    // What goes on after the address is a port, or the end of a sentence.
+    let mut length = token.len();
+    while length > 1 {
+        let text = std::str::from_utf8(token.get(..length)?).ok()?;
+        let follows_word =
+            length == token.len() && rest.get(length).is_some_and(|byte| is_word(*byte));
+        if !follows_word && let Ok(address) = text.parse::<IpAddr>() {
+            return Some((address, length));
+        }
+        let cut = token
+            .get(..length)?
+            .iter()
+            .rposition(|byte| matches!(byte, b'.' | b':'))?;
+        length = cut;
+    }
+    None
+}
+
+fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'%') || byte >= 0x80
+}
+
+fn has_display_names(name: HeaderName) -> bool {
+    matches!(
+        name,
+        HeaderName::From
+            | HeaderName::To
+            | HeaderName::Contact
+            | HeaderName::ReplyTo
+            | HeaderName::ReferTo
+            | HeaderName::ReferredBy
+            | HeaderName::PAssertedIdentity
+            | HeaderName::PPreferredIdentity
+            | HeaderName::Diversion
+            | HeaderName::HistoryInfo
+            | HeaderName::Other
+    )
+}
+
+/// What stands before the `<` of each address is left out.
+fn without_display_names(value: &[u8]) -> Cow<'_, [u8]> {
+    let has_uri = value.windows(5).any(|window| {
+        window.eq_ignore_ascii_case(b"<sip:")
+            || window.eq_ignore_ascii_case(b"<sips")
+            || window.eq_ignore_ascii_case(b"<tel:")
+    });
+    if !has_uri {
+        return Cow::Borrowed(value);
+    }
+    let mut kept = Vec::with_capacity(value.len());
+    // Where the value began that has no `<` yet.
+    let mut begun = Some(0);
+    let (mut quoted, mut escaped, mut inside) = (false, false, false);
+    for byte in value {
+        let was_escaped = std::mem::take(&mut escaped);
+        match byte {
+            b'\\' if quoted && !was_escaped => escaped = true,
+            b'"' if !was_escaped => quoted = !quoted,
+            b'<' if !quoted => {
+                if let Some(start) = begun.take() {
+                    kept.truncate(start);
+                }
+                inside = true;
+            }
+            b'>' if !quoted => inside = false,
+            b',' if !quoted && !inside => {
+                kept.push(b',');
+                begun = Some(kept.len());
+                continue;
+            }
+            _ => {}
+        }
+        kept.push(*byte);
+    }
+    Cow::Owned(kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::file::Line;
+    use super::super::model::{Answer, HookTrace};
+    use super::super::scrub::tests::trace_of;
+    use super::*;
+
+    fn redactor() -> Redactor {
+        Redactor { key: [7; 32] }
+    }
+
+    fn hidden(text: &str, users: &[&str]) -> String {
+        let users: Vec<Vec<u8>> = users.iter().map(|user| user.as_bytes().to_vec()).collect();
+        redactor().string(text, &users)
+    }
+
+    fn leading_bits_in_common(left: IpAddr, right: IpAddr) -> u32 {
+        let bits = |address| match address {
+            IpAddr::V4(address) => Ipv4Addr::to_bits(address),
+            IpAddr::V6(_) => panic!("IPv4 only"),
+        };
+        (bits(left) ^ bits(right)).leading_zeros()
+    }
+
+    #[test]
+    fn users_are_hidden_and_hosts_stay() {
+        let once = hidden("<sip:alice@example.com>;tag=1", &[]);
+        assert!(
+            once.starts_with("<sip:u") && once.ends_with("@example.com>;tag=1"),
+            "{once}"
+        );
+        let user = once.get(5..16).expect("a user");
+        assert_eq!(
+            hidden("X alice; bob=alice2", &["alice"]),
+            format!("X {user}; bob=alice2")
+        );
+        assert_eq!(hidden("sip:example.com;x", &[]), "sip:example.com;x");
+        assert!(!hidden("sips:a:secret@b", &[]).contains("secret"));
+    }
+
+    #[test]
+    fn addresses_are_hidden_with_their_ports_kept() {
+        let one = hidden("SIP/2.0/UDP 192.0.2.7:5060;branch=z9hG4bK1.2.3.4", &[]);
+        assert!(!one.contains("192.0.2.7"), "{one}");
+        assert!(one.contains(":5060;branch=z9hG4bK1.2.3.4"), "{one}");
+        assert!(!hidden("[2001:db8::7]:5060", &[]).contains("db8::7"));
+        for same in ["127.0.0.1:5060", "0.0.0.0", "a.b", "12:30:45", "1.2.3"] {
+            assert_eq!(hidden(same, &[]), same);
+        }
+    }
+
+    #[test]
+    fn networks_still_have_their_addresses() {
+        let address = |text: &str| -> IpAddr { text.parse().expect("an address") };
+        let redactor = redactor();
+        for (left, right) in [
+            ("10.0.0.0", "10.200.3.4"),
+            ("192.0.2.1", "192.0.2.2"),
+            ("10.0.0.1", "203.0.113.9"),
+        ] {
+            let (left, right) = (address(left), address(right));
+            assert_eq!(
+                leading_bits_in_common(redactor.address(left), redactor.address(right)),
+                leading_bits_in_common(left, right)
+            );
+        }
+    }
+
+    #[test]
+    fn names_of_people_are_left_out() {
+        let without = |text: &str| {
+            String::from_utf8(without_display_names(text.as_bytes()).into_owned()).expect("text")
+        };
+        assert_eq!(
+            without("\"A, \\\" <B>\" <sip:a@b>;tag=1"),
+            "<sip:a@b>;tag=1"
+        );
+        assert_eq!(
+            without("Alice <sip:a@b>, Bob <sip:c@d>;q=1"),
+            "<sip:a@b>,<sip:c@d>;q=1"
+        );
+        assert_eq!(without("sip:a@b;x=\"<\""), "sip:a@b;x=\"<\"");
+    }
+
+    #[test]
+    fn a_run_is_a_run_without_its_users_and_addresses() {
+        let mut trace = trace_of(
+            "Content-Type: application/sdp\r\nX-Caller: alice\r\n",
+            "v=0\r\no=alice 1 1 IN IP4 192.0.2.7\r\ns=Alice's call\r\nc=IN IP4 192.0.2.7\r\n",
+        );
+        trace.input.variables = vec![("caller".to_owned(), "alice".to_owned())];
+        trace.answers = vec![Answer::RegisteredSource {
+            uri: "sip:alice@example.com".to_owned(),
+            answer: true,
+        }];
+        let redactor = redactor();
+        let json = redactor
+            .line(&Line::Run(Box::new(trace.clone())))
+            .expect("JSON");
+        let text = String::from_utf8(json.clone()).expect("text");
+        for gone in ["alice", "Alice", "192.0.2.7", "bob"] {
+            assert!(!text.contains(gone), "{gone} is in {text}");
+        }
+        let Ok(Line::Run(read)) = serde_json::from_slice(&json) else {
+            panic!("no run: {text}");
+        };
+        let read: HookTrace = *read;
+        assert_eq!(read.outcome, trace.outcome);
+        let user = read.input.variables[0].1.clone();
+        let request = read.request().expect("a message");
+        assert_eq!(request.header("X-Caller"), Some(user.as_bytes()));
+        assert!(request.header("From").is_some_and(|from| {
+            String::from_utf8_lossy(from).starts_with(&format!("<sip:{user}@example.com>"))
+        }));
+        assert!(String::from_utf8_lossy(request.body()).contains(&format!("o={user} 1 1")));
+    }
+
+    #[test]
+    fn a_message_that_is_no_text_stays_a_message() {
+        let mut trace = trace_of("X-Name: \u{e4}\r\n", "");
+        let request = trace.input.request.as_mut().expect("a request");
+        // The second byte of the character is another one now.
+        request
+            .received
+            .0
+            .iter_mut()
+            .filter(|byte| **byte == 0xa4)
+            .for_each(|byte| *byte = 0xff);
+        let json = redactor().line(&Line::Run(Box::new(trace))).expect("JSON");
+        let Ok(Line::Run(read)) = serde_json::from_slice(&json) else {
+            panic!("no run");
+        };
+        let request = read.request().expect("a message");
+        assert_eq!(request.header("X-Name"), Some(b"\xc3\xff".as_slice()));
+        assert!(!request.as_bytes().windows(5).any(|part| part == b"alice"));
+    }
+
+    #[test]
+    fn other_bodies_keep_nothing_but_their_length() {
+        let trace = trace_of("Content-Type: text/plain\r\n", "private words");
+        let json = redactor().line(&Line::Run(Box::new(trace))).expect("JSON");
+        let text = String::from_utf8(json).expect("text");
+        assert!(
+            !text.contains("private") && text.contains("xxxxxxxxxxxxx"),
+            "{text}"
+        );
+    }
+}

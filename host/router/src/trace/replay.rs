@@ -1,0 +1,194 @@
+//! Runs a trace on a version of a policy, with the answers that the trace has.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use patchbay_policy::{
+    Engine, EngineConfig, EngineError, Event, Hook, HookDone, Instances, LoadError, Version,
+};
+
+use super::differences::RunDifference;
+use super::environment::{Environment, World};
+use super::model::{Act, Answer, Effects, HookTrace, Outcome};
+use crate::hooks::HookHost;
+
+/// A run that ended by `hook_deadline` in a busy router may need less here, one that ended in time must not need more.
+const HOOK_DEADLINE: Duration = Duration::from_millis(500);
+
+/// A version can't be tried.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// The engine does not start.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// It is no policy, or refuses the settings of the recording.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+}
+
+/// How a run went when it was played again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Replayed {
+    pub(super) outcome: Outcome,
+    pub(super) effects: Effects,
+    pub(super) answers: Vec<Answer>,
+    pub(super) unknown: Vec<String>,
+}
+
+impl Replayed {
+    pub(super) fn acts(&self) -> Vec<&Act> {
+        let acts = self.answers.iter().filter_map(|answer| match answer {
+            Answer::Act { act, .. } => Some(act),
+            _ => None,
+        });
+        acts.collect()
+    }
+
+    /// Of a hook that the version does not have: what the router decides without it.
+    fn without_hook(hook: Hook) -> Replayed {
+        let outcome = match hook {
+            Hook::RequestRoute => Outcome::Fault {
+                fault: "verdict".to_owned(),
+                detail: "the policy has no request-route".to_owned(),
+            },
+            Hook::BranchRoute | Hook::OnreplyRoute | Hook::FailureRoute => Outcome::Verdict {
+                verdict: "pass".to_owned(),
+                status: None,
+                reason: String::new(),
+            },
+            Hook::EventRoute => Outcome::Verdict {
+                verdict: "done".to_owned(),
+                status: None,
+                reason: String::new(),
+            },
+        };
+        Replayed {
+            outcome,
+            effects: Effects::default(),
+            answers: Vec::new(),
+            unknown: Vec::new(),
+        }
+    }
+}
+
+/// Runs traces on one version. Nothing that the version does is real.
+pub struct Replayer {
+    engine: Engine<HookHost>,
+    version: Arc<Version<HookHost>>,
+    place: Option<Place>,
+}
+
+/// Where the runs of one environment are played: instances know the settings that they were made with.
+struct Place {
+    environment: Arc<Environment>,
+    world: Arc<World>,
+    instances: Instances<HookHost>,
+}
+
+impl Replayer {
+    /// Compiles a component, and runs its `init` in this environment.
+    pub fn load(
+        name: &str,
+        bytes: &[u8],
+        environment: &Environment,
+    ) -> Result<Replayer, ReplayError> {
+        let engine: Engine<HookHost> = Engine::new(EngineConfig {
+            memory_limit: environment.memory_limit,
+            hook_deadline: HOOK_DEADLINE,
+            max_concurrent_hooks: 1,
+            ..EngineConfig::default()
+        })?;
+        let config = Arc::new(environment.config());
+        let version = engine.load(name, bytes, || {
+            HookHost::for_init(Arc::clone(&config), "init")
+        })?;
+        Ok(Replayer::new(engine, version))
+    }
+
+    pub(super) fn new(engine: Engine<HookHost>, version: Arc<Version<HookHost>>) -> Replayer {
+        Replayer {
+            engine,
+            version,
+            place: None,
+        }
+    }
+
+    /// The version.
+    pub fn version(&self) -> &Arc<Version<HookHost>> {
+        &self.version
+    }
+
+    /// Runs a trace and tells where the version parts from it; `None`: nowhere.
+    pub fn compare(
+        &mut self,
+        trace: &HookTrace,
+        environment: &Arc<Environment>,
+    ) -> Option<RunDifference> {
+        let replayed = self.replay(trace, environment);
+        RunDifference::of(trace, &replayed, self.version.digest().as_str())
+    }
+
+    fn replay(&mut self, trace: &HookTrace, environment: &Arc<Environment>) -> Replayed {
+        let hook = trace.input.hook;
+        if !self.version.exports(hook) {
+            return Replayed::without_hook(hook);
+        }
+        let version = Arc::clone(&self.version);
+        let place = self.place(environment);
+        let host = HookHost::for_replay(&version, trace, &place.world);
+        let event = trace.input.event.as_ref().map(Event::from);
+        let done = run(&place.instances, &version, hook, host, event);
+        let outcome = Outcome::from(&done.result);
+        let heard = done
+            .host
+            .and_then(|host| host.end_replay(&trace.input, &done.result));
+        match heard {
+            Some((effects, heard)) => Replayed {
+                outcome,
+                effects,
+                answers: heard.answers,
+                unknown: heard.unknown,
+            },
+            // The fault has lost the host.
+            None => Replayed {
+                outcome,
+                ..Replayed::without_hook(hook)
+            },
+        }
+    }
+
+    fn place(&mut self, environment: &Arc<Environment>) -> &Place {
+        let is_same = |place: &Place| {
+            Arc::ptr_eq(&place.environment, environment) || place.environment == *environment
+        };
+        let place = self.place.take().filter(is_same);
+        let engine = &self.engine;
+        self.place.insert(place.unwrap_or_else(|| Place {
+            environment: Arc::clone(environment),
+            world: Arc::new(environment.world()),
+            instances: Instances::new(engine.clone(), 0),
+        }))
+    }
+}
+
+/// Runs a hook to its end on this thread.
+fn run(
+    instances: &Instances<HookHost>,
+    version: &Arc<Version<HookHost>>,
+    hook: Hook,
+    host: HookHost,
+    event: Option<Event>,
+) -> HookDone<HookHost> {
+    let mut run = instances.run(version, hook, host, event);
+    let mut context = Context::from_waker(Waker::noop());
+    loop {
+        // A guest that yields is ready again at once, and the answers are all there: waiting is polling.
+        match Pin::new(&mut run).poll(&mut context) {
+            Poll::Ready(done) => return done,
+            Poll::Pending => std::thread::yield_now(),
+        }
+    }
+}
