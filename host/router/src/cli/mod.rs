@@ -7,6 +7,7 @@ mod check;
 mod client;
 mod output;
 mod policy;
+mod policy_test;
 mod registrations;
 mod run;
 mod status;
