@@ -78,6 +78,12 @@ fn an_installed_binary_makes_a_policy_that_builds_also_inside_another_workspace(
     let output = patchbay(&project.join("mine"), &["policy", "build"]);
     let component = project.join("target/policies/mine.wasm");
     assert!(component.is_file(), "{}", text(&output));
+    let output = patchbay(&project.join("mine"), &["policy", "test"]);
+    assert!(
+        text(&output).contains("2 passed, 0 failed"),
+        "{}",
+        text(&output)
+    );
     let output = patchbay(
         folder.path(),
         &[

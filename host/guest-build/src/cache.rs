@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 use crate::BuildError;
 
 /// `$XDG_CACHE_HOME/patchbay`, else `~/.cache/patchbay`.
-pub(crate) fn folder() -> Result<PathBuf, BuildError> {
+///
+/// # Errors
+/// When neither variable is set.
+pub fn folder() -> Result<PathBuf, BuildError> {
     let base = env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .filter(|path| path.is_absolute());

@@ -16,6 +16,7 @@ mod scaffold;
 mod sdk;
 mod toolchain;
 
+pub use cache::folder as cache_folder;
 pub use error::BuildError;
 pub use folder::{default_output, is_policy};
 pub use scaffold::{Scaffold, new_policy};

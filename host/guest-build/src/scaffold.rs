@@ -37,8 +37,10 @@ fn write(
         Some(root) => root.join("guest-sdk"),
         None => sdk_copy()?,
     };
-    fs::create_dir_all(folder.join("src"))
-        .map_err(|error| BuildError::io("create", folder, error))?;
+    for inner in ["src", "tests"] {
+        fs::create_dir_all(folder.join(inner))
+            .map_err(|error| BuildError::io("create", folder, error))?;
+    }
     let sdk = match &repository {
         Some(root) => relative(folder, root).map_or(sdk, |up| up.join("guest-sdk")),
         None => sdk,
@@ -59,13 +61,15 @@ fn write(
 /// The files and their templates.
 fn texts(is_member: bool) -> Vec<(&'static str, String)> {
     let source = ("src/lib.rs", SOURCE.to_owned());
+    let scenarios = ("tests/calls.toml", SCENARIOS.to_owned());
     if is_member {
-        return vec![("Cargo.toml", MANIFEST.to_owned()), source];
+        return vec![("Cargo.toml", MANIFEST.to_owned()), source, scenarios];
     }
     let mut texts = vec![
         ("Cargo.toml", format!("{MANIFEST}{WORKSPACE}")),
         (".gitignore", "/target\n".to_owned()),
         source,
+        scenarios,
     ];
     texts.extend(sdk::lock().map(|lock| ("Cargo.lock", lock.to_owned())));
     texts
@@ -131,6 +135,9 @@ const WORKSPACE: &str = include_str!("scaffold/workspace.toml.template");
 
 /// The crate's source.
 const SOURCE: &str = include_str!("scaffold/lib.rs.template");
+
+/// Its scenarios, for `patchbay policy test`. They fit every policy that routes as the source does.
+const SCENARIOS: &str = include_str!("scaffold/calls.toml.template");
 
 #[cfg(test)]
 mod tests {

@@ -20,6 +20,9 @@ pub mod resolve;
 pub mod transport;
 pub mod worker;
 
+// Policies, offline.
+pub(crate) mod scenario;
+
 // Registrar.
 pub mod location;
 pub mod users;

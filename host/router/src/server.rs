@@ -4,6 +4,8 @@ mod lifetime;
 mod open_files;
 mod start;
 
+pub(crate) use start::{auth_config, policy_event};
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

@@ -9,6 +9,7 @@ mod client;
 mod differing;
 mod output;
 mod policy;
+mod policy_test;
 mod record;
 mod registrations;
 mod run;

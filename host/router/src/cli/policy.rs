@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::client::{AdminArguments, escape};
 use super::differing::{Diff, Replay, Shadow};
+use super::policy_test::Test;
 use super::{Failure, output};
 use crate::policy_directory;
 use crate::signature;
@@ -31,6 +32,8 @@ pub(super) enum Policy {
     Sign(sign::Sign),
     /// Checks the signature of a component.
     Verify(sign::Verify),
+    /// Plays scenarios: files that say who calls whom, what phones answer, and what is to be seen.
+    Test(Test),
     /// Lists the policies of a running router with their versions.
     List(list::List),
     /// Shows who changed what about the policies of a running router.
@@ -156,6 +159,7 @@ impl Policy {
             Policy::Inspect(inspect) => inspect.execute(),
             Policy::Sign(sign) => sign.execute(),
             Policy::Verify(verify) => verify.execute(),
+            Policy::Test(test) => test.execute(),
             Policy::List(list) => list.execute(),
             Policy::Audit(audit) => audit.execute(),
             Policy::Push(push) => push.execute(),

@@ -6,6 +6,7 @@ mod check;
 mod node;
 mod problem;
 mod read;
+pub(crate) mod scenario;
 mod section;
 mod source;
 mod units;

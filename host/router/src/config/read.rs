@@ -50,6 +50,13 @@ const DEVELOPMENT: Defaults = Defaults {
 /// No calls are kept unless somebody wants to look at them.
 const DEFAULT_CALL_RING: usize = 0;
 
+/// Of the router in a scenario: its addresses and domains are those of examples (RFC 5737, RFC 2606).
+pub(super) const SCENARIO: Defaults = Defaults {
+    domains: &["example.com"],
+    address: IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)),
+    registration: Registration::Open,
+};
+
 const MILLISECOND: Duration = Duration::from_millis(1);
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 
@@ -95,7 +102,7 @@ impl Config {
     }
 }
 
-fn read(
+pub(super) fn read(
     mut tree: BTreeMap<String, Entry>,
     mut problems: Vec<Problem>,
     folder: &Path,

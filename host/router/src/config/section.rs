@@ -396,6 +396,50 @@ impl<'a> Section<'a> {
     }
 }
 
+/// For keys whose names are free, and values that may be of several types.
+impl<'a> Section<'a> {
+    /// Where the section is written.
+    pub(super) fn place(&self) -> Place {
+        self.place
+    }
+
+    /// The value as it is written, whatever its type.
+    pub(super) fn written(&mut self, key: &'static str) -> Option<&'a Entry> {
+        self.entry(key)
+    }
+
+    /// Says that a value has another type than one of the `expected`.
+    pub(super) fn wrong_type(&self, key: &str, expected: &str, found: &Value) {
+        self.mistyped(key, expected, found);
+    }
+
+    /// The table of a value that was [`written`](Section::written) at `key`.
+    pub(super) fn table(&self, key: &str, entry: &'a Entry) -> Option<Section<'a>> {
+        match &entry.value {
+            Value::Table(table) => Some(self.inner(self.full(key), Some(table), entry.place)),
+            _ => None,
+        }
+    }
+
+    /// The sections in a section whose keys are free, with their names, in the order of the file.
+    pub(super) fn named_sections(&mut self, key: &'static str) -> Vec<(&'a str, Section<'a>)> {
+        let section = self.section(key);
+        let mut sections = Vec::new();
+        for (name, entry) in section.entries.into_iter().flatten() {
+            match &entry.value {
+                // All of them have the same keys, so that one of another is a near one.
+                Value::Table(table) => {
+                    let inner = self.inner(self.full(key), Some(table), entry.place);
+                    sections.push((name.as_str(), inner));
+                }
+                other => section.mistyped(name, "a section", other),
+            }
+        }
+        sections.sort_by_key(|(_, section)| section.place);
+        sections
+    }
+}
+
 /// The value of `text` among `choices`.
 pub(super) fn choice_of<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, String> {
     choices
@@ -429,6 +473,18 @@ fn nearest<'k>(key: &str, known: &'k [String]) -> Option<&'k str> {
                 .map(|other| (0, other.as_str()))
         })
         .or_else(|| known.iter().filter_map(near).min())
+        .map(|(_, other)| other)
+}
+
+/// The word that was most likely meant.
+pub(super) fn nearest_word<'w>(
+    word: &str,
+    known: impl Iterator<Item = &'w str>,
+) -> Option<&'w str> {
+    known
+        .map(|other| (distance(word, other), other))
+        .filter(|(distance, _)| *distance <= 1 + word.len() / 4)
+        .min()
         .map(|(_, other)| other)
 }
 

@@ -63,6 +63,14 @@ impl Services {
         }
     }
 
+    /// With these random numbers instead of unpredictable ones.
+    pub(crate) fn with_random(self, random: StdRng) -> Services {
+        Services {
+            random: Mutex::new(random),
+            ..self
+        }
+    }
+
     /// The configuration as it is now.
     pub(crate) fn config(&self) -> Arc<Config> {
         self.shared.config.load_full()

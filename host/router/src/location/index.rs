@@ -128,6 +128,15 @@ impl Index {
         due
     }
 
+    /// When something may expire next.
+    pub(super) fn next_due(&self) -> Option<UnixTime> {
+        let first = |shard: &RwLock<Shard>| {
+            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
+            shard.due.first_key_value().map(|(secs, _)| UnixTime(*secs))
+        };
+        self.shards.iter().filter_map(first).min()
+    }
+
     /// Hands every address-of-record with its live bindings to `each`, in no order.
     pub(super) fn for_each(&self, now: UnixTime, mut each: impl FnMut(&AddressOfRecord, Bindings)) {
         for shard in &self.shards {

@@ -208,7 +208,7 @@ impl Reports {
 pub struct LocationService {
     inner: Arc<Inner>,
     // Dropped in this order: no more expiries, then the store is written to the end.
-    _expiry: ExpiryThread,
+    _expiry: Option<ExpiryThread>,
     _committer: Option<Committer>,
 }
 
@@ -252,9 +252,33 @@ impl LocationService {
         let expiry = ExpiryThread::start(Arc::downgrade(&inner))?;
         Ok(LocationService {
             inner,
-            _expiry: expiry,
+            _expiry: Some(expiry),
             _committer: committer,
         })
+    }
+
+    /// A service that stores nothing and has no thread: who made it calls [`LocationService::expire`], at
+    /// [`LocationService::next_expiry`] or later.
+    pub fn untimed(config: LocationConfig) -> LocationService {
+        let inner = Inner {
+            index: Arc::new(Index::new(&config.registrar)),
+            reports: Arc::new(Reports {
+                events: config.events,
+                ..Reports::default()
+            }),
+            durability: Durability::Memory,
+            jobs: None,
+        };
+        LocationService {
+            inner: Arc::new(inner),
+            _expiry: None,
+            _committer: None,
+        }
+    }
+
+    /// When a binding may expire next.
+    pub fn next_expiry(&self) -> Option<UnixTime> {
+        self.inner.index.next_due()
     }
 
     /// The live bindings of an address-of-record; the result shares them.

@@ -169,6 +169,14 @@ impl PolicyCounters {
             .fetch_add(value, Ordering::Relaxed);
         Ok(())
     }
+
+    /// The counter `name` of `policy`; one that nobody made is 0.
+    pub fn value(&self, policy: &str, name: &str) -> u64 {
+        let counters = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        counters
+            .get(&(policy.to_owned(), name.to_owned()))
+            .map_or(0, |counter| counter.load(Ordering::Relaxed))
+    }
 }
 
 /// All numbers of the process.

@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use patchbay_core::auth::{Algorithm, AuthConfig, Authenticator};
 use patchbay_core::door::Listener;
 use patchbay_core::registrar::{ChangeKind, RegistrarConfig};
+use patchbay_core::time::UnixTime;
 use patchbay_policy::{Engine, EngineConfig, Event, Hook, Policies, RegistrationEvent};
 use rand::TryRngCore;
 
@@ -226,7 +227,8 @@ pub(super) fn registrar_config(registrar: &Registrar) -> RegistrarConfig {
     }
 }
 
-fn auth_config(config: &Config) -> AuthConfig {
+/// `[auth]` as an authenticator takes it.
+pub(crate) fn auth_config(config: &Config) -> AuthConfig {
     let algorithm = |algorithm: &DigestAlgorithm| match algorithm {
         DigestAlgorithm::Md5 => Algorithm::Md5,
         DigestAlgorithm::Sha256 => Algorithm::Sha256,
@@ -249,17 +251,18 @@ fn post_events(events: Receiver<LocationEvent>, workers: Weak<Workers>) -> std::
                 return;
             };
             // What finds too many waiting is counted by the worker.
-            let _ = workers.post_event(policy_event(&event));
+            let _ = workers.post_event(policy_event(&event, unix_now()));
         }
     })?;
     Ok(())
 }
 
-fn policy_event(event: &LocationEvent) -> Event {
+/// An event of the location service as `event-route` sees it.
+pub(crate) fn policy_event(event: &LocationEvent, now: UnixTime) -> Event {
     let registration = RegistrationEvent {
         aor: event.aor.as_str().to_owned(),
         contact: String::from_utf8_lossy(event.binding.uri()).into_owned(),
-        expires_secs: event.binding.remaining_secs(unix_now()),
+        expires_secs: event.binding.remaining_secs(now),
     };
     match event.kind {
         ChangeKind::Added => Event::RegistrationAdded(registration),

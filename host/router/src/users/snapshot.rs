@@ -55,6 +55,17 @@ impl Users {
         }
     }
 
+    /// Users that are in no file: user, realm and hashes of each.
+    pub fn of(users: impl IntoIterator<Item = (String, String, Ha1Set)>) -> Users {
+        let entries = users
+            .into_iter()
+            .map(|(user, realm, hashes)| ((realm, user), hashes));
+        Users {
+            realms: ArcSwap::from_pointee(realms(entries.collect())),
+            ..Users::none()
+        }
+    }
+
     /// The hashes of a user. Takes no lock and allocates nothing.
     pub fn ha1(&self, user: &str, realm: &str) -> Option<Ha1Set> {
         let realms = self.realms.load();

@@ -85,7 +85,7 @@ impl EventLoop {
 
     /// The wall clock tells seconds: it need not be looked at for every message.
     fn look_at_clocks(&mut self) {
-        let clock = self.driver.services.clock;
+        let clock = &self.driver.services.clock;
         let now = self.woke.take().unwrap_or_else(|| clock.instant());
         self.driver.now.instant = now;
         if now.since(self.wall_read) >= WALL_GRAIN {

@@ -23,6 +23,7 @@ pub(super) struct HookRuns {
     /// In the order of their turns. No import waits, so that each has yielded and can go on at any time.
     waiting: VecDeque<Waiting>,
     event_runs: usize,
+    event_faults: u64,
 }
 
 /// A hook that did not return at once.
@@ -55,12 +56,18 @@ impl HookRuns {
             instances: Instances::new(engine, usize::from(worker)),
             waiting: VecDeque::new(),
             event_runs: 0,
+            event_faults: 0,
         }
     }
 
     /// How many run or wait.
     pub(super) fn count(&self) -> usize {
         self.waiting.len()
+    }
+
+    /// How many events' hooks have failed.
+    pub(super) fn event_faults(&self) -> u64 {
+        self.event_faults
     }
 
     /// Whether an event's hook may begin.
@@ -156,6 +163,7 @@ impl HookRuns {
             };
             if ended.id.is_none() {
                 self.event_runs = self.event_runs.saturating_sub(1);
+                self.event_faults += u64::from(ended.done.result.is_err());
             }
             if let Some(input) = ended.answer(services, now) {
                 return Poll::Ready(input);

@@ -14,6 +14,7 @@ mod sending;
 mod setup;
 mod source_limit;
 mod spin;
+mod virtual_worker;
 mod wait_loop;
 
 use std::io;
@@ -31,11 +32,12 @@ use crate::config;
 use crate::server::Shared;
 use crate::transport::{BoundListener, Connections, Ring};
 
-pub(crate) use clock::Clock;
+pub(crate) use clock::{Clock, VirtualTime};
 pub(crate) use mailbox::{Answer, Mail, Mailbox, Order};
 pub(crate) use random::{generator, unpredictable};
 use setup::Setup;
 use source_limit::SourceLimit;
+pub(crate) use virtual_worker::{Effect, VirtualWorker};
 
 /// Policies run on the worker's stack, under wasmtime's own limit of half a megabyte.
 const STACK_BYTES: usize = 8 * 1024 * 1024;
@@ -95,7 +97,7 @@ pub fn start(shared: &Arc<Shared>, listeners: Vec<Vec<BoundListener>>) -> io::Re
             listeners,
             mailboxes: mailboxes.clone(),
             connections: Arc::clone(&connections),
-            clock,
+            clock: clock.clone(),
             status: Arc::clone(&status),
             source_limit: source_limit.clone(),
         };

@@ -118,6 +118,7 @@ fn event_loop(setup: Setup, way: Way) -> io::Result<EventLoop> {
         return Err(io::ErrorKind::InvalidInput.into());
     };
     let names = LocalNames::new(&core_config);
+    let now = setup.clock.now();
     let services = Services::new(
         Arc::clone(&setup.shared),
         setup.worker,
@@ -155,7 +156,7 @@ fn event_loop(setup: Setup, way: Way) -> io::Result<EventLoop> {
         messages: Messages::new(),
         method: MethodLabel::Other,
         last: Last::default(),
-        now: setup.clock.now(),
+        now,
     };
     Ok(EventLoop {
         wall_read: driver.now.instant,
@@ -189,7 +190,7 @@ pub(super) fn reload(driver: &mut Driver) {
     driver.core.reconfigure(Arc::new(core_config));
 }
 
-fn message_limits(config: &Config) -> Limits {
+pub(super) fn message_limits(config: &Config) -> Limits {
     Limits {
         max_message_bytes: config.limits.max_message_bytes,
         ..Limits::default()
@@ -197,7 +198,7 @@ fn message_limits(config: &Config) -> Limits {
 }
 
 /// The configuration as a core sees it.
-fn core_config(shared: &Shared, config: &Config, worker: u16) -> CoreConfig {
+pub(super) fn core_config(shared: &Shared, config: &Config, worker: u16) -> CoreConfig {
     CoreConfig {
         node: config.node.name.clone(),
         worker,

@@ -132,7 +132,7 @@ impl WaitLoop {
 
     /// Sleeps until something happens.
     fn wait(&mut self) {
-        let clock = self.event_loop.driver.services.clock;
+        let clock = self.event_loop.driver.services.clock.clone();
         let until = [self.event_loop.wakes_at, self.next_look()]
             .into_iter()
             .flatten()

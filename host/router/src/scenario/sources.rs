@@ -1,0 +1,191 @@
+//! Finds scenario files, and the components that they test.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::bench::Component;
+use super::suite::{Options, SuiteError};
+use crate::config::BUILTIN;
+use crate::config::scenario::ScenarioFile;
+use crate::policy_directory::BUILTIN_POLICY;
+
+/// The folder of a policy that has its scenarios.
+const FOLDER: &str = "tests";
+
+/// Scenarios and the component that they test.
+pub(super) struct Group {
+    pub(super) component: Component,
+    pub(super) files: Vec<ScenarioFile>,
+    /// What random scenarios are named after.
+    pub(super) place: PathBuf,
+}
+
+/// The files that the options name, by the component that they test.
+pub(super) fn groups(
+    options: &Options,
+    progress: &mut dyn FnMut(&str),
+) -> Result<Vec<Group>, SuiteError> {
+    let mut builds = Builds::default();
+    let mut problems = Vec::new();
+    let mut groups: Vec<Group> = Vec::new();
+    for path in &options.paths {
+        let mut files = Vec::new();
+        for file in files_of(path)? {
+            match ScenarioFile::read(&file) {
+                Ok(file) => files.push(file),
+                Err(problem) => problems.push(problem),
+            }
+        }
+        if !problems.is_empty() {
+            continue;
+        }
+        if files.is_empty() && options.random.is_some() {
+            let component = builds.component(options, None, path, progress)?;
+            let place = path.clone();
+            groups.push(Group {
+                component,
+                files,
+                place,
+            });
+            continue;
+        }
+        if files.is_empty() {
+            return Err(SuiteError::Nothing(format!(
+                "there are no scenarios in {}: write them into {}",
+                path.display(),
+                path.join(FOLDER).join("NAME.toml").display()
+            )));
+        }
+        for file in files {
+            let component =
+                builds.component(options, file.policy.as_deref(), &file.path, progress)?;
+            let same = |group: &&mut Group| {
+                Arc::ptr_eq(&group.component.bytes, &component.bytes) && group.place == *path
+            };
+            match groups.iter_mut().find(same) {
+                Some(group) => group.files.push(file),
+                None => groups.push(Group {
+                    component,
+                    files: vec![file],
+                    place: path.clone(),
+                }),
+            }
+        }
+    }
+    if problems.is_empty() {
+        Ok(groups)
+    } else {
+        Err(SuiteError::Files(problems))
+    }
+}
+
+/// The scenario files of a path, in the order of their names.
+fn files_of(path: &Path) -> Result<Vec<PathBuf>, SuiteError> {
+    let wrong = |source| SuiteError::File {
+        path: path.to_path_buf(),
+        source,
+    };
+    let metadata = std::fs::metadata(path).map_err(wrong)?;
+    if metadata.is_file() {
+        let is_component = path
+            .extension()
+            .is_some_and(|extension| extension == "wasm");
+        if is_component {
+            return Err(SuiteError::Nothing(format!(
+                "{} is a component: name it with --policy, and the scenarios without",
+                path.display()
+            )));
+        }
+        return Ok(vec![path.to_path_buf()]);
+    }
+    let folder = if patchbay_guest_build::is_policy(path) {
+        path.join(FOLDER)
+    } else {
+        path.to_path_buf()
+    };
+    let mut files = Vec::new();
+    let entries = match std::fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(files),
+        Err(error) => return Err(wrong(error)),
+    };
+    for entry in entries {
+        let file = entry.map_err(wrong)?.path();
+        if file
+            .extension()
+            .is_some_and(|extension| extension == "toml")
+        {
+            files.push(file);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Components that were read or built, by their path.
+#[derive(Default)]
+struct Builds(Vec<(PathBuf, Component)>);
+
+impl Builds {
+    /// The component for a file: that of the command line, the one that the file names, or what is built from the folder around it.
+    fn component(
+        &mut self,
+        options: &Options,
+        named: Option<&Path>,
+        file: &Path,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<Component, SuiteError> {
+        let path = match options.policy.as_deref().or(named) {
+            Some(path) => path.to_path_buf(),
+            None => policy_around(file)?,
+        };
+        if let Some((_, known)) = self.0.iter().find(|(known, _)| *known == path) {
+            return Ok(known.clone());
+        }
+        let component = if path == Path::new(BUILTIN) {
+            component(BUILTIN.to_owned(), BUILTIN_POLICY.to_vec())
+        } else if path.is_dir() {
+            let output = patchbay_guest_build::default_output(&path);
+            let built = patchbay_guest_build::build_policy(&path, &output, progress)?;
+            read(&built.path)?
+        } else {
+            read(&path)?
+        };
+        self.0.push((path, component.clone()));
+        Ok(component)
+    }
+}
+
+fn component(name: String, bytes: Vec<u8>) -> Component {
+    Component {
+        name,
+        bytes: Arc::new(bytes),
+    }
+}
+
+fn read(path: &Path) -> Result<Component, SuiteError> {
+    let bytes = std::fs::read(path).map_err(|source| SuiteError::File {
+        path: path.to_path_buf(),
+        source,
+    })?;
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    Ok(component(name.into_owned(), bytes))
+}
+
+/// The folder of the policy that a file is in.
+fn policy_around(file: &Path) -> Result<PathBuf, SuiteError> {
+    let whole = file.canonicalize().map_err(|source| SuiteError::File {
+        path: file.to_path_buf(),
+        source,
+    })?;
+    let folder = whole
+        .ancestors()
+        .find(|folder| patchbay_guest_build::is_policy(folder));
+    folder.map(Path::to_path_buf).ok_or_else(|| {
+        SuiteError::Nothing(format!(
+            "{} is in no folder of a policy: say which one it tests with --policy FILE.wasm, or with policy = \"FILE.wasm\" in the file",
+            file.display()
+        ))
+    })
+}

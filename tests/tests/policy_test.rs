@@ -1,0 +1,239 @@
+//! `patchbay policy test`: the scenarios of the policies pass, what is wrong is told with file and line, and it is fast.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test reports by panicking"
+)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use patchbay_tests::policies;
+use patchbay_tests::router::binary;
+use serde_json::Value;
+use tempfile::TempDir;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn test(arguments: &[&str]) -> Output {
+    Command::new(binary())
+        .args(["policy", "test"])
+        .args(arguments)
+        .current_dir(root())
+        .output()
+        .expect("run patchbay")
+}
+
+fn text(output: &Output) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    text(&output.stdout) + &text(&output.stderr)
+}
+
+fn built(name: &str) -> String {
+    policies::built(name).to_str().expect("a path").to_owned()
+}
+
+#[track_caller]
+fn passes(arguments: &[&str]) -> String {
+    let output = test(arguments);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    text(&output)
+}
+
+/// Every policy of `policies/` that has scenarios.
+fn tested_policies() -> Vec<String> {
+    let folders = std::fs::read_dir(root().join("policies")).expect("the policies");
+    let mut names: Vec<String> = folders
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|folder| folder.join("tests").is_dir())
+        .filter_map(|folder| Some(folder.file_name()?.to_str()?.to_owned()))
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn the_scenarios_of_every_policy_pass() {
+    let names = tested_policies();
+    assert!(names.len() >= 4, "{names:?}");
+    for name in names {
+        let said = passes(&[&format!("policies/{name}"), "--policy", &built(&name)]);
+        assert!(said.contains(" 0 failed "), "{said}");
+    }
+}
+
+#[test]
+fn random_scenarios_keep_the_rules_with_every_policy() {
+    for name in tested_policies() {
+        let folder = format!("policies/{name}");
+        passes(&[
+            &folder,
+            "--policy",
+            &built(&name),
+            "--random",
+            "150",
+            "--seed",
+            "1000",
+        ]);
+    }
+}
+
+#[test]
+fn every_hook_and_service_works_in_virtual_time() {
+    let watcher = policies::guest("watcher");
+    let watcher = watcher.to_str().expect("a path");
+    passes(&["tests/policy-scenarios/watcher.toml", "--policy", watcher]);
+}
+
+#[test]
+fn a_failure_tells_file_line_both_sides_and_the_way_there() {
+    let default = built("voicemail-on-busy");
+    let output = test(&["tests/policy-scenarios/failing.toml", "--policy", &default]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    let said = text(&output);
+    for part in [
+        "  ok    this one passes",
+        "  FAIL  nothing comes",
+        "tests/policy-scenarios/failing.toml:12: nothing comes",
+        "expected: INVITE at 192.0.2.9",
+        "tests/policy-scenarios/failing.toml:20: something else comes",
+        "seen:     486 Busy Here",
+        "expected: X-Class: silver",
+        "seen:     X-Class: gold",
+        "seen:     nothing until 2.000 s",
+        "seen:     486 Busy Here at alice, which no step expects",
+        "request_route: relay to sip:bob@192.0.2.2:5060",
+        "INVITE ─",
+        "1 passed, 7 failed in",
+    ] {
+        assert!(said.contains(part), "{part} is missing in:\n{said}");
+    }
+}
+
+#[test]
+fn programs_get_json_and_junit() {
+    let folder = TempDir::new().expect("a folder");
+    let junit = folder.path().join("report.xml");
+    let default = built("voicemail-on-busy");
+    let output = test(&[
+        "tests/policy-scenarios/failing.toml",
+        "--policy",
+        &default,
+        "--filter",
+        "something",
+        "--json",
+        "--junit",
+        junit.to_str().expect("a path"),
+    ]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(report["failed"], 1);
+    assert_eq!(report["scenarios"][0]["failure"]["line"], 20);
+    let xml = std::fs::read_to_string(junit).expect("a report");
+    assert!(
+        xml.contains("<testcase name=\"something else comes\" classname=\"voicemail-on-busy\""),
+        "{xml}"
+    );
+    assert!(xml.contains("<failure message="), "{xml}");
+}
+
+#[test]
+fn a_wrong_file_is_told_with_line_and_nearest_key() {
+    let folder = TempDir::new().expect("a folder");
+    let file = folder.path().join("wrong.toml");
+    let scenario = "[[scenario]]\nname = \"x\"\nstep = [\n  { form = \"alice\", send = \"INVITE\", to = \"bob\" },\n]\n[phone]\nalice = {}\nbob = {}\n";
+    std::fs::write(&file, scenario).expect("write");
+    let output = test(&[
+        file.to_str().expect("a path"),
+        "--policy",
+        &built("default"),
+    ]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output);
+    assert!(
+        said.contains(
+            "wrong.toml:4: scenario.step.form: unknown key; did you mean scenario.step.from?"
+        ),
+        "{said}"
+    );
+}
+
+#[test]
+fn nothing_to_test_is_a_failure_and_wrong_use_is_2() {
+    let default = built("default");
+    let none = test(&[
+        "tests/policy-scenarios/failing.toml",
+        "--policy",
+        &default,
+        "--filter",
+        "no such name",
+    ]);
+    assert_eq!(none.status.code(), Some(1), "{}", text(&none));
+    assert_eq!(test(&["--random", "none"]).status.code(), Some(2));
+    assert_eq!(test(&["--seed", "1"]).status.code(), Some(2));
+}
+
+#[test]
+fn a_fault_fails_a_scenario_that_does_not_allow_it() {
+    let faulty = policies::guest("faulty");
+    let faulty = faulty.to_str().expect("a path");
+    let output = test(&["tests/policy-scenarios/faulty.toml", "--policy", faulty]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    let said = text(&output);
+    for part in [
+        "3 passed, 1 failed",
+        "faulty.toml:38: a fault that is not allowed fails the scenario",
+        "seen:     request_route failed: it trapped",
+        "log warn: a hook failed",
+    ] {
+        assert!(said.contains(part), "{part} is missing in:\n{said}");
+    }
+}
+
+#[test]
+fn a_loop_is_found_at_random_and_found_again_by_its_seed() {
+    let looping = policies::guest("looping");
+    let looping = looping.to_str().expect("a path");
+    let report = |arguments: &[&str]| -> Value {
+        let arguments = [
+            &["policies/default", "--policy", looping, "--json"],
+            arguments,
+        ]
+        .concat();
+        let output = test(&arguments);
+        assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+        serde_json::from_slice(&output.stdout).expect("JSON")
+    };
+    let found = report(&["--random", "20", "--seed", "100"]);
+    let first = &found["scenarios"][0];
+    let seen = first["failure"]["seen"].as_str().expect("what was seen");
+    assert!(seen.contains("a loop: the router sent"), "{seen}");
+    let name = first["name"].as_str().expect("a name");
+    let seed = name.rsplit(' ').next().expect("the seed");
+    let again = report(&["--random", "1", "--seed", seed]);
+    let ladder = |report: &Value| report["scenarios"][0]["failure"]["ladder"].to_string();
+    assert_eq!(ladder(&again), ladder(&found));
+}
+
+#[test]
+fn a_new_policy_comes_with_a_scenario_that_passes() {
+    let parent = TempDir::new().expect("a folder");
+    let output = Command::new(binary())
+        .args(["policy", "new", "mine"])
+        .current_dir(parent.path())
+        .output()
+        .expect("run patchbay");
+    assert!(output.status.success(), "{}", text(&output));
+    let folder = parent.path().join("mine");
+    // What is scaffolded routes like voicemail-on-busy, which is built already.
+    let said = passes(&[
+        folder.to_str().expect("a path"),
+        "--policy",
+        &built("voicemail-on-busy"),
+    ]);
+    assert!(said.contains("calls.toml"), "{said}");
+}
