@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use patchbay_core::door::HookContext;
 use patchbay_core::time::Now;
-use patchbay_policy::{Digest, Verification, Version};
+use patchbay_policy::{Digest, Event, Verification, Version};
 
 use crate::config::Config;
 use lookups::Lookups;
@@ -103,7 +103,15 @@ impl HookHost {
         context: Box<HookContext>,
     ) -> HookHost {
         let policy = PolicyName::Loaded(Arc::clone(version));
-        HookHost::new(Some(Arc::clone(services)), policy, now, Some(context))
+        let rare = services
+            .shared
+            .traces
+            .is_on()
+            .then(|| traced::begin_on_message(&context, services));
+        HookHost {
+            rare,
+            ..HookHost::new(Some(Arc::clone(services)), policy, now, Some(context))
+        }
     }
 
     /// The host of `event-route`.
@@ -111,9 +119,18 @@ impl HookHost {
         services: &Arc<Services>,
         version: &Arc<Version<HookHost>>,
         now: Now,
+        event: &Event,
     ) -> HookHost {
         let policy = PolicyName::Loaded(Arc::clone(version));
-        HookHost::new(Some(Arc::clone(services)), policy, now, None)
+        let rare = services
+            .shared
+            .traces
+            .is_on()
+            .then(|| traced::begin_on_event(event, services));
+        HookHost {
+            rare,
+            ..HookHost::new(Some(Arc::clone(services)), policy, now, None)
+        }
     }
 
     fn new(

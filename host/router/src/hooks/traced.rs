@@ -8,32 +8,39 @@ use patchbay_core::time::{Instant, Now, UnixTime};
 use patchbay_message::Draft;
 use patchbay_policy::{Event, Fault, Hook, Host, Verdict, Version};
 
+use super::services::Services;
 use super::tape::{Heard, Played, Recorded, Tape};
 use super::{HookHost, PolicyName, Rare, policy_hook};
-use crate::config::Config;
 use crate::trace::{
     Captured, Effects, EventTrace, FlowTrace, HookTrace, Input, MessageTrace, Outcome, TargetTrace,
     Text, World,
 };
 
-impl HookHost {
-    /// Traces the run that is about to begin; `event` is for `event-route`.
-    #[cold]
-    pub(crate) fn begin_trace(&mut self, event: Option<&Event>) {
-        let input = match self.context.as_deref() {
-            Some(context) => input_of(context),
-            None => Input {
-                event: event.map(EventTrace::from),
-                ..Input::without_message(Hook::EventRoute)
-            },
-        };
-        let at_unix_ms = self.unix_ms();
-        // All of the run sees the configuration that the trace has.
-        self.config();
-        let recorded = Recorded::new(input, at_unix_ms);
-        self.rare.get_or_insert_default().tape = Some(Tape::Records(Box::new(recorded)));
-    }
+/// Begins the trace of a hook on a message.
+#[cold]
+pub(super) fn begin_on_message(context: &HookContext, services: &Services) -> Box<Rare> {
+    begin(input_of(context), services)
+}
 
+/// Begins the trace of `event-route`.
+#[cold]
+pub(super) fn begin_on_event(event: &Event, services: &Services) -> Box<Rare> {
+    let input = Input {
+        event: Some(EventTrace::from(event)),
+        ..Input::without_message(Hook::EventRoute)
+    };
+    begin(input, services)
+}
+
+fn begin(input: Input, services: &Services) -> Box<Rare> {
+    let recorded = Recorded::new(input, services.clock.unix_ms());
+    Box::new(Rare {
+        reply: None,
+        tape: Some(Tape::Records(Box::new(recorded))),
+    })
+}
+
+impl HookHost {
     /// Whether the run is traced.
     #[inline]
     pub(crate) fn is_traced(&self) -> bool {
@@ -55,7 +62,9 @@ impl HookHost {
         };
         let (input, at_unix_ms, answers) = recorded.into_parts();
         let effects = self.effects(&input, result);
-        let config: Arc<Config> = Arc::clone(self.config.get()?);
+        // The run has seen this one, if it has seen any.
+        self.config();
+        let config = Arc::clone(self.config.get()?);
         let trace = HookTrace {
             environment: 0,
             at_unix_ms,
@@ -287,12 +296,19 @@ mod tests {
         Arc::new(environment.world())
     }
 
+    fn traced_host(services: &Arc<Services>, source: door::Flow) -> HookHost {
+        let host = host(services, source);
+        HookHost {
+            rare: Some(begin_on_message(host.context.as_deref().unwrap(), services)),
+            ..host
+        }
+    }
+
     fn traced() -> (HookTrace, Answers) {
         let services = services("");
         let udp = flow(Transport::Udp, None);
         register(&services, "<sip:bob@127.0.0.1:2>;q=0.5", udp);
-        let mut host = host(&services, udp);
-        host.begin_trace(None);
+        let mut host = traced_host(&services, udp);
         let answers = route(&mut host);
         let captured = host.end_trace(&Ok(Verdict::Relay), 7).unwrap();
         (captured.trace, answers)
@@ -377,8 +393,7 @@ mod tests {
     #[test]
     fn after_a_fault_nothing_counts() {
         let services = services("");
-        let mut host = host(&services, flow(Transport::Udp, None));
-        host.begin_trace(None);
+        let mut host = traced_host(&services, flow(Transport::Udp, None));
         host.set_variable("a", "b").unwrap();
         let captured = host.end_trace(&Err(Fault::Deadline), 1).unwrap();
         assert_eq!(captured.trace.effects, Effects::default());

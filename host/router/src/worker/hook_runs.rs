@@ -96,10 +96,7 @@ impl HookRuns {
         }
         metrics_of(services).hook_runs.increment(hook);
         let source = Some(job.context.source.remote.ip());
-        let mut host = HookHost::for_message(services, &version, now, job.context);
-        if services.shared.traces.is_on() {
-            host.begin_trace(None);
-        }
+        let host = HookHost::for_message(services, &version, now, job.context);
         let run = self.instances.run(&version, hook, host, None);
         let mut waiting = Waiting {
             id: Some(job.id),
@@ -125,10 +122,7 @@ impl HookRuns {
             return;
         }
         metrics_of(services).hook_runs.increment(Hook::EventRoute);
-        let mut host = HookHost::for_event(services, &version, now);
-        if services.shared.traces.is_on() {
-            host.begin_trace(Some(&event));
-        }
+        let host = HookHost::for_event(services, &version, now, &event);
         let run = self
             .instances
             .run(&version, Hook::EventRoute, host, Some(event));
