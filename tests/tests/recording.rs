@@ -412,6 +412,15 @@ fn a_version_in_the_shadow_says_what_it_would_do_and_does_nothing() {
     let named = format!("ruled@{}", &version[..12]);
     let started = json(&router, &["policy", "shadow", &named]);
     assert_eq!(started["version"], version, "{started:#}");
+    let state = || {
+        let policies = router.get("/api/v1/policies");
+        let versions = policies["policies"].as_array().expect("a list").iter();
+        let mut versions =
+            versions.flat_map(|policy| policy["versions"].as_array().expect("a list"));
+        let found = versions.find(|found| found["version"] == version);
+        found.expect("the version is listed")["state"].clone()
+    };
+    assert_eq!(state(), "shadow");
 
     let mut carol = Agent::udp(router.udp(), "carol");
     carol.register();
@@ -449,6 +458,7 @@ fn a_version_in_the_shadow_says_what_it_would_do_and_does_nothing() {
 
     let ended = json(&router, &["policy", "shadow", "off"]);
     assert_eq!(ended["different"], 1, "{ended:#}");
+    assert_ne!(state(), "shadow");
     assert_eq!(
         patchbay(&router, &["policy", "diff"]).status.code(),
         Some(1)

@@ -237,19 +237,6 @@ impl<H: Host> Policies<H> {
         Ok(version)
     }
 
-    /// A stored version, in memory and not activated: the named one (a digest or the beginning of one), else the newest good one.
-    ///
-    /// It may have to be loaded again: call it off the workers. It lives as long as it is held.
-    pub fn load(
-        &self,
-        name: &str,
-        version: Option<&str>,
-    ) -> Result<Arc<Version<H>>, ActivateError> {
-        let _loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
-        let digest = self.lock().choose(name, version)?;
-        self.loaded(name, &digest)
-    }
-
     /// Makes the version active that was active before this one.
     pub fn rollback(&self) -> Result<Arc<Version<H>>, RollbackError> {
         let _loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);

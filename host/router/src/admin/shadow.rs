@@ -34,12 +34,15 @@ pub(super) async fn start(
     };
     let shared = Arc::clone(&admin.shared);
     let started = blocking(move || {
-        let version = shared
-            .policies
-            .load(&name, asked.version.as_deref())
+        let policies = &shared.policies;
+        let version = policies
+            .begin_shadow(&name, asked.version.as_deref())
             .map_err(DeployError::from)?;
-        let engine = shared.policies.engine().clone();
+        let engine = policies.engine().clone();
         let started = shared.traces.set_shadow(engine, version);
+        if started.is_err() {
+            policies.end_shadow();
+        }
         started.map_err(DeployError::from)
     });
     let report = started.await??;
@@ -58,13 +61,15 @@ pub(super) async fn show(State(admin): State<Arc<Admin>>, Path(name): Path<Strin
 }
 
 pub(super) async fn end(State(admin): State<Arc<Admin>>, Path(name): Path<String>) -> Answer {
-    let traces = Arc::clone(&admin.shared.traces);
+    let shared = Arc::clone(&admin.shared);
     let report = blocking(move || {
         let is_asked_for = |report: ShadowReport| report.policy == name;
-        match traces.shadow().is_some_and(is_asked_for) {
-            true => Ok(traces.end_shadow()),
-            false => Err(no_shadow(&name)),
+        if !shared.traces.shadow().is_some_and(is_asked_for) {
+            return Err(no_shadow(&name));
         }
+        let report = shared.traces.end_shadow();
+        shared.policies.end_shadow();
+        Ok(report)
     });
     Ok(Json(json!(report.await??)))
 }
