@@ -250,9 +250,10 @@ fn a_failing_canary_aborts_by_itself_and_only_its_own_calls_fail() {
     load.register("bob");
     canary(&router, &bad, &["--percent", "10", "--min-calls", "5"]);
     let calls = load.run(600, 100.0, |_| "bob".to_owned(), |_| {});
-    wait_until("the canary to end", || {
-        router.get("/api/v1/policies")["canary"].is_null()
+    wait_until("the canary to end, and a line about it", || {
+        audit(&router)[0]["action"] == "automatic-abort"
     });
+    assert!(router.get("/api/v1/policies")["canary"].is_null());
     let failed: Vec<&Call> = calls.iter().filter(|call| !call.ended).collect();
     assert!(
         failed
@@ -319,9 +320,10 @@ fn failure_responses_end_a_canary_that_has_a_limit_for_them() {
         let answer = alice.expect(603);
         alice.acknowledge(&invite, &answer);
     }
-    wait_until("the canary to end", || {
-        router.get("/api/v1/policies")["canary"].is_null()
+    wait_until("the canary to end, and a line about it", || {
+        audit(&router)[0]["action"] == "automatic-abort"
     });
+    assert!(router.get("/api/v1/policies")["canary"].is_null());
     let line = &audit(&router)[0];
     assert!(
         line["detail"].as_str().expect("a reason").contains("6xx"),
@@ -349,10 +351,10 @@ fn a_canary_with_a_time_becomes_active_when_it_has_done_well() {
     );
     bob.register();
     establish(&mut alice, &mut bob);
-    wait_until("the canary to be active", || {
-        router.get("/api/v1/status")["policy"]["version"] == *two
+    wait_until("the canary to be active, and a line about it", || {
+        audit(&router)[0]["action"] == "automatic-promote"
     });
-    assert_eq!(audit(&router)[0]["action"], "automatic-promote");
+    assert_eq!(router.get("/api/v1/status")["policy"]["version"], *two);
 }
 
 #[test]
