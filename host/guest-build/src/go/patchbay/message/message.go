@@ -198,7 +198,8 @@ func HeadersNamed(names ...string) []*string {
 	return fields
 }
 
-// HeadersJoined is the same in one text: for each name, separated by commas, the length of the value, a colon and the value.
+// HeadersJoined is the same in one text, which has for each of the names (separated by commas) the length of the value, a colon and
+// the value; a lone colon when there is no such header field.
 func HeadersJoined(names string) string {
 	headersJoined(names, abi.Out())
 	return abi.Text(abi.Result[0], abi.Result[1])
