@@ -1,7 +1,7 @@
 // Screening of unwanted calls, and voicemail when the callee is busy: see README.md.
 //
-// An interface of the WIT package is a module, and its functions have names in camel case. What fails throws the WIT error, an
-// object with `kind` and `message`.
+// An interface of the WIT package is a module, and its functions have names in camel case. What fails throws an error whose
+// `payload` is the WIT error, with `kind` and `message`.
 
 import * as auth from 'patchbay:policy/auth@0.1.0';
 import * as location from 'patchbay:policy/location@0.1.0';
@@ -29,7 +29,7 @@ function edit(change) {
   try {
     change();
   } catch (refused) {
-    log.log('debug', refused.message);
+    log.log('debug', refused.payload?.message ?? `${refused}`);
   }
 }
 
@@ -40,7 +40,7 @@ function routeToUser() {
     if (count === 0) return reply(480);
     targets.addLookup(lookup);
   } catch (error) {
-    return reply(error.kind === 'not-found' ? 404 : 500);
+    return reply(error.payload?.kind === 'not-found' ? 404 : 500);
   }
   transaction.arm({ onreplyRoute: true, failureRoute: true });
   return relay;

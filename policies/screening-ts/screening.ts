@@ -1,7 +1,7 @@
 // Screening of unwanted calls, and voicemail when the callee is busy: see README.md.
 //
-// An interface of the WIT package is a module, and its functions have names in camel case. What fails throws the WIT error, an
-// object with `kind` and `message`. The build takes the types off without checking them; an editor or `tsc` does that.
+// An interface of the WIT package is a module, and its functions have names in camel case. What fails throws an error whose
+// `payload` is the WIT error, with `kind` and `message`. The build takes the types off without checking them; an editor or `tsc` does that.
 
 import * as auth from 'patchbay:policy/auth@0.1.0';
 import * as location from 'patchbay:policy/location@0.1.0';
@@ -15,7 +15,7 @@ import * as transaction from 'patchbay:policy/transaction@0.1.0';
 let blocked: string[] = [];
 
 type Verdict = { tag: string; val?: { status: number; reason: string } };
-type HostError = { kind: string; message: string };
+type HostError = { payload: { kind: string; message: string } };
 
 const relay: Verdict = { tag: 'relay' };
 const drop: Verdict = { tag: 'drop' };
@@ -32,7 +32,7 @@ function edit(change: () => void): void {
   try {
     change();
   } catch (refused) {
-    log.log('debug', (refused as HostError).message);
+    log.log('debug', (refused as HostError).payload.message);
   }
 }
 
@@ -43,7 +43,7 @@ function routeToUser(): Verdict {
     if (count === 0) return reply(480);
     targets.addLookup(lookup);
   } catch (error) {
-    return reply((error as HostError).kind === 'not-found' ? 404 : 500);
+    return reply((error as HostError).payload?.kind === 'not-found' ? 404 : 500);
   }
   transaction.arm({ onreplyRoute: true, failureRoute: true });
   return relay;

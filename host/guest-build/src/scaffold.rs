@@ -32,7 +32,8 @@ pub fn new_policy(
         return write_crate(folder, || sdk::unpacked(&cache::folder()?, progress));
     }
     let name = folder::policy_name(folder)?;
-    fs::create_dir_all(folder).map_err(|error| BuildError::io("create", folder, error))?;
+    fs::create_dir_all(folder.join("tests"))
+        .map_err(|error| BuildError::io("create", folder, error))?;
     if is_member(folder, sdk::repository(folder).as_deref()) {
         progress(&format!(
             "add \"policies/{name}\" to `exclude` in the Cargo.toml of the repository: cargo takes every folder here for a crate"
@@ -68,7 +69,10 @@ fn templates(language: Language) -> Vec<(&'static str, String)> {
         .map(|(file, text)| (file, text.to_owned()));
     files
         .chain(types(language))
-        .chain([(".gitignore", "/target\n".to_owned())])
+        .chain([
+            ("tests/calls.toml", SCENARIOS.to_owned()),
+            (".gitignore", "/target\n".to_owned()),
+        ])
         .collect()
 }
 

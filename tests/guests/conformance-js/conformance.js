@@ -24,7 +24,7 @@ function attempt(call) {
   try {
     return call() ?? 'ok';
   } catch (error) {
-    return error.kind;
+    return error.payload.kind;
   }
 }
 

@@ -14,7 +14,7 @@ function guarded(hook, name) {
       try {
         return implementation[name](...values);
       } catch (error) {
-        const text = typeof error === 'string' ? error : `${error?.message ?? error}`;
+        const text = typeof error === 'string' ? error : `${error?.payload?.message ?? error?.message ?? error}`;
         if (hook === 'init') throw text;
         if (enabled('error')) log('error', `${hook}: ${text} ${error?.stack ?? ''}`);
         throw error;

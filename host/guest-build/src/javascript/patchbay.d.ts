@@ -1,5 +1,5 @@
 // The interfaces of patchbay:policy, for editors and `tsc`. What they do is documented in wit/.
-// What can fail throws a HostError.
+// What can fail throws an error whose `payload` is a HostError.
 
 declare module 'patchbay:policy/types@0.1.0' {
   export type ErrorKind = 'not-found' | 'invalid-argument' | 'wrong-hook' | 'denied' | 'limit' | 'unavailable';
