@@ -27,7 +27,7 @@ const FRESH: usize = 50;
 
 fn main() {
     let files: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
-    println!("| policy | component | compile | load | fresh instance + init + hook | hook |");
+    println!("| policy | component | compile | start | fresh instance + init + hook | hook |");
     println!("| --- | --- | --- | --- | --- | --- |");
     for file in &files {
         println!("{}", row(file));
@@ -40,7 +40,7 @@ fn row(file: &Path) -> String {
     let begin = Instant::now();
     load(&bytes, cache.path(), 1);
     let compile = begin.elapsed();
-    let load_time = median((0..5).map(|_| timed(|| drop(load(&bytes, cache.path(), 1)))));
+    let start = median((0..5).map(|_| timed(|| drop(load(&bytes, cache.path(), 1)))));
     let fresh = load(&bytes, cache.path(), 1);
     let fresh_time = median((0..FRESH).map(|_| run(&fresh, 1)));
     let reused = load(&bytes, cache.path(), u32::MAX);
@@ -51,7 +51,7 @@ fn row(file: &Path) -> String {
         file.file_stem().unwrap_or_default().to_string_lossy(),
         size(bytes.len()),
         time(compile),
-        time(load_time),
+        time(start),
         time(fresh_time),
         time(hook)
     )
