@@ -1,11 +1,4 @@
-// Screening of unwanted calls, in C.
-//
-// Scanners get no answer, blocked callers a 603; everything else is routed as usual: registrations are saved (authenticated
-// when the operator wants that), calls go to the location service, and to voicemail when the callee is busy.
-//
-// Settings:
-//   blocked    texts separated by spaces; a caller whose From URI contains one of them is blocked
-//   voicemail  a SIP URI where calls to busy phones go; none: they fail
+// Screening of unwanted calls, and voicemail when the callee is busy: see README.md.
 //
 // The functions patchbay_policy_* are the imports of the WIT package, exports_patchbay_policy_* the hooks; both are declared in
 // the generated policy.h. A string that the router gave is ours to free.
@@ -25,8 +18,8 @@ static policy_string_t text(const char *literal) {
   return (policy_string_t){.ptr = (uint8_t *)literal, .len = strlen(literal)};
 }
 
-static bool equals(const policy_string_t *string, const char *literal) {
-  return string->len == strlen(literal) && memcmp(string->ptr, literal, string->len) == 0;
+static bool starts_with(const policy_string_t *string, const char *literal) {
+  return string->len >= strlen(literal) && memcmp(string->ptr, literal, strlen(literal)) == 0;
 }
 
 static bool contains(const policy_string_t *string, const uint8_t *part, size_t len) {
@@ -79,13 +72,9 @@ static void route_register(request_verdict_t *verdict) {
 
 // To every contact of the user in the Request-URI.
 static void route_to_user(request_verdict_t *verdict) {
-  policy_string_t uri;
-  patchbay_policy_message_request_uri(&uri);
   patchbay_policy_location_lookup_result_t found;
   patchbay_policy_types_error_t error;
-  bool known = patchbay_policy_location_lookup(&uri, &found, &error);
-  policy_string_free(&uri);
-  if (!known) {
+  if (!patchbay_policy_location_lookup_request_uri(&found, &error)) {
     reply(verdict, error.kind == PATCHBAY_POLICY_TYPES_ERROR_KIND_NOT_FOUND ? 404 : 500);
     patchbay_policy_types_error_free(&error);
     return;
@@ -94,7 +83,8 @@ static void route_to_user(request_verdict_t *verdict) {
   if (found.count == 0) {
     reply(verdict, 480);
   } else if (patchbay_policy_targets_add_lookup(found.lookup, &added, &error)) {
-    patchbay_policy_transaction_arm(PATCHBAY_POLICY_TRANSACTION_HOOKS_FAILURE_ROUTE);
+    patchbay_policy_transaction_arm(PATCHBAY_POLICY_TRANSACTION_HOOKS_ONREPLY_ROUTE |
+                                    PATCHBAY_POLICY_TRANSACTION_HOOKS_FAILURE_ROUTE);
     verdict->tag = EXPORTS_PATCHBAY_POLICY_REQUEST_ROUTE_REQUEST_VERDICT_RELAY;
   } else {
     patchbay_policy_types_error_free(&error);
@@ -103,22 +93,23 @@ static void route_to_user(request_verdict_t *verdict) {
 }
 
 bool exports_patchbay_policy_init_init(policy_string_t *error) {
-  (void)error;
-  policy_string_t name = text("blocked");
+  policy_string_t name = text("blocked"), voicemail;
   if (!patchbay_policy_settings_get(&name, &blocked)) blocked = (policy_string_t){0};
-  return true;
+  name = text("voicemail");
+  if (!patchbay_policy_settings_get(&name, &voicemail)) return true;
+  bool is_sip = starts_with(&voicemail, "sip:") || starts_with(&voicemail, "sips:");
+  policy_string_free(&voicemail);
+  if (!is_sip) policy_string_dup(error, "voicemail is no SIP URI");
+  return is_sip;
 }
 
 void exports_patchbay_policy_request_route_request_route(request_verdict_t *verdict) {
-  if (patchbay_policy_transaction_in_dialog()) {
+  patchbay_policy_message_message_facts_t facts = patchbay_policy_message_facts();
+  if (facts & PATCHBAY_POLICY_MESSAGE_MESSAGE_FACTS_IN_DIALOG) {
     verdict->tag = EXPORTS_PATCHBAY_POLICY_REQUEST_ROUTE_REQUEST_VERDICT_RELAY;
     return;
   }
-  policy_string_t method;
-  patchbay_policy_message_method(&method);
-  bool is_ack = equals(&method, "ACK"), is_register = equals(&method, "REGISTER"), is_options = equals(&method, "OPTIONS");
-  policy_string_free(&method);
-  if (is_ack || is_scanner()) {
+  if (facts & PATCHBAY_POLICY_MESSAGE_MESSAGE_FACTS_ACK || is_scanner()) {
     verdict->tag = EXPORTS_PATCHBAY_POLICY_REQUEST_ROUTE_REQUEST_VERDICT_DROP;
     return;
   }
@@ -126,7 +117,7 @@ void exports_patchbay_policy_request_route_request_route(request_verdict_t *verd
     reply(verdict, 603);
     return;
   }
-  if (is_register) {
+  if (facts & PATCHBAY_POLICY_MESSAGE_MESSAGE_FACTS_REGISTER) {
     route_register(verdict);
     return;
   }
@@ -135,10 +126,20 @@ void exports_patchbay_policy_request_route_request_route(request_verdict_t *verd
   bool is_for_router = user.len == 0;
   policy_string_free(&user);
   if (is_for_router) {
-    reply(verdict, is_options ? 200 : 405);
+    reply(verdict, facts & PATCHBAY_POLICY_MESSAGE_MESSAGE_FACTS_OPTIONS ? 200 : 405);
     return;
   }
   route_to_user(verdict);
+}
+
+exports_patchbay_policy_onreply_route_reply_verdict_t exports_patchbay_policy_onreply_route_onreply_route(void) {
+  // What the operator does not grant is left out.
+  policy_string_t server = text("Server"), screened = text("X-Screened"), yes = text("yes");
+  patchbay_policy_types_error_t error;
+  uint32_t removed;
+  if (!patchbay_policy_message_remove_header(&server, &removed, &error)) patchbay_policy_types_error_free(&error);
+  if (!patchbay_policy_message_set_header(&screened, &yes, &error)) patchbay_policy_types_error_free(&error);
+  return EXPORTS_PATCHBAY_POLICY_ONREPLY_ROUTE_REPLY_VERDICT_PASS;
 }
 
 void exports_patchbay_policy_failure_route_failure_route(failure_verdict_t *verdict) {
@@ -149,6 +150,7 @@ void exports_patchbay_policy_failure_route_failure_route(failure_verdict_t *verd
   if (!is_busy || !patchbay_policy_settings_get(&name, &voicemail)) return;
   patchbay_policy_types_error_t error;
   if (patchbay_policy_targets_add_uri(&voicemail, &error)) {
+    patchbay_policy_transaction_arm(PATCHBAY_POLICY_TRANSACTION_HOOKS_ONREPLY_ROUTE);
     verdict->tag = EXPORTS_PATCHBAY_POLICY_FAILURE_ROUTE_FAILURE_VERDICT_RELAY;
   } else {
     patchbay_policy_types_error_free(&error);

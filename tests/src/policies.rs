@@ -26,12 +26,33 @@ pub fn guest(name: &str) -> PathBuf {
     guest_from(name, &source)
 }
 
+/// The policy in the folder `tests/guests/NAME`, in another language than Rust.
+pub fn guest_in(name: &str) -> PathBuf {
+    let (root, _lock) = workshop();
+    let built = root.join("built");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("guests")
+        .join(name);
+    build(&folder, &built);
+    built.join(format!("{name}.wasm"))
+}
+
+/// What `patchbay policy new` writes in this language, built.
+pub fn scaffold(language: &str) -> PathBuf {
+    let (root, _lock) = workshop();
+    let name = format!("new-{language}");
+    let folder = root.join(&name);
+    if folder.exists() {
+        fs::remove_dir_all(&folder).expect("remove what an earlier run wrote");
+    }
+    patchbay(&root, &["policy", "new", "--lang", language, &name]);
+    build(&folder, &root.join("built"));
+    root.join("built").join(format!("{name}.wasm"))
+}
+
 /// A policy from this source, under this name (lower case, hyphens).
 pub fn guest_from(name: &str, source: &str) -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/test-guests");
-    fs::create_dir_all(&root).expect("a folder for guests");
-    let lock = File::create(root.join("lock")).expect("a lock file");
-    lock.lock().expect("lock the guests' folder");
+    let (root, _lock) = workshop();
     let crate_folder = root.join(name);
     let component = root.join("built").join(format!("{name}.wasm"));
     let file = crate_folder.join("src/lib.rs");
@@ -42,24 +63,28 @@ pub fn guest_from(name: &str, source: &str) -> PathBuf {
         patchbay(&root, &["policy", "new", name]);
     }
     fs::write(&file, source).expect("write the guest's source");
-    let built = root.join("built");
-    fs::create_dir_all(&built).expect("a folder for components");
-    patchbay(
-        &crate_folder,
-        &[
-            "policy",
-            "build",
-            ".",
-            "--out",
-            built.to_str().expect("a UTF-8 path"),
-        ],
-    );
+    build(&crate_folder, &root.join("built"));
     assert!(
         component.exists(),
         "patchbay policy build left no {}",
         component.display()
     );
     component
+}
+
+/// The folder where guests are built, for one process at a time.
+fn workshop() -> (PathBuf, File) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/test-guests");
+    fs::create_dir_all(&root).expect("a folder for guests");
+    let lock = File::create(root.join("lock")).expect("a lock file");
+    lock.lock().expect("lock the guests' folder");
+    (root, lock)
+}
+
+fn build(folder: &Path, built: &Path) {
+    fs::create_dir_all(built).expect("a folder for components");
+    let built = built.to_str().expect("a UTF-8 path");
+    patchbay(folder, &["policy", "build", ".", "--out", built]);
 }
 
 fn patchbay(folder: &Path, arguments: &[&str]) {

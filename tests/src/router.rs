@@ -64,6 +64,7 @@ pub struct Setup {
     directory: Option<TempDir>,
     program: Vec<OsString>,
     patience: Duration,
+    compiled: Option<PathBuf>,
 }
 
 impl Default for Setup {
@@ -84,6 +85,7 @@ impl Default for Setup {
             directory: None,
             program: Vec::new(),
             patience: PATIENCE,
+            compiled: None,
         }
     }
 }
@@ -177,6 +179,18 @@ impl Setup {
         self
     }
 
+    /// How long it may take until it serves.
+    pub fn patience(mut self, patience: Duration) -> Setup {
+        self.patience = patience;
+        self
+    }
+
+    /// Starts with the compiled policies in this folder, as a router has that ran before.
+    pub fn compiled(mut self, folder: PathBuf) -> Setup {
+        self.compiled = Some(folder);
+        self
+    }
+
     /// Writes the files, starts the router and waits until it serves.
     pub fn start(self) -> Router {
         let directory = self
@@ -195,6 +209,9 @@ impl Setup {
         for (name, file) in &self.policy_files {
             std::fs::copy(file, policy_directory.join(format!("{name}.wasm")))
                 .expect("copy a policy");
+        }
+        if let Some(folder) = &self.compiled {
+            copy_compiled(folder, &root.join("data/policies/cache"));
         }
         let mut config = format!(
             "[node]\nname = \"test\"\ndomains = [\"localhost\"]\ndata_dir = {:?}\nworkers = {}\n{}\n",
@@ -233,6 +250,17 @@ impl Setup {
         let mut command = Command::new(words.next().unwrap_or_else(|| binary().into()));
         command.args(words).arg("run").arg("--config").arg(&file);
         Router::launch_within(&mut command, Some(directory), self.patience)
+    }
+}
+
+/// Copies the files of a cache that were not just written by another process, which writes beside and renames.
+fn copy_compiled(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a cache");
+    for entry in std::fs::read_dir(from).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.extension().is_some_and(|extension| extension != "new") {
+            std::fs::copy(&path, to.join(entry.file_name())).expect("copy a compiled policy");
+        }
     }
 }
 

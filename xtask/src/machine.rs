@@ -11,8 +11,8 @@ struct Program {
     is_there: fn() -> bool,
 }
 
-/// SIPp drives the wire tests, baresip is the real client, Python brings the C compiler for guests.
-const PROGRAMS: [Program; 3] = [
+/// SIPp drives the wire tests, baresip is the real client; Python and Node.js bring the compilers for guests.
+const PROGRAMS: [Program; 4] = [
     Program {
         name: "sipp",
         package: "sip-tester",
@@ -26,7 +26,12 @@ const PROGRAMS: [Program; 3] = [
     Program {
         name: "python3 with venv",
         package: "python3-venv",
-        is_there: has_c_compiler_for_guests,
+        is_there: has_virtual_environments,
+    },
+    Program {
+        name: "node with npm",
+        package: "npm",
+        is_there: || in_path("node") && in_path("npm"),
     },
 ];
 
@@ -117,8 +122,8 @@ fn apt(prefix: &[&str]) -> Command {
     command
 }
 
-fn has_c_compiler_for_guests() -> bool {
-    in_path("zig") || succeeds(Command::new("python3").args(["-c", "import ensurepip, venv"]))
+fn has_virtual_environments() -> bool {
+    succeeds(Command::new("python3").args(["-c", "import ensurepip, venv"]))
 }
 
 fn in_path(program: &str) -> bool {

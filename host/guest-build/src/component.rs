@@ -1,12 +1,13 @@
 //! From a core module to a component of `patchbay:policy@0.1.0`.
 
-use wit_component::ComponentEncoder;
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::{Resolve, SourceMap, WorldId};
 
-use crate::BuildError;
+use crate::manifest::Manifest;
+use crate::{BuildError, wasi};
 
 /// The files of the WIT package.
-const WIT: [(&str, &str); 6] = [
+pub(crate) const WIT: [(&str, &str); 6] = [
     ("types.wit", include_str!("../../../wit/types.wit")),
     ("message.wit", include_str!("../../../wit/message.wit")),
     (
@@ -18,18 +19,45 @@ const WIT: [(&str, &str); 6] = [
     ("world.wit", include_str!("../../../wit/world.wit")),
 ];
 
-/// The bindings of all languages put the description of the module's world into it.
+/// The hooks there are.
+const HOOKS: [&str; 6] = [
+    "init",
+    "request-route",
+    "branch-route",
+    "onreply-route",
+    "failure-route",
+    "event-route",
+];
+
+/// The hooks that are not in a list.
+pub(crate) fn unlisted(hooks: &[String]) -> impl Iterator<Item = &'static str> {
+    HOOKS
+        .into_iter()
+        .filter(|hook| !hooks.iter().any(|listed| listed == hook))
+}
+
+/// The name of the world a policy is built for; the bindings for C are named after it.
+pub(crate) const WORLD: &str = "policy";
+
+/// The bindings of all languages put the description of the module's world into it. What it calls of WASI gets the answers of
+/// [`wasi`].
 pub(crate) fn encode(module: &[u8]) -> Result<Vec<u8>, BuildError> {
     let mut encoder = ComponentEncoder::default();
-    let encoder = encoder
+    let mut encoder = encoder
         .validate(true)
         .module(module)
         .map_err(|error| problem(&error))?;
+    if wasi::is_used(module) {
+        let adapter = wasi::adapter().map_err(|error| problem(&error))?;
+        encoder = encoder
+            .adapter(wasi::MODULE, &adapter)
+            .map_err(|error| problem(&error))?;
+    }
     encoder.encode().map_err(|error| problem(&error))
 }
 
-/// The world with everything the host provides and these hooks.
-pub(crate) fn world(hooks: &[String]) -> Result<(Resolve, WorldId), BuildError> {
+/// The world with everything the host provides to any policy, and what the manifest names.
+pub(crate) fn world(manifest: &Manifest) -> Result<(Resolve, WorldId), BuildError> {
     let mut sources = SourceMap::default();
     for (name, text) in WIT {
         sources.push_str(name, text);
@@ -45,20 +73,56 @@ pub(crate) fn world(hooks: &[String]) -> Result<(Resolve, WorldId), BuildError> 
         .map_err(|error| BuildError::Component {
             problem: error.to_string(),
         })?;
-    let exports: String = hooks
-        .iter()
-        .map(|hook| format!("export patchbay:policy/{hook}@0.1.0;\n"))
-        .collect();
-    let text = format!(
-        "package patchbay:guest;\nworld policy {{\ninclude patchbay:policy/imports@0.1.0;\n{exports}}}\n"
-    );
     let package = resolve
-        .push_source("guest.wit", &text)
+        .push_source("guest.wit", &world_text(manifest))
         .map_err(|error| problem(&error))?;
     let world = resolve
-        .select_world(&[package], None)
+        .select_world(&[package], Some(WORLD))
         .map_err(|error| problem(&error))?;
     Ok((resolve, world))
+}
+
+/// The text of that world, in a package of its own.
+pub(crate) fn world_text(manifest: &Manifest) -> String {
+    let lines = |what: &str, names: &[String]| -> String {
+        let line = |name| format!("{what} patchbay:policy/{name}@0.1.0;\n");
+        names.iter().map(line).collect()
+    };
+    let imports = lines("import", &manifest.imports);
+    let exports = lines("export", &manifest.hooks);
+    format!(
+        "package patchbay:guest;\nworld {WORLD} {{\ninclude patchbay:policy/imports@0.1.0;\n{imports}{exports}}}\n"
+    )
+}
+
+/// Puts the description of that world into a module whose language has no generator that does.
+pub(crate) fn describe(module: &mut Vec<u8>, manifest: &Manifest) -> Result<(), BuildError> {
+    let (resolve, world) = world(manifest)?;
+    embed_component_metadata(module, &resolve, world, StringEncoding::UTF8)
+        .map_err(|error| problem(&error))
+}
+
+/// Interface and name of every function that a policy may call without a grant, for tests of hand-written bindings.
+#[cfg(test)]
+pub(crate) fn functions() -> Result<Vec<(String, String)>, BuildError> {
+    let (resolve, _) = world(&Manifest::of_hooks(&["init"]))?;
+    let interfaces = resolve
+        .worlds
+        .iter()
+        .find(|(_, world)| world.name == "imports");
+    let keys = interfaces
+        .into_iter()
+        .flat_map(|(_, world)| world.imports.values());
+    let functions = keys.filter_map(|item| match item {
+        wit_parser::WorldItem::Interface { id, .. } => resolve.interfaces.get(*id),
+        _ => None,
+    });
+    let named = functions.flat_map(|interface| {
+        let name = interface.name.clone().unwrap_or_default();
+        let functions = interface.functions.keys();
+        functions.map(move |function| (name.clone(), function.clone()))
+    });
+    Ok(named.collect())
 }
 
 /// The whole chain of causes: the first alone rarely says which function is wrong.
@@ -74,21 +138,13 @@ mod tests {
 
     #[test]
     fn every_hook_can_be_exported() {
-        let hooks = [
-            "init",
-            "request-route",
-            "branch-route",
-            "onreply-route",
-            "failure-route",
-            "event-route",
-        ];
-        let (resolve, world) = world(&hooks.map(str::to_owned)).unwrap();
+        let (resolve, world) = world(&Manifest::of_hooks(&HOOKS)).unwrap();
         let world = resolve.worlds.get(world).unwrap();
-        assert_eq!(world.exports.len(), hooks.len());
+        assert_eq!(world.exports.len(), HOOKS.len());
     }
 
     #[test]
     fn an_unknown_hook_is_an_error() {
-        world(&["reply-route".to_owned()]).unwrap_err();
+        world(&Manifest::of_hooks(&["reply-route"])).unwrap_err();
     }
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::BuildError;
+use crate::{BuildError, Language};
 
 /// Whether a folder holds a policy that [`crate::build_policy`] can build.
 pub fn is_policy(folder: &Path) -> bool {
@@ -16,6 +16,14 @@ pub fn is_policy(folder: &Path) -> bool {
 /// into the folder that `cargo xtask run` watches. Without any workspace it is `target/policies` beside the manifest.
 pub fn default_output(folder: &Path) -> PathBuf {
     workspace(folder).join("target").join("policies")
+}
+
+/// Where what is made on the way to a component goes: `target/guest/LANGUAGE/NAME` of the workspace. It is made when it is not there.
+pub(crate) fn work(policy: &Path, language: Language, name: &str) -> Result<PathBuf, BuildError> {
+    let guests = workspace(policy).join("target").join("guest");
+    let work = guests.join(language.name()).join(name);
+    fs::create_dir_all(&work).map_err(|error| BuildError::io("create", &work, error))?;
+    Ok(work)
 }
 
 /// The outermost workspace around a folder, or the folder itself.

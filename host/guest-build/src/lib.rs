@@ -1,6 +1,6 @@
 //! Builds policies to WebAssembly components, with whatever toolchain the machine has.
 //!
-//! A policy is a folder: a Rust crate (`Cargo.toml`), or a `policy.toml` that names another language. [`build_policy`] finds
+//! A policy is a folder: a Rust crate (`Cargo.toml`), or a `policy.toml` with sources in another [`Language`]. [`build_policy`] finds
 //! or fetches the toolchain, compiles the folder, makes the result a component of `patchbay:policy@0.1.0` and puts
 //! `NAME.wasm` into the output folder in one step, so that a router that watches the folder never sees half a file.
 
@@ -11,19 +11,34 @@ mod component;
 mod debian;
 mod error;
 mod folder;
+mod go;
+mod javascript;
+mod kept;
+mod language;
+mod manifest;
+mod npm;
+mod python;
 mod rust;
 mod scaffold;
 mod sdk;
 mod toolchain;
+mod venv;
+mod wasi;
+mod wit_files;
+mod zig;
+mod zig_compiler;
 
 pub use cache::folder as cache_folder;
 pub use error::BuildError;
 pub use folder::{default_output, is_policy};
+pub use language::Language;
 pub use scaffold::{Scaffold, new_policy};
 pub use toolchain::{Origin, Toolchain, ensure_toolchain};
 
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use manifest::Manifest;
 
 /// The target that Rust policies are compiled for. It has no WASI: time, random numbers and logs come from the router.
 pub const TARGET: &str = "wasm32-unknown-unknown";
@@ -55,14 +70,13 @@ pub fn build_policy(
         .canonicalize()
         .map_err(|error| BuildError::io("read", folder, error))?;
     let name = folder::policy_name(&folder)?;
-    let module = if folder.join("Cargo.toml").is_file() {
-        rust::compile(&folder, progress)?
+    let component = if folder.join("Cargo.toml").is_file() {
+        component::encode(&rust::compile(&folder, progress)?)?
     } else if folder.join("policy.toml").is_file() {
-        c::compile(&folder, &name, progress)?
+        from_manifest(&folder, &name, progress)?
     } else {
         return Err(BuildError::NotAPolicy { folder });
     };
-    let component = component::encode(&module)?;
     let path = output.join(format!("{name}.wasm"));
     write_atomically(&path, &component)?;
     progress(&format!(
@@ -75,6 +89,29 @@ pub fn build_policy(
         path,
         size_bytes: component.len(),
     })
+}
+
+/// The component of a folder with a `policy.toml`.
+fn from_manifest(
+    folder: &Path,
+    name: &str,
+    progress: &mut dyn FnMut(&str),
+) -> Result<Vec<u8>, BuildError> {
+    let manifest = Manifest::read(folder)?;
+    let language = manifest.language;
+    let work = folder::work(folder, language, name)?;
+    match language {
+        Language::JavaScript | Language::TypeScript => {
+            javascript::compile(folder, &manifest, &work, progress)
+        }
+        Language::Python => python::compile(folder, &manifest, &work, progress),
+        Language::Go => component::encode(&go::compile(folder, &manifest, &work, progress)?),
+        Language::Zig => component::encode(&zig::compile(folder, &manifest, &work, progress)?),
+        // The manifest of a Rust policy is a Cargo.toml, so it is C or C++ that is left.
+        Language::C | Language::Cpp | Language::Rust => {
+            component::encode(&c::compile(folder, &manifest, &work, progress)?)
+        }
+    }
 }
 
 /// Writes a file under another name and renames it, so that no reader sees a part of it. A file that would not change is left

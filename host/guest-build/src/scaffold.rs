@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use crate::{BuildError, cache, folder, sdk};
+use crate::{BuildError, Language, cache, folder, javascript, sdk};
 
 /// A policy that was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,19 +15,74 @@ pub struct Scaffold {
     pub files: Vec<PathBuf>,
 }
 
-/// Writes a new Rust policy into `folder`, whose last part is its name. The folder must be new or empty.
+/// Writes a new policy in that language into `folder`, whose last part is its name. The folder must be new or empty.
 ///
-/// The crate is a workspace of its own, and starts with the versions of the SDK's dependencies that this program was built
+/// A Rust crate is a workspace of its own, and starts with the versions of the SDK's dependencies that this program was built
 /// with. Inside the repository it uses the SDK there; elsewhere the copy that this program brings along. In the `policies`
 /// folder of the repository it is a member of the workspace, like the others there.
 ///
 /// # Errors
 /// When the name does not fit, the folder has something in it, or it can't be written.
-pub fn new_policy(folder: &Path, progress: &mut dyn FnMut(&str)) -> Result<Scaffold, BuildError> {
-    write(folder, || sdk::unpacked(&cache::folder()?, progress))
+pub fn new_policy(
+    folder: &Path,
+    language: Language,
+    progress: &mut dyn FnMut(&str),
+) -> Result<Scaffold, BuildError> {
+    if language == Language::Rust {
+        return write_crate(folder, || sdk::unpacked(&cache::folder()?, progress));
+    }
+    let name = folder::policy_name(folder)?;
+    fs::create_dir_all(folder.join("tests"))
+        .map_err(|error| BuildError::io("create", folder, error))?;
+    if is_member(folder, sdk::repository(folder).as_deref()) {
+        progress(&format!(
+            "add \"policies/{name}\" to `exclude` in the Cargo.toml of the repository: cargo takes every folder here for a crate"
+        ));
+    }
+    write_files(folder, templates(language), |text| {
+        text.replace("{{name}}", &name)
+    })
 }
 
-fn write(
+/// The files of a policy in a language other than Rust, and their templates.
+fn templates(language: Language) -> Vec<(&'static str, String)> {
+    macro_rules! files {
+        ($($language:literal: $($file:literal),+);+ $(;)?) => {
+            match language.name() {
+                $($language => vec![$(($file, include_str!(concat!("scaffold/", $language, "/", $file, ".template")))),+],)+
+                // A crate is written by itself.
+                _ => Vec::new(),
+            }
+        };
+    }
+    let files: Vec<(&str, &str)> = files! {
+        "javascript": "policy.toml", "policy.js";
+        "typescript": "policy.toml", "policy.ts";
+        "python": "policy.toml", "policy.py";
+        "go": "policy.toml", "go.mod", "policy.go";
+        "c": "policy.toml", "policy.c";
+        "cpp": "policy.toml", "policy.cpp";
+        "zig": "policy.toml", "policy.zig";
+    };
+    let files = files
+        .into_iter()
+        .map(|(file, text)| (file, text.to_owned()));
+    files
+        .chain(types(language))
+        .chain([
+            ("tests/calls.toml", SCENARIOS.to_owned()),
+            (".gitignore", "/target\n".to_owned()),
+        ])
+        .collect()
+}
+
+/// What editors and `tsc` need to know of the router.
+fn types(language: Language) -> Option<(&'static str, String)> {
+    let wanted = language == Language::TypeScript;
+    wanted.then(|| ("patchbay.d.ts", javascript::TYPES.to_owned()))
+}
+
+fn write_crate(
     folder: &Path,
     sdk_copy: impl FnOnce() -> Result<PathBuf, BuildError>,
 ) -> Result<Scaffold, BuildError> {
@@ -45,11 +100,20 @@ fn write(
         Some(root) => relative(folder, root).map_or(sdk, |up| up.join("guest-sdk")),
         None => sdk,
     };
+    let files = texts(is_member(folder, repository.as_deref()));
+    write_files(folder, files, |text| fill(text, &name, &sdk))
+}
+
+/// Writes files that must not be there.
+fn write_files(
+    folder: &Path,
+    texts: Vec<(&'static str, String)>,
+    fill: impl Fn(&str) -> String,
+) -> Result<Scaffold, BuildError> {
     let mut files = Vec::new();
-    for (file, text) in texts(is_member(folder, repository.as_deref())) {
+    for (file, text) in texts {
         let path = folder.join(file);
-        write_new(&path, &fill(&text, &name, &sdk))
-            .map_err(|error| BuildError::io("create", &path, error))?;
+        write_new(&path, &fill(&text)).map_err(|error| BuildError::io("create", &path, error))?;
         files.push(path);
     }
     Ok(Scaffold {
@@ -58,7 +122,7 @@ fn write(
     })
 }
 
-/// The files and their templates.
+/// The files of a crate and their templates.
 fn texts(is_member: bool) -> Vec<(&'static str, String)> {
     let source = ("src/lib.rs", SOURCE.to_owned());
     let scenarios = ("tests/calls.toml", SCENARIOS.to_owned());
@@ -128,13 +192,13 @@ fn type_name(name: &str) -> String {
 }
 
 /// The crate's manifest.
-const MANIFEST: &str = include_str!("scaffold/Cargo.toml.template");
+const MANIFEST: &str = include_str!("scaffold/rust/Cargo.toml.template");
 
 /// What follows in it when the crate is a workspace of its own.
-const WORKSPACE: &str = include_str!("scaffold/workspace.toml.template");
+const WORKSPACE: &str = include_str!("scaffold/rust/workspace.toml.template");
 
 /// The crate's source.
-const SOURCE: &str = include_str!("scaffold/lib.rs.template");
+const SOURCE: &str = include_str!("scaffold/rust/lib.rs.template");
 
 /// Its scenarios, for `patchbay policy test`. They fit every policy that routes as the source does.
 const SCENARIOS: &str = include_str!("scaffold/calls.toml.template");
@@ -145,8 +209,8 @@ mod tests {
 
     const ELSEWHERE: &str = "/usr/share/patchbay/guest-sdk";
 
-    fn new_policy(folder: &Path) -> Result<Scaffold, BuildError> {
-        write(folder, || Ok(PathBuf::from(ELSEWHERE)))
+    fn new_crate(folder: &Path) -> Result<Scaffold, BuildError> {
+        write_crate(folder, || Ok(PathBuf::from(ELSEWHERE)))
     }
 
     fn manifest(scaffold: &Scaffold) -> toml::Table {
@@ -170,7 +234,7 @@ mod tests {
     #[test]
     fn a_new_policy_is_a_crate_that_names_its_type() {
         let parent = tempfile::tempdir().unwrap();
-        let scaffold = new_policy(&parent.path().join("least-cost")).unwrap();
+        let scaffold = new_crate(&parent.path().join("least-cost")).unwrap();
         let manifest = manifest(&scaffold);
         assert_eq!(manifest["package"]["name"].as_str(), Some("least-cost"));
         let source = fs::read_to_string(scaffold.folder.join("src/lib.rs")).unwrap();
@@ -181,7 +245,7 @@ mod tests {
     #[test]
     fn away_from_the_repository_it_uses_the_copy_of_the_sdk() {
         let parent = tempfile::tempdir().unwrap();
-        let scaffold = new_policy(&parent.path().join("mine")).unwrap();
+        let scaffold = new_crate(&parent.path().join("mine")).unwrap();
         let manifest = manifest(&scaffold);
         let sdk = &manifest["dependencies"]["patchbay-sdk"]["path"];
         assert_eq!(sdk.as_str(), Some(ELSEWHERE));
@@ -192,7 +256,7 @@ mod tests {
     #[test]
     fn in_the_repository_it_uses_the_sdk_there() {
         let root = repository();
-        let scaffold = new_policy(&root.path().join("mine")).unwrap();
+        let scaffold = new_crate(&root.path().join("mine")).unwrap();
         let manifest = manifest(&scaffold);
         let sdk = &manifest["dependencies"]["patchbay-sdk"]["path"];
         assert_eq!(sdk.as_str(), Some("../guest-sdk"));
@@ -202,7 +266,7 @@ mod tests {
     #[test]
     fn beside_the_policies_of_the_repository_it_is_a_member_of_their_workspace() {
         let root = repository();
-        let scaffold = new_policy(&root.path().join("policies/mine")).unwrap();
+        let scaffold = new_crate(&root.path().join("policies/mine")).unwrap();
         assert!(!manifest(&scaffold).contains_key("workspace"));
         assert!(!scaffold.folder.join("Cargo.lock").exists());
     }
@@ -211,12 +275,37 @@ mod tests {
     fn nothing_is_overwritten() {
         let parent = tempfile::tempdir().unwrap();
         let folder = parent.path().join("mine");
-        new_policy(&folder).unwrap();
+        new_crate(&folder).unwrap();
         fs::write(folder.join("src/lib.rs"), "mine").unwrap();
-        new_policy(&folder).unwrap_err();
+        new_crate(&folder).unwrap_err();
         assert_eq!(
             fs::read_to_string(folder.join("src/lib.rs")).unwrap(),
             "mine"
         );
+    }
+
+    #[test]
+    fn a_new_policy_in_another_language_has_a_manifest_that_names_its_sources() {
+        let parent = tempfile::tempdir().unwrap();
+        for language in Language::ALL.into_iter().skip(1) {
+            let folder = parent.path().join(language.name());
+            let scaffold = new_policy(&folder, language, &mut |_| {}).unwrap();
+            let manifest = crate::manifest::Manifest::read(&folder).unwrap();
+            assert_eq!(manifest.language, language);
+            assert!(scaffold.files.contains(&folder.join(manifest.main())));
+            new_policy(&folder, language, &mut |_| {}).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn beside_the_policies_of_the_repository_one_is_told_what_cargo_needs() {
+        let root = repository();
+        let mut said = Vec::new();
+        let folder = root.path().join("policies/mine");
+        new_policy(&folder, Language::Go, &mut |line| {
+            said.push(line.to_owned())
+        })
+        .unwrap();
+        assert!(said.concat().contains("\"policies/mine\""), "{said:?}");
     }
 }

@@ -7,6 +7,7 @@ mod sign;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use patchbay_guest_build::Language;
 use patchbay_policy::ComponentReport;
 use serde_json::{Value, json};
 
@@ -20,7 +21,7 @@ use crate::signature;
 /// Makes, builds and checks policies offline, or manages those of a running router.
 #[derive(Debug, Subcommand)]
 pub(super) enum Policy {
-    /// Writes a new policy to start from: a Rust crate with a test.
+    /// Writes a new policy to start from, in one of eight languages; in Rust with a test.
     New(New),
     /// Builds a policy to a WebAssembly component.
     Build(Build),
@@ -60,14 +61,14 @@ pub(super) enum Policy {
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Example:\n  patchbay policy new my-routing && cd my-routing && cargo test && patchbay policy build"
+    after_help = "Examples:\n  patchbay policy new my-routing && cd my-routing && cargo test && patchbay policy build\n  patchbay policy new --lang python my-routing && patchbay policy build my-routing"
 )]
 pub(super) struct New {
     /// The name: lower-case letters, digits, - and _. A path puts it elsewhere than here.
     name: PathBuf,
     /// The language.
-    #[arg(long, value_parser = ["rust"], default_value = "rust")]
-    lang: String,
+    #[arg(long, value_parser = language, default_value = "rust", value_name = LANGUAGES)]
+    lang: Language,
 }
 
 #[derive(Args, Debug)]
@@ -175,10 +176,18 @@ impl Policy {
     }
 }
 
+/// What `--lang` takes.
+const LANGUAGES: &str = "rust|javascript|typescript|python|go|c|cpp|zig";
+
+fn language(name: &str) -> Result<Language, String> {
+    Language::named(name).ok_or_else(|| format!("there are {}", LANGUAGES.replace('|', ", ")))
+}
+
 impl New {
     fn execute(self) -> Result<(), Failure> {
-        let scaffold =
-            patchbay_guest_build::new_policy(&self.name, &mut |line| eprintln!("{line}"))?;
+        let scaffold = patchbay_guest_build::new_policy(&self.name, self.lang, &mut |line| {
+            eprintln!("{line}")
+        })?;
         for file in &scaffold.files {
             output::line(&format!("wrote {}", file.display()));
         }

@@ -1,0 +1,3 @@
+module patchbay
+
+go 1.24

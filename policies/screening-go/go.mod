@@ -1,0 +1,3 @@
+module screening
+
+go 1.24

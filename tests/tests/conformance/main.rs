@@ -1,0 +1,18 @@
+//! Policies in every language do the same: one suite for all of them, through the real components.
+//!
+//! `screening` runs one table of cases on each `policies/screening-*`, `calls` one call through the router with each, and `imports`
+//! lets small policies call everything that the router provides, `scaffolds` builds what `patchbay policy new` writes.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test reports by panicking"
+)]
+
+mod calls;
+mod guest;
+mod host;
+mod imports;
+mod scaffolds;
+mod screening;
