@@ -6,7 +6,7 @@ use wit_parser::{Resolve, SourceMap, WorldId};
 use crate::BuildError;
 
 /// The files of the WIT package.
-const WIT: [(&str, &str); 6] = [
+const WIT: [(&str, &str); 7] = [
     ("types.wit", include_str!("../../../wit/types.wit")),
     ("message.wit", include_str!("../../../wit/message.wit")),
     (
@@ -14,6 +14,7 @@ const WIT: [(&str, &str); 6] = [
         include_str!("../../../wit/transaction.wit"),
     ),
     ("services.wit", include_str!("../../../wit/services.wit")),
+    ("outside.wit", include_str!("../../../wit/outside.wit")),
     ("hooks.wit", include_str!("../../../wit/hooks.wit")),
     ("world.wit", include_str!("../../../wit/world.wit")),
 ];
