@@ -44,6 +44,10 @@
 //! nearly every policy reads several times (method and URIs), so that asking again is free. Looking up
 //! [`Request::uri`] does not hand it over at all, and [`Request::headers_named`] brings several headers at once.
 //!
+//! # What has to be granted
+//! [`http`], [`keyvalue`] and [`location::save_contact`] are imports of their own: a policy that uses one of them is refused by a router
+//! whose operator has not granted it (`[policy.grants]`). What a policy does not call it does not import.
+//!
 //! # Testing
 //! [`testing`] runs a policy natively, without WebAssembly, on a message given as text.
 
@@ -71,6 +75,8 @@ mod verdict;
 pub mod auth;
 pub mod clock;
 pub mod counters;
+pub mod http;
+pub mod keyvalue;
 pub mod location;
 pub mod log;
 pub mod random;
@@ -95,8 +101,9 @@ pub use verdict::{Verdict, challenge, drop, forward, next, pass, relay, reply, s
 pub mod prelude {
     pub use crate::{
         Error, ErrorKind, Event, Method, Policy, Registration, Request, Response, Result, Target,
-        Targets, Uri, Verdict, auth, challenge, clock, counters, debug, drop, error, forward, info,
-        location, next, pass, random, relay, reply, save, settings, timers, transaction, warn,
+        Targets, Uri, Verdict, auth, challenge, clock, counters, debug, drop, error, forward, http,
+        info, keyvalue, location, next, pass, random, relay, reply, save, settings, timers,
+        transaction, warn,
     };
     pub use std::time::Duration;
 }

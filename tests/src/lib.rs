@@ -12,6 +12,7 @@
 pub mod agent;
 pub mod callgrind;
 pub mod core_events;
+pub mod http_server;
 pub mod load;
 pub mod lock_step;
 pub mod policies;

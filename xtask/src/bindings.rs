@@ -54,7 +54,7 @@ fn generate(root: &Path) -> Result<Vec<(String, String)>, Box<dyn Error>> {
 fn imports(root: &Path) -> Result<String, Box<dyn Error>> {
     bindings(
         root,
-        "package patchbay:sdk; world sdk { include patchbay:policy/imports@0.1.0; }",
+        "package patchbay:sdk; world sdk { include patchbay:policy/imports@0.1.0; include patchbay:policy/granted@0.1.0; }",
         options(),
     )
 }

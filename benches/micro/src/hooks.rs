@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use patchbay_message::{Draft, Limits, Message};
 use patchbay_policy::{
-    Armed, Binding, Engine, EngineConfig, Hook, HookDone, HookRun, Host, HostError, Instances,
-    Level, LookupResult, Source, Target, Transport, Verdict, Verification, Version,
+    Armed, Binding, Capability, Engine, EngineConfig, Hook, HookDone, HookRun, Host, HostError,
+    HttpAnswer, HttpRequest, Instances, KeyValueAnswer, KeyValueRequest, Level, LookupResult,
+    Source, Target, Transport, Verdict, Verification, Version,
 };
 use patchbay_tests::policies;
 
@@ -95,6 +96,9 @@ impl Host for OneCall {
     fn add_counter(&mut self, _: &str, _: u64) -> Result<(), HostError> { Ok(()) }
     fn set_timer(&mut self, _: &str, _: u32) -> Result<(), HostError> { Ok(()) }
     fn cancel_timer(&mut self, _: &str) -> bool { false }
+    fn grants(&self, _: Capability) -> bool { true }
+    fn fetch(&mut self, _: HttpRequest, _: Duration) -> HttpAnswer { Box::pin(std::future::pending()) }
+    fn key_value(&mut self, _: KeyValueRequest<'_>) -> Result<KeyValueAnswer, HostError> { Ok(KeyValueAnswer::Done) }
 }
 
 /// A policy version, where it runs, and the call it runs on.

@@ -5,7 +5,9 @@ use patchbay_message::{HeaderName, Name};
 use crate::bindings::imports::patchbay::policy::types;
 use types::{Error, ErrorKind};
 
-fn refuse<T>(kind: ErrorKind, message: impl Into<String>) -> Result<T, Error> {
+pub(crate) use super::outside::{http, keyvalue};
+
+pub(super) fn refuse<T>(kind: ErrorKind, message: impl Into<String>) -> Result<T, Error> {
     Err(Error {
         kind,
         message: message.into(),

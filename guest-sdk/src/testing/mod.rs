@@ -53,6 +53,7 @@
 
 pub(crate) mod host;
 mod outcome;
+pub(crate) mod outside;
 mod router;
 mod run;
 mod scenario;

@@ -1,6 +1,7 @@
 //! The state behind the host functions: what the router knows, and the transaction a hook runs in.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use patchbay_message::{AddressOfRecord, Draft, Uri};
 
 use super::outcome::{LogLine, Qualities};
 use crate::auth::Verification;
+use crate::bindings::imports::patchbay::policy::http;
 use crate::location::Binding;
 use crate::transaction::Transport;
 
@@ -30,6 +32,10 @@ pub(super) struct Router {
     pub(super) source: SocketAddr,
     pub(super) local: SocketAddr,
     pub(super) time: Duration,
+    /// What is answered at a URL.
+    pub(super) responses: Vec<(String, http::Response)>,
+    /// The key-value store.
+    pub(super) values: BTreeMap<String, Vec<u8>>,
 }
 
 impl Router {
@@ -91,6 +97,7 @@ pub(super) struct World {
     pub(super) counters: Vec<(String, u64)>,
     pub(super) timers: Vec<(String, Duration)>,
     pub(super) random: u64,
+    pub(super) http_requests: Vec<http::Request>,
 }
 
 impl World {
@@ -108,6 +115,7 @@ impl World {
             counters: Vec::new(),
             timers: Vec::new(),
             random: 0x9e37_79b9_7f4a_7c15,
+            http_requests: Vec::new(),
         }
     }
 

@@ -233,6 +233,19 @@ impl<P> Run<P> {
             .map(|(_, delay)| *delay)
     }
 
+    /// The requests over HTTP of this transaction: methods and URLs.
+    pub fn http_requests(&self) -> Vec<(&str, &str)> {
+        let requests = self.world.http_requests.iter();
+        requests
+            .map(|request| (request.method.as_str(), request.url.as_str()))
+            .collect()
+    }
+
+    /// A value of the key-value store after the hook.
+    pub fn keyvalue(&self, key: &str) -> Option<&[u8]> {
+        self.world.router.values.get(key).map(Vec::as_slice)
+    }
+
     /// The lines that were logged in this transaction.
     pub fn log(&self) -> &[LogLine] {
         &self.world.log

@@ -1,6 +1,7 @@
 //! What the router knows before a request comes.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use super::router::{Router, World, address_of_record, run_in};
 use super::run::Run;
 use super::text;
 use crate::auth::Verification;
+use crate::bindings::imports::patchbay::policy::http;
 use crate::error::Result;
 use crate::event::Event;
 use crate::export;
@@ -44,6 +46,8 @@ impl<P: Policy> Scenario<P> {
             source: SocketAddr::from(([192, 0, 2, 1], 5060)),
             local: SocketAddr::from(([198, 51, 100, 1], 5060)),
             time: Duration::from_secs(1_700_000_000),
+            responses: Vec::new(),
+            values: BTreeMap::new(),
         };
         Scenario {
             policy: Rc::new(RefCell::new(policy)),
@@ -143,6 +147,69 @@ impl<P: Policy> Scenario<P> {
     /// The time, since 1970-01-01 UTC. It stands still.
     pub fn time(mut self, unix: Duration) -> Scenario<P> {
         self.router.time = unix;
+        self
+    }
+
+    /// What is answered over HTTP at exactly this URL. Other requests fail, as if nobody were there.
+    ///
+    /// ```
+    /// use patchbay_sdk::prelude::*;
+    /// use patchbay_sdk::testing::{Decision, Scenario};
+    ///
+    /// /// Asks where a call goes, for two calls a minute.
+    /// #[derive(Default)]
+    /// struct LeastCost;
+    ///
+    /// #[patchbay_sdk::policy]
+    /// impl Policy for LeastCost {
+    ///     fn request_route(&self, request: &mut Request) -> Result<Verdict> {
+    ///         if keyvalue::increment_for("lcr/calls", 1, Duration::from_secs(60))? > 2 {
+    ///             return Ok(reply(503));
+    ///         }
+    ///         let number = request.uri().user().unwrap_or_default().into_owned();
+    ///         match http::get(format!("https://lcr.example.com/{number}")).send() {
+    ///             Ok(response) if response.is_success() => Ok(relay(response.text().into_owned())),
+    ///             _ => Ok(relay("sip:gateway@192.0.2.9")),
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// const INVITE: &str = "\
+    /// INVITE sip:4930@example.com SIP/2.0
+    /// Via: SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK1
+    /// Max-Forwards: 70
+    /// From: <sip:alice@example.com>;tag=1
+    /// To: <sip:4930@example.com>
+    /// Call-ID: 1@192.0.2.1
+    /// CSeq: 1 INVITE
+    /// ";
+    ///
+    /// let url = "https://lcr.example.com/4930";
+    /// let call = Scenario::new(LeastCost).http(url, 200, "sip:cheap@192.0.2.8").request(INVITE);
+    /// assert_eq!(call.targets(), ["sip:cheap@192.0.2.8"]);
+    /// assert_eq!(call.http_requests(), [("GET", url)]);
+    /// assert_eq!(call.keyvalue("lcr/calls"), Some(&b"1"[..]));
+    ///
+    /// let call = Scenario::new(LeastCost).request(INVITE);
+    /// assert_eq!(call.targets(), ["sip:gateway@192.0.2.9"]);
+    ///
+    /// let call = Scenario::new(LeastCost).keyvalue("lcr/calls", "2").request(INVITE);
+    /// assert_eq!(call.decision(), Decision::Reply(503));
+    /// ```
+    pub fn http(mut self, url: &str, status: u16, body: &str) -> Scenario<P> {
+        let response = http::Response {
+            status,
+            headers: Vec::new(),
+            body: body.as_bytes().to_vec(),
+        };
+        self.router.responses.push((url.to_owned(), response));
+        self
+    }
+
+    /// A value of the key-value store.
+    pub fn keyvalue(mut self, key: &str, value: impl AsRef<[u8]>) -> Scenario<P> {
+        let value = value.as_ref().to_vec();
+        self.router.values.insert(key.to_owned(), value);
         self
     }
 

@@ -7,7 +7,7 @@ use crate::manifest::Manifest;
 use crate::{BuildError, wasi};
 
 /// The files of the WIT package.
-pub(crate) const WIT: [(&str, &str); 6] = [
+pub(crate) const WIT: [(&str, &str); 7] = [
     ("types.wit", include_str!("../../../wit/types.wit")),
     ("message.wit", include_str!("../../../wit/message.wit")),
     (
@@ -15,6 +15,7 @@ pub(crate) const WIT: [(&str, &str); 6] = [
         include_str!("../../../wit/transaction.wit"),
     ),
     ("services.wit", include_str!("../../../wit/services.wit")),
+    ("outside.wit", include_str!("../../../wit/outside.wit")),
     ("hooks.wit", include_str!("../../../wit/hooks.wit")),
     ("world.wit", include_str!("../../../wit/world.wit")),
 ];

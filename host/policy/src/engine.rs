@@ -11,6 +11,7 @@ use wasmtime::component::{Component, InstancePre};
 use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig, Store, Strategy};
 
 use crate::cache::{Cache, Form};
+use crate::capability::{self, Want};
 use crate::digest::Digest;
 use crate::direct::{self, Harness, Program, Shape};
 use crate::host::Host;
@@ -200,10 +201,13 @@ impl<H: Host> Engine<H> {
             hooks: checked.exports.hooks(),
             exports_init: checked.exports.init.is_some(),
             imports: checked.imports,
+            wants: checked.wants,
+            memory_bytes: capability::initial_memory(bytes),
         })
     }
 
-    /// Compiles a component (or takes it from the cache), checks it, makes one instance and runs `init` in it.
+    /// Compiles a component (or takes it from the cache), checks it and that the operator has granted what it imports, makes one instance
+    /// and runs `init` in it.
     ///
     /// This takes as long as compiling takes: call it off the workers.
     pub fn load(
@@ -214,6 +218,8 @@ impl<H: Host> Engine<H> {
     ) -> Result<Arc<Version<H>>, LoadError> {
         let digest = Digest::of(bytes);
         let checked = self.compile(&digest, bytes)?;
+        let host = init_host();
+        capability::check_grants(&checked.wants, |capability| host.grants(capability))?;
         let code = self.code(checked.pre, checked.shape)?;
         let version = Version::new(
             name,
@@ -224,7 +230,7 @@ impl<H: Host> Engine<H> {
             self.inner.config.workers,
         );
         let version = Arc::new(version);
-        instance::try_out(self, &version, init_host())?;
+        instance::try_out(self, &version, host)?;
         Ok(version)
     }
 
@@ -274,7 +280,9 @@ impl<H: Host> Engine<H> {
             .instantiate_pre(&component)
             .map_err(|error| CheckError::Import(format!("{error:#}")))?;
         let exports = world::check_exports(&component, &pre)?;
+        let wants = capability::wants(&component);
         Ok(Checked {
+            wants,
             pre,
             shape,
             exports,
@@ -357,6 +365,7 @@ struct Checked<H: 'static> {
     shape: Option<Shape>,
     exports: Exports,
     imports: Vec<String>,
+    wants: Vec<Want>,
 }
 
 /// The magic number, then version 1 of layer 0: a core module. A component is layer 1.

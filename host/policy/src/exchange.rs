@@ -48,6 +48,8 @@ thread_local! {
     static JOB_IS_THERE: Cell<bool> = const { Cell::new(false) };
     /// From the instance that is being polled.
     static OUTCOME: Cell<Option<Outcome<AnySeat>>> = const { Cell::new(None) };
+    /// Whether the instance that is being polled has yielded: it can go on at any time.
+    static YIELDED: Cell<bool> = const { Cell::new(false) };
     /// The entry into the instance that is being polled.
     static ENTRY: Cell<Option<Entry>> = const { Cell::new(None) };
 }
@@ -97,6 +99,7 @@ pub(crate) fn poll<H: Send + 'static, F: Future<Output = ()> + ?Sized>(
         at: now,
         processor: job.is_none().then(thread_processor_time),
     }));
+    YIELDED.set(false);
     // A poll that panicked may have left what it came to, which is not for this one.
     OUTCOME.set(None);
     JOB_IS_THERE.set(job.is_some());
@@ -139,11 +142,29 @@ pub(crate) fn entry(now: Instant) -> Entry {
     })
 }
 
+/// The instance that is being polled yields.
+pub(crate) fn yields() {
+    YIELDED.set(true);
+}
+
+/// Whether the instance that was polled last has yielded. One that has not and is not done waits for an answer from outside.
+pub(crate) fn has_yielded() -> bool {
+    YIELDED.get()
+}
+
 /// Says when what runs on this thread was entered, for what is polled by somebody else.
 pub(crate) fn enter(now: Instant) {
     ENTRY.set(Some(Entry {
         at: now,
         processor: None,
+    }));
+}
+
+/// The instance that is being polled goes on now with a run that had begun before.
+pub(crate) fn enter_again(now: Instant) {
+    ENTRY.set(Some(Entry {
+        at: now,
+        processor: Some(thread_processor_time()),
     }));
 }
 

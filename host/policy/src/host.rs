@@ -3,10 +3,19 @@
 //! The router implements [`Host`] for one hook run; this crate turns the component's imports into these calls and checks
 //! what a guest hands over before it does (host-owned headers, grammar, limits).
 
+mod http;
+mod keyvalue;
+
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use patchbay_message::Draft;
 use wasmtime::component::{ComponentType, Lift, Lower};
+
+pub use http::{HttpAnswer, HttpRequest, HttpResponse};
+pub use keyvalue::{KeyValueAnswer, KeyValueRequest};
+
+use crate::capability::Capability;
 
 /// The hooks of the WIT package.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -196,6 +205,8 @@ pub struct Armed {
 /// Where no message is current (`init`, `event-route`) `message` is `None`, and every call about the transaction answers
 /// `WrongHook` or an empty value. Nothing here blocks.
 pub trait Host: Send + 'static {
+    /// Whether the operator has granted anything of this capability: a version that imports it is refused otherwise.
+    fn grants(&self, capability: Capability) -> bool;
     /// The current message: the request, in `branch-route` the branch's request, in `onreply-route` the response.
     fn message(&self) -> Option<&Draft>;
     /// The current message, to edit.
@@ -291,4 +302,10 @@ pub trait Host: Send + 'static {
     fn set_timer(&mut self, name: &str, delay_ms: u32) -> Result<(), HostError>;
     /// Cancels one.
     fn cancel_timer(&mut self, name: &str) -> bool;
+
+    /// Sends a request over HTTP to where the operator has granted. The answer comes within `limit`: when there is none by then, it is an
+    /// error.
+    fn fetch(&mut self, request: HttpRequest, limit: Duration) -> HttpAnswer;
+    /// Reads or writes the key-value store, where the operator has granted it.
+    fn key_value(&mut self, request: KeyValueRequest<'_>) -> Result<KeyValueAnswer, HostError>;
 }

@@ -34,6 +34,8 @@ pub(crate) struct Instance<H: Host> {
 pub(crate) enum Progress {
     /// The guest has yielded.
     Running,
+    /// The guest waits for an answer from outside, which wakes the waker.
+    Waiting,
     /// The run is over, and the instance can run another hook.
     Done(Result<Verdict, Fault>),
     /// The run is over, and the instance with it.
@@ -88,7 +90,8 @@ impl<H: Host> Instance<H> {
                 Poll::Ready(()) => {
                     Progress::Spent(Err(Fault::Unavailable("the instance ended".into())))
                 }
-                Poll::Pending => Progress::Running,
+                Poll::Pending if exchange::has_yielded() => Progress::Running,
+                Poll::Pending => Progress::Waiting,
             };
         };
         self.seat = outcome.seat;

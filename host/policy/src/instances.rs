@@ -60,8 +60,8 @@ impl<H: Host> Instances<H> {
 
     /// Begins to run a hook. `event` is for `event-route` alone.
     ///
-    /// The result is to be polled at once: most hooks are done then. One that is not has run for a millisecond and has yielded; it
-    /// wakes its waker at once. Dropping it ends the hook and its instance.
+    /// The result is to be polled at once: most hooks are done then. One that is not has run for a millisecond and has yielded, and
+    /// wakes its waker at once; or it [waits](HookRun::waits). Dropping it ends the hook and its instance.
     #[inline]
     pub fn run(
         &self,
@@ -73,7 +73,7 @@ impl<H: Host> Instances<H> {
         let pool = &self.pool;
         let started = Instant::now();
         let stage = if pool.running.get() >= pool.engine.config().max_concurrent_hooks {
-            let fault = Fault::Unavailable("max_concurrent_hooks is reached".into());
+            let fault = Fault::crowded();
             Stage::Refused(Box::new(HookDone {
                 host: Some(host),
                 result: Err(fault),
@@ -90,6 +90,7 @@ impl<H: Host> Instances<H> {
             version: Arc::clone(version),
             hook,
             started,
+            waits: false,
             stage,
         }
     }
@@ -187,6 +188,7 @@ pub struct HookRun<H: Host> {
     version: Arc<Version<H>>,
     hook: Hook,
     started: Instant,
+    waits: bool,
     stage: Stage<H>,
 }
 
@@ -217,6 +219,11 @@ impl<H: Host> HookRun<H> {
     /// Which hook it is.
     pub fn hook(&self) -> Hook {
         self.hook
+    }
+
+    /// Whether it was waiting for an answer from outside when it was polled last: it can't go on before its waker is woken.
+    pub fn waits(&self) -> bool {
+        self.waits
     }
 
     #[inline]
@@ -268,7 +275,8 @@ impl<H: Host> Future for HookRun<H> {
                 let progress = instance.poll(now, context);
                 drop(inside);
                 match progress {
-                    Progress::Running => {
+                    Progress::Running | Progress::Waiting => {
+                        run.waits = matches!(progress, Progress::Waiting);
                         run.stage = Stage::Running(instance);
                         Poll::Pending
                     }

@@ -8,6 +8,7 @@
 //! break a message.
 
 mod cache;
+mod capability;
 mod digest;
 mod direct;
 mod engine;
@@ -34,6 +35,7 @@ extern crate self as patchbay_policy;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
+pub use capability::{Capability, Want};
 pub use digest::{Digest, DigestError};
 pub use engine::{Engine, EngineConfig, EngineError, EngineStats, LoadError};
 pub use hook_times::HookTimes;

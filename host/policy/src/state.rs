@@ -9,6 +9,7 @@ use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
 use crate::direct::Running;
 use crate::exchange::{self, NextJob, Seat};
 use crate::host::{ErrorKind, Hook, Host, HostError};
+use crate::imports::wasi_keyvalue::Buckets;
 
 /// Growing a table beyond this many elements is refused.
 pub(crate) const MAX_TABLE_ELEMENTS: usize = 60_000;
@@ -62,6 +63,8 @@ pub(crate) struct State<H> {
     pub(crate) seat: Option<Seat<H>>,
     pub(crate) phase: Phase,
     pub(crate) scratch: Scratch,
+    /// For a component that imports `wasi:keyvalue`.
+    pub(crate) buckets: Buckets,
     limits: RunLimits,
     memory_used: usize,
     pub(crate) memory_refused: bool,
@@ -74,6 +77,8 @@ struct Run {
     started: Instant,
     /// The processor time of the polls before.
     ran: Duration,
+    /// The time for which imports have waited.
+    waited: Duration,
     /// The processor time of this thread at the first tick of the first poll: it is not looked at before, as most runs meet no tick.
     first_tick: Option<Duration>,
 }
@@ -93,12 +98,14 @@ impl<H: Host> State<H> {
             seat: None,
             phase: Phase::Idle,
             scratch: Scratch::default(),
+            buckets: Buckets::default(),
             limits,
             memory_used: 0,
             memory_refused: false,
             run: Run {
                 started: Instant::now(),
                 ran: Duration::ZERO,
+                waited: Duration::ZERO,
                 first_tick: None,
             },
         }
@@ -110,12 +117,32 @@ impl<H: Host> State<H> {
         self.run = Run {
             started,
             ran: Duration::ZERO,
+            waited: Duration::ZERO,
             first_tick: None,
         };
         self.memory_refused = false;
     }
 
-    /// The guest has met a tick of the epoch. The start of an instance has `hook_timeout`, a hook has `hook_deadline` as well.
+    /// An import begins to wait; for how long it may.
+    pub(crate) fn begin_wait(&mut self, now: Instant) -> Duration {
+        // Without a tick it has run for less than a millisecond.
+        let entered = exchange::entry(now).processor.or(self.run.first_tick);
+        if let Some(entered) = entered {
+            self.run.ran += thread_processor_time().saturating_sub(entered);
+        }
+        self.limits
+            .timeout
+            .saturating_sub(now.saturating_duration_since(self.run.started))
+    }
+
+    /// The wait that began then is over, and the guest goes on now: what the thread did meanwhile is not to be held against it.
+    pub(crate) fn end_wait(&mut self, began: Instant, now: Instant) {
+        self.run.waited += now.saturating_duration_since(began);
+        exchange::enter_again(now);
+    }
+
+    /// The guest has met a tick of the epoch. The start of an instance has `hook_timeout`, a hook has `hook_deadline` as well. When
+    /// `hook_timeout` is over the import that waits returns an error, and what the guest makes of it has the rest of `hook_deadline`.
     fn tick(&mut self, now: Instant) -> Result<UpdateDeadline, Interrupt> {
         let processor = thread_processor_time();
         let entry = exchange::entry(now);
@@ -124,7 +151,9 @@ impl<H: Host> State<H> {
             None => *self.run.first_tick.get_or_insert(processor),
         };
         let ran = self.run.ran + processor.saturating_sub(entered);
-        let since_start = now.saturating_duration_since(self.run.started);
+        let since_start = now
+            .saturating_duration_since(self.run.started)
+            .saturating_sub(self.run.waited);
         if self.phase != Phase::Init && self.is_late(ran, since_start) {
             return Err(Interrupt::Deadline);
         }
@@ -135,10 +164,12 @@ impl<H: Host> State<H> {
             return Ok(UpdateDeadline::Continue(1));
         }
         self.run.ran = ran;
+        exchange::yields();
         Ok(UpdateDeadline::Yield(1))
     }
 
-    /// Running time is time of the processor: a hook whose thread was put aside by the system has not run, and is not to blame.
+    /// Running time is time of the processor: a hook whose thread was put aside by the system has not run, and is not to blame; nor has one
+    /// whose import waits.
     fn is_late(&self, ran: Duration, since_start: Duration) -> bool {
         let deadline = self.limits.deadline;
         ran >= deadline || since_start >= deadline * CROWDED && ran >= deadline / CROWDED

@@ -53,6 +53,8 @@ pub enum Fault {
     Unavailable(String),
 }
 
+const CROWDED: &str = "max_concurrent_hooks is reached";
+
 impl Fault {
     /// How many kinds there are.
     pub const KINDS: usize = 6;
@@ -77,6 +79,16 @@ impl Fault {
             Fault::Verdict(_) => 4,
             Fault::Unavailable(_) => 5,
         }
+    }
+
+    /// As many hooks run and wait as may.
+    pub(crate) fn crowded() -> Fault {
+        Fault::Unavailable(CROWDED.into())
+    }
+
+    /// Whether `max_concurrent_hooks` was reached.
+    pub fn is_of_crowding(&self) -> bool {
+        matches!(self, Fault::Unavailable(text) if text == CROWDED)
     }
 
     /// The policy does not have the hook.

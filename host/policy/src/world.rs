@@ -3,8 +3,10 @@
 use wasmtime::component::types::{ComponentFunc, ComponentItem};
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre};
 
+use crate::capability::{self, Capability, Want};
 use crate::digest::Digest;
 use crate::host::Hook;
+use crate::imports::wasi_keyvalue;
 use crate::verdict::{Event, FailureVerdict, PassVerdict, RequestVerdict};
 
 /// The package, as it begins every interface name.
@@ -13,7 +15,7 @@ pub(crate) const PACKAGE: &str = "patchbay:policy/";
 pub(crate) const VERSION: &str = "@0.1.0";
 
 /// The interfaces that the host provides.
-pub(crate) const IMPORTS: [&str; 13] = [
+pub(crate) const IMPORTS: [&str; 15] = [
     "types",
     "message",
     "transaction",
@@ -27,6 +29,8 @@ pub(crate) const IMPORTS: [&str; 13] = [
     "random",
     "counters",
     "timers",
+    "http",
+    "keyvalue",
 ];
 
 impl Hook {
@@ -112,6 +116,17 @@ pub enum CheckError {
         /// The import.
         import: String,
     },
+    /// An import that the operator has not granted.
+    #[error(
+        "it imports `{import}`, which is not granted: add `{}` to [policy.grants]",
+        .capability.line()
+    )]
+    NotGranted {
+        /// The function.
+        import: String,
+        /// What has to be granted.
+        capability: Capability,
+    },
     /// An import with another type than the host's.
     #[error(
         "wrong world: an import does not have the type of patchbay:policy@0.1.0 ({0}): build it against the router's wit/"
@@ -129,7 +144,7 @@ fn listed(names: &[String]) -> String {
 
 fn advice(import: &str) -> &'static str {
     if import.starts_with("wasi:") {
-        "but policies get no WASI: build it without (Rust: target wasm32-unknown-unknown; others: stub WASI out)"
+        "but of WASI policies get wasi:keyvalue@0.2.0-draft alone: build it without (Rust: target wasm32-unknown-unknown; others: stub WASI out)"
     } else if import.starts_with(PACKAGE) {
         "which this version of the router does not provide: build it against the router's wit/"
     } else {
@@ -150,6 +165,17 @@ pub struct ComponentReport {
     pub exports_init: bool,
     /// The interfaces it imports.
     pub imports: Vec<String>,
+    /// What the operator has to grant it.
+    pub wants: Vec<Want>,
+    /// The memory that it has at the start, in bytes.
+    pub memory_bytes: u64,
+}
+
+impl ComponentReport {
+    /// Whether everything that it wants is granted.
+    pub fn check_grants(&self, grants: impl Fn(Capability) -> bool) -> Result<(), CheckError> {
+        capability::check_grants(&self.wants, grants)
+    }
 }
 
 /// Where the hooks of a component are.
@@ -192,6 +218,7 @@ fn is_provided(import: &str) -> bool {
         .strip_prefix(PACKAGE)
         .and_then(|rest| rest.strip_suffix(VERSION))
         .is_some_and(|interface| IMPORTS.contains(&interface))
+        || wasi_keyvalue::INTERFACES.contains(&import)
 }
 
 /// The hooks, each with the right type, at least one.

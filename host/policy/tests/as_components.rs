@@ -11,5 +11,7 @@ mod every_hook;
 mod hooks;
 #[path = "lifetimes.rs"]
 mod lifetimes;
+#[path = "outside.rs"]
+mod outside;
 #[path = "versions.rs"]
 mod versions;

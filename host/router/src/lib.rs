@@ -22,6 +22,9 @@ pub mod worker;
 
 // Policies, offline.
 pub(crate) mod scenario;
+// What policies reach.
+pub mod keyvalue;
+pub mod outside;
 
 // Registrar.
 pub mod location;

@@ -20,8 +20,10 @@ use patchbay_policy::Policies;
 use crate::config::{Config, Overrides};
 use crate::data_dir::{DataDirError, Secrets};
 use crate::hooks::HookHost;
+use crate::keyvalue::KeyValueStore;
 use crate::location::LocationService;
 use crate::metrics::Metrics;
+use crate::outside::HttpClient;
 use crate::rollout::Rollout;
 use crate::trace::Traces;
 use crate::users::Users;
@@ -44,6 +46,10 @@ pub struct Shared {
     pub policies: Arc<Policies<HookHost>>,
     /// The version that runs some new dialogs, as far as there is one.
     pub rollout: Arc<Rollout>,
+    /// Sends the requests of policies.
+    pub http: HttpClient,
+    /// The values of policies.
+    pub keyvalue: KeyValueStore,
     /// The numbers.
     pub metrics: Arc<Metrics>,
     /// What hook runs are traced for.
@@ -73,6 +79,9 @@ pub enum StartError {
     /// The stored registrations.
     #[error("the registrations can't be read: {0}")]
     Location(#[from] crate::location::StoreError),
+    /// The stored values of policies.
+    #[error("the key-value store can't be read: {0}")]
+    KeyValue(crate::location::StoreError),
     /// The WebAssembly engine.
     #[error(transparent)]
     Engine(#[from] patchbay_policy::EngineError),

@@ -16,8 +16,10 @@ use arc_swap::ArcSwap;
 use patchbay::config::{Config, Overrides, Transport};
 use patchbay::data_dir::Secrets;
 use patchbay::hooks::HookHost;
+use patchbay::keyvalue::KeyValueStore;
 use patchbay::location::{LocationConfig, LocationService};
 use patchbay::metrics::{LimitLabel, Metrics, WorkerMetrics};
+use patchbay::outside::HttpClient;
 use patchbay::server::Shared;
 use patchbay::trace::Traces;
 use patchbay::transport::bind;
@@ -80,6 +82,8 @@ impl Router {
                 token_key: [1; 32],
                 nonce_key: [2; 32],
             },
+            http: HttpClient::default(),
+            keyvalue: KeyValueStore::default(),
             location: Arc::new(LocationService::open(None, location).unwrap()),
             users: Arc::new(Users::none()),
             authenticator: Arc::new(Authenticator::new([2; 32], AuthConfig::default())),

@@ -1,11 +1,12 @@
 //! A host that answers what a case says, and writes down what it was asked to do.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use patchbay_message::{Draft, Limits, Message};
 use patchbay_policy::{
-    Armed, Binding, ErrorKind, Host, HostError, Level, LookupResult, Source, Target, Transport,
-    Verification,
+    Armed, Binding, Capability, ErrorKind, Host, HostError, HttpAnswer, HttpRequest,
+    KeyValueAnswer, KeyValueRequest, Level, LookupResult, Source, Target, Transport, Verification,
 };
 
 /// What a case starts from.
@@ -111,7 +112,24 @@ fn text(value: &Option<String>) -> &str {
     value.as_deref().unwrap_or("-")
 }
 
+/// The languages are compared in what every policy may use; nothing outside is there.
+fn outside() -> HostError {
+    HostError {
+        kind: ErrorKind::Unavailable,
+        message: "there is nothing outside".into(),
+    }
+}
+
 impl Host for Recorder {
+    fn grants(&self, _: Capability) -> bool {
+        true
+    }
+    fn fetch(&mut self, _: HttpRequest, _: Duration) -> HttpAnswer {
+        Box::pin(std::future::ready(Err(outside())))
+    }
+    fn key_value(&mut self, _: KeyValueRequest<'_>) -> Result<KeyValueAnswer, HostError> {
+        Err(outside())
+    }
     fn message(&self) -> Option<&Draft> {
         self.draft.as_ref()
     }

@@ -8,7 +8,7 @@ use wasmtime::{Result, bail};
 
 use super::arena::Arena;
 use super::raw::Number;
-use crate::host::{Binding, HostError, LookupResult, Verification};
+use crate::host::{Binding, HostError, HttpResponse, LookupResult, Verification};
 use crate::imports::{MessageFacts, MessageSource, MessageSummary};
 use crate::state::{Scratch, Text};
 
@@ -304,6 +304,8 @@ stored! {
     (), 0, 1, |_value, _area, _at, _lowering| {};
     u16, 2, 2, |value, area, _at, _lowering| set(area, 0, value.to_le_bytes());
     u32, 4, 4, |value, area, _at, _lowering| set(area, 0, value.to_le_bytes());
+    bool, 1, 1, |value, area, _at, _lowering| set(area, 0, [u8::from(value)]);
+    i64, 8, 8, |value, area, _at, _lowering| set(area, 0, value.to_le_bytes());
     Text, 8, 4, |value, _area, at, lowering| lowering.wait(Part::Text(value), Reference::Memory(at));
     Vec<u8>, 8, 4, |value, _area, at, lowering| lowering.wait(Part::Bytes(value), Reference::Memory(at));
     Vec<Text>, 8, 4, |value, _area, at, lowering| lowering.wait(Part::Texts(value), Reference::Memory(at));
@@ -320,6 +322,11 @@ stored! {
     HostError, 12, 4, |value, area, at, lowering| {
         set(area, 0, [value.kind as u8]);
         field(value.message, area, at, 4, lowering);
+    };
+    HttpResponse, 20, 4, |value, area, at, lowering| {
+        field(value.status, area, at, 0, lowering);
+        field(value.headers, area, at, 4, lowering);
+        field(value.body, area, at, 12, lowering);
     };
     LookupResult, 8, 4, |value, area, at, lowering| {
         field(value.lookup, area, at, 0, lowering);
@@ -364,20 +371,29 @@ impl<T: Stored> Stored for Option<T> {
     }
 }
 
-/// A byte that says whether it is an error, and what it is at the next multiple of the error's alignment, which is the larger one.
+/// A byte that says whether it is an error, and what it is at the next multiple of the larger alignment.
 impl<T: Stored> Stored for std::result::Result<T, HostError> {
     const SIZE: usize = {
-        assert!(T::SIZE <= HostError::SIZE && T::ALIGN <= HostError::ALIGN);
-        4 + HostError::SIZE
+        let align = Self::ALIGN as usize;
+        let larger = if T::SIZE > HostError::SIZE {
+            T::SIZE
+        } else {
+            HostError::SIZE
+        };
+        (align + larger).next_multiple_of(align)
     };
-    const ALIGN: u32 = HostError::ALIGN;
+    const ALIGN: u32 = if T::ALIGN > HostError::ALIGN {
+        T::ALIGN
+    } else {
+        HostError::ALIGN
+    };
 
     #[inline]
     fn put(self, area: &mut [u8], at: u32, lowering: &mut Lowering) {
         set(area, 0, [u8::from(self.is_err())]);
         match self {
-            Ok(value) => field(value, area, at, 4, lowering),
-            Err(error) => field(error, area, at, 4, lowering),
+            Ok(value) => field(value, area, at, Self::ALIGN as usize, lowering),
+            Err(error) => field(error, area, at, Self::ALIGN as usize, lowering),
         }
     }
 }

@@ -1,5 +1,8 @@
 //! A policy's core module, ready to be instantiated, and what its instances and the harness tell each other.
 
+use std::future::Future;
+use std::task::{Context, Poll, Waker};
+
 use wasmtime::component;
 use wasmtime::{
     AsContextMut, Caller, Engine, Extern, Instance, InstancePre, Linker, Module, ModuleExport, Ref,
@@ -126,7 +129,7 @@ impl<H: Host> Program<H> {
     ) -> Result<Program<H>> {
         // What this instance runs ends at once: functions of the fix-up, and a start function that does nothing.
         store.set_epoch_deadline(u64::MAX / 2);
-        let instance = component.instantiate(&mut store)?;
+        let instance = at_once(component.instantiate_async(&mut store))?;
         let Some(module) = instance.get_module(&mut store, rewrite::EXPORT) else {
             bail!("the compiled component has no main module");
         };
@@ -200,6 +203,15 @@ impl<H: Host> Program<H> {
 fn lent<H: Host>(store: &mut Store<State<H>>, guest: &Instance) -> Option<Arena> {
     let global = guest.get_global(&mut *store, arena::GLOBAL)?;
     Arena::at(global.get(&mut *store).i32()?)
+}
+
+/// What comes of a future that does not wait.
+fn at_once<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+    let mut context = Context::from_waker(Waker::noop());
+    match std::pin::pin!(future).poll(&mut context) {
+        Poll::Ready(result) => result,
+        Poll::Pending => bail!("the component waits where there is nothing to wait for"),
+    }
 }
 
 /// Runs `init`; an error may be [`InitRefused`].

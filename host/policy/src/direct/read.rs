@@ -2,7 +2,7 @@
 
 use wasmtime::{Result, bail};
 
-use crate::host::{Level, Target};
+use crate::host::{HttpRequest, Level, Target};
 use crate::imports::Hooks;
 use crate::utf8;
 
@@ -56,6 +56,12 @@ pub(crate) fn word(_memory: &[u8], number: i32) -> Result<u32> {
 #[inline]
 pub(crate) fn long(_memory: &[u8], number: i64) -> Result<u64> {
     Ok(number as u64)
+}
+
+/// A number of 64 bits with a sign.
+#[inline]
+pub(crate) fn signed(_memory: &[u8], number: i64) -> Result<i64> {
+    Ok(number)
 }
 
 /// A boolean: everything but 0 is true.
@@ -113,6 +119,42 @@ pub(crate) fn target(memory: &[u8], fields: [i32; 11]) -> Result<Target> {
         listener: optional_text(memory, listener_is, listener, listener_length)?,
         no_answer_ms: is_some(no_answer_is)?.then_some(no_answer as u32),
     })
+}
+
+/// `http.request`, field by field.
+pub(crate) fn http_request(memory: &[u8], fields: [i32; 10]) -> Result<HttpRequest> {
+    let [
+        method,
+        method_length,
+        url,
+        url_length,
+        headers,
+        headers_length,
+        body,
+        body_length,
+        timeout_is,
+        timeout,
+    ] = fields;
+    Ok(HttpRequest {
+        method: text(memory, method, method_length)?.to_owned(),
+        url: text(memory, url, url_length)?.to_owned(),
+        headers: pairs(memory, headers, headers_length)?,
+        body: bytes(memory, body, body_length)?.to_vec(),
+        timeout_ms: is_some(timeout_is)?.then_some(timeout as u32),
+    })
+}
+
+/// A list of pairs of texts.
+fn pairs(memory: &[u8], pointer: i32, length: i32) -> Result<Vec<(String, String)>> {
+    let Some(doubled) = (length as u32).checked_mul(2) else {
+        bail!("list pointer/length out of bounds of memory");
+    };
+    let texts = texts(memory, pointer, doubled as i32)?;
+    let (pairs, _) = texts.as_chunks::<2>();
+    Ok(pairs
+        .iter()
+        .map(|[name, value]| ((*name).to_owned(), (*value).to_owned()))
+        .collect())
 }
 
 fn optional_text(memory: &[u8], is: i32, pointer: i32, length: i32) -> Result<Option<String>> {

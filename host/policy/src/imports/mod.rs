@@ -6,6 +6,8 @@
 mod auth;
 mod counters;
 mod environment;
+mod http;
+mod keyvalue;
 mod location;
 mod log;
 mod message;
@@ -15,6 +17,7 @@ mod table;
 mod targets;
 mod timers;
 mod transaction;
+pub(crate) mod wasi_keyvalue;
 
 use wasmtime::{Engine, StoreContextMut};
 
@@ -63,6 +66,9 @@ impl<H: Host> Imports<H> {
         imports.add("random", environment::random::add)?;
         imports.add("counters", counters::add)?;
         imports.add("timers", timers::add)?;
+        imports.add("http", http::add)?;
+        imports.add("keyvalue", keyvalue::add)?;
+        wasi_keyvalue::add(&mut imports.component)?;
         Ok(imports)
     }
 
@@ -113,9 +119,12 @@ mod tests {
         let (package, _) = resolve.push_dir(folder).unwrap();
         let mut layout = SizeAlign::default();
         layout.fill(&resolve);
-        let world = resolve.select_world(&[package], Some("imports")).unwrap();
+        let imports = ["imports", "granted"].map(|name| {
+            let world = resolve.select_world(&[package], Some(name)).unwrap();
+            &resolve.worlds[world].imports
+        });
         let mut functions = Functions::new();
-        for (key, _) in &resolve.worlds[world].imports {
+        for (key, _) in imports.into_iter().flatten() {
             let wit_parser::WorldKey::Interface(id) = key else {
                 unreachable!("a world imports interfaces")
             };

@@ -9,8 +9,8 @@
 //! "name" => function(argument: kind, …) -> lent Type;       bytes of the message or of a setting, which are copied into the guest alone
 //! ```
 //!
-//! The function gets the state of the store before its arguments. Kinds are `text`, `texts`, `bytes`, `word` and `long` (numbers of 32
-//! and 64 bits), `truth`, `level`, `hooks` and `target`.
+//! The function gets the state of the store before its arguments. Kinds are `text`, `texts`, `bytes`, `word`, `long` and `signed` (numbers
+//! of 32 and 64 bits), `truth`, `level`, `hooks` and `target`.
 
 use wasmtime::component;
 
@@ -114,6 +114,7 @@ macro_rules! lifted {
     (bytes) => { Vec<u8> };
     (word) => { u32 };
     (long) => { u64 };
+    (signed) => { i64 };
     (truth) => { bool };
     (level) => { $crate::host::Level };
     (hooks) => { $crate::imports::transaction::Hooks };
@@ -168,6 +169,11 @@ macro_rules! directly {
     ($i:ident, $n:literal, $f:ident, $r:tt, {$($flat:tt)*}, [$($read:tt)*], $argument:ident: long, $($rest:tt)*) => {
         $crate::imports::table::directly!(
             $i, $n, $f, $r, {$($flat)* number: i64,}, [$($read)* $argument = long(number);], $($rest)*
+        );
+    };
+    ($i:ident, $n:literal, $f:ident, $r:tt, {$($flat:tt)*}, [$($read:tt)*], $argument:ident: signed, $($rest:tt)*) => {
+        $crate::imports::table::directly!(
+            $i, $n, $f, $r, {$($flat)* number: i64,}, [$($read)* $argument = signed(number);], $($rest)*
         );
     };
     ($i:ident, $n:literal, $f:ident, $r:tt, {$($flat:tt)*}, [$($read:tt)*], $argument:ident: target, $($rest:tt)*) => {

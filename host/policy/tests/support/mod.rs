@@ -13,9 +13,12 @@
 )]
 
 mod guests;
+mod outside;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use patchbay_message::{Draft, Limits, Message};
 use patchbay_policy::*;
@@ -23,6 +26,8 @@ use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
 pub use guests::*;
+pub use outside::*;
+use tokio::sync::oneshot;
 
 /// A guest whose `request-route` does what `transaction.failure-round` says: see [`TestHost::round`].
 pub const MANY_WAYS: &str = r#"(module
@@ -137,6 +142,13 @@ pub struct TestHost {
     pub targets: Vec<String>,
     pub armed: Armed,
     pub counters: Vec<(String, u64)>,
+    /// What the operator has not granted.
+    pub denied: Option<Capability>,
+    /// Where the answer to the first request over HTTP comes from; without one, and later, it is 204 at once.
+    pub answer: Option<oneshot::Receiver<Result<HttpResponse, HostError>>>,
+    pub fetched: Vec<(HttpRequest, Duration)>,
+    /// The key-value store.
+    pub values: BTreeMap<String, Vec<u8>>,
 }
 
 impl TestHost {
@@ -150,6 +162,10 @@ impl TestHost {
             targets: Vec::new(),
             armed: Armed::default(),
             counters: Vec::new(),
+            denied: None,
+            answer: None,
+            fetched: Vec::new(),
+            values: BTreeMap::new(),
         }
     }
 }
@@ -198,6 +214,36 @@ impl Host for TestHost {
     fn add_counter(&mut self, name: &str, value: u64) -> Result<(), HostError> { self.counters.push((name.into(), value)); Ok(()) }
     fn set_timer(&mut self, _: &str, _: u32) -> Result<(), HostError> { Ok(()) }
     fn cancel_timer(&mut self, _: &str) -> bool { false }
+    fn grants(&self, capability: Capability) -> bool { self.denied != Some(capability) }
+    fn fetch(&mut self, request: HttpRequest, limit: Duration) -> HttpAnswer {
+        self.fetched.push((request, limit));
+        match self.answer.take() {
+            Some(answer) => Box::pin(async move { answer.await.unwrap() }),
+            None => Box::pin(std::future::ready(Ok(HttpResponse { status: 204, ..HttpResponse::default() }))),
+        }
+    }
+    fn key_value(&mut self, request: KeyValueRequest<'_>) -> Result<KeyValueAnswer, HostError> {
+        if self.denied == Some(Capability::KeyValue) {
+            return Err(HostError { kind: ErrorKind::Denied, message: String::new() });
+        }
+        Ok(match request {
+            KeyValueRequest::Get { key } => KeyValueAnswer::Value(self.values.get(key).cloned()),
+            KeyValueRequest::Exists { key } => KeyValueAnswer::Exists(self.values.contains_key(key)),
+            KeyValueRequest::Set { key, value, ttl_secs } => {
+                let mut value = value.to_vec();
+                ttl_secs.iter().for_each(|seconds| value.extend(format!(" for {seconds} s").bytes()));
+                self.values.insert(key.into(), value);
+                KeyValueAnswer::Done
+            }
+            KeyValueRequest::Delete { key } => { self.values.remove(key); KeyValueAnswer::Done }
+            KeyValueRequest::Increment { key, delta, .. } => {
+                let number = self.values.get(key).map_or(0, |value| std::str::from_utf8(value).unwrap().parse::<i64>().unwrap());
+                self.values.insert(key.into(), (number + delta).to_string().into_bytes());
+                KeyValueAnswer::Number(number + delta)
+            }
+            KeyValueRequest::ListKeys { prefix, .. } => KeyValueAnswer::Keys(self.values.keys().filter(|key| key.starts_with(prefix)).cloned().collect()),
+        })
+    }
 }
 
 /// A small engine, so that many fit into one test process.

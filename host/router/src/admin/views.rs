@@ -124,6 +124,50 @@ fn readings(admin: &Admin) -> Vec<Reading> {
             statistics.lost_events,
         ),
     ];
+    let http = admin.shared.http.statistics();
+    let keyvalue = admin.shared.keyvalue.statistics();
+    readings.extend([
+        counter(
+            "policy_http_answered_total",
+            "Requests of policies over HTTP that got a response.",
+            http.answered,
+        ),
+        counter(
+            "policy_http_failed_total",
+            "Requests of policies over HTTP without a response: no connection, too large, too late.",
+            http.failed,
+        ),
+        counter(
+            "policy_http_refused_total",
+            "Requests of policies over HTTP that were not sent: not granted, or nothing that can be sent.",
+            http.refused,
+        ),
+        gauge(
+            "policy_http_waiting",
+            "Requests of policies over HTTP that wait for their response.",
+            http.waiting,
+        ),
+        gauge(
+            "policy_keyvalue_keys",
+            "Keys in the key-value store of policies.",
+            keyvalue.keys,
+        ),
+        gauge(
+            "policy_keyvalue_bytes",
+            "Bytes of keys and values in the key-value store of policies.",
+            keyvalue.bytes,
+        ),
+        gauge(
+            "policy_keyvalue_unwritten",
+            "Changed keys of the key-value store that are not on the disk yet.",
+            keyvalue.unwritten,
+        ),
+        counter(
+            "policy_keyvalue_commit_failures_total",
+            "Writes of the key-value store that failed and are tried again.",
+            keyvalue.failed_commits,
+        ),
+    ]);
     readings.extend(trace_readings(admin));
     readings.extend(versions::readings(admin));
     readings

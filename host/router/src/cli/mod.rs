@@ -15,6 +15,7 @@ mod registrations;
 mod run;
 mod status;
 mod user;
+mod wants;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::client::{AdminArguments, escape};
 use super::differing::{Diff, Replay, Shadow};
 use super::policy_test::Test;
-use super::{Failure, output};
+use super::{Failure, output, wants};
 use crate::policy_directory;
 use crate::signature;
 
@@ -27,7 +27,7 @@ pub(super) enum Policy {
     Build(Build),
     /// Checks whether files are policies that a router can run.
     Check(Check),
-    /// Shows the hooks, imports and digest of a policy.
+    /// Shows what a policy is and what it wants: hooks, imports, grants it needs, memory, digest.
     Inspect(Inspect),
     /// Signs a component, or makes a key pair.
     Sign(sign::Sign),
@@ -232,7 +232,16 @@ fn inspect(file: &Path) -> Result<ComponentReport, Failure> {
 
 fn report_json(file: &Path, report: &ComponentReport) -> Value {
     let hooks: Vec<&str> = report.hooks.iter().map(|hook| hook.name()).collect();
-    json!({ "file": file, "version": report.digest.as_str(), "size_bytes": report.size_bytes, "hooks": hooks, "init": report.exports_init, "imports": report.imports })
+    json!({
+        "file": file,
+        "version": report.digest.as_str(),
+        "size_bytes": report.size_bytes,
+        "memory_bytes": report.memory_bytes,
+        "hooks": hooks,
+        "init": report.exports_init,
+        "imports": report.imports,
+        "capabilities": wants::json(&report.wants),
+    })
 }
 
 impl Check {
@@ -281,7 +290,11 @@ impl Inspect {
             .chain(report.hooks.iter().map(|hook| hook.name()))
             .collect();
         output::line(&format!("hooks   {}", hooks.join(" ")));
+        output::line(&format!("memory  {} bytes", report.memory_bytes));
         output::line(&format!("imports {}", report.imports.join(" ")));
+        for line in wants::lines(&report.wants) {
+            output::line(&line);
+        }
         Ok(())
     }
 }

@@ -14,6 +14,7 @@ use super::{
     Durability, Grants, Limits, Listen, Log, LogFormat, Node, Pin, Policy, Registrar, Registration,
     Timers, Tls, TlsDomain, Transport, check,
 };
+use crate::outside::UrlPrefix;
 use crate::signature::PublicKey;
 
 /// What the command line changes.
@@ -299,6 +300,11 @@ fn grants(mut section: Section<'_>) -> Grants {
         write_headers: section.texts("write_headers"),
         save_location: section.boolean("save_location", false),
     };
+    for url in &grants.http {
+        if let Err(problem) = UrlPrefix::parse(url) {
+            section.problem("http", problem.to_string());
+        }
+    }
     for pattern in grants.write_headers.iter().flatten() {
         if let Err(message) = check::header_pattern(pattern) {
             section.problem("write_headers", message);

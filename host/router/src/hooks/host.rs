@@ -10,13 +10,14 @@ use patchbay_core::registrar::Registration;
 use patchbay_core::time::UnixTime;
 use patchbay_message::{AddressOfRecord, Draft, HeaderName, Name, Uri};
 use patchbay_policy::{
-    Armed, Binding, ErrorKind, Host, HostError, Level, LookupResult, Source, Target, Transport,
-    Verification,
+    Armed, Binding, Capability, ErrorKind, Host, HostError, HttpAnswer, HttpRequest,
+    KeyValueAnswer, KeyValueRequest, Level, LookupResult, Source, Target, Transport, Verification,
 };
 
 use super::lookups::{
     address_of_record, address_of_record_in, host_error, is_registered_source, target,
 };
+use super::outside;
 use super::services::Services;
 use super::tape::Played;
 use super::timers::TimerRefusal;
@@ -41,6 +42,10 @@ const MAX_REPLY_HEADERS: usize = 100;
 const MAX_NAME_BYTES: usize = 128;
 
 impl Host for HookHost {
+    fn grants(&self, capability: Capability) -> bool {
+        outside::grants(&self.config().policy.grants, capability)
+    }
+
     fn message(&self) -> Option<&Draft> {
         let context = self.context.as_ref()?;
         match context.hook {
@@ -468,6 +473,14 @@ impl Host for HookHost {
         self.note_act(Ok(u32::from(was_set)), act);
         was_set
     }
+
+    fn fetch(&mut self, request: HttpRequest, limit: Duration) -> HttpAnswer {
+        self.send_request(request, limit)
+    }
+
+    fn key_value(&mut self, request: KeyValueRequest<'_>) -> Result<KeyValueAnswer, HostError> {
+        self.ask_store(request)
+    }
 }
 
 impl HookHost {
@@ -533,7 +546,7 @@ impl HookHost {
         Ok(1)
     }
 
-    fn services(&self) -> Result<&Arc<Services>, HostError> {
+    pub(super) fn services(&self) -> Result<&Arc<Services>, HostError> {
         self.services.as_ref().ok_or_else(wrong_hook)
     }
 

@@ -6,6 +6,7 @@
 mod host;
 mod log_budget;
 mod lookups;
+mod outside;
 mod services;
 mod tape;
 mod timers;
@@ -184,8 +185,10 @@ mod tests {
     use super::*;
     use crate::config::Overrides;
     use crate::data_dir::Secrets;
+    use crate::keyvalue::KeyValueStore;
     use crate::location::{LocationConfig, LocationService};
     use crate::metrics::Metrics;
+    use crate::outside::HttpClient;
     use crate::server::Shared;
     use crate::trace::Traces;
     use crate::transport::{ConnectionKey, Connections};
@@ -256,6 +259,8 @@ mod tests {
                 token_key: [0; 32],
                 nonce_key: [0; 32],
             },
+            http: HttpClient::default(),
+            keyvalue: KeyValueStore::default(),
             location: Arc::new(LocationService::open(None, location).unwrap()),
             users: Arc::new(Users::none()),
             authenticator: Arc::new(Authenticator::new([0; 32], AuthConfig::default())),

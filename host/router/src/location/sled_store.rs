@@ -27,11 +27,16 @@ impl SledStore {
         SledStore::new(&config.open()?)
     }
 
+    /// Uses a tree of a database that is open.
+    pub fn tree(database: &sled::Db, name: &str) -> Result<SledStore, StoreError> {
+        Ok(SledStore {
+            tree: database.open_tree(name)?,
+        })
+    }
+
     /// Uses a database that is open.
     pub fn new(database: &sled::Db) -> Result<SledStore, StoreError> {
-        Ok(SledStore {
-            tree: database.open_tree(TREE)?,
-        })
+        SledStore::tree(database, TREE)
     }
 }
 

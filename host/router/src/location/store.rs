@@ -9,7 +9,7 @@ use super::batch::Batch;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The engine refused.
-    #[error("the location store failed: {0}")]
+    #[error("the store failed: {0}")]
     Engine(#[from] sled::Error),
     /// A thread could not be started.
     #[error("the location service could not start a thread: {0}")]

@@ -15,7 +15,7 @@ mod watch;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use patchbay_policy::{CheckError, ComponentReport, Engine, EngineConfig, EngineError};
+use patchbay_policy::{CheckError, ComponentReport, Engine, EngineConfig, EngineError, Host};
 
 use crate::config::Config;
 use crate::hooks::HookHost;
@@ -54,8 +54,8 @@ pub fn inspect(bytes: &[u8]) -> Result<ComponentReport, InspectError> {
     Ok(engine.check(bytes)?)
 }
 
-/// Every problem of the policies that a configuration names: those of its directory, and of the active one also whether it
-/// takes its settings.
+/// Every problem of the policies that a configuration names: those of its directory, with what is not granted to them, and of the
+/// active one also whether it takes its settings.
 pub fn check(config: Config) -> Vec<String> {
     let engine: Engine<HookHost> = match Engine::new(EngineConfig::default()) {
         Ok(engine) => engine,
@@ -99,11 +99,12 @@ pub fn check(config: Config) -> Vec<String> {
         }
         Err(problem) => problems.push(problem.to_string()),
     }
+    let host = init_host();
     for (_, path) in files {
         problems.extend(problem_of(&path, |bytes| {
             engine
                 .check(bytes)
-                .map(drop)
+                .and_then(|report| report.check_grants(|capability| host.grants(capability)))
                 .map_err(|error| error.to_string())
         }));
     }

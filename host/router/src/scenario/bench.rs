@@ -15,8 +15,10 @@ use crate::config::scenario::Setting;
 use crate::config::{Config, DEFAULT_SIP_PORT, Durability};
 use crate::data_dir::Secrets;
 use crate::hooks::HookHost;
+use crate::keyvalue::KeyValueStore;
 use crate::location::{Events, LocationConfig, LocationService};
 use crate::metrics::Metrics;
+use crate::outside::HttpClient;
 use crate::server::{Shared, auth_config};
 use crate::trace::Traces;
 use crate::users::Users;
@@ -189,6 +191,9 @@ impl Tested {
             authenticator: Arc::new(Authenticator::new(key, auth)),
             policies,
             rollout: Arc::default(),
+            // What a scenario tells happens in it alone.
+            http: HttpClient::off(),
+            keyvalue: KeyValueStore::default(),
             metrics: Arc::new(Metrics::new(1)),
             draining: AtomicBool::new(false),
         };

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
-use super::start::registrar_config;
+use super::start::{self, registrar_config};
 use super::{Shared, Source, StartError};
 use crate::admin::{AdminThread, Endpoint};
 use crate::config::{Config, Pin};
@@ -130,6 +130,9 @@ impl Running {
             .policies
             .set_keeps_dialogs(config.policy.pin == Pin::Dialog);
         self.shared.traces.set_call_ring(config.policy.call_ring);
+        if let Err(error) = start::open_keyvalue(&self.shared.keyvalue, &config, &self.data_dir) {
+            tracing::error!(%error, "values of policies are not stored");
+        }
         self.init_config.store(Arc::clone(&config));
         self.shared.config.store(config);
         self.workers.reload();
@@ -192,6 +195,7 @@ impl Running {
             Err(workers) => drop(workers),
         }
         drop(self.trace_thread);
+        self.shared.keyvalue.close();
         // The last user of the location service: its store is written to the end here.
         drop(self.shared);
         self.data_dir.flush()?;

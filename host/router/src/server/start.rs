@@ -22,11 +22,13 @@ use crate::config::{
 };
 use crate::data_dir::DataDir;
 use crate::hooks::HookHost;
+use crate::keyvalue::{self, KeyValueStore};
 use crate::location::{
     Events, LocationConfig, LocationEvent, LocationService, LocationStore, LogConfig, LoggedStore,
     SledStore,
 };
 use crate::metrics::Metrics;
+use crate::outside::HttpClient;
 use crate::policy_directory::{CanaryWatch, Deployments, DirectoryWatch};
 use crate::rollout::Rollout;
 use crate::trace::{TraceThread, Traces};
@@ -72,7 +74,11 @@ pub(super) fn start(config: Config, source: Source) -> Result<Running, StartErro
             source,
         })?;
     let (location, events) = location(&config, &data_dir, &listeners, Arc::clone(&policies))?;
+    let keyvalue = KeyValueStore::default();
+    open_keyvalue(&keyvalue, &config, &data_dir)?;
     let shared = Arc::new(Shared {
+        http: HttpClient::default(),
+        keyvalue,
         listeners: listeners.clone(),
         secrets: data_dir.secrets().clone(),
         location: Arc::new(location),
@@ -140,17 +146,22 @@ fn warn_of(config: &Config) {
             "registration is open: anybody can register any address-of-record; auth.registration = \"required\" asks for passwords"
         );
     }
-    for (key, granted) in [
-        ("policy.grants.http", &config.policy.grants.http),
-        ("policy.grants.keyvalue", &config.policy.grants.keyvalue),
-    ] {
-        if !granted.is_empty() {
-            tracing::warn!(
-                key,
-                "this version of Patchbay has nothing that the grant would allow"
-            );
-        }
+}
+
+/// Opens the store of policies where it is granted: who grants nothing needs none of its threads and caches.
+pub(super) fn open_keyvalue(
+    keyvalue: &KeyValueStore,
+    config: &Config,
+    data_dir: &DataDir,
+) -> Result<(), StartError> {
+    if config.policy.grants.keyvalue.is_empty() || keyvalue.is_open() {
+        return Ok(());
     }
+    let store = SledStore::tree(data_dir.store()?, keyvalue::TREE).map_err(StartError::KeyValue)?;
+    let now_ms = unix_now().0.saturating_mul(1000);
+    keyvalue
+        .open(Box::new(store), now_ms)
+        .map_err(StartError::KeyValue)
 }
 
 fn engine_config(config: &Config, data_dir: &DataDir) -> EngineConfig {

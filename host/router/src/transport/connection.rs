@@ -552,7 +552,7 @@ mod tests {
                     .await;
                     failed.extend(mail.answers.drain(..).filter_map(|answer| match answer {
                         Answer::SendFailed(id) => Some(id),
-                        Answer::BindingsUpdated { .. } => None,
+                        Answer::HookWoken(_) | Answer::BindingsUpdated { .. } => None,
                     }));
                 }
             };

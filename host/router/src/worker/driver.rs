@@ -167,6 +167,7 @@ impl Driver {
                 self.metrics().send_failures.increment(Transport::Tcp);
                 self.input(Input::SendFailed { id }, context);
             }
+            Answer::HookWoken(number) => self.hooks.wake(number),
             Answer::BindingsUpdated { id, result } => {
                 self.bindings_updated(id, result);
                 self.carry_out(context);

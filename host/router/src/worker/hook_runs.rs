@@ -1,18 +1,20 @@
 //! Running hooks: at once when the guest does not wait, beside everything else when it does.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Wake, Waker};
 
 use patchbay_core::door::{self, HookContext, HookFault, HookId, Input, PolicyVersion};
 use patchbay_core::time::Now;
 use patchbay_policy::{Engine, Event, Hook, HookDone, HookRun, Instances, Version};
 
 use super::driver::metrics_of;
+use super::mailbox::{Answer, Mailbox};
 use crate::hooks::{HookHost, Services, core_fault, policy_hook};
+use crate::metrics::LimitLabel;
 
 /// Hooks for events that run at the same time. Further events wait in the mailbox.
 const MAX_EVENT_RUNS: usize = 16;
@@ -20,10 +22,27 @@ const MAX_EVENT_RUNS: usize = 16;
 /// The hooks of one worker.
 pub(super) struct HookRuns {
     instances: Instances<HookHost>,
-    /// In the order of their turns. No import waits, so that each has yielded and can go on at any time.
+    /// In the order of their turns: those that have yielded, and those whose answer from outside is there.
     waiting: VecDeque<Waiting>,
+    /// Those that wait for an answer from outside, by a number of their own. `max_concurrent_hooks` bounds them.
+    suspended: HashMap<u64, Waiting>,
+    last_number: u64,
+    /// Of this worker, for whoever has an answer.
+    mailbox: Mailbox,
     event_runs: usize,
     event_faults: u64,
+}
+
+/// Tells the worker that a hook can go on.
+struct Bell {
+    mailbox: Mailbox,
+    number: u64,
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.mailbox.answer(Answer::HookWoken(self.number));
+    }
 }
 
 /// A hook that did not return at once.
@@ -51,10 +70,13 @@ pub(super) struct HookJob {
 
 impl HookRuns {
     /// No hooks yet.
-    pub(super) fn new(engine: Engine<HookHost>, worker: u16) -> HookRuns {
+    pub(super) fn new(engine: Engine<HookHost>, worker: u16, mailbox: Mailbox) -> HookRuns {
         HookRuns {
             instances: Instances::new(engine, usize::from(worker)),
             waiting: VecDeque::new(),
+            suspended: HashMap::new(),
+            last_number: 0,
+            mailbox,
             event_runs: 0,
             event_faults: 0,
         }
@@ -62,7 +84,7 @@ impl HookRuns {
 
     /// How many run or wait.
     pub(super) fn count(&self) -> usize {
-        self.waiting.len()
+        self.waiting.len() + self.suspended.len()
     }
 
     /// How many events' hooks have failed.
@@ -106,11 +128,34 @@ impl HookRuns {
         };
         match Pin::new(&mut waiting).poll(context) {
             Poll::Ready(ended) => ended.answer(services, now),
-            Poll::Pending => {
-                self.waiting.push_back(waiting);
-                None
-            }
+            Poll::Pending => self.keep(waiting)?.answer(services, now),
         }
+    }
+
+    /// Keeps a hook that is not done; or it is done, because what it waits for came just now.
+    fn keep(&mut self, mut waiting: Waiting) -> Option<Ended> {
+        if !waiting.run.waits() {
+            self.waiting.push_back(waiting);
+            return None;
+        }
+        self.last_number += 1;
+        let number = self.last_number;
+        let bell = Arc::new(Bell {
+            mailbox: self.mailbox.clone(),
+            number,
+        });
+        // What it waits for learns whom to wake: this hook, and not the worker for all that it has.
+        match Pin::new(&mut waiting).poll(&mut Context::from_waker(&Waker::from(bell))) {
+            Poll::Ready(ended) => return Some(ended),
+            Poll::Pending if waiting.run.waits() => drop(self.suspended.insert(number, waiting)),
+            Poll::Pending => self.waiting.push_back(waiting),
+        }
+        None
+    }
+
+    /// The answer from outside that this hook waits for is there.
+    pub(super) fn wake(&mut self, number: u64) {
+        self.waiting.extend(self.suspended.remove(&number));
     }
 
     /// Runs `event-route` of the active version.
@@ -135,12 +180,12 @@ impl HookRuns {
         });
     }
 
-    /// Whether a hook waits for something.
+    /// Whether a hook waits for its turn.
     pub(super) fn is_waiting(&self) -> bool {
         !self.waiting.is_empty()
     }
 
-    /// The next answer of a hook that yielded.
+    /// The next answer of a hook that yielded or was woken.
     ///
     /// Only one of them goes on for its millisecond, then everything else has its turn: however many policies loop, a
     /// message waits for one of them at most.
@@ -151,9 +196,17 @@ impl HookRuns {
         context: &mut Context<'_>,
     ) -> Poll<Input> {
         while let Some(mut waiting) = self.waiting.pop_front() {
-            let Poll::Ready(ended) = Pin::new(&mut waiting).poll(context) else {
-                self.waiting.push_back(waiting);
-                break;
+            let ended = match Pin::new(&mut waiting).poll(context) {
+                Poll::Ready(ended) => ended,
+                Poll::Pending => {
+                    let is_suspended = waiting.run.waits();
+                    match self.keep(waiting) {
+                        Some(ended) => ended,
+                        // It took no time worth a turn.
+                        None if is_suspended => continue,
+                        None => break,
+                    }
+                }
             };
             if ended.id.is_none() {
                 self.event_runs = self.event_runs.saturating_sub(1);
@@ -264,6 +317,9 @@ impl Ended {
             .hook_nanoseconds
             .add(self.hook, nanoseconds);
         self.trace(services);
+        if matches!(&self.done.result, Err(fault) if fault.is_of_crowding()) {
+            metrics_of(services).limits.increment(LimitLabel::Hooks);
+        }
         self.blame(services, now);
         let (context, result) = match (self.done.host, self.done.result) {
             (Some(host), Ok(verdict)) => host.finish(verdict),

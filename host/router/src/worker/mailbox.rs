@@ -52,6 +52,8 @@ pub(crate) struct Mail {
 pub(crate) enum Answer {
     /// A connection failed.
     SendFailed(SendId),
+    /// A hook that waited can go on.
+    HookWoken(u64),
     /// The location service is done.
     BindingsUpdated {
         /// The question.

@@ -103,7 +103,7 @@ impl VirtualWorker {
         VirtualWorker {
             resolver: Resolver::of_names(shared.listeners.clone(), names),
             core: Core::new(Arc::new(core_config), core_seed),
-            hooks: HookRuns::new(shared.policies.engine().clone(), WORKER),
+            hooks: HookRuns::new(shared.policies.engine().clone(), WORKER, Mailbox::new()),
             services: Arc::new(services.with_random(random)),
             limits: message_limits(&config),
             time,

@@ -1,0 +1,11 @@
+//! What policies reach beyond the router: requests over HTTP.
+//!
+//! They are made on a thread of their own, which starts with the first of them. A worker only leaves a request there and is woken when the
+//! response is complete.
+
+mod client;
+mod request;
+mod url;
+
+pub use client::{HttpClient, HttpStatistics};
+pub use url::{UrlError, UrlPrefix};
