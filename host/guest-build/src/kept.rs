@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
 use crate::manifest::Manifest;
-use crate::{BuildError, component};
+use crate::{BuildError, component, wit_files};
 
 /// The component in the work folder when it was made of the same, else the one that `make` writes to the path it is given.
 pub(crate) fn or_make(
@@ -16,7 +16,8 @@ pub(crate) fn or_make(
 ) -> Result<Vec<u8>, BuildError> {
     let mut hasher = DefaultHasher::new();
     let world = component::world_text(manifest);
-    (env!("CARGO_PKG_VERSION"), world, made_of, component::WIT).hash(&mut hasher);
+    let package: Vec<_> = wit_files::texts(manifest).collect();
+    (env!("CARGO_PKG_VERSION"), world, made_of, package).hash(&mut hasher);
     let seal = format!("{:016x}", hasher.finish());
     let output = work.join("component.wasm");
     let seal_path = work.join("component.seal");
