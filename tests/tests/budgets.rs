@@ -18,6 +18,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use tempfile::TempDir;
+
 use patchbay_tests::callgrind::{Callgrind, Profile, in_path};
 use patchbay_tests::lock_step::LockStep;
 use patchbay_tests::router::{Router, Setup, policies};
@@ -151,6 +153,8 @@ fn build() -> PathBuf {
 struct Bench {
     callgrind: Callgrind,
     router: Router,
+    /// Its policies: the default alone, as compiling each of them takes minutes here.
+    _policies: TempDir,
     load: LockStep,
 }
 
@@ -160,13 +164,19 @@ impl Bench {
         let mut load = LockStep::new(PAUSE);
         let mut words = callgrind.command();
         words.push(binary.into());
+        let folder = TempDir::new().expect("a temporary folder");
+        std::fs::copy(
+            policies().join("default.wasm"),
+            folder.path().join("default.wasm"),
+        )
+        .expect("the default policy");
         let router = Setup::new()
             .listen(&["udp:127.0.0.1:0"])
             .setting("voicemail", &load.voicemail_uri())
             // The usual limit of running time is meant for a processor at full speed.
             .section(&format!(
                 "[policy]\ndirectory = {:?}\nactive = \"default\"\nhook_deadline = \"10s\"\nhook_timeout = \"20s\"",
-                policies()
+                folder.path()
             ))
             .section("[timers]\nt1 = \"150ms\"")
             .section("[registrar]\ndurability = \"memory\"")
@@ -176,6 +186,7 @@ impl Bench {
         let mut bench = Bench {
             callgrind,
             router,
+            _policies: folder,
             load,
         };
         // Whatever is filled once is filled now.

@@ -21,6 +21,8 @@ pub(super) fn command(
     if !data.join("users.csv").is_file() {
         make_users(machine, &data)?;
     }
+    let policies = folder.join("policies");
+    only_bench(machine, &policies)?;
     let address = Product::Patchbay.address();
     let mut words = vec![shown(&machine.patchbay), "run".to_owned()];
     let mut option = |name: &str, value: String| words.extend([name.to_owned(), value]);
@@ -31,15 +33,24 @@ pub(super) fn command(
         option("--listen", format!("tcp:{address}"));
     }
     let durability = if setup.stored { "batched" } else { "memory" };
-    option(
-        "--set",
-        format!("policy.directory={}", shown(&machine.policies)),
-    );
+    option("--set", format!("policy.directory={}", shown(&policies)));
     option("--set", "policy.active=bench".to_owned());
     option("--set", format!("registrar.durability={durability}"));
     option("--set", format!("node.workers={}", setup.workers));
     option("--set", "admin.listen=127.0.0.1:0".to_owned());
     Ok(words)
+}
+
+/// A directory with the one policy that is measured: a router compiles whatever is in its directory.
+fn only_bench(machine: &Machine, folder: &Path) -> Result<(), Failure> {
+    let (built, kept) = (
+        machine.policies.join("bench.wasm"),
+        folder.join("bench.wasm"),
+    );
+    fs::create_dir_all(folder)
+        .and_then(|()| fs::copy(&built, &kept))
+        .map_err(Failure::file(&built))?;
+    Ok(())
 }
 
 fn make_users(machine: &Machine, data: &Path) -> Result<(), Failure> {

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -22,17 +23,16 @@ const SETTLE: Duration = Duration::from_millis(100);
 const LOOK_AGAIN: Duration = Duration::from_millis(40);
 /// How often is looked when the system reports nothing.
 const POLL: Duration = Duration::from_secs(1);
+/// How long the end waits for the thread. One that compiles may take far longer, and is left to end with the process: what it writes
+/// appears whole or not at all.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// The watch and its thread. Dropping it ends both.
 pub struct DirectoryWatch {
     watcher: Option<RecommendedWatcher>,
-    stop: Option<SyncSender<Wake>>,
+    wake: SyncSender<()>,
+    stopping: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
-}
-
-enum Wake {
-    Look,
-    Stop,
 }
 
 /// Tells a file from what it was before.
@@ -57,59 +57,72 @@ impl DirectoryWatch {
         let wake_up = wake.clone();
         deployments.on_change(move || {
             // A wake-up that waits already is enough.
-            let _ = wake_up.try_send(Wake::Look);
+            let _ = wake_up.try_send(());
         });
         let watcher = deployments
             .directory()
             .and_then(|directory| watcher(directory, wake.clone()));
+        let stopping = Arc::new(AtomicBool::new(false));
+        let is_stopping = Arc::clone(&stopping);
         let thread = std::thread::Builder::new()
             .name("policy-watch".to_owned())
-            .spawn(move || {
-                let mut seen = BTreeMap::new();
-                deployments.load_stored();
-                look(&deployments, &mut seen, Duration::ZERO);
-                loop {
-                    let settling = seen.values().any(|file: &Seen| !file.taken);
-                    match woken.recv_timeout(if settling { LOOK_AGAIN } else { POLL }) {
-                        Ok(Wake::Look) | Err(RecvTimeoutError::Timeout) => {
-                            look(&deployments, &mut seen, SETTLE)
-                        }
-                        Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-                    }
-                    deployments.follow();
-                }
-            })?;
+            .spawn(move || watch(&deployments, &woken, &is_stopping))?;
         Ok(DirectoryWatch {
             watcher,
-            stop: Some(wake),
+            wake,
+            stopping,
             thread: Some(thread),
         })
+    }
+}
+
+fn watch(deployments: &Deployments, woken: &Receiver<()>, stopping: &AtomicBool) {
+    let is_stopping = || stopping.load(Ordering::SeqCst);
+    let mut seen = BTreeMap::new();
+    deployments.load_stored(is_stopping);
+    look(deployments, &mut seen, Duration::ZERO, is_stopping);
+    while !is_stopping() {
+        let settling = seen.values().any(|file: &Seen| !file.taken);
+        match woken.recv_timeout(if settling { LOOK_AGAIN } else { POLL }) {
+            Ok(()) | Err(RecvTimeoutError::Timeout) => {
+                look(deployments, &mut seen, SETTLE, is_stopping);
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        deployments.follow();
     }
 }
 
 impl Drop for DirectoryWatch {
     fn drop(&mut self) {
         self.watcher = None;
-        if let Some(stop) = self.stop.take() {
-            // Fails only when the thread has ended already.
-            let _ = stop.send(Wake::Stop);
+        self.stopping.store(true, Ordering::SeqCst);
+        // A wake-up that waits already is enough.
+        let _ = self.wake.try_send(());
+        let Some(thread) = self.thread.take() else {
+            return;
+        };
+        let began = Instant::now();
+        while !thread.is_finished() {
+            if began.elapsed() > PATIENCE {
+                return tracing::debug!("a policy is being compiled: that ends with the process");
+            }
+            std::thread::sleep(Duration::from_millis(2));
         }
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
+        if thread.join().is_err() {
             tracing::error!("the thread that watches the policies panicked");
         }
     }
 }
 
-fn watcher(directory: &Path, wake: SyncSender<Wake>) -> Option<RecommendedWatcher> {
+fn watcher(directory: &Path, wake: SyncSender<()>) -> Option<RecommendedWatcher> {
     let on_event = move |event: notify::Result<notify::Event>| {
         // Looking at the directory is an access that is reported as well: it must not make us look again.
         if event.is_ok_and(|event| event.kind.is_access()) {
             return;
         }
         // A wake-up that waits already is enough.
-        let _ = wake.try_send(Wake::Look);
+        let _ = wake.try_send(());
     };
     let watched = notify::recommended_watcher(on_event).and_then(|mut watcher| {
         watcher.watch(directory, RecursiveMode::NonRecursive)?;
@@ -125,7 +138,12 @@ fn watcher(directory: &Path, wake: SyncSender<Wake>) -> Option<RecommendedWatche
 }
 
 /// Takes the files that are new or have changed, and have settled. One that is gone stays as it runs.
-fn look(deployments: &Deployments, seen: &mut BTreeMap<PathBuf, Seen>, settle: Duration) {
+fn look(
+    deployments: &Deployments,
+    seen: &mut BTreeMap<PathBuf, Seen>,
+    settle: Duration,
+    is_stopping: impl Fn() -> bool,
+) {
     let Some(files) = deployments
         .directory()
         .and_then(|directory| files_of(directory).ok())
@@ -133,6 +151,9 @@ fn look(deployments: &Deployments, seen: &mut BTreeMap<PathBuf, Seen>, settle: D
         return;
     };
     for (name, path) in files {
+        if is_stopping() {
+            return;
+        }
         let Some(component) = FileState::of(&path) else {
             continue;
         };

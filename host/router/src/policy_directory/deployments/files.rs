@@ -90,7 +90,7 @@ impl Deployments {
     }
 
     /// Loads what can be activated besides the active version: the embedded policy and the versions of earlier runs.
-    pub fn load_stored(&self) {
+    pub fn load_stored(&self, is_stopping: impl Fn() -> bool) {
         if !BUILTIN_POLICY.is_empty()
             && let Err(error) = self.store_builtin()
         {
@@ -104,6 +104,9 @@ impl Deployments {
             .map(|version| version.digest.to_string())
             .collect();
         for file in self.versions.list().unwrap_or_default() {
+            if is_stopping() {
+                return;
+            }
             if known.contains(&file.digest) {
                 continue;
             }

@@ -128,7 +128,7 @@ fn what_is_stored_is_newer_than_what_earlier_runs_left() {
     let pushed = deployments
         .store("first", plain(&policy("pushed")), &operator())
         .expect("a policy");
-    deployments.load_stored();
+    deployments.load_stored(|| false);
     assert_eq!(deployments.record("first", digest.as_str()), Some(record));
     let activate = |version| deployments.activate("first", version, &operator());
     assert_eq!(activate(None).expect("activate"), pushed);
