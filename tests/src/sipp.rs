@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
 /// What a run of SIPp has counted, from its statistics file.
@@ -89,7 +90,10 @@ impl Sipp {
             .arg(remote.to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(
+                std::fs::File::create(directory.path().join("stderr"))
+                    .map_or_else(|_| Stdio::null(), Stdio::from),
+            )
             .spawn()
             .unwrap_or_else(|error| {
                 panic!(
@@ -118,10 +122,21 @@ impl Sipp {
             std::thread::sleep(Duration::from_millis(20));
         }
         let counts = self.counts();
-        if counts.failed > 0 {
-            eprintln!("--- sipp {} ---\n{}", self.scenario, self.errors());
+        let status = self.child.wait().expect("wait for sipp");
+        if counts.failed > 0 || !status.success() {
+            eprintln!(
+                "--- sipp {}, {status} ---\n{}\n{}",
+                self.scenario,
+                self.errors(),
+                self.said()
+            );
         }
         counts
+    }
+
+    /// What it said besides its statistics.
+    fn said(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("stderr")).unwrap_or_default()
     }
 
     /// Ends a server scenario and gives what it has counted.
@@ -182,7 +197,16 @@ pub fn free_port(peer: SocketAddr) -> SocketAddr {
     } else {
         std::net::Ipv6Addr::LOCALHOST.into()
     };
-    std::net::UdpSocket::bind((ip, 0))
-        .and_then(|socket| socket.local_addr())
+    // SIPp takes the port for TCP as well, and without saying that it may be one whose last connection has just ended.
+    let is_free = |address: SocketAddr| {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        socket.bind(&address.into())
+    };
+    (0..100)
+        .find_map(|_| {
+            let socket = std::net::UdpSocket::bind((ip, 0)).ok()?;
+            let address = socket.local_addr().ok()?;
+            is_free(address).ok().map(|()| address)
+        })
         .expect("a free port")
 }
