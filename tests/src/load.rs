@@ -118,9 +118,6 @@ impl Load {
             "",
             SDP,
         );
-        self.caller
-            .send_to(text.as_bytes(), self.router)
-            .expect("send");
         self.calls.insert(
             call_id,
             Call {
@@ -129,6 +126,9 @@ impl Load {
                 ..Call::default()
             },
         );
+        self.caller
+            .send_to(text.as_bytes(), self.router)
+            .expect("send");
     }
 
     #[allow(

@@ -161,7 +161,7 @@ fn inspect_shows_what_a_policy_wants() {
 
 #[test]
 fn a_policy_that_waits_is_told_when_the_time_is_over() {
-    let (_server, router) = slow("hook_timeout = \"400ms\"");
+    let (_server, router) = slow("hook_timeout = \"1500ms\"");
     let began = Instant::now();
     let answer = called(&router, "ask");
     let took = began.elapsed();
@@ -171,13 +171,13 @@ fn a_policy_that_waits_is_told_when_the_time_is_over() {
         "{answer:?}"
     );
     assert!(
-        took >= Duration::from_millis(380) && took < Duration::from_secs(5),
+        took >= Duration::from_millis(1480) && took < Duration::from_secs(10),
         "{took:?}"
     );
     let began = Instant::now();
     assert_eq!(called(&router, "hurry").status(), 480);
     assert!(
-        began.elapsed() < Duration::from_millis(380),
+        began.elapsed() < Duration::from_millis(1480),
         "its own timeout is shorter"
     );
     assert_eq!(router.metric("patchbay_hook_faults_total", ""), 0.0);
@@ -288,7 +288,7 @@ fn while_calls_wait_two_seconds_others_take_as_long_as_ever() {
     );
     assert!(beside.iter().all(|call| call.status == 200));
     assert!(
-        p99(&beside) < Duration::from_millis(250),
+        p99(&beside) < Duration::from_secs(1),
         "{:?}",
         p99(&beside)
     );
