@@ -54,9 +54,7 @@ impl Uri {
 
     /// The scheme, as it is written: `sip`, `sips`, `tel`; empty when there is none.
     pub fn scheme(&self) -> &str {
-        self.as_str()
-            .split_once(':')
-            .map_or("", |(scheme, _)| scheme)
+        split(self.as_str(), b':').map_or("", |(scheme, _)| scheme)
     }
 
     /// Whether the scheme is this one; schemes have no case.
@@ -66,12 +64,12 @@ impl Uri {
 
     /// The user part with its escapes resolved and without a password; of a `tel:` URI the number. `None` when there is none.
     pub fn user(&self) -> Option<Cow<'_, str>> {
-        let raw = if self.is_scheme("tel") {
-            self.rest().split([';', '?']).next()
-        } else {
-            self.user_info()
+        let (scheme, rest) = split(self.as_str(), b':')?;
+        let raw = match split(rest, b'@') {
+            _ if scheme.eq_ignore_ascii_case("tel") => before_any(rest, b";?"),
+            found => found?.0,
         };
-        let user = raw?.split(':').next().unwrap_or_default();
+        let user = before_any(raw, b":");
         (!user.is_empty()).then(|| unescape(user))
     }
 
@@ -104,12 +102,12 @@ impl Uri {
 
     /// What follows the scheme.
     fn rest(&self) -> &str {
-        self.as_str().split_once(':').map_or("", |(_, rest)| rest)
+        split(self.as_str(), b':').map_or("", |(_, rest)| rest)
     }
 
     /// User and password. RFC 3261 §25.1: `;` and `?` may stand in a user part, `@` only escaped.
     fn user_info(&self) -> Option<&str> {
-        self.rest().split_once('@').map(|(user, _)| user)
+        split(self.rest(), b'@').map(|(user, _)| user)
     }
 
     fn host_port(&self) -> &str {
@@ -117,8 +115,8 @@ impl Uri {
         if !(self.is_scheme("sip") || self.is_scheme("sips")) {
             return "";
         }
-        let after_user = rest.split_once('@').map_or(rest, |(_, after)| after);
-        after_user.split([';', '?']).next().unwrap_or_default()
+        let after_user = split(rest, b'@').map_or(rest, |(_, after)| after);
+        before_any(after_user, b";?")
     }
 
     /// The offset of the first character after host and port.
@@ -184,9 +182,22 @@ impl fmt::Display for Uri {
     }
 }
 
+/// What stands before the first such byte, which is ASCII, and what behind it. URIs are short: a look at each byte is sooner done than
+/// the search in `str` begins.
+fn split(text: &str, at: u8) -> Option<(&str, &str)> {
+    let place = text.bytes().position(|byte| byte == at)?;
+    Some((text.get(..place)?, text.get(place + 1..)?))
+}
+
+/// What stands before the first of these bytes, which are ASCII.
+fn before_any<'a>(text: &'a str, ends: &[u8]) -> &'a str {
+    let end = text.bytes().position(|byte| ends.contains(&byte));
+    end.and_then(|end| text.get(..end)).unwrap_or(text)
+}
+
 /// Resolves `%41`; what is no escape, or would not be text, stays.
 fn unescape(text: &str) -> Cow<'_, str> {
-    if !text.contains('%') {
+    if !text.bytes().any(|byte| byte == b'%') {
         return Cow::Borrowed(text);
     }
     let mut bytes = Vec::with_capacity(text.len());
