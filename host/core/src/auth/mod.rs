@@ -5,6 +5,7 @@
 
 mod algorithm;
 mod authenticator;
+mod base64;
 mod digest;
 mod hex;
 mod nonce;

@@ -2,20 +2,49 @@
 
 use subtle::ConstantTimeEq;
 
-use super::hex;
+use super::base64;
 use crate::time::UnixTime;
 
-const TEXT_BYTES: usize = 64;
-const SEAL_BYTES: usize = 16;
-const KEY_CONTEXT: &str = "patchbay digest nonce v1";
+/// Short, as it is hashed with every response: what is hashed then fits into two blocks of MD5 as a rule.
+const TEXT_BYTES: usize = 24;
+const SEAL_BYTES: usize = 8;
+const KEY_CONTEXT: &str = "patchbay digest nonce v2";
+/// The bits of the random number that a nonce has room for.
+const RANDOM_BITS: u64 = (1 << 48) - 1;
 
 /// What a nonce of ours says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Nonce {
     /// When it was made.
     pub issued: UnixTime,
-    /// Tells it from the others of that second.
+    /// Tells it from the others of that second; 48 bits.
     pub random: u64,
+}
+
+impl Nonce {
+    /// Of the random number as much is taken as there is room for.
+    pub(super) fn new(issued: UnixTime, random: u64) -> Nonce {
+        Nonce {
+            issued,
+            random: random & RANDOM_BITS,
+        }
+    }
+
+    /// What the seal is made for.
+    fn plain(self) -> [u8; 10] {
+        // 32 bits last until 2106.
+        let issued = u32::try_from(self.issued.0).unwrap_or(u32::MAX);
+        let [a, b, c, d] = issued.to_be_bytes();
+        let [_, _, e, f, g, h, i, j] = self.random.to_be_bytes();
+        [a, b, c, d, e, f, g, h, i, j]
+    }
+
+    fn of_plain([a, b, c, d, e, f, g, h, i, j]: [u8; 10]) -> Nonce {
+        Nonce {
+            issued: UnixTime(u32::from_be_bytes([a, b, c, d]).into()),
+            random: u64::from_be_bytes([0, 0, e, f, g, h, i, j]),
+        }
+    }
 }
 
 /// A nonce that somebody sent, who may have made it up.
@@ -28,20 +57,17 @@ pub(super) struct Claimed {
 impl Claimed {
     /// `None` when the text is no nonce of ours by its form.
     pub(super) fn read(text: &[u8]) -> Option<Claimed> {
-        let bytes: [u8; TEXT_BYTES / 2] = hex::read(text)?;
-        let (plain, seal) = bytes.split_first_chunk::<16>()?;
-        let (issued, random) = plain.split_first_chunk::<8>()?;
+        let bytes: [u8; TEXT_BYTES / 4 * 3] = base64::read(text)?;
+        let (plain, seal) = bytes.split_first_chunk()?;
         Some(Claimed {
-            nonce: Nonce {
-                issued: UnixTime(u64::from_be_bytes(*issued)),
-                random: u64::from_be_bytes(*random.first_chunk()?),
-            },
+            nonce: Nonce::of_plain(*plain),
             seal: *seal.first_chunk()?,
         })
     }
 }
 
-/// Makes and checks nonces: 8 bytes of time, 8 random bytes, 16 bytes of keyed blake3, in hexadecimal.
+/// Makes and checks nonces: 4 bytes of time, 6 random bytes, 8 bytes of keyed blake3, in base 64. A seal can only be guessed by asking
+/// the router, once for each of 2⁶⁴; and who has one still needs a password.
 pub(super) struct NonceSeal {
     key: [u8; 32],
 }
@@ -56,32 +82,24 @@ impl NonceSeal {
 
     /// The text for `nonce=`.
     pub(super) fn text(&self, nonce: Nonce) -> [u8; TEXT_BYTES] {
-        let plain = plain(nonce);
-        let mut text = [0; TEXT_BYTES];
-        let (first, second) = text.split_at_mut(2 * plain.len());
-        hex::write(first, &plain);
-        hex::write(second, &self.seal(&plain));
-        text
+        let plain = nonce.plain();
+        let mut bytes = [0; TEXT_BYTES / 4 * 3];
+        let (first, second) = bytes.split_at_mut(plain.len());
+        first.copy_from_slice(&plain);
+        second.copy_from_slice(&self.seal(&plain));
+        base64::text(&bytes)
     }
 
     /// Whether it was made here.
     pub(super) fn is_ours(&self, claimed: &Claimed) -> bool {
-        let seal = self.seal(&plain(claimed.nonce));
-        seal.as_slice().ct_eq(&claimed.seal).into()
+        let seal = u64::from_ne_bytes(self.seal(&claimed.nonce.plain()));
+        seal.ct_eq(&u64::from_ne_bytes(claimed.seal)).into()
     }
 
-    fn seal(&self, plain: &[u8; 16]) -> [u8; SEAL_BYTES] {
+    fn seal(&self, plain: &[u8; 10]) -> [u8; SEAL_BYTES] {
         let hash = blake3::keyed_hash(&self.key, plain);
         hash.as_bytes().first_chunk().copied().unwrap_or_default()
     }
-}
-
-fn plain(nonce: Nonce) -> [u8; 16] {
-    let mut plain = [0; 16];
-    let (issued, random) = plain.split_at_mut(8);
-    issued.copy_from_slice(&nonce.issued.0.to_be_bytes());
-    random.copy_from_slice(&nonce.random.to_be_bytes());
-    plain
 }
 
 #[cfg(test)]
@@ -90,7 +108,7 @@ mod tests {
 
     const NONCE: Nonce = Nonce {
         issued: UnixTime(1_700_000_000),
-        random: 0x0123_4567_89ab_cdef,
+        random: 0x4567_89ab_cdef,
     };
 
     fn text(seal: &NonceSeal) -> Vec<u8> {
@@ -106,6 +124,13 @@ mod tests {
     fn nonce_comes_back() {
         let seal = NonceSeal::new(&[7; 32]);
         assert_eq!(read(&seal, &text(&seal)), Some(NONCE));
+    }
+
+    #[test]
+    fn what_there_is_no_room_for_is_left_out() {
+        let seal = NonceSeal::new(&[7; 32]);
+        let nonce = Nonce::new(NONCE.issued, 0x0123 << 48 | NONCE.random);
+        assert_eq!(read(&seal, &seal.text(nonce)), Some(NONCE));
     }
 
     #[test]
@@ -128,6 +153,6 @@ mod tests {
     fn text_of_another_length_is_refused() {
         let seal = NonceSeal::new(&[7; 32]);
         assert_eq!(read(&seal, b""), None);
-        assert_eq!(read(&seal, &[text(&seal), b"00".to_vec()].concat()), None);
+        assert_eq!(read(&seal, &[text(&seal), b"0000".to_vec()].concat()), None);
     }
 }

@@ -41,7 +41,7 @@ struct Set {
     pushed_out_until_secs: u64,
     /// The place of the nonce that came before all others.
     oldest: usize,
-    /// One half of the random number in each place.
+    /// The upper bits of the random number in each place.
     tags: [u32; WAYS],
     entries: [Entry; WAYS],
 }
@@ -50,7 +50,7 @@ struct Set {
 #[derive(Clone, Copy, Default)]
 struct Entry {
     issued_secs: u64,
-    /// The other half of the random number.
+    /// The lower half of the random number.
     random: u32,
     highest: u32,
     /// Bit n: the count `highest - n` was used.
@@ -127,7 +127,7 @@ impl Set {
     }
 }
 
-/// The half of the random number that no set is chosen by.
+/// The bits of the random number that no set is chosen by.
 fn tag(nonce: Nonce) -> u32 {
     (nonce.random >> 32) as u32
 }
