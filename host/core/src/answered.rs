@@ -126,11 +126,9 @@ impl Answered {
         else {
             return false;
         };
-        page.extend_from_slice(&low.to_le_bytes());
-        page.extend_from_slice(&high.to_le_bytes());
-        page.extend_from_slice(&end.0.to_le_bytes());
-        page.extend_from_slice(&[kind, 0, 0, 0]);
-        page.extend_from_slice(&(text.len() as u32).to_le_bytes());
+        let kind_and_length = u64::from(kind) | (text.len() as u64) << 32;
+        let head = [low, high, end.0, kind_and_length].map(u64::to_le_bytes);
+        page.extend_from_slice(head.as_flattened());
         page.extend_from_slice(text);
         page.resize(page.len().next_multiple_of(GRAIN), 0);
         let is_live = self.live();

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use patchbay_message::{Host, Scheme, Uri};
+use patchbay_message::{Host, Scheme, Uri, eq_ignore_case};
 
 use crate::door::{CoreConfig, Listener, ListenerId, Transport};
 
@@ -77,7 +77,7 @@ impl LocalNames {
         match host {
             Host::Name(name) => {
                 let mut names = self.domains.iter().chain(&self.advertised);
-                names.any(|own| own.as_bytes().eq_ignore_ascii_case(name))
+                names.any(|own| eq_ignore_case(own.as_bytes(), name))
             }
             Host::V4(address) => self.is_own_address(IpAddr::V4(*address), local),
             Host::V6(address) => self.is_own_address(IpAddr::V6(*address), local),
