@@ -287,11 +287,7 @@ fn while_calls_wait_two_seconds_others_take_as_long_as_ever() {
         p99(&beside)
     );
     assert!(beside.iter().all(|call| call.status == 200));
-    assert!(
-        p99(&beside) < Duration::from_secs(1),
-        "{:?}",
-        p99(&beside)
-    );
+    assert!(p99(&beside) < Duration::from_secs(1), "{:?}", p99(&beside));
     for call in &slow {
         assert_eq!(call.status, 200);
         assert!(call.answered_after.expect("an answer") >= Duration::from_secs(2));

@@ -237,6 +237,18 @@ impl Message {
         NameAddr::parse(value).map_err(|_| Invalid::Header(name))
     }
 
+    /// The line of the first field of that name, when it is as we would write it (see [`Draft::usual_line`](crate::Draft)).
+    pub(crate) fn usual_line(&self, name: HeaderName) -> Option<&[u8]> {
+        let field = self.layout.first_field(name)?;
+        let (start, behind_name) = (field.line.start as usize, field.name().end as usize);
+        let end = field.value.end as usize;
+        let is_usual = behind_name - start == name.text().len()
+            && field.value.start as usize == behind_name + 2
+            && self.bytes.get(behind_name..behind_name + 2) == Some(b": ")
+            && self.bytes.get(end..end + 2) == Some(b"\r\n");
+        self.bytes.get(start..end + 2).filter(|_| is_usual)
+    }
+
     /// The Call-ID; empty when there is none.
     pub fn call_id(&self) -> &[u8] {
         self.header(HeaderName::CallId).unwrap_or_default()

@@ -28,18 +28,9 @@ pub fn write_response<'h>(
     headers: impl Iterator<Item = (&'h [u8], &'h [u8])>,
     body: &[u8],
 ) {
-    let reason = if head.reason.is_empty() {
-        default_reason(head.status)
-    } else {
-        head.reason
-    };
-    out.extend_from_slice(b"SIP/2.0 ");
-    out.extend_from_slice(Decimal::new(head.status.into()).as_bytes());
-    out.push(b' ');
-    push_safe(out, reason.as_bytes());
-    out.extend_from_slice(b"\r\n");
+    write_first_line(out, head);
     for via in request.headers(HeaderName::Via) {
-        push_field(out, b"Via", via);
+        push_field(out, b"Via: ", via);
     }
     copy_first(out, request, HeaderName::From);
     write_to_header(out, request, head.to_tag);
@@ -55,38 +46,73 @@ pub fn write_response<'h>(
         push_safe(out, value);
         out.extend_from_slice(b"\r\n");
     }
+    if body.is_empty() {
+        out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
+        return;
+    }
     push_field(
         out,
-        b"Content-Length",
+        b"Content-Length: ",
         Decimal::new(body.len() as u64).as_bytes(),
     );
     out.extend_from_slice(b"\r\n");
     out.extend_from_slice(body);
 }
 
-fn write_to_header(out: &mut Vec<u8>, request: &Draft, tag: Option<&[u8]>) {
-    let Some(to) = request.header(HeaderName::To) else {
-        return;
+fn write_first_line(out: &mut Vec<u8>, head: ResponseHead<'_>) {
+    let usual = match (head.status, head.reason) {
+        (100, "") => &b"SIP/2.0 100 Trying\r\n"[..],
+        (200, "") => b"SIP/2.0 200 OK\r\n",
+        (401, "") => b"SIP/2.0 401 Unauthorized\r\n",
+        _ => return write_other_line(out, head),
     };
-    let has_tag = request.to().is_ok_and(|to| to.has_tag());
-    out.extend_from_slice(b"To: ");
-    out.extend_from_slice(to);
-    if let Some(tag) = tag.filter(|_| !has_tag) {
-        out.extend_from_slice(b";tag=");
-        push_safe(out, tag);
+    out.extend_from_slice(usual);
+}
+
+fn write_other_line(out: &mut Vec<u8>, head: ResponseHead<'_>) {
+    let reason = match head.reason {
+        "" => default_reason(head.status),
+        reason => reason,
+    };
+    out.extend_from_slice(b"SIP/2.0 ");
+    out.extend_from_slice(Decimal::new(head.status.into()).as_bytes());
+    out.push(b' ');
+    push_safe(out, reason.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+fn write_to_header(out: &mut Vec<u8>, request: &Draft, tag: Option<&[u8]>) {
+    let has_tag = || request.to().is_ok_and(|to| to.has_tag());
+    let Some(tag) = tag.filter(|_| !has_tag()) else {
+        return copy_first(out, request, HeaderName::To);
+    };
+    match request.usual_line(HeaderName::To) {
+        Some(line) => out.extend_from_slice(line.strip_suffix(b"\r\n").unwrap_or(line)),
+        None => {
+            let Some(to) = request.header(HeaderName::To) else {
+                return;
+            };
+            out.extend_from_slice(b"To: ");
+            out.extend_from_slice(to);
+        }
     }
+    out.extend_from_slice(b";tag=");
+    push_safe(out, tag);
     out.extend_from_slice(b"\r\n");
 }
 
 fn copy_first(out: &mut Vec<u8>, request: &Draft, name: HeaderName) {
-    if let Some(value) = request.header(name) {
-        push_field(out, name.text().as_bytes(), value);
+    if let Some(line) = request.usual_line(name) {
+        out.extend_from_slice(line);
+    } else if let Some(value) = request.header(name) {
+        out.extend_from_slice(name.text().as_bytes());
+        push_field(out, b": ", value);
     }
 }
 
-fn push_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    out.extend_from_slice(name);
-    out.extend_from_slice(b": ");
+/// Writes a value, its name or the end of it before, and the end of the line behind.
+fn push_field(out: &mut Vec<u8>, before: &[u8], value: &[u8]) {
+    out.extend_from_slice(before);
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
 }

@@ -277,6 +277,24 @@ fn a_response_has_what_the_rfc_copies() {
 }
 
 #[test]
+fn a_response_has_lines_of_its_own_where_the_requests_are_unusual() {
+    let text = "OPTIONS sip:x SIP/2.0\r\nv: SIP/2.0/UDP a;branch=z9hG4bK1\r\nf: <sip:a@x>;tag=1\r\nTO:<sip:b@x> \r\n\
+        call-id: c\r\nCSeq:  1\r\n OPTIONS\r\nMax-Forwards: 70\r\n\r\n";
+    let message = Message::parse(text.as_bytes(), &Limits::default()).unwrap();
+    let request = Draft::new(Arc::new(message));
+    let head = ResponseHead {
+        status: 200,
+        reason: "",
+        to_tag: Some(b"tt"),
+    };
+    let mut out = Vec::new();
+    write_response(&mut out, &request, head, std::iter::empty(), b"");
+    let expected = "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP a;branch=z9hG4bK1\r\nFrom: <sip:a@x>;tag=1\r\nTo: <sip:b@x>;tag=tt\r\n\
+        call-id: c\r\nCSeq: 1\r\n OPTIONS\r\nContent-Length: 0\r\n\r\n";
+    assert_eq!(String::from_utf8(out).unwrap(), expected);
+}
+
+#[test]
 fn a_tag_that_is_there_is_kept_and_timestamp_goes_into_a_100() {
     let mut request = draft();
     request.set(HeaderName::To, b"<sip:b@x>;tag=old").unwrap();

@@ -182,6 +182,15 @@ impl Draft {
         self.entries(name).next().map(|entry| entry.value)
     }
 
+    /// The whole line of the first field of that name, with its end, when it is as it came and nearly as we would write it: its long name
+    /// in any case, a colon, one blank, the value.
+    pub(crate) fn usual_line(&self, name: HeaderName) -> Option<&[u8]> {
+        if self.patches.touches(name) {
+            return None;
+        }
+        self.base().usual_line(name)
+    }
+
     /// The value of every field of that name, in order.
     pub fn headers<'m, 'n: 'm>(
         &'m self,
