@@ -29,12 +29,12 @@ const MAX_PAGES: usize = 1 << 16;
 const SPARE_PAGES: usize = 16;
 /// Places that there is memory for while there is no record.
 const SMALL_PLACES: usize = 1 << 15;
-/// The head of a record: both halves of the key, the end in microseconds, the kind, three bytes for nothing, and the length of the text.
-const HEAD_BYTES: usize = 32;
+/// The head of a record: both halves of the key, the end in microseconds, the length of the text, and the kind.
+const HEAD_BYTES: usize = 27;
 const AT_HIGH: usize = 8;
 const AT_END: usize = 16;
-const AT_KIND: usize = 24;
-const AT_LENGTH: usize = 28;
+const AT_LENGTH: usize = 24;
+const AT_KIND: usize = 26;
 
 /// What a retransmission gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,9 +126,9 @@ impl Answered {
         else {
             return false;
         };
-        let kind_and_length = u64::from(kind) | (text.len() as u64) << 32;
-        let head = [low, high, end.0, kind_and_length].map(u64::to_le_bytes);
-        page.extend_from_slice(head.as_flattened());
+        let length = text.len() as u64;
+        let head = [low, high, end.0, length | u64::from(kind) << 16].map(u64::to_le_bytes);
+        page.extend_from_slice(head.as_flattened().get(..HEAD_BYTES).unwrap_or_default());
         page.extend_from_slice(text);
         page.resize(page.len().next_multiple_of(GRAIN), 0);
         let is_live = self.live();
@@ -247,7 +247,7 @@ fn length_of(record: &[u8]) -> usize {
     let bytes = record
         .get(AT_LENGTH..)
         .and_then(|bytes| bytes.first_chunk());
-    bytes.map_or(0, |bytes| u32::from_le_bytes(*bytes) as usize)
+    bytes.map_or(0, |bytes| u16::from_le_bytes(*bytes).into())
 }
 
 #[cfg(test)]

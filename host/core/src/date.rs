@@ -27,7 +27,8 @@ impl DateText {
     }
 }
 
-fn write(out: &mut Vec<u8>, time: UnixTime) {
+/// Writes a date.
+pub(crate) fn write(out: &mut Vec<u8>, time: UnixTime) {
     let days = time.0 / 86_400;
     let (year, month, day) = civil(days);
     out.extend_from_slice(DAYS.get((days % 7) as usize).copied().unwrap_or_default());

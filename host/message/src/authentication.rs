@@ -83,6 +83,7 @@ impl<'a> Scheme<'a> {
             return Err(Invalid::Authentication);
         }
         let mut parameters = SmallVec::<[(&[u8], &[u8]); 12]>::new();
+        let mut seen = 0;
         loop {
             rest = trim_start(rest);
             match rest {
@@ -90,18 +91,27 @@ impl<'a> Scheme<'a> {
                 [b',', after @ ..] => rest = after,
                 _ => {
                     let (name, value, after) = parameter(rest).ok_or(Invalid::Authentication)?;
-                    let again = parameters
-                        .iter()
-                        .any(|(other, _)| eq_ignore_case(other, name));
+                    let like = likeness(name);
+                    let again = seen & like != 0
+                        && parameters
+                            .iter()
+                            .any(|(other, _)| eq_ignore_case(other, name));
                     if again || parameters.len() == MAX_PARAMETERS {
                         return Err(Invalid::Authentication);
                     }
+                    seen |= like;
                     parameters.push((name, value));
                     rest = after;
                 }
             }
         }
     }
+}
+
+/// A bit that names which are equal have in common, in any case; the names of digest credentials all have bits of their own.
+fn likeness(name: &[u8]) -> u64 {
+    let first = name.first().map_or(0, |first| usize::from(first | 0x20));
+    1 << ((first + 7 * name.len()) % 64)
 }
 
 /// Name and value of the parameter that the text starts with, and what follows: nothing, or a comma.
@@ -159,6 +169,25 @@ mod tests {
         ] {
             assert!(Credentials::parse(value.as_bytes()).is_err(), "{value}");
         }
+    }
+
+    #[test]
+    fn names_of_digest_credentials_are_told_apart_by_a_bit() {
+        let names = [
+            "username",
+            "realm",
+            "nonce",
+            "uri",
+            "response",
+            "algorithm",
+            "cnonce",
+            "opaque",
+            "qop",
+            "nc",
+        ];
+        let bits = names.map(|name| likeness(name.as_bytes()));
+        assert_eq!(bits.iter().fold(0, |all, bit| all | bit).count_ones(), 10);
+        assert_eq!(likeness(b"Nonce"), likeness(b"nONCE"));
     }
 
     #[test]

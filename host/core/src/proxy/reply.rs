@@ -9,7 +9,7 @@ use crate::core::Core;
 use crate::door::{DropReason, Event, Flow, Packet, PolicyVersion, Reject, Reply, SendId};
 use crate::keyed::{Keyed, Purpose};
 use crate::proxy::context::{Kind, Stage};
-use crate::proxy::own_response;
+use crate::proxy::own_response::{self, OwnResponse};
 use crate::proxy::receive::response_destination;
 use crate::table::Handle;
 use crate::time::Now;
@@ -118,7 +118,14 @@ impl Core {
         });
         if status >= 200 && context.kind == Kind::NonInvite {
             let (made_for, kept) = &mut self.own_response;
-            *made_for = own_response::keep(kept, head, headers, body).then_some(handle);
+            let response = OwnResponse {
+                status,
+                reason,
+                headers,
+                body,
+                date: (now.unix, self.date.of(now.unix)),
+            };
+            *made_for = own_response::keep(kept, response).then_some(handle);
         }
         if status >= 300 {
             let own = context
@@ -156,7 +163,7 @@ impl Core {
 /// and for its CANCEL and ACK.
 ///
 /// Who can make one has proved nothing: it is a fast hash. Nothing that it is made of is edited in a draft of the request as received.
-fn own_tag(request: &Draft, keyed: &Keyed) -> [u8; TAG_LEN] {
+pub(crate) fn own_tag(request: &Draft, keyed: &Keyed) -> [u8; TAG_LEN] {
     let request = request.base();
     let branch = request.top_branch().unwrap_or_default();
     let number = request.cseq().map_or(0, |cseq| cseq.number).to_le_bytes();

@@ -16,6 +16,7 @@ use crate::proxy::context::{BranchStage, BranchState, Cancel, Kind, ResponseCont
 use crate::proxy::context::{ViaText, WaitingReply};
 use crate::proxy::own_response;
 use crate::proxy::receive::response_destination;
+use crate::proxy::reply::own_tag;
 use crate::table::Handle;
 use crate::time::Now;
 use crate::transaction::{ClientRest, ServerRest, TransactionKey};
@@ -229,8 +230,9 @@ impl Core {
         let packet = match self.answered.get(key) {
             Some(Kept::Response(response)) => Packet::write(|out| out.extend_from_slice(response)),
             Some(Kept::Own(kept)) => Packet::write(|out| {
+                let tag = own_tag(&received, &self.env.keyed);
                 // What was kept was written by us.
-                let _ = own_response::write(out, kept, &received);
+                let _ = own_response::write(out, kept, &received, &tag);
             }),
             Some(Kept::Silence) | None => return self.env.give_back(received),
         };
