@@ -9,6 +9,7 @@ use patchbay_policy::{
 use super::HookHost;
 use crate::config::Grants;
 use crate::location::DEFAULT_NAMESPACE;
+use crate::outside::refusal;
 
 /// Whether anything of a capability is granted.
 pub(super) fn grants(grants: &Grants, capability: Capability) -> bool {
@@ -23,32 +24,46 @@ pub(super) fn grants(grants: &Grants, capability: Capability) -> bool {
 
 impl HookHost {
     pub(super) fn send_request(&self, request: HttpRequest, limit: Duration) -> HttpAnswer {
-        match self.services() {
-            Ok(services) => {
-                let grants = &self.config().policy.grants.http;
-                services.shared.http.fetch(request, grants, limit)
-            }
-            Err(error) => Box::pin(std::future::ready(Err(error))),
+        let grants = &self.config().policy.grants.http;
+        if let Some(played) = self.played() {
+            let answer = played.fetch(&request, || refusal(&request, grants));
+            return Box::pin(std::future::ready(answer));
         }
+        self.note_request(request, |request| match self.services() {
+            Ok(services) => services.shared.http.fetch(request, grants, limit),
+            Err(error) => Box::pin(std::future::ready(Err(error))),
+        })
     }
 
     pub(super) fn ask_store(
         &self,
         request: KeyValueRequest<'_>,
     ) -> Result<KeyValueAnswer, HostError> {
+        if let Some(played) = self.played() {
+            return played.key_value(&request, || self.may_ask(&request).err());
+        }
         let services = self.services()?;
+        let answer = self.may_ask(&request).and_then(|()| {
+            let store = &services.shared.keyvalue;
+            store.carry_out(DEFAULT_NAMESPACE, request, services.clock.unix_ms())
+        });
+        self.note_key_value(&request, &answer);
+        answer
+    }
+
+    /// Whether the operator has granted the key.
+    fn may_ask(&self, request: &KeyValueRequest<'_>) -> Result<(), HostError> {
         let granted = &self.config().policy.grants.keyvalue;
         let key = request.key();
-        if !granted
+        if granted
             .iter()
             .any(|prefix| key.starts_with(prefix.as_str()))
         {
-            return Err(HostError {
-                kind: ErrorKind::Denied,
-                message: format!("policy.grants.keyvalue does not have {key:?}"),
-            });
+            return Ok(());
         }
-        let store = &services.shared.keyvalue;
-        store.carry_out(DEFAULT_NAMESPACE, request, services.clock.unix_ms())
+        Err(HostError {
+            kind: ErrorKind::Denied,
+            message: format!("policy.grants.keyvalue does not have {key:?}"),
+        })
     }
 }

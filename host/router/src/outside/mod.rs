@@ -8,4 +8,5 @@ mod request;
 mod url;
 
 pub use client::{HttpClient, HttpStatistics};
+pub(crate) use request::refusal;
 pub use url::{UrlError, UrlPrefix};
