@@ -90,6 +90,34 @@ fn every_hook_and_service_works_in_virtual_time() {
 }
 
 #[test]
+fn servers_and_the_key_value_store_are_part_of_a_scenario() {
+    let outside = policies::guest("outside");
+    let outside = outside.to_str().expect("a path");
+    let file = "tests/policy-scenarios/outside.toml";
+    passes(&[file, "--policy", outside]);
+    passes(&[file, "--policy", outside, "--random", "300"]);
+    let output = test(&[
+        "tests/policy-scenarios/outside-failing.toml",
+        "--policy",
+        outside,
+    ]);
+    let said = text(&output);
+    for part in [
+        "outside-failing.toml:12: nobody answers",
+        "seen:     GET http://lcr.example.com/route, which none has",
+        "http: GET http://lcr.example.com/route: no [[http]] has it",
+        "expected: asked over HTTP: POST *",
+        "seen:     asked over HTTP: GET http://lcr.example.com/route",
+        "http: 200 to GET http://lcr.example.com/route",
+        "expected: keyvalue \"calls/total\": 2",
+        "seen:     keyvalue \"calls/total\": 1",
+        "0 passed, 3 failed in",
+    ] {
+        assert!(said.contains(part), "{part} is missing in:\n{said}");
+    }
+}
+
+#[test]
 fn a_failure_tells_file_line_both_sides_and_the_way_there() {
     let default = built("voicemail-on-busy");
     let output = test(&["tests/policy-scenarios/failing.toml", "--policy", &default]);

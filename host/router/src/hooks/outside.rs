@@ -6,7 +6,7 @@ use patchbay_policy::{
     Capability, ErrorKind, HostError, HttpAnswer, HttpRequest, KeyValueAnswer, KeyValueRequest,
 };
 
-use super::HookHost;
+use super::{HookHost, Services};
 use crate::config::Grants;
 use crate::location::DEFAULT_NAMESPACE;
 use crate::outside::refusal;
@@ -30,9 +30,27 @@ impl HookHost {
             return Box::pin(std::future::ready(answer));
         }
         self.note_request(request, |request| match self.services() {
-            Ok(services) => services.shared.http.fetch(request, grants, limit),
+            Ok(services) => self.send(services, request, grants, limit),
             Err(error) => Box::pin(std::future::ready(Err(error))),
         })
+    }
+
+    fn send(
+        &self,
+        services: &Services,
+        request: HttpRequest,
+        grants: &[String],
+        limit: Duration,
+    ) -> HttpAnswer {
+        let http = &services.shared.http;
+        let Some(script) = http.script() else {
+            return http.fetch(request, grants, limit);
+        };
+        // In virtual time a hook waits, and does nothing else.
+        let now = services.clock.instant();
+        let waited = now.since(self.now.instant);
+        let left = self.config().policy.hook_timeout.saturating_sub(waited);
+        script.ask(&request, grants, left, now)
     }
 
     pub(super) fn ask_store(

@@ -298,8 +298,9 @@ impl Ready {
                     ));
                 }
                 let world = tested.world(&scenario.setting, 0);
-                let world =
-                    world.map_err(|problem| without_ladder(scenario.line, "phones", problem))?;
+                let world = world.map_err(|problem| {
+                    without_ladder(scenario.line, "what there is at the start", problem)
+                })?;
                 play::play(scenario, world, &self.policy)
             }
             Work::Random(settings, seed) => {
@@ -308,7 +309,8 @@ impl Ready {
                     return Ok(());
                 };
                 let world = tested.world(setting, *seed);
-                let world = world.map_err(|problem| without_ladder(0, "phones", problem))?;
+                let world = world
+                    .map_err(|problem| without_ladder(0, "what there is at the start", problem))?;
                 random::play(setting, world, *seed)
             }
         }
