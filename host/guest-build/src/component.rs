@@ -103,22 +103,18 @@ pub(crate) fn describe(module: &mut Vec<u8>, manifest: &Manifest) -> Result<(), 
         .map_err(|error| problem(&error))
 }
 
-/// Interface and name of every function that a policy may call without a grant, for tests of hand-written bindings.
+/// Interface and name of every function that a policy may call, for tests of hand-written bindings.
 #[cfg(test)]
 pub(crate) fn functions() -> Result<Vec<(String, String)>, BuildError> {
     let (resolve, _) = world(&Manifest::of_hooks(&["init"]))?;
-    let interfaces = resolve
-        .worlds
-        .iter()
-        .find(|(_, world)| world.name == "imports");
-    let keys = interfaces
-        .into_iter()
-        .flat_map(|(_, world)| world.imports.values());
-    let functions = keys.filter_map(|item| match item {
+    let worlds = resolve.worlds.iter().map(|(_, world)| world);
+    let worlds = worlds.filter(|world| matches!(world.name.as_str(), "imports" | "granted"));
+    let items = worlds.flat_map(|world| world.imports.values());
+    let interfaces = items.filter_map(|item| match item {
         wit_parser::WorldItem::Interface { id, .. } => resolve.interfaces.get(*id),
         _ => None,
     });
-    let named = functions.flat_map(|interface| {
+    let named = interfaces.flat_map(|interface| {
         let name = interface.name.clone().unwrap_or_default();
         let functions = interface.functions.keys();
         functions.map(move |function| (name.clone(), function.clone()))
