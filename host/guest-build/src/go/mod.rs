@@ -88,6 +88,7 @@ pub(crate) fn compile(
     command::run(&mut go)?;
     let mut module = fs::read(&output).map_err(|error| BuildError::io("read", &output, error))?;
     check(&module, policy, manifest)?;
+    component::check_imports(&module, policy, manifest)?;
     component::describe(&mut module, manifest)?;
     Ok(module)
 }

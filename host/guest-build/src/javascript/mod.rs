@@ -38,6 +38,7 @@ pub(crate) fn compile(
     command::run(&mut bundler)?;
     let text =
         fs::read_to_string(&bundle).map_err(|error| BuildError::io("read", &bundle, error))?;
+    component::check_imports(text.as_bytes(), policy, manifest)?;
     let entry = entry(&manifest.hooks);
     let made_of = [npm::versions().as_str(), &entry, &text].concat();
     kept::or_make(work, manifest, made_of.as_bytes(), |output| {
