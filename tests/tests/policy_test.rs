@@ -67,6 +67,15 @@ fn the_scenarios_of_every_policy_pass() {
 }
 
 #[test]
+fn the_scenarios_of_screening_pass_in_every_language() {
+    for language in ["rust", "js", "ts", "py", "go", "c", "cpp", "zig"] {
+        let policy = built(&format!("screening-{language}"));
+        let said = passes(&["policies/screening-c", "--policy", &policy]);
+        assert!(said.contains(" 0 failed "), "{language}: {said}");
+    }
+}
+
+#[test]
 fn random_scenarios_keep_the_rules_with_every_policy() {
     for name in tested_policies() {
         let folder = format!("policies/{name}");
