@@ -5,10 +5,15 @@ use std::time::Duration;
 
 use patchbay_core::time::Instant;
 use patchbay_policy::{ErrorKind, HostError, HttpAnswer, HttpRequest, HttpResponse};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use tokio::sync::oneshot;
 
 use super::request::{error, refusal};
 use crate::config::scenario::{HttpReply, HttpServer};
+
+/// The longest delay that is drawn, in milliseconds: longer than `hook_timeout` often is.
+const MAX_DRAWN_MS: u64 = 8_000;
 
 /// Who answers, and what was asked.
 #[derive(Debug, Default)]
@@ -17,6 +22,10 @@ pub(crate) struct Script {
     servers: Vec<Vec<HttpServer>>,
     state: Mutex<State>,
 }
+
+/// Servers that do not do what is written now and then.
+#[derive(Debug)]
+struct Whims(StdRng);
 
 #[derive(Debug, Default)]
 struct State {
@@ -28,6 +37,8 @@ struct State {
     notes: Vec<String>,
     /// The first request that nobody answers.
     unanswered: Option<String>,
+    /// In property mode.
+    whims: Option<Whims>,
 }
 
 /// An answer that comes later.
@@ -55,6 +66,13 @@ impl Script {
             servers,
             state: Mutex::default(),
         }
+    }
+
+    /// Of these servers, with delays, errors and silence drawn from a seed.
+    pub(crate) fn at_random(servers: Vec<Vec<HttpServer>>, seed: u64) -> Script {
+        let script = Script::new(servers);
+        script.state().whims = Some(Whims(StdRng::seed_from_u64(seed)));
+        script
     }
 
     /// Answers a request that is made now and may wait for so long.
@@ -93,23 +111,8 @@ impl Script {
                 "no [[http]] of the scenario has this request",
             )));
         };
-        let (after, result) = match &server.reply {
-            _ if server.after > limit => (limit, Err(late(limit))),
-            HttpReply::Nothing => (limit, Err(late(limit))),
-            HttpReply::Error(text) => (server.after, Err(unavailable(text))),
-            HttpReply::Response {
-                status,
-                headers,
-                body,
-            } => {
-                let response = HttpResponse {
-                    status: *status,
-                    headers: headers.clone(),
-                    body: body.clone().into_bytes(),
-                };
-                (server.after, Ok(response))
-            }
-        };
+        let drawn = state.whims.as_mut().and_then(|whims| whims.draw(server));
+        let (after, result) = outcome(drawn.as_ref().unwrap_or(server), limit);
         if after.is_zero() {
             state.answered(&question, &result);
             return at_once(result);
@@ -156,7 +159,7 @@ impl Script {
     }
 
     /// When the next answer comes.
-    pub(crate) fn next(&self) -> Option<Instant> {
+    pub(crate) fn next_due(&self) -> Option<Instant> {
         self.state().waiting.iter().map(|one| one.due).min()
     }
 
@@ -206,6 +209,49 @@ impl State {
             Err(error) => format!("http: no response to {question}: {}", error.message),
         });
     }
+}
+
+impl Whims {
+    /// What this server does instead of what is written; `None`: just that.
+    fn draw(&mut self, server: &HttpServer) -> Option<HttpServer> {
+        let random = &mut self.0;
+        let reply = match random.random_range(0..10) {
+            0 => HttpReply::Error("connection refused".to_owned()),
+            1 => HttpReply::Nothing,
+            2 => HttpReply::Response {
+                status: 503,
+                headers: Vec::new(),
+                body: String::new(),
+            },
+            3..6 => server.reply.clone(),
+            _ => return None,
+        };
+        let delay = Duration::from_millis(random.random_range(0..MAX_DRAWN_MS));
+        Some(HttpServer {
+            after: server.after + delay,
+            reply,
+            ..server.clone()
+        })
+    }
+}
+
+/// What comes of a request to this server that may wait for so long, and when.
+fn outcome(server: &HttpServer, limit: Duration) -> (Duration, Result<HttpResponse, HostError>) {
+    let result = match &server.reply {
+        _ if server.after > limit => return (limit, Err(late(limit))),
+        HttpReply::Nothing => return (limit, Err(late(limit))),
+        HttpReply::Error(text) => Err(unavailable(text)),
+        HttpReply::Response {
+            status,
+            headers,
+            body,
+        } => Ok(HttpResponse {
+            status: *status,
+            headers: headers.clone(),
+            body: body.clone().into_bytes(),
+        }),
+    };
+    (server.after, result)
 }
 
 fn at_once(result: Result<HttpResponse, HostError>) -> HttpAnswer {
@@ -308,6 +354,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_drawn_is_the_same_for_a_seed() {
+        let servers = || vec![vec![server("*", Duration::ZERO, body("written"))]];
+        let drawn = |seed| {
+            let script = Script::at_random(servers(), seed);
+            for _ in 0..20 {
+                drop(ask(&script, "http://h/a"));
+            }
+            script.answer_due(Instant(u64::MAX));
+            script.take_notes()
+        };
+        assert_eq!(drawn(1), drawn(1));
+        assert_ne!(drawn(1), drawn(2));
+        let notes = drawn(1).join("\n");
+        for part in ["http: 200 to", "http: no response to", "ms"] {
+            assert!(notes.contains(part), "{part} is not in {notes}");
+        }
+    }
+
+    #[test]
     fn an_answer_comes_when_its_time_is_there_and_not_after_the_limit() {
         let late = Duration::from_secs(60);
         let script = Script::new(vec![vec![
@@ -316,17 +381,17 @@ mod tests {
             server("http://h/c", Duration::ZERO, HttpReply::Nothing),
         ]]);
         let mut answers = ["http://h/a", "http://h/b", "http://h/c"].map(|url| ask(&script, url));
-        assert_eq!(script.next(), Some(Instant(20_000)));
+        assert_eq!(script.next_due(), Some(Instant(20_000)));
         script.answer_due(Instant(19_999));
         assert_eq!(now(&mut answers[0]), None);
         script.answer_due(Instant(20_000));
         assert_eq!(now(&mut answers[0]).as_deref(), Some("soon"));
-        assert_eq!(script.next(), Some(Instant(5_000_000)));
+        assert_eq!(script.next_due(), Some(Instant(5_000_000)));
         script.answer_due(Instant(5_000_000));
         for answer in &mut answers[1..] {
             let message = now(answer).expect("it is there");
             assert!(message.contains("5000 ms"), "{message}");
         }
-        assert_eq!(script.next(), None);
+        assert_eq!(script.next_due(), None);
     }
 }

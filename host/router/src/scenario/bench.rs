@@ -158,8 +158,18 @@ fn users(setting: &Setting) -> Users {
 }
 
 impl Tested {
-    /// A router that knows nothing yet but what the setting says. The same seed makes the same run.
-    pub(super) fn world(&self, setting: &Setting, seed: u64) -> Result<World, String> {
+    /// A router that knows nothing yet but what the setting says.
+    pub(super) fn world(&self, setting: &Setting) -> Result<World, String> {
+        self.world_with(setting, 0, Script::new(setting.http.clone()))
+    }
+
+    /// The same, with random numbers and servers that are drawn from a seed.
+    pub(super) fn random_world(&self, setting: &Setting, seed: u64) -> Result<World, String> {
+        let script = Script::at_random(setting.http.clone(), seed);
+        self.world_with(setting, seed, script)
+    }
+
+    fn world_with(&self, setting: &Setting, seed: u64, script: Script) -> Result<World, String> {
         let config = &setting.config;
         let listeners = listeners(config);
         let (sender, changes) = sync_channel(MAX_CHANGES);
@@ -194,7 +204,7 @@ impl Tested {
             policies,
             rollout: Arc::default(),
             // What a scenario tells happens in it alone.
-            http: HttpClient::scripted(Arc::new(Script::new(setting.http.clone()))),
+            http: HttpClient::scripted(Arc::new(script)),
             keyvalue: store(setting)?,
             metrics: Arc::new(Metrics::new(1)),
             draining: AtomicBool::new(false),

@@ -297,7 +297,7 @@ impl Ready {
                         "init that did not fail",
                     ));
                 }
-                let world = tested.world(&scenario.setting, 0);
+                let world = tested.world(&scenario.setting);
                 let world = world.map_err(|problem| {
                     without_ladder(scenario.line, "what there is at the start", problem)
                 })?;
@@ -308,7 +308,7 @@ impl Ready {
                 let Some((setting, tested)) = settings.get(index) else {
                     return Ok(());
                 };
-                let world = tested.world(setting, *seed);
+                let world = tested.random_world(setting, *seed);
                 let world = world
                     .map_err(|problem| without_ladder(0, "what there is at the start", problem))?;
                 random::play(setting, world, *seed)

@@ -175,7 +175,7 @@ impl VirtualWorker {
             self.core.poll_timeout(),
             self.services.next_timer(),
             expiry.map(|moment| moment.max(self.now.instant)),
-            self.script().and_then(|script| script.next()),
+            self.script().and_then(|script| script.next_due()),
         ]
         .into_iter()
         .flatten()
