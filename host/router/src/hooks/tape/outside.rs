@@ -15,8 +15,10 @@ use crate::trace::{
     ResponseTrace,
 };
 
-/// Bytes of requests, responses, keys, values and log lines that are kept of one run; what is more is counted.
+/// Bytes of requests, responses, keys and values that are kept of one run; what is more is counted.
 const MAX_BYTES: usize = 256 << 10;
+/// The same of log lines, of which no verdict depends.
+const MAX_LOG_BYTES: usize = 32 << 10;
 /// What each of them takes besides its texts.
 const ENTRY_BYTES: usize = 256;
 
@@ -25,6 +27,7 @@ pub(super) struct Noted {
     /// Requests over HTTP whose answers may still come, by their places among the answers.
     asked: RefCell<Vec<(usize, Arc<Asked>)>>,
     room: Cell<usize>,
+    log_room: Cell<usize>,
     left_out: Cell<u64>,
 }
 
@@ -36,6 +39,7 @@ impl Default for Noted {
         Noted {
             asked: RefCell::default(),
             room: Cell::new(MAX_BYTES),
+            log_room: Cell::new(MAX_LOG_BYTES),
             left_out: Cell::new(0),
         }
     }
@@ -43,10 +47,10 @@ impl Default for Noted {
 
 impl Noted {
     /// Whether there is room for an answer with so many bytes; one for which there is none is counted.
-    fn takes(&self, bytes: usize) -> bool {
-        let left = self.room.get().checked_sub(bytes);
+    fn takes(&self, room: &Cell<usize>, bytes: usize) -> bool {
+        let left = room.get().checked_sub(bytes);
         match left {
-            Some(left) => self.room.set(left),
+            Some(left) => room.set(left),
             None => self.left_out.set(self.left_out.get() + 1),
         }
         left.is_some()
@@ -62,7 +66,7 @@ impl Noted {
             match asked.get() {
                 Some(Ok(response)) => {
                     let response = ResponseTrace::from(response);
-                    if self.takes(response.bytes()) {
+                    if self.takes(&self.room, response.bytes()) {
                         exchange.response = Some(response);
                     } else {
                         too_large.push(place);
@@ -87,7 +91,11 @@ impl Noted {
 impl Recorded {
     /// Notes an answer that may be large.
     fn note_large(&self, answer: Answer) -> bool {
-        let is_taken = self.noted.takes(answer.bytes() + ENTRY_BYTES);
+        let room = match answer {
+            Answer::Log { .. } => &self.noted.log_room,
+            _ => &self.noted.room,
+        };
+        let is_taken = self.noted.takes(room, answer.bytes() + ENTRY_BYTES);
         if is_taken {
             self.answers.borrow_mut().push(answer);
         }
@@ -448,5 +456,16 @@ mod tests {
             message: "a line".to_owned(),
         };
         assert_eq!(trace.answers, [line]);
+        let trace = traced(|host| {
+            for _ in 0..200 {
+                host.note_log(Level::Warn, "a line");
+            }
+            host.key_value(ADD).expect("it is granted");
+        });
+        let [.., last, left_out] = &trace.answers[..] else {
+            panic!("many lines")
+        };
+        assert!(matches!(last, Answer::Keyvalue(_)), "{last:?}");
+        assert!(matches!(left_out, Answer::LeftOut { answers: 75 }));
     }
 }
