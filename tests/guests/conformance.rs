@@ -15,6 +15,7 @@ const BOB: &str = "sip:bob@example.com";
 #[derive(Default)]
 pub struct Conformance {
     in_init: String,
+    beyond: String,
     report: RefCell<String>,
 }
 
@@ -43,6 +44,22 @@ fn done(result: Result<(), HostError>) -> String {
 
 fn number(result: Result<u32, HostError>) -> String {
     attempt(result, |value| value.to_string())
+}
+
+fn text(value: Result<Option<Vec<u8>>, HostError>) -> String {
+    attempt(value, |value| {
+        option(value.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+    })
+}
+
+fn ask(url: &str) -> Result<wit::http::Response, HostError> {
+    wit::http::fetch(&wit::http::Request {
+        method: "GET".to_owned(),
+        url: url.to_owned(),
+        headers: Vec::new(),
+        body: Vec::new(),
+        timeout_ms: None,
+    })
 }
 
 macro_rules! say {
@@ -350,6 +367,78 @@ impl Conformance {
     }
 }
 
+impl Conformance {
+    fn use_http(&self) {
+        let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let response = wit::http::fetch(&wit::http::Request {
+            method: "POST".to_owned(),
+            url: "http://lcr.example/route".to_owned(),
+            headers: vec![header("X-A", "1"), header("X-B", "größer")],
+            body: b"hello".to_vec(),
+            timeout_ms: Some(250),
+        });
+        let shown = attempt(response, |response| {
+            let pair = |(name, value): &(String, String)| format!("{name}={value}");
+            let headers: Vec<String> = response.headers.iter().map(pair).collect();
+            let body = String::from_utf8_lossy(&response.body);
+            format!("{} {} {body}", response.status, headers.join(","))
+        });
+        say!(self, "http", shown);
+        for url in [
+            "http://empty.example/",
+            "http://none.example/",
+            "http://other.example/",
+        ] {
+            let shown = attempt(ask(url), |response| {
+                let (headers, body) = (response.headers.len(), response.body.len());
+                format!("{} {headers} {body}", response.status)
+            });
+            say!(self, "http", shown);
+        }
+    }
+
+    fn use_keyvalue(&self) {
+        use wit::keyvalue as values;
+        let truth = |result| attempt(result, |value: bool| value.to_string());
+        let sum = |result| attempt(result, |value: i64| value.to_string());
+        let get = |key| text(values::get(key));
+        say!(self, "keyvalue", get("calls/a"), truth(values::exists("calls/a")));
+        say!(
+            self,
+            "set",
+            done(values::set("calls/a", "größer".as_bytes())),
+            done(values::set_with_ttl("calls/b", b"", 60)),
+            done(values::set_with_ttl("calls/b", b"b", 0)),
+            get("calls/a"),
+            get("calls/b"),
+            truth(values::exists("calls/b"))
+        );
+        say!(
+            self,
+            "increment",
+            sum(values::increment("calls/n", 1 << 40)),
+            sum(values::increment_with_ttl("calls/n", -(1 << 40) - 7, 60)),
+            sum(values::increment("calls/a", 1))
+        );
+        let keys = |prefix, after| values::list_keys(prefix, after).unwrap_or_default();
+        say!(
+            self,
+            "keys",
+            keys("calls/", "").join(","),
+            keys("calls/", "calls/a").join(","),
+            keys("calls/x", "").len()
+        );
+        say!(
+            self,
+            "delete",
+            done(values::delete("calls/b")),
+            truth(values::exists("calls/b")),
+            get("other")
+        );
+        say!(self, "beyond", self.beyond);
+    }
+}
+
 #[patchbay_sdk::policy]
 impl Policy for Conformance {
     fn init(&mut self) -> Result<()> {
@@ -357,6 +446,8 @@ impl Policy for Conformance {
             return Err(Error::new(refuse));
         }
         self.in_init = done(wit::counters::add("calls", 1));
+        let asked = attempt(ask("http://lcr.example/route"), |_| String::new());
+        self.beyond = format!("{asked} {}", text(wit::keyvalue::get("calls/a")));
         Ok(())
     }
 
@@ -377,6 +468,8 @@ impl Policy for Conformance {
         self.use_targets();
         self.use_location();
         self.use_services();
+        self.use_http();
+        self.use_keyvalue();
         wit::reply::set_body("text/plain", self.report.borrow().as_bytes())?;
         Ok(reply(299))
     }

@@ -67,6 +67,15 @@ fn the_scenarios_of_every_policy_pass() {
 }
 
 #[test]
+fn the_scenarios_of_screening_pass_in_every_language() {
+    for language in ["rust", "js", "ts", "py", "go", "c", "cpp", "zig"] {
+        let policy = built(&format!("screening-{language}"));
+        let said = passes(&["policies/screening-c", "--policy", &policy]);
+        assert!(said.contains(" 0 failed "), "{language}: {said}");
+    }
+}
+
+#[test]
 fn random_scenarios_keep_the_rules_with_every_policy() {
     for name in tested_policies() {
         let folder = format!("policies/{name}");
@@ -87,6 +96,34 @@ fn every_hook_and_service_works_in_virtual_time() {
     let watcher = policies::guest("watcher");
     let watcher = watcher.to_str().expect("a path");
     passes(&["tests/policy-scenarios/watcher.toml", "--policy", watcher]);
+}
+
+#[test]
+fn servers_and_the_key_value_store_are_part_of_a_scenario() {
+    let outside = policies::guest("outside");
+    let outside = outside.to_str().expect("a path");
+    let file = "tests/policy-scenarios/outside.toml";
+    passes(&[file, "--policy", outside]);
+    passes(&[file, "--policy", outside, "--random", "300"]);
+    let output = test(&[
+        "tests/policy-scenarios/outside-failing.toml",
+        "--policy",
+        outside,
+    ]);
+    let said = text(&output);
+    for part in [
+        "outside-failing.toml:12: nobody answers",
+        "seen:     GET http://lcr.example.com/route, which none has",
+        "http: GET http://lcr.example.com/route: no [[http]] has it",
+        "expected: asked over HTTP: POST *",
+        "seen:     asked over HTTP: GET http://lcr.example.com/route",
+        "http: 200 to GET http://lcr.example.com/route",
+        "expected: keyvalue \"calls/total\": 2",
+        "seen:     keyvalue \"calls/total\": 1",
+        "0 passed, 3 failed in",
+    ] {
+        assert!(said.contains(part), "{part} is missing in:\n{said}");
+    }
 }
 
 #[test]

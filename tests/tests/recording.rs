@@ -458,6 +458,10 @@ fn a_version_in_the_shadow_says_what_it_would_do_and_does_nothing() {
 
     let ended = json(&router, &["policy", "shadow", "off"]);
     assert_eq!(ended["different"], 1, "{ended:#}");
+    let audit = json(&router, &["policy", "audit", "--limit", "2"]);
+    let actions = [0, 1].map(|index| audit["audit"][index]["action"].clone());
+    assert_eq!(actions, ["shadow-off", "shadow"], "{audit:#}");
+    assert_eq!(audit["audit"][1]["after"]["version"], version, "{audit:#}");
     assert_ne!(state(), "shadow");
     assert_eq!(
         patchbay(&router, &["policy", "diff"]).status.code(),

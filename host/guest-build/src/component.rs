@@ -1,5 +1,7 @@
 //! From a core module to a component of `patchbay:policy@0.1.0`.
 
+use std::path::Path;
+
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::{Resolve, SourceMap, WorldId};
 
@@ -29,6 +31,35 @@ const HOOKS: [&str; 6] = [
     "failure-route",
     "event-route",
 ];
+
+/// The interfaces that are imported only when the manifest names them.
+const GRANTED: [&str; 2] = ["http", "keyvalue"];
+
+/// An interface that compiled code imports and the manifest does not name, as a mistake in the manifest.
+pub(crate) fn check_imports(
+    code: &[u8],
+    policy: &Path,
+    manifest: &Manifest,
+) -> Result<(), BuildError> {
+    let is_imported = |interface: &str| {
+        let name = format!("patchbay:policy/{interface}@0.1.0");
+        code.windows(name.len())
+            .any(|window| window == name.as_bytes())
+    };
+    let is_listed = |interface: &str| manifest.imports.iter().any(|listed| listed == interface);
+    let missing = GRANTED
+        .into_iter()
+        .find(|interface| is_imported(interface) && !is_listed(interface));
+    match missing {
+        Some(interface) => Err(BuildError::Manifest {
+            path: policy.join("policy.toml"),
+            problem: format!(
+                "the policy imports {interface}, which `imports` does not list: imports = [\"{interface}\"]"
+            ),
+        }),
+        None => Ok(()),
+    }
+}
 
 /// The hooks that are not in a list.
 pub(crate) fn unlisted(hooks: &[String]) -> impl Iterator<Item = &'static str> {
@@ -103,22 +134,18 @@ pub(crate) fn describe(module: &mut Vec<u8>, manifest: &Manifest) -> Result<(), 
         .map_err(|error| problem(&error))
 }
 
-/// Interface and name of every function that a policy may call without a grant, for tests of hand-written bindings.
+/// Interface and name of every function that a policy may call, for tests of hand-written bindings.
 #[cfg(test)]
 pub(crate) fn functions() -> Result<Vec<(String, String)>, BuildError> {
     let (resolve, _) = world(&Manifest::of_hooks(&["init"]))?;
-    let interfaces = resolve
-        .worlds
-        .iter()
-        .find(|(_, world)| world.name == "imports");
-    let keys = interfaces
-        .into_iter()
-        .flat_map(|(_, world)| world.imports.values());
-    let functions = keys.filter_map(|item| match item {
+    let worlds = resolve.worlds.iter().map(|(_, world)| world);
+    let worlds = worlds.filter(|world| matches!(world.name.as_str(), "imports" | "granted"));
+    let items = worlds.flat_map(|world| world.imports.values());
+    let interfaces = items.filter_map(|item| match item {
         wit_parser::WorldItem::Interface { id, .. } => resolve.interfaces.get(*id),
         _ => None,
     });
-    let named = functions.flat_map(|interface| {
+    let named = interfaces.flat_map(|interface| {
         let name = interface.name.clone().unwrap_or_default();
         let functions = interface.functions.keys();
         functions.map(move |function| (name.clone(), function.clone()))
@@ -142,6 +169,17 @@ mod tests {
         let (resolve, world) = world(&Manifest::of_hooks(&HOOKS)).unwrap();
         let world = resolve.worlds.get(world).unwrap();
         assert_eq!(world.exports.len(), HOOKS.len());
+    }
+
+    #[test]
+    fn an_import_that_the_manifest_does_not_name_is_a_mistake() {
+        let mut manifest = Manifest::of_hooks(&["init"]);
+        let code = b"\0\x1epatchbay:policy/http@0.1.0\x05fetch";
+        let check = |manifest: &Manifest| check_imports(code, Path::new("p"), manifest);
+        let error = check(&manifest).unwrap_err().to_string();
+        assert!(error.contains("imports = [\"http\"]"), "{error}");
+        manifest.imports.push("http".to_owned());
+        check(&manifest).unwrap();
     }
 
     #[test]

@@ -8,6 +8,8 @@
 static char report[8192];
 static size_t length;
 static const char *in_init = "";
+// What http and keyvalue answered in init.
+static const char *beyond[2] = {"", ""};
 
 static policy_string_t text(const char *literal) {
   return (policy_string_t){.ptr = (uint8_t *)literal, .len = strlen(literal)};
@@ -258,9 +260,102 @@ static void use_services(void) {
   flag(patchbay_policy_timers_cancel(T("known"))), flag(patchbay_policy_timers_cancel(T("unknown")));
 }
 
+static bool ask(const char *url, patchbay_policy_http_response_t *response) {
+  patchbay_policy_http_request_t request = {.method = text("GET"), .url = text(url)};
+  return patchbay_policy_http_fetch(&request, response, &failed);
+}
+
+static void use_http(void) {
+  static const char *const urls[] = {"http://empty.example/", "http://none.example/", "http://other.example/"};
+  policy_tuple2_string_string_t headers[] = {{text("X-A"), text("1")}, {text("X-B"), text("größer")}};
+  patchbay_policy_http_request_t request = {.method = text("POST"),
+                                            .url = text("http://lcr.example/route"),
+                                            .headers = {headers, 2},
+                                            .body = {(uint8_t *)"hello", 5},
+                                            .timeout_ms = {true, 250}};
+  patchbay_policy_http_response_t r;
+  if (!patchbay_policy_http_fetch(&request, &r, &failed)) __builtin_trap();
+  say("http");
+  number(r.status);
+  for (size_t i = 0; i < r.headers.len; i++) {
+    put(i > 0 ? "," : " ", 1), put((const char *)r.headers.ptr[i].f0.ptr, r.headers.ptr[i].f0.len);
+    put("=", 1), put((const char *)r.headers.ptr[i].f1.ptr, r.headers.ptr[i].f1.len);
+  }
+  word(""), put((const char *)r.body.ptr, r.body.len);
+  patchbay_policy_http_response_free(&r);
+  for (size_t i = 0; i < 3; i++) {
+    say("http");
+    if (!ask(urls[i], &r)) {
+      word(kind(&failed));
+      continue;
+    }
+    number(r.status), number(r.headers.len), number(r.body.len);
+    patchbay_policy_http_response_free(&r);
+  }
+}
+
+static void value(const char *key) {
+  policy_option_list_u8_t found;
+  if (!patchbay_policy_keyvalue_get(T(key), &found, &failed)) {
+    word(kind(&failed));
+    return;
+  }
+  word(found.is_some ? "" : "-");
+  if (found.is_some) put((const char *)found.val.ptr, found.val.len);
+  policy_option_list_u8_free(&found);
+}
+
+static void exists(const char *key) {
+  bool found;
+  if (patchbay_policy_keyvalue_exists(T(key), &found, &failed)) flag(found);
+  else word(kind(&failed));
+}
+
+static void summed(bool succeeded, int64_t sum) {
+  char digits[24];
+  snprintf(digits, sizeof digits, "%lld", (long long)sum);
+  word(succeeded ? digits : kind(&failed));
+}
+
+static void keys(const char *prefix, const char *after) {
+  policy_list_string_t list;
+  if (!patchbay_policy_keyvalue_list_keys(T(prefix), T(after), &list, &failed)) __builtin_trap();
+  if (list.len == 0) number(0);
+  for (size_t i = 0; i < list.len; i++) put(i > 0 ? "," : " ", 1), put((const char *)list.ptr[i].ptr, list.ptr[i].len);
+  policy_list_string_free(&list);
+}
+
+static void use_keyvalue(void) {
+  policy_list_u8_t larger = {(uint8_t *)"größer", strlen("größer")}, b = {(uint8_t *)"b", 1}, nothing = {(uint8_t *)"", 0};
+  int64_t sum = 0;
+  bool succeeded;
+  say("keyvalue");
+  value("calls/a"), exists("calls/a");
+  say("set");
+  ATTEMPT(patchbay_policy_keyvalue_set(T("calls/a"), &larger, &failed));
+  ATTEMPT(patchbay_policy_keyvalue_set_with_ttl(T("calls/b"), &nothing, 60, &failed));
+  ATTEMPT(patchbay_policy_keyvalue_set_with_ttl(T("calls/b"), &b, 0, &failed));
+  value("calls/a"), value("calls/b"), exists("calls/b");
+  say("increment");
+  succeeded = patchbay_policy_keyvalue_increment(T("calls/n"), 1LL << 40, &sum, &failed), summed(succeeded, sum);
+  succeeded = patchbay_policy_keyvalue_increment_with_ttl(T("calls/n"), -(1LL << 40) - 7, 60, &sum, &failed), summed(succeeded, sum);
+  succeeded = patchbay_policy_keyvalue_increment(T("calls/a"), 1, &sum, &failed), summed(succeeded, sum);
+  say("keys");
+  keys("calls/", ""), keys("calls/", "calls/a"), keys("calls/x", "");
+  say("delete");
+  ATTEMPT(patchbay_policy_keyvalue_delete(T("calls/b"), &failed));
+  exists("calls/b"), value("other");
+  say("beyond");
+  word(beyond[0]), word(beyond[1]);
+}
+
 bool exports_patchbay_policy_init_init(policy_string_t *error) {
   if (patchbay_policy_settings_get(T("refuse"), error)) return false;
   in_init = patchbay_policy_counters_add(T("calls"), 1, &failed) ? "ok" : kind(&failed);
+  patchbay_policy_http_response_t response;
+  policy_option_list_u8_t found;
+  beyond[0] = ask("http://lcr.example/route", &response) ? "ok" : kind(&failed);
+  beyond[1] = patchbay_policy_keyvalue_get(T("calls/a"), &found, &failed) ? "ok" : kind(&failed);
   return true;
 }
 
@@ -285,6 +380,7 @@ void exports_patchbay_policy_request_route_request_route(request_verdict_t *verd
   }
   length = 0;
   read_message(), read_lists(), edit_message(), use_transaction(), use_targets(), use_location(), use_services();
+  use_http(), use_keyvalue();
   patchbay_policy_reply_set_body(T("text/plain"), &(policy_list_u8_t){(uint8_t *)report, length}, &failed);
   reply(verdict, 299, "");
 }

@@ -13,7 +13,9 @@ import (
 	"patchbay/counters"
 	"patchbay/eventroute"
 	"patchbay/failureroute"
+	"patchbay/http"
 	"patchbay/instance"
+	"patchbay/keyvalue"
 	"patchbay/location"
 	"patchbay/log"
 	"patchbay/message"
@@ -32,6 +34,7 @@ const bob = "sip:bob@example.com"
 var (
 	report []string
 	inInit any
+	beyond []any
 )
 
 func init() {
@@ -169,11 +172,58 @@ func useServices() {
 	say("timers", set, refused, timers.Cancel("known"), timers.Cancel("unknown"))
 }
 
+func stored(value []byte, isSome bool, err error) any {
+	if err != nil {
+		return attempt(err)
+	}
+	return option(string(value), isSome)
+}
+
+func useHTTP() {
+	ms := uint32(250)
+	request := http.Request{Method: "POST", URL: "http://lcr.example/route", Headers: []http.Header{{"X-A", "1"}, {"X-B", "größer"}}, Body: []byte("hello"), TimeoutMs: &ms}
+	response, err := http.Fetch(request)
+	if err != nil {
+		panic(err)
+	}
+	var headers []string
+	for _, header := range response.Headers {
+		headers = append(headers, header.Name+"="+header.Value)
+	}
+	say("http", response.Status, strings.Join(headers, ","), string(response.Body))
+	for _, url := range []string{"http://empty.example/", "http://none.example/", "http://other.example/"} {
+		response, err := http.Get(url)
+		if err == nil {
+			say("http", response.Status, len(response.Headers), len(response.Body))
+		} else {
+			say("http", attempt(err))
+		}
+	}
+}
+
+func useKeyvalue() {
+	say("keyvalue", stored(keyvalue.Get("calls/a")), attemptValue(keyvalue.Exists("calls/a")))
+	set := []any{attempt(keyvalue.Set("calls/a", []byte("größer"))), attempt(keyvalue.SetWithTTL("calls/b", nil, 60)), attempt(keyvalue.SetWithTTL("calls/b", []byte("b"), 0))}
+	say("set", append(set, stored(keyvalue.Get("calls/a")), stored(keyvalue.Get("calls/b")), attemptValue(keyvalue.Exists("calls/b")))...)
+	say("increment", attemptValue(keyvalue.Increment("calls/n", 1<<40)), attemptValue(keyvalue.IncrementWithTTL("calls/n", -(1<<40)-7, 60)), attemptValue(keyvalue.Increment("calls/a", 1)))
+	all, err := keyvalue.ListKeys("calls/", "")
+	behind, errBehind := keyvalue.ListKeys("calls/", "calls/a")
+	none, errNone := keyvalue.ListKeys("calls/x", "")
+	if err != nil || errBehind != nil || errNone != nil {
+		panic("keys")
+	}
+	say("keys", strings.Join(all, ","), strings.Join(behind, ","), len(none))
+	say("delete", attempt(keyvalue.Delete("calls/b")), attemptValue(keyvalue.Exists("calls/b")), stored(keyvalue.Get("other")))
+	say("beyond", beyond...)
+}
+
 func start() error {
 	if refuse, isSet := settings.Get("refuse"); isSet {
 		return errors.New(refuse)
 	}
 	inInit = attempt(counters.Add("calls", 1))
+	_, err := http.Get("http://lcr.example/route")
+	beyond = []any{attempt(err), stored(keyvalue.Get("calls/a"))}
 	return nil
 }
 
@@ -197,6 +247,8 @@ func route() requestroute.Verdict {
 	useTargets()
 	useLocation()
 	useServices()
+	useHTTP()
+	useKeyvalue()
 	if err := reply.SetBody("text/plain", []byte(strings.Join(report, "\n"))); err != nil {
 		panic(err)
 	}

@@ -3,6 +3,8 @@
 import * as auth from 'patchbay:policy/auth@0.1.0';
 import * as clock from 'patchbay:policy/clock@0.1.0';
 import * as counters from 'patchbay:policy/counters@0.1.0';
+import * as http from 'patchbay:policy/http@0.1.0';
+import * as keyvalue from 'patchbay:policy/keyvalue@0.1.0';
 import * as location from 'patchbay:policy/location@0.1.0';
 import * as log from 'patchbay:policy/log@0.1.0';
 import * as message from 'patchbay:policy/message@0.1.0';
@@ -15,6 +17,7 @@ import * as transaction from 'patchbay:policy/transaction@0.1.0';
 
 let report = [];
 let inInit = '';
+let beyond = [];
 
 const say = (name, ...values) => report.push(`${name}: ${values.map((value) => value ?? '-').join(' ')}`);
 const bytes = (text) => Uint8Array.from(text, (letter) => letter.charCodeAt(0));
@@ -94,10 +97,40 @@ function useServices() {
   say('timers', attempt(() => timers.set('known', 250)), attempt(() => timers.set('no name', 1)), timers.cancel('known'), timers.cancel('unknown'));
 }
 
+const utf8 = (text) => bytes(unescape(encodeURIComponent(text)));
+const fromUtf8 = (list) => list && decodeURIComponent(escape(text(list)));
+const get = (key) => {
+  try {
+    return fromUtf8(keyvalue.get(key));
+  } catch (error) {
+    return error.payload.kind;
+  }
+};
+const ask = (url) => http.fetch({ method: 'GET', url, headers: [], body: bytes(''), timeoutMs: null });
+
+function useHttp() {
+  const response = http.fetch({ method: 'POST', url: 'http://lcr.example/route', headers: [['X-A', '1'], ['X-B', 'größer']], body: bytes('hello'), timeoutMs: 250 });
+  say('http', response.status, response.headers.map(([name, value]) => `${name}=${value}`).join(','), fromUtf8(response.body));
+  for (const url of ['http://empty.example/', 'http://none.example/', 'http://other.example/']) {
+    say('http', attempt(() => { const { status, headers, body } = ask(url); return `${status} ${headers.length} ${body.length}`; }));
+  }
+}
+
+function useKeyvalue() {
+  say('keyvalue', get('calls/a'), attempt(() => keyvalue.exists('calls/a')));
+  const set = [attempt(() => keyvalue.set('calls/a', utf8('größer'))), attempt(() => keyvalue.setWithTtl('calls/b', bytes(''), 60)), attempt(() => keyvalue.setWithTtl('calls/b', bytes('b'), 0))];
+  say('set', ...set, get('calls/a'), get('calls/b'), keyvalue.exists('calls/b'));
+  say('increment', attempt(() => keyvalue.increment('calls/n', 2 ** 40)), attempt(() => keyvalue.incrementWithTtl('calls/n', -(2 ** 40) - 7, 60)), attempt(() => keyvalue.increment('calls/a', 1)));
+  say('keys', keyvalue.listKeys('calls/', '').join(','), keyvalue.listKeys('calls/', 'calls/a').join(','), keyvalue.listKeys('calls/x', '').length);
+  say('delete', attempt(() => keyvalue.delete('calls/b')), attempt(() => keyvalue.exists('calls/b')), get('other'));
+  say('beyond', ...beyond);
+}
+
 export const init = {
   init() {
     if (settings.get('refuse') !== null) throw settings.get('refuse');
     inInit = attempt(() => counters.add('calls', 1));
+    beyond = [attempt(() => ask('http://lcr.example/route').status), get('calls/a')];
   },
 };
 
@@ -107,7 +140,7 @@ export const requestRoute = {
     if (wanted === 'reply') return { tag: 'reply', val: { status: 486, reason: 'Später' } };
     if (wanted !== null) return { tag: wanted };
     report = [];
-    [readMessage, editMessage, useTransaction, useTargets, useLocation, useServices].forEach((part) => part());
+    [readMessage, editMessage, useTransaction, useTargets, useLocation, useServices, useHttp, useKeyvalue].forEach((part) => part());
     reply.setBody('text/plain', bytes(unescape(encodeURIComponent(report.join('\n')))));
     return { tag: 'reply', val: { status: 299, reason: '' } };
   },

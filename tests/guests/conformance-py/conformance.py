@@ -9,6 +9,8 @@ from wit_world.imports import (
     auth,
     clock,
     counters,
+    http,
+    keyvalue,
     location,
     log,
     message,
@@ -19,6 +21,7 @@ from wit_world.imports import (
     timers,
     transaction,
 )
+from wit_world.imports.http import Request
 from wit_world.imports.message import MessageFacts
 from wit_world.imports.targets import Target
 from wit_world.imports.transaction import Hooks
@@ -26,6 +29,7 @@ from wit_world.imports.types import ResponseLine
 
 report = []
 in_init = ""
+beyond = []
 
 BOB = "sip:bob@example.com"
 
@@ -131,13 +135,53 @@ def use_services():
     say("timers", *was_set, timers.cancel("known"), timers.cancel("unknown"))
 
 
+def get(key):
+    try:
+        value = keyvalue.get(key)
+        return None if value is None else value.decode()
+    except Err as error:
+        return named(error.value.kind)
+
+
+def ask(url):
+    return http.fetch(Request("GET", url, [], b"", None))
+
+
+def lengths(url):
+    response = ask(url)
+    return f"{response.status} {len(response.headers)} {len(response.body)}"
+
+
+def use_http():
+    headers = [("X-A", "1"), ("X-B", "größer")]
+    response = http.fetch(Request("POST", "http://lcr.example/route", headers, b"hello", 250))
+    pairs = [name + "=" + value for name, value in response.headers]
+    say("http", response.status, ",".join(pairs), response.body.decode())
+    for url in ["http://empty.example/", "http://none.example/", "http://other.example/"]:
+        say("http", attempt(lengths, url))
+
+
+def use_keyvalue():
+    say("keyvalue", get("calls/a"), attempt(keyvalue.exists, "calls/a"))
+    was_set = [attempt(keyvalue.set, "calls/a", "größer".encode()), attempt(keyvalue.set_with_ttl, "calls/b", b"", 60)]
+    was_set.append(attempt(keyvalue.set_with_ttl, "calls/b", b"b", 0))
+    say("set", *was_set, get("calls/a"), get("calls/b"), keyvalue.exists("calls/b"))
+    added = [attempt(keyvalue.increment, "calls/n", 2**40), attempt(keyvalue.increment_with_ttl, "calls/n", -(2**40) - 7, 60)]
+    say("increment", *added, attempt(keyvalue.increment, "calls/a", 1))
+    listed = [",".join(keyvalue.list_keys("calls/", after)) for after in ["", "calls/a"]]
+    say("keys", *listed, len(keyvalue.list_keys("calls/x", "")))
+    say("delete", attempt(keyvalue.delete, "calls/b"), attempt(keyvalue.exists, "calls/b"), get("other"))
+    say("beyond", *beyond)
+
+
 class Init(exports.Init):
     def init(self):
-        global in_init
+        global in_init, beyond
         refuse = settings.get("refuse")
         if refuse is not None:
             raise Err(refuse)
         in_init = attempt(counters.add, "calls", 1)
+        beyond = [attempt(lengths, "http://lcr.example/route"), get("calls/a")]
 
 
 VERDICTS = {
@@ -159,6 +203,8 @@ class RequestRoute(exports.RequestRoute):
         report.clear()
         for part in [read_message, edit_message, use_transaction, use_targets, use_location, use_services]:
             part()
+        use_http()
+        use_keyvalue()
         reply.set_body("text/plain", "\n".join(report).encode())
         return request_route.RequestVerdict_Reply(ResponseLine(299, ""))
 

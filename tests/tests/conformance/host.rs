@@ -1,11 +1,12 @@
 //! A host that answers what a case says, and writes down what it was asked to do.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use patchbay_message::{Draft, Limits, Message};
 use patchbay_policy::{
-    Armed, Binding, Capability, ErrorKind, Host, HostError, HttpAnswer, HttpRequest,
+    Armed, Binding, Capability, ErrorKind, Host, HostError, HttpAnswer, HttpRequest, HttpResponse,
     KeyValueAnswer, KeyValueRequest, Level, LookupResult, Source, Target, Transport, Verification,
 };
 
@@ -51,6 +52,7 @@ pub(crate) struct Recorder {
     draft: Option<Draft>,
     response: Option<Draft>,
     variables: Vec<(String, String)>,
+    values: BTreeMap<String, Vec<u8>>,
     /// What was done, in order; also what can only be read is written down when it goes to the log.
     done: Mutex<Vec<String>>,
 }
@@ -62,6 +64,7 @@ impl Recorder {
             response: world.response.as_deref().map(draft),
             world,
             variables: Vec::new(),
+            values: BTreeMap::new(),
             done: Mutex::default(),
         }
     }
@@ -95,6 +98,85 @@ impl Recorder {
     }
 }
 
+impl Recorder {
+    /// A store as the router's, without an end of anything.
+    fn value(&mut self, request: KeyValueRequest<'_>) -> Result<KeyValueAnswer, HostError> {
+        let key = request.key();
+        if !key.starts_with("calls/") {
+            return Err(error(ErrorKind::Denied));
+        }
+        let known = self.values.get(key).cloned();
+        let time = |ttl_secs: Option<u32>| text(&ttl_secs.map(|secs| secs.to_string())).to_owned();
+        Ok(match request {
+            KeyValueRequest::Get { .. } => KeyValueAnswer::Value(known),
+            KeyValueRequest::Exists { .. } => KeyValueAnswer::Exists(known.is_some()),
+            KeyValueRequest::Set {
+                value, ttl_secs, ..
+            } => {
+                let shown = String::from_utf8_lossy(value);
+                self.note(format!("set {key} {shown} for {}", time(ttl_secs)));
+                self.values.insert(key.to_owned(), value.to_vec());
+                KeyValueAnswer::Done
+            }
+            KeyValueRequest::Delete { .. } => {
+                self.note(format!("delete {key}"));
+                self.values.remove(key);
+                KeyValueAnswer::Done
+            }
+            KeyValueRequest::Increment {
+                delta, ttl_secs, ..
+            } => {
+                self.note(format!("increment {key} {delta} for {}", time(ttl_secs)));
+                let number = String::from_utf8(known.unwrap_or_else(|| b"0".to_vec()));
+                let number = number.ok().and_then(|text| text.parse::<i64>().ok());
+                let sum = number.ok_or_else(|| error(ErrorKind::InvalidArgument))? + delta;
+                self.values
+                    .insert(key.to_owned(), sum.to_string().into_bytes());
+                KeyValueAnswer::Number(sum)
+            }
+            KeyValueRequest::ListKeys { prefix, after } => {
+                let keys = self.values.keys();
+                let keys = keys.filter(|key| key.starts_with(prefix) && key.as_str() > after);
+                KeyValueAnswer::Keys(keys.cloned().collect())
+            }
+        })
+    }
+}
+
+/// A request as it is written down.
+fn asked(request: &HttpRequest) -> String {
+    let headers: Vec<String> = request
+        .headers
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    format!(
+        "http {} {} {} {} ms={}",
+        request.method,
+        request.url,
+        headers.join(","),
+        String::from_utf8_lossy(&request.body),
+        text(&request.timeout_ms.map(|ms| ms.to_string()))
+    )
+}
+
+fn response(url: &str) -> Result<HttpResponse, HostError> {
+    let header = |value: &str| ("x-server".to_owned(), value.to_owned());
+    match url {
+        "http://lcr.example/route" => Ok(HttpResponse {
+            status: 201,
+            headers: vec![header("one"), header("zwei")],
+            body: "größer".into(),
+        }),
+        "http://empty.example/" => Ok(HttpResponse {
+            status: 204,
+            ..HttpResponse::default()
+        }),
+        "http://none.example/" => Err(error(ErrorKind::Unavailable)),
+        _ => Err(error(ErrorKind::Denied)),
+    }
+}
+
 fn draft(text: &str) -> Draft {
     let text = text.replace('\n', "\r\n");
     let message = Message::parse(text.as_bytes(), &Limits::default()).expect("a SIP message");
@@ -112,23 +194,20 @@ fn text(value: &Option<String>) -> &str {
     value.as_deref().unwrap_or("-")
 }
 
-/// The languages are compared in what every policy may use; nothing outside is there.
-fn outside() -> HostError {
-    HostError {
-        kind: ErrorKind::Unavailable,
-        message: "there is nothing outside".into(),
-    }
-}
-
 impl Host for Recorder {
     fn grants(&self, _: Capability) -> bool {
         true
     }
-    fn fetch(&mut self, _: HttpRequest, _: Duration) -> HttpAnswer {
-        Box::pin(std::future::ready(Err(outside())))
+    fn fetch(&mut self, request: HttpRequest, _: Duration) -> HttpAnswer {
+        self.note(asked(&request));
+        Box::pin(async move {
+            // The hook is suspended meanwhile.
+            tokio::task::yield_now().await;
+            response(&request.url)
+        })
     }
-    fn key_value(&mut self, _: KeyValueRequest<'_>) -> Result<KeyValueAnswer, HostError> {
-        Err(outside())
+    fn key_value(&mut self, request: KeyValueRequest<'_>) -> Result<KeyValueAnswer, HostError> {
+        self.value(request)
     }
     fn message(&self) -> Option<&Draft> {
         self.draft.as_ref()

@@ -1,6 +1,6 @@
 //! Every hook with every verdict, and every function that the router provides, in each language that has bindings of its own.
 //!
-//! TypeScript is JavaScript by then, and C++ and Zig use the bindings of C; what differs there is seen by `screening`.
+//! Each waits for the answers over HTTP, as it would for those of a server. TypeScript is JavaScript by then, and C++ and Zig use the bindings of C; what differs there is seen by `screening`.
 
 use std::path::PathBuf;
 
@@ -56,6 +56,16 @@ const REPORT: &[&str] = &[
     "clock: 1700000000123 4000000007 320255973501901",
     "counters: ok invalid-argument wrong-hook",
     "timers: ok invalid-argument true false",
+    "http: 201 x-server=one,x-server=zwei größer",
+    "http: 204 0 0",
+    "http: unavailable",
+    "http: denied",
+    "keyvalue: - false",
+    "set: ok ok invalid-argument größer  true",
+    "increment: 1099511627776 -7 invalid-argument",
+    "keys: calls/a,calls/b,calls/n calls/b,calls/n 0",
+    "delete: ok false denied",
+    "beyond: wrong-hook wrong-hook",
 ];
 
 /// What they have the router do, besides the body with the report.
@@ -81,6 +91,16 @@ const DONE: &[&str] = &[
     "timer known 250",
     "cancel known",
     "cancel unknown",
+    "http POST http://lcr.example/route X-A=1,X-B=größer hello ms=250",
+    "http GET http://empty.example/   ms=-",
+    "http GET http://none.example/   ms=-",
+    "http GET http://other.example/   ms=-",
+    "set calls/a größer for -",
+    "set calls/b  for 60",
+    "increment calls/n 1099511627776 for -",
+    "increment calls/n -1099511627783 for 60",
+    "increment calls/a 1 for -",
+    "delete calls/b",
 ];
 
 fn request(more: &str) -> World {

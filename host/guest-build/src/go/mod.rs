@@ -28,7 +28,7 @@ macro_rules! files {
 }
 
 /// The module `patchbay`.
-const MODULE: [(&str, &str); 21] = files![
+const MODULE: [(&str, &str); 23] = files![
     "go.mod",
     "patchbay.go",
     "auth/auth.go",
@@ -37,8 +37,10 @@ const MODULE: [(&str, &str); 21] = files![
     "counters/counters.go",
     "eventroute/eventroute.go",
     "failureroute/failureroute.go",
+    "http/http.go",
     "instance/instance.go",
     "internal/abi/abi.go",
+    "keyvalue/keyvalue.go",
     "location/location.go",
     "log/log.go",
     "message/message.go",
@@ -86,6 +88,7 @@ pub(crate) fn compile(
     command::run(&mut go)?;
     let mut module = fs::read(&output).map_err(|error| BuildError::io("read", &output, error))?;
     check(&module, policy, manifest)?;
+    component::check_imports(&module, policy, manifest)?;
     component::describe(&mut module, manifest)?;
     Ok(module)
 }

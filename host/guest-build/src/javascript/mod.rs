@@ -38,6 +38,7 @@ pub(crate) fn compile(
     command::run(&mut bundler)?;
     let text =
         fs::read_to_string(&bundle).map_err(|error| BuildError::io("read", &bundle, error))?;
+    component::check_imports(text.as_bytes(), policy, manifest)?;
     let entry = entry(&manifest.hooks);
     let made_of = [npm::versions().as_str(), &entry, &text].concat();
     kept::or_make(work, manifest, made_of.as_bytes(), |output| {
@@ -93,8 +94,14 @@ mod tests {
             let module = format!("declare module 'patchbay:policy/{interface}@0.1.0' {{");
             let (_, text) = TYPES.split_once(&module).unwrap();
             let (text, _) = text.split_once("\n}").unwrap();
-            let declared = format!("export function {}(", camel_case(&function));
-            assert!(text.contains(&declared), "{interface}: {declared}");
+            let name = camel_case(&function);
+            // A reserved word is declared under another name.
+            let declared = [
+                format!("export function {name}("),
+                format!(" as {name} }};"),
+            ];
+            let is_declared = declared.iter().any(|declared| text.contains(declared));
+            assert!(is_declared, "{interface}: {name}");
         }
     }
 

@@ -121,3 +121,23 @@ declare module 'patchbay:policy/timers@0.1.0' {
   export function set(name: string, delayMs: number): void;
   export function cancel(name: string): boolean;
 }
+
+// Needs imports = ["http"] in policy.toml, and a grant of the operator.
+declare module 'patchbay:policy/http@0.1.0' {
+  export interface Request { method: string; url: string; headers: [string, string][]; body: Uint8Array; timeoutMs: number | null }
+  export interface Response { status: number; headers: [string, string][]; body: Uint8Array }
+  export function fetch(request: Request): Response;
+}
+
+// Needs imports = ["keyvalue"] in policy.toml, and a grant of the operator.
+declare module 'patchbay:policy/keyvalue@0.1.0' {
+  export function get(key: string): Uint8Array | null;
+  export function exists(key: string): boolean;
+  export function set(key: string, value: Uint8Array): void;
+  export function setWithTtl(key: string, value: Uint8Array, ttlSecs: number): void;
+  function remove(key: string): void;
+  export { remove as delete };
+  export function increment(key: string, delta: number): number;
+  export function incrementWithTtl(key: string, delta: number, ttlSecs: number): number;
+  export function listKeys(prefix: string, after: string): string[];
+}

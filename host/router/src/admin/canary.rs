@@ -10,6 +10,7 @@ use super::Admin;
 use super::caller::Caller;
 use super::policies::{deployed, microseconds, valid_name};
 use super::reply::{Answer, Refusal, blocking};
+use crate::policy_directory::{DeployError, Deployed, Deployments};
 use crate::rollout::{Canary, Rule, SideCounts};
 
 pub(super) async fn begin(
@@ -20,18 +21,27 @@ pub(super) async fn begin(
 ) -> Answer {
     let name = valid_name(name)?;
     let (version, rule) = asked(&body)?;
+    let what = format!("canary begun with {} % of new dialogs", rule.percent);
+    step(&admin, &what, move |deployments| {
+        deployments.begin_canary(&name, version.as_deref(), rule, &origin)
+    })
+    .await
+}
+
+/// Takes a step and tells the log.
+async fn step(
+    admin: &Admin,
+    what: &str,
+    take: impl FnOnce(&Deployments) -> Result<Deployed, DeployError> + Send + 'static,
+) -> Answer {
     let deployments = Arc::clone(&admin.deployments);
-    let percent = rule.percent;
-    let begun =
-        blocking(move || deployments.begin_canary(&name, version.as_deref(), rule, &origin))
-            .await??;
+    let canary = blocking(move || take(&deployments)).await??;
     tracing::info!(
-        policy = begun.policy,
-        policy_version = begun.version.short(),
-        percent,
-        "canary begun"
+        policy = canary.policy,
+        policy_version = canary.version.short(),
+        "{what}"
     );
-    Ok(deployed(&begun))
+    Ok(deployed(&canary))
 }
 
 /// The version and the rule in a body such as `{"version": "3f2a91", "percent": 5}`.
@@ -62,14 +72,10 @@ pub(super) async fn promote(
     Caller(origin): Caller,
 ) -> Answer {
     let name = valid_name(name)?;
-    let deployments = Arc::clone(&admin.deployments);
-    let active = blocking(move || deployments.promote(Some(&name), &origin)).await??;
-    tracing::info!(
-        policy = active.policy,
-        policy_version = active.version.short(),
-        "canary promoted"
-    );
-    Ok(deployed(&active))
+    step(&admin, "canary promoted", move |deployments| {
+        deployments.promote(Some(&name), &origin)
+    })
+    .await
 }
 
 pub(super) async fn abort(
@@ -78,14 +84,10 @@ pub(super) async fn abort(
     Caller(origin): Caller,
 ) -> Answer {
     let name = valid_name(name)?;
-    let deployments = Arc::clone(&admin.deployments);
-    let ended = blocking(move || deployments.abort(Some(&name), &origin)).await??;
-    tracing::info!(
-        policy = ended.policy,
-        policy_version = ended.version.short(),
-        "canary aborted"
-    );
-    Ok(deployed(&ended))
+    step(&admin, "canary aborted", move |deployments| {
+        deployments.abort(Some(&name), &origin)
+    })
+    .await
 }
 
 /// What `GET /api/v1/policies` says of the canary.

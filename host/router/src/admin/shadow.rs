@@ -10,8 +10,9 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::Admin;
+use super::caller::Caller;
+use super::policies::valid_name;
 use super::reply::{Answer, Refusal, blocking};
-use crate::policy_directory::DeployError;
 use crate::trace::ShadowReport;
 
 #[derive(Default, Deserialize)]
@@ -23,6 +24,7 @@ struct Asked {
 pub(super) async fn start(
     State(admin): State<Arc<Admin>>,
     Path(name): Path<String>,
+    Caller(origin): Caller,
     body: Bytes,
 ) -> Answer {
     let asked: Asked = if body.is_empty() {
@@ -32,18 +34,12 @@ pub(super) async fn start(
             Refusal::bad_request(format!("the body is not {{\"version\": \"...\"}}: {error}"))
         })?
     };
-    let shared = Arc::clone(&admin.shared);
+    let name = valid_name(name)?;
     let started = blocking(move || {
-        let policies = &shared.policies;
-        let version = policies
-            .begin_shadow(&name, asked.version.as_deref())
-            .map_err(DeployError::from)?;
-        let engine = policies.engine().clone();
-        let started = shared.traces.set_shadow(engine, version);
-        if started.is_err() {
-            policies.end_shadow();
-        }
-        started.map_err(DeployError::from)
+        let traces = &admin.shared.traces;
+        admin
+            .deployments
+            .begin_shadow(traces, &name, asked.version.as_deref(), &origin)
     });
     let report = started.await??;
     tracing::info!(
@@ -60,16 +56,16 @@ pub(super) async fn show(State(admin): State<Arc<Admin>>, Path(name): Path<Strin
     of(report, &name)
 }
 
-pub(super) async fn end(State(admin): State<Arc<Admin>>, Path(name): Path<String>) -> Answer {
-    let shared = Arc::clone(&admin.shared);
+pub(super) async fn end(
+    State(admin): State<Arc<Admin>>,
+    Path(name): Path<String>,
+    Caller(origin): Caller,
+) -> Answer {
     let report = blocking(move || {
-        let is_asked_for = |report: ShadowReport| report.policy == name;
-        if !shared.traces.shadow().is_some_and(is_asked_for) {
-            return Err(no_shadow(&name));
-        }
-        let report = shared.traces.end_shadow();
-        shared.policies.end_shadow();
-        Ok(report)
+        let ended = admin
+            .deployments
+            .end_shadow(&admin.shared.traces, &name, &origin);
+        ended.ok_or_else(|| no_shadow(&name))
     });
     Ok(Json(json!(report.await??)))
 }

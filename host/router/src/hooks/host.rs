@@ -365,6 +365,7 @@ impl Host for HookHost {
         if !self.log_enabled(level) {
             return;
         }
+        self.note_log(level, message);
         if self
             .services
             .as_ref()

@@ -6,9 +6,10 @@ use patchbay_policy::{
     Capability, ErrorKind, HostError, HttpAnswer, HttpRequest, KeyValueAnswer, KeyValueRequest,
 };
 
-use super::HookHost;
+use super::{HookHost, Services};
 use crate::config::Grants;
 use crate::location::DEFAULT_NAMESPACE;
+use crate::outside::refusal;
 
 /// Whether anything of a capability is granted.
 pub(super) fn grants(grants: &Grants, capability: Capability) -> bool {
@@ -23,32 +24,64 @@ pub(super) fn grants(grants: &Grants, capability: Capability) -> bool {
 
 impl HookHost {
     pub(super) fn send_request(&self, request: HttpRequest, limit: Duration) -> HttpAnswer {
-        match self.services() {
-            Ok(services) => {
-                let grants = &self.config().policy.grants.http;
-                services.shared.http.fetch(request, grants, limit)
-            }
-            Err(error) => Box::pin(std::future::ready(Err(error))),
+        let grants = &self.config().policy.grants.http;
+        if let Some(played) = self.played() {
+            let answer = played.fetch(&request, || refusal(&request, grants));
+            return Box::pin(std::future::ready(answer));
         }
+        self.note_request(request, |request| match self.services() {
+            Ok(services) => self.send(services, request, grants, limit),
+            Err(error) => Box::pin(std::future::ready(Err(error))),
+        })
+    }
+
+    fn send(
+        &self,
+        services: &Services,
+        request: HttpRequest,
+        grants: &[String],
+        limit: Duration,
+    ) -> HttpAnswer {
+        let http = &services.shared.http;
+        let Some(script) = http.script() else {
+            return http.fetch(request, grants, limit);
+        };
+        // In virtual time a hook waits, and does nothing else.
+        let now = services.clock.instant();
+        let waited = now.since(self.now.instant);
+        let left = self.config().policy.hook_timeout.saturating_sub(waited);
+        script.ask(&request, grants, left, now)
     }
 
     pub(super) fn ask_store(
         &self,
         request: KeyValueRequest<'_>,
     ) -> Result<KeyValueAnswer, HostError> {
+        if let Some(played) = self.played() {
+            return played.key_value(&request, || self.may_ask(&request).err());
+        }
         let services = self.services()?;
+        let answer = self.may_ask(&request).and_then(|()| {
+            let store = &services.shared.keyvalue;
+            store.carry_out(DEFAULT_NAMESPACE, request, services.clock.unix_ms())
+        });
+        self.note_key_value(&request, &answer);
+        answer
+    }
+
+    /// Whether the operator has granted the key.
+    fn may_ask(&self, request: &KeyValueRequest<'_>) -> Result<(), HostError> {
         let granted = &self.config().policy.grants.keyvalue;
         let key = request.key();
-        if !granted
+        if granted
             .iter()
             .any(|prefix| key.starts_with(prefix.as_str()))
         {
-            return Err(HostError {
-                kind: ErrorKind::Denied,
-                message: format!("policy.grants.keyvalue does not have {key:?}"),
-            });
+            return Ok(());
         }
-        let store = &services.shared.keyvalue;
-        store.carry_out(DEFAULT_NAMESPACE, request, services.clock.unix_ms())
+        Err(HostError {
+            kind: ErrorKind::Denied,
+            message: format!("policy.grants.keyvalue does not have {key:?}"),
+        })
     }
 }

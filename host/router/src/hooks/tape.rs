@@ -3,6 +3,9 @@
 //! Most of what a hook sees is in its context, and what it decides is there afterwards. Only what is asked beyond that goes through here:
 //! look-ups, credentials, clocks, random numbers, and everything that reaches outside of the message. A run that nobody traces has no tape.
 
+mod outside;
+mod values;
+
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,6 +16,9 @@ use patchbay_policy::{Binding, ErrorKind, HostError, LookupResult, Verification}
 
 use super::lookups::{host_error, target};
 use super::{HookHost, Rare};
+use outside::Noted;
+use values::Values;
+
 use crate::trace::{
     Act, Answer, ContactTrace, ErrorTrace, FlowTrace, HookTrace, Input, World, verification_name,
     verification_named,
@@ -31,6 +37,7 @@ pub(super) struct Recorded {
     pub(super) input: Input,
     pub(super) at_unix_ms: u64,
     answers: RefCell<Vec<Answer>>,
+    noted: Noted,
 }
 
 /// The answers of the run that is played.
@@ -44,6 +51,7 @@ pub(super) struct Played {
     /// What was not asked then.
     unknown: RefCell<Vec<String>>,
     lookups: Vec<Vec<ContactTrace>>,
+    values: RefCell<Values>,
     /// Of random numbers that were not recorded.
     next_random: Cell<u64>,
 }
@@ -62,11 +70,13 @@ impl Recorded {
             input,
             at_unix_ms,
             answers: RefCell::default(),
+            noted: Noted::default(),
         }
     }
 
     pub(super) fn into_parts(self) -> (Input, u64, Vec<Answer>) {
-        (self.input, self.at_unix_ms, self.answers.into_inner())
+        let answers = self.noted.completed(self.answers.into_inner());
+        (self.input, self.at_unix_ms, answers)
     }
 }
 
@@ -185,6 +195,7 @@ impl Played {
             asked: RefCell::default(),
             unknown: RefCell::default(),
             lookups: Vec::new(),
+            values: RefCell::default(),
             next_random: Cell::new(trace.at_unix_ms ^ trace.elapsed_us.rotate_left(32)),
         }
     }
@@ -206,17 +217,22 @@ impl Played {
 
     /// The next recorded answer of a kind, or the last one again.
     fn recorded<T>(&self, kind: impl Fn(&Answer) -> Option<T>) -> Option<T> {
+        let next = self.unused(&kind);
+        next.or_else(|| self.recorded.iter().rev().find_map(kind))
+    }
+
+    /// The next recorded answer of a kind.
+    fn unused<T>(&self, kind: &impl Fn(&Answer) -> Option<T>) -> Option<T> {
         let mut used = self.used.borrow_mut();
-        let mut last = None;
-        for (answer, used) in self.recorded.iter().zip(used.iter_mut()) {
-            let Some(answer) = kind(answer) else { continue };
-            if !*used {
+        let mut answers = self.recorded.iter().zip(used.iter_mut());
+        answers.find_map(|(answer, used)| match *used {
+            true => None,
+            false => {
+                let answer = kind(answer)?;
                 *used = true;
-                return Some(answer);
+                Some(answer)
             }
-            last = Some(answer);
-        }
-        last
+        })
     }
 
     fn not_recorded(&self, question: String) {

@@ -253,7 +253,7 @@ fn context_of(input: &Input) -> Option<HookContext> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::hooks) mod tests {
     use patchbay_core::door::Transport;
     use patchbay_policy::{ErrorKind, LookupResult, Target};
 
@@ -262,6 +262,8 @@ mod tests {
     use crate::trace::{Act, Answer, Environment};
 
     const BOB: &str = "sip:bob@example.com";
+    pub(in crate::hooks) const GRANTS: &str =
+        "[policy.grants]\nhttp = [\"http://lcr.example/\"]\nkeyvalue = [\"calls/\"]\n";
 
     /// The answers that a verdict could depend on.
     type Answers = (Result<LookupResult, ErrorKind>, u64, u64, bool, bool);
@@ -296,7 +298,7 @@ mod tests {
         Arc::new(environment.world())
     }
 
-    fn traced_host(services: &Arc<Services>, source: door::Flow) -> HookHost {
+    pub(in crate::hooks) fn traced_host(services: &Arc<Services>, source: door::Flow) -> HookHost {
         let host = host(services, source);
         HookHost {
             rare: Some(begin_on_message(host.context.as_deref().unwrap(), services)),
@@ -314,9 +316,9 @@ mod tests {
         (captured.trace, answers)
     }
 
-    fn playing(trace: &HookTrace) -> HookHost {
+    pub(in crate::hooks) fn playing(trace: &HookTrace) -> HookHost {
         let policy = PolicyName::Checked(Arc::new("test".to_owned()));
-        HookHost::playing(policy, trace, &world(""))
+        HookHost::playing(policy, trace, &world(GRANTS))
     }
 
     #[test]

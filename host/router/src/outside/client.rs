@@ -20,6 +20,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::request::{checked, error};
+use super::script::Script;
 
 /// Bytes of a response's body.
 const MAX_BODY_BYTES: usize = 1 << 20;
@@ -41,8 +42,8 @@ pub struct HttpClient {
     counts: Arc<Counts>,
     /// Instead of the system's.
     roots: Option<RootCertStore>,
-    /// Nothing is sent.
-    is_off: bool,
+    /// Nothing is sent: this answers.
+    script: Option<Arc<Script>>,
 }
 
 #[derive(Clone)]
@@ -83,12 +84,17 @@ impl HttpClient {
         }
     }
 
-    /// A client that sends nothing: every request fails, as if nobody were there.
-    pub fn off() -> HttpClient {
+    /// A client that sends nothing.
+    pub(crate) fn scripted(script: Arc<Script>) -> HttpClient {
         HttpClient {
-            is_off: true,
+            script: Some(script),
             ..HttpClient::default()
         }
+    }
+
+    /// What answers when nothing is sent.
+    pub(crate) fn script(&self) -> Option<&Arc<Script>> {
+        self.script.as_ref()
     }
 
     /// What became of the requests so far.
@@ -134,9 +140,6 @@ impl HttpClient {
         grants: &[String],
     ) -> Result<(Thread, Request<Full<Bytes>>), HostError> {
         let request = checked(request, grants)?;
-        if self.is_off {
-            return Err(unavailable("nobody answers in a test".to_owned()));
-        }
         let thread = self
             .thread()
             .map_err(|error| unavailable(format!("no thread for HTTP: {error}")))?;

@@ -24,6 +24,11 @@ const HOST_OWNED: [HeaderName; 8] = [
     header::EXPECT,
 ];
 
+/// Why a request can't be sent, when it can't.
+pub(crate) fn refusal(request: &HttpRequest, grants: &[String]) -> Option<HostError> {
+    checked(request.clone(), grants).err()
+}
+
 /// The request, when it can be sent and one of the grants has it.
 pub(super) fn checked(
     request: HttpRequest,

@@ -41,6 +41,10 @@ pub enum Action {
     Abort,
     /// The same, since a guard did not hold.
     AutomaticAbort,
+    /// A version began to run on copies of live requests.
+    Shadow,
+    /// That ended.
+    ShadowOff,
 }
 
 /// One line of the log.

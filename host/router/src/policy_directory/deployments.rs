@@ -2,6 +2,7 @@
 
 mod canary;
 mod files;
+mod shadow;
 mod start;
 
 use std::collections::BTreeMap;

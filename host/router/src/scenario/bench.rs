@@ -8,7 +8,9 @@ use std::sync::mpsc::sync_channel;
 use arc_swap::ArcSwap;
 use patchbay_core::auth::{AuthConfig, Authenticator, Ha1Set};
 use patchbay_core::door::Listener;
-use patchbay_policy::{Engine, EngineConfig, EngineError, Hook, LoadError, Policies};
+use patchbay_policy::{
+    Engine, EngineConfig, EngineError, Hook, KeyValueRequest, LoadError, Policies,
+};
 
 use super::world::World;
 use crate::config::scenario::Setting;
@@ -16,9 +18,9 @@ use crate::config::{Config, DEFAULT_SIP_PORT, Durability};
 use crate::data_dir::Secrets;
 use crate::hooks::HookHost;
 use crate::keyvalue::KeyValueStore;
-use crate::location::{Events, LocationConfig, LocationService};
+use crate::location::{DEFAULT_NAMESPACE, Events, LocationConfig, LocationService};
 use crate::metrics::Metrics;
-use crate::outside::HttpClient;
+use crate::outside::{HttpClient, Script};
 use crate::server::{Shared, auth_config};
 use crate::trace::Traces;
 use crate::users::Users;
@@ -156,8 +158,18 @@ fn users(setting: &Setting) -> Users {
 }
 
 impl Tested {
-    /// A router that knows nothing yet but what the setting says. The same seed makes the same run.
-    pub(super) fn world(&self, setting: &Setting, seed: u64) -> Result<World, String> {
+    /// A router that knows nothing yet but what the setting says.
+    pub(super) fn world(&self, setting: &Setting) -> Result<World, String> {
+        self.world_with(setting, 0, Script::new(setting.http.clone()))
+    }
+
+    /// The same, with random numbers and servers that are drawn from a seed.
+    pub(super) fn random_world(&self, setting: &Setting, seed: u64) -> Result<World, String> {
+        let script = Script::at_random(setting.http.clone(), seed);
+        self.world_with(setting, seed, script)
+    }
+
+    fn world_with(&self, setting: &Setting, seed: u64, script: Script) -> Result<World, String> {
         let config = &setting.config;
         let listeners = listeners(config);
         let (sender, changes) = sync_channel(MAX_CHANGES);
@@ -192,8 +204,8 @@ impl Tested {
             policies,
             rollout: Arc::default(),
             // What a scenario tells happens in it alone.
-            http: HttpClient::off(),
-            keyvalue: KeyValueStore::default(),
+            http: HttpClient::scripted(Arc::new(script)),
+            keyvalue: store(setting)?,
             metrics: Arc::new(Metrics::new(1)),
             draining: AtomicBool::new(false),
         };
@@ -201,6 +213,23 @@ impl Tested {
         let worker = VirtualWorker::new(Arc::new(shared), changes, start, seed, hosts);
         World::new(worker, setting)
     }
+}
+
+/// The values that there are from the start.
+fn store(setting: &Setting) -> Result<KeyValueStore, String> {
+    let store = KeyValueStore::default();
+    let now_ms = setting.start.0.saturating_mul(1000);
+    for (key, value) in &setting.keyvalue {
+        let ttl_secs = value.ttl.map(|ttl| ttl.as_secs());
+        let request = KeyValueRequest::Set {
+            key,
+            value: value.text.as_bytes(),
+            ttl_secs: ttl_secs.map(|secs| u32::try_from(secs).unwrap_or(u32::MAX)),
+        };
+        let set = store.carry_out(DEFAULT_NAMESPACE, request, now_ms);
+        set.map_err(|error| format!("keyvalue {key:?}: {}", error.message))?;
+    }
+    Ok(store)
 }
 
 /// Nothing is bound: a port of 0 is the usual one.

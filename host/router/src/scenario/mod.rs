@@ -11,6 +11,7 @@ mod invariants;
 mod ladder;
 mod log;
 mod matching;
+mod outside;
 mod phone;
 mod play;
 mod random;

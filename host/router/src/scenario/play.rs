@@ -7,6 +7,7 @@ use patchbay_message::{AddressOfRecord, Message, Method, Uri};
 
 use super::ladder;
 use super::matching::{self, Difference};
+use super::outside;
 use super::phone::Seen;
 use super::world::{Planned, Progress, World};
 use crate::config::scenario::{Act, AnswerWith, Expect, Pattern, Scenario, Send, Step, address};
@@ -37,7 +38,7 @@ pub(super) struct Wrong {
 }
 
 impl Wrong {
-    fn new(expected: impl Into<String>, seen: impl Into<String>) -> Wrong {
+    pub(super) fn new(expected: impl Into<String>, seen: impl Into<String>) -> Wrong {
         Wrong {
             expected: expected.into(),
             seen: seen.into(),
@@ -120,6 +121,10 @@ impl Play<'_> {
                     Act::Answer { at, call, answers } => self.answer(at, call.as_deref(), answers),
                     Act::Registered(wanted) => self.registered(wanted),
                     Act::Counted(wanted) => self.counted(wanted),
+                    Act::Asked { requests, body } => {
+                        outside::asked(&self.world, requests, body.as_ref())
+                    }
+                    Act::Stored(wanted) => outside::stored(&self.world, wanted),
                     Act::Wait | Act::Expect(_) | Act::Silence { .. } => Ok(()),
                 }
             }
@@ -423,6 +428,7 @@ impl Play<'_> {
         if let Some(violation) = self.world.violation.take() {
             return Err(Wrong::new("what every router keeps to", violation));
         }
+        outside::all_were_answered(&self.world)?;
         match &self.world.fault {
             Some(fault) if !self.scenario.allow_faults => Err(Wrong::new(
                 "hooks that do not fail (allow_faults = true allows it)",
@@ -468,7 +474,7 @@ fn is_answered_by_itself(request: &Message) -> bool {
     is_other && request.to_tag().is_some()
 }
 
-fn list_of(items: &[impl AsRef<str>]) -> String {
+pub(super) fn list_of(items: &[impl AsRef<str>]) -> String {
     let items: Vec<&str> = items.iter().map(AsRef::as_ref).collect();
     if items.is_empty() {
         "nothing".to_owned()

@@ -297,9 +297,10 @@ impl Ready {
                         "init that did not fail",
                     ));
                 }
-                let world = tested.world(&scenario.setting, 0);
-                let world =
-                    world.map_err(|problem| without_ladder(scenario.line, "phones", problem))?;
+                let world = tested.world(&scenario.setting);
+                let world = world.map_err(|problem| {
+                    without_ladder(scenario.line, "what there is at the start", problem)
+                })?;
                 play::play(scenario, world, &self.policy)
             }
             Work::Random(settings, seed) => {
@@ -307,8 +308,9 @@ impl Ready {
                 let Some((setting, tested)) = settings.get(index) else {
                     return Ok(());
                 };
-                let world = tested.world(setting, *seed);
-                let world = world.map_err(|problem| without_ladder(0, "phones", problem))?;
+                let world = tested.random_world(setting, *seed);
+                let world = world
+                    .map_err(|problem| without_ladder(0, "what there is at the start", problem))?;
                 random::play(setting, world, *seed)
             }
         }

@@ -42,6 +42,8 @@ pub(super) enum Happening {
     Dropped(DropReason),
     /// Somebody logged a line.
     Log(String),
+    /// A policy asked beyond the router, or was answered.
+    Outside(String),
     /// Anything else.
     Note(&'static str),
 }
@@ -95,7 +97,7 @@ impl Happening {
             Happening::Event(event) => format!("event_route: {}", event_text(event)),
             Happening::Dropped(DropReason::Policy) => "dropped, as the policy said".to_owned(),
             Happening::Dropped(reason) => format!("dropped: {reason:?}"),
-            Happening::Log(line) => line.clone(),
+            Happening::Log(line) | Happening::Outside(line) => line.clone(),
             Happening::Note(text) => (*text).to_owned(),
         })
     }

@@ -17,6 +17,7 @@ use super::trace::{Happening, Party, Trace, fault_name, hook_name};
 use crate::config::scenario::{AnswerWith, PhoneSetup, Setting};
 use crate::config::transport_name;
 use crate::location::Done;
+use crate::outside::Script;
 use crate::transport::ConnectionKey;
 use crate::worker::{Effect, VirtualWorker};
 
@@ -387,6 +388,10 @@ impl World {
     /// Takes what the router did.
     fn take(&mut self, effects: Vec<Effect>) {
         let now = self.now();
+        let notes = self.worker.script().map(Script::take_notes);
+        for note in notes.unwrap_or_default() {
+            self.trace.push(now, Happening::Outside(note));
+        }
         log::take(|line| self.trace.push(now, Happening::Log(line)));
         for effect in effects {
             match effect {

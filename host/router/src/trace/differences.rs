@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use patchbay_message::{HeaderName, Message, Name};
 use serde::{Deserialize, Serialize};
 
-use super::model::{Act, Effects, FlowTrace, HookTrace, Outcome, TargetTrace, message_of};
+use super::model::{Act, Answer, Effects, FlowTrace, HookTrace, Outcome, TargetTrace, message_of};
 use super::replay::Replayed;
 use super::scrub::is_secret;
 use super::text::Text;
@@ -112,6 +112,7 @@ fn differences(trace: &HookTrace, replayed: &Replayed) -> Vec<Difference> {
     let new = replayed.effects.message.as_ref().or(before);
     found.compare_messages(old, new);
     found.compare_acts(&trace.acts(), &replayed.acts());
+    found.compare_deeds(&trace.answers, &replayed.answers);
     for question in &replayed.unknown {
         found.compare("asked something new", String::new(), question.clone());
     }
@@ -243,6 +244,13 @@ impl Found {
         self.compare("body", body(&old), body(&new));
     }
 
+    fn compare_deeds(&mut self, old: &[Answer], new: &[Answer]) {
+        for (field, deed) in DEEDS {
+            let list = |answers: &[Answer]| joined(answers.iter().filter_map(deed));
+            self.compare(field, list(old), list(new));
+        }
+    }
+
     fn compare_acts(&mut self, old: &[&Act], new: &[&Act]) {
         for (field, is_kind) in KINDS {
             let list = |acts: &[&Act]| {
@@ -254,6 +262,19 @@ impl Found {
 }
 
 type IsKind = fn(&Act) -> bool;
+type Deed = fn(&Answer) -> Option<String>;
+
+/// What is changed beyond the router.
+const DEEDS: [(&str, Deed); 2] = [
+    ("http", |answer| match answer {
+        Answer::Http(exchange) => exchange.deed(),
+        _ => None,
+    }),
+    ("keyvalue", |answer| match answer {
+        Answer::Keyvalue(exchange) => exchange.request.deed(),
+        _ => None,
+    }),
+];
 
 /// The kinds of acts that are shown together.
 const KINDS: [(&str, IsKind); 3] = [
@@ -347,7 +368,6 @@ fn headers(message: &Message) -> BTreeMap<String, (String, Vec<String>)> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::model::Answer;
     use super::super::scrub::tests::trace_of;
     use super::*;
 

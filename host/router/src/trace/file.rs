@@ -1,7 +1,7 @@
 //! The format of recordings: one JSON object per line (`docs/recording.md`).
 //!
 //! ```text
-//! {"recording": {"format": 1, …}}          the first line
+//! {"recording": {"format": 2, …}}          the first line
 //! {"environment": {"number": 1, …}}        before the first run in it
 //! {"run": {…}}                             one hook run
 //! {"end": {…}}                             the last line, unless the router was cut off
@@ -18,8 +18,9 @@ use serde::{Deserialize, Serialize};
 use super::environment::Environment;
 use super::model::HookTrace;
 
-/// The version of the format that this router writes, and the only one it reads.
-pub const FORMAT: u32 = 1;
+/// The version of the format that this router writes. It reads those before as well: 1 has no requests over HTTP, no keys and values and
+/// no log lines.
+pub const FORMAT: u32 = 2;
 
 /// One line.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -84,7 +85,7 @@ pub enum ReadError {
     #[error("{}: this is no recording of `patchbay record`", .0.display())]
     NoRecording(PathBuf),
     /// It was written by another version.
-    #[error("{}: the recording has format {found}, this version of Patchbay reads {FORMAT}", path.display())]
+    #[error("{}: the recording has format {found}, this version of Patchbay reads 1 to {FORMAT}", path.display())]
     Format {
         /// The file.
         path: PathBuf,
@@ -129,7 +130,7 @@ impl Recorded {
         let Ok(Line::Recording(head)) = serde_json::from_slice(&first) else {
             return Err(ReadError::NoRecording(path.to_path_buf()));
         };
-        if head.format != FORMAT {
+        if !(1..=FORMAT).contains(&head.format) {
             return Err(ReadError::Format {
                 path: path.to_path_buf(),
                 found: head.format,

@@ -11,6 +11,7 @@ mod differences;
 mod environment;
 pub mod file;
 mod model;
+mod outside;
 mod recording;
 mod redact;
 mod replay;
@@ -25,6 +26,9 @@ pub use environment::{Environment, ListenerTrace};
 pub use model::{
     Act, Answer, ContactTrace, Effects, ErrorTrace, EventTrace, FlowTrace, HookTrace, Input,
     MessageTrace, Outcome, RegistrationTrace, TargetTrace,
+};
+pub use outside::{
+    HttpExchange, KeyValueCall, KeyValueExchange, KeyValueTold, RequestTrace, ResponseTrace,
 };
 pub use recording::{RecordingBounds, RecordingReport};
 pub use replay::{ReplayError, Replayer};

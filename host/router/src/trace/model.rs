@@ -8,6 +8,7 @@ use patchbay_message::{HeaderName, Limits, Message, Name};
 use patchbay_policy::Hook;
 use serde::{Deserialize, Serialize};
 
+use super::outside::{HttpExchange, KeyValueExchange};
 use super::text::Text;
 
 /// Bounds for messages that the router has taken already.
@@ -185,6 +186,22 @@ pub enum Answer {
         /// Why it was not done.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         error: Option<ErrorTrace>,
+    },
+    /// `http.fetch`.
+    Http(Box<HttpExchange>),
+    /// `keyvalue` and `wasi:keyvalue`.
+    Keyvalue(Box<KeyValueExchange>),
+    /// `log.log`, of a level that is written.
+    Log {
+        /// `trace`, `debug`, `info`, `warn` or `error`.
+        level: String,
+        /// The line.
+        message: String,
+    },
+    /// What was too much to be kept, at the end of all.
+    LeftOut {
+        /// Requests over HTTP, calls of `keyvalue` and log lines.
+        answers: u64,
     },
 }
 
@@ -421,6 +438,7 @@ impl HookTrace {
 
     /// About how many bytes it takes in memory.
     pub fn weight(&self) -> usize {
+        let answers = self.answers.iter().map(Answer::bytes);
         let message = |message: &Option<MessageTrace>| {
             message.as_ref().map_or(0, |message| {
                 message.received.0.len() + message.current.as_ref().map_or(0, |text| text.0.len())
@@ -430,7 +448,20 @@ impl HookTrace {
             + message(&self.input.request)
             + message(&self.input.response)
             + self.effects.message.as_ref().map_or(0, |text| text.0.len())
+            + answers.sum::<usize>()
             + 256 * (self.answers.len() + self.effects.targets.len())
+    }
+}
+
+impl Answer {
+    /// About how many bytes of texts it has, where these can be many.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Answer::Http(exchange) => exchange.bytes(),
+            Answer::Keyvalue(exchange) => exchange.bytes(),
+            Answer::Log { message, .. } => message.len(),
+            _ => 0,
+        }
     }
 }
 

@@ -266,6 +266,21 @@ mod tests {
     }
 
     #[test]
+    fn the_format_before_is_read_and_one_to_come_is_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = start(folder.path(), BOUNDS).end("stopped", 0).file;
+        let text = std::fs::read_to_string(&path).expect("there");
+        let with_format = |format: u32| {
+            let written = format!("\"format\":{FORMAT}");
+            let text = text.replace(&written, &format!("\"format\":{format}"));
+            std::fs::write(&path, text).expect("written");
+            Recorded::open(&path)
+        };
+        assert!(with_format(1).is_ok() && with_format(FORMAT).is_ok());
+        assert!(with_format(0).is_err() && with_format(FORMAT + 1).is_err());
+    }
+
+    #[test]
     fn a_recording_ends_at_its_size() {
         let folder = tempfile::tempdir().expect("a folder");
         let max_bytes = 8 << 10;

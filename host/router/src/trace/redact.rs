@@ -5,6 +5,8 @@
 //! Prefix-preserving IP address anonymization, 2002). Loopback and unspecified addresses hide nobody and stay. The key is made for the
 //! recording and kept nowhere.
 
+mod http;
+
 use std::borrow::Cow;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -18,10 +20,13 @@ use super::scrub::rewritten;
 use super::text::Text;
 
 /// Keys whose texts are words of the format, the names of policies, or digests.
-const FIXED: [&str; 11] = [
+const FIXED: [&str; 14] = [
     "hook",
     "kind",
     "asked",
+    "call",
+    "level",
+    "method",
     "answer",
     "verdict",
     "fault",
@@ -94,6 +99,7 @@ impl Redactor {
                 };
                 *value = json!(hidden);
             }
+            Value::Object(map) if http::is_exchange(map) => self.exchange(map, users),
             Value::Object(map) => {
                 for (key, item) in map.iter_mut() {
                     self.hide(item, key, users);

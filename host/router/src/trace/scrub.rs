@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use patchbay_message::{HeaderName, Message, Name, trim};
 
-use super::model::{HookTrace, MessageTrace, message_of};
+use super::model::{Answer, HookTrace, MessageTrace, message_of};
 use super::text::Text;
 
 /// What stands where credentials were.
@@ -28,6 +28,11 @@ pub fn scrubbed(trace: &HookTrace) -> Cow<'_, HookTrace> {
             *value = Text(GONE.to_vec());
         }
     }
+    for answer in &mut trace.answers {
+        if let Answer::Http(exchange) = answer {
+            exchange.scrub();
+        }
+    }
     Cow::Owned(trace)
 }
 
@@ -49,8 +54,13 @@ fn has_secrets(trace: &HookTrace) -> bool {
     let in_message = |message: &MessageTrace| {
         in_text(&message.received) || message.current.as_ref().is_some_and(in_text)
     };
+    let in_answer = |answer: &Answer| match answer {
+        Answer::Http(exchange) => exchange.has_secrets(),
+        _ => false,
+    };
     let reply = &trace.effects.reply_headers;
-    trace.input.request.as_ref().is_some_and(in_message)
+    trace.answers.iter().any(in_answer)
+        || trace.input.request.as_ref().is_some_and(in_message)
         || trace.input.response.as_ref().is_some_and(in_message)
         || trace.effects.message.as_ref().is_some_and(in_text)
         || reply

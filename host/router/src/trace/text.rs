@@ -16,6 +16,11 @@ impl Text {
         &self.0
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The text for people.
     pub fn lossy(&self) -> String {
         String::from_utf8_lossy(&self.0).into_owned()

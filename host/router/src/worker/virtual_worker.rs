@@ -18,10 +18,12 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::hook_runs::{HookJob, HookRuns};
+use super::mailbox::{Answer, Mail};
 use super::setup::{core_config, message_limits};
 use super::{Clock, Mailbox, VirtualTime};
 use crate::hooks::Services;
 use crate::location::{Done, LocationEvent};
+use crate::outside::Script;
 use crate::resolve::{Resolution, Resolver};
 use crate::server::{Shared, policy_event};
 use crate::transport::Connections;
@@ -61,6 +63,8 @@ pub(crate) struct VirtualWorker {
     core: Core,
     services: Arc<Services>,
     hooks: HookRuns,
+    /// For hooks whose answer from outside is there.
+    mailbox: Mailbox,
     resolver: Resolver,
     limits: Limits,
     time: Arc<VirtualTime>,
@@ -93,6 +97,7 @@ impl VirtualWorker {
         let connections = Connections::new(&[Mailbox::new()], config.limits.max_connections);
         let mut random = StdRng::seed_from_u64(seed);
         let core_seed = random.random();
+        let mailbox = Mailbox::new();
         let services = Services::new(
             Arc::clone(&shared),
             WORKER,
@@ -103,7 +108,8 @@ impl VirtualWorker {
         VirtualWorker {
             resolver: Resolver::of_names(shared.listeners.clone(), names),
             core: Core::new(Arc::new(core_config), core_seed),
-            hooks: HookRuns::new(shared.policies.engine().clone(), WORKER, Mailbox::new()),
+            hooks: HookRuns::new(shared.policies.engine().clone(), WORKER, mailbox.clone()),
+            mailbox,
             services: Arc::new(services.with_random(random)),
             limits: message_limits(&config),
             time,
@@ -130,6 +136,11 @@ impl VirtualWorker {
     /// The time it is.
     pub(crate) fn now(&self) -> Now {
         self.now
+    }
+
+    /// Milliseconds since 1970.
+    pub(crate) fn unix_ms(&self) -> u64 {
+        self.services.clock.unix_ms()
     }
 
     /// What is alive in the core, and hooks that have not returned.
@@ -164,10 +175,16 @@ impl VirtualWorker {
             self.core.poll_timeout(),
             self.services.next_timer(),
             expiry.map(|moment| moment.max(self.now.instant)),
+            self.script().and_then(|script| script.next_due()),
         ]
         .into_iter()
         .flatten()
         .min()
+    }
+
+    /// Who answers over HTTP.
+    pub(crate) fn script(&self) -> Option<&Script> {
+        self.services.shared.http.script().map(|script| &**script)
     }
 
     fn next_expiry(&mut self) -> Option<UnixTime> {
@@ -199,6 +216,9 @@ impl VirtualWorker {
             self.services.shared.location.expire(self.now.unix);
             self.is_expiry_stale = true;
         }
+        if let Some(script) = self.script() {
+            script.answer_due(self.now.instant);
+        }
         self.carry_out(effects);
     }
 
@@ -222,7 +242,7 @@ impl VirtualWorker {
         self.carry_out(effects);
     }
 
-    /// Performs outputs, and runs hooks to their end: a hook takes no virtual time.
+    /// Performs outputs, and runs hooks to their end, or until they wait for an answer from outside: only that takes virtual time.
     fn carry_out(&mut self, effects: &mut Vec<Effect>) {
         let mut context = Context::from_waker(Waker::noop());
         loop {
@@ -233,7 +253,7 @@ impl VirtualWorker {
             match self.hooks.poll_next(&self.services, self.now, &mut context) {
                 Poll::Ready(input) => self.returned(input, effects),
                 Poll::Pending if self.hooks.is_waiting() => std::thread::yield_now(),
-                Poll::Pending if self.has_more() => {}
+                Poll::Pending if self.has_more() || self.has_woken() => {}
                 Poll::Pending => return,
             }
         }
@@ -243,6 +263,18 @@ impl VirtualWorker {
     fn has_more(&mut self) -> bool {
         self.take_changes();
         !self.events.is_empty()
+    }
+
+    /// Whether hooks go on whose answer from outside is there.
+    fn has_woken(&mut self) -> bool {
+        let mut mail = Mail::default();
+        self.mailbox.take(&mut mail);
+        for answer in mail.answers {
+            if let Answer::HookWoken(number) = answer {
+                self.hooks.wake(number);
+            }
+        }
+        self.hooks.is_waiting()
     }
 
     fn perform(&mut self, output: Output, effects: &mut Vec<Effect>, context: &mut Context<'_>) {

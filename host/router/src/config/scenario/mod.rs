@@ -3,6 +3,7 @@
 //! They are read as the configuration is, so that an error names file, line and the nearest known key. What is written outside of the
 //! scenarios holds for all of them; a scenario may change it for itself. `[router]` takes every key of the configuration.
 
+mod outside;
 mod phones;
 mod read;
 mod steps;
@@ -63,6 +64,50 @@ pub(crate) struct Setting {
     pub(crate) hosts: HashMap<String, Vec<IpAddr>>,
     /// Who can send and be reached.
     pub(crate) phones: Vec<PhoneSetup>,
+    /// Who answers over HTTP: those of the scenario, then those of the file.
+    pub(crate) http: Vec<Vec<HttpServer>>,
+    /// What is in the key-value store.
+    pub(crate) keyvalue: BTreeMap<String, StoredValue>,
+}
+
+/// What requests over HTTP get.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HttpServer {
+    /// Only requests with this method.
+    pub(crate) method: Option<String>,
+    /// Requests with such a URL.
+    pub(crate) url: Pattern,
+    /// How long it takes.
+    pub(crate) after: Duration,
+    /// What comes then.
+    pub(crate) reply: HttpReply,
+}
+
+/// What comes of a request over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum HttpReply {
+    /// A response.
+    Response {
+        /// Its status.
+        status: u16,
+        /// Names, lower case, and values.
+        headers: Vec<(String, String)>,
+        /// Its body.
+        body: String,
+    },
+    /// No response, for this reason.
+    Error(String),
+    /// Nothing, until the time is over.
+    Nothing,
+}
+
+/// A value in the key-value store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StoredValue {
+    /// The value.
+    pub(crate) text: String,
+    /// For how long it stays; `None`: for ever.
+    pub(crate) ttl: Option<Duration>,
 }
 
 /// A phone, or a server of somebody else's.
@@ -128,6 +173,26 @@ pub(crate) enum Act {
     Registered(Vec<(String, Vec<Pattern>)>),
     /// What the policy is to have counted.
     Counted(BTreeMap<String, u64>),
+    /// What the policy is to have asked over HTTP since the last such step, in this order.
+    Asked {
+        /// `METHOD URL` of each.
+        requests: Vec<Pattern>,
+        /// The body of the last one.
+        body: Option<Pattern>,
+    },
+    /// What is to be in the key-value store.
+    Stored(Vec<(String, StoredIs)>),
+}
+
+/// What a value in the key-value store is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum StoredIs {
+    /// Not there.
+    Absent,
+    /// There.
+    Present,
+    /// Like this.
+    Like(Pattern),
 }
 
 /// A request to send.

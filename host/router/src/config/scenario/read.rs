@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use patchbay_core::time::UnixTime;
 
-use super::{Scenario, ScenarioFile, Setting, phones, steps, time};
+use super::{
+    HttpServer, Scenario, ScenarioFile, Setting, StoredValue, outside, phones, steps, time,
+};
 use crate::config::problem::{Place, Problem, Problems};
 use crate::config::read::{self as configuration, Overrides, SCENARIO};
 use crate::config::section::{Findings, Section};
@@ -57,6 +59,9 @@ struct Common {
     users: BTreeMap<String, String>,
     hosts: HashMap<String, Vec<IpAddr>>,
     phones: Vec<(String, phones::Written)>,
+    /// Those of the scenario come first.
+    http: Vec<Vec<HttpServer>>,
+    keyvalue: BTreeMap<String, StoredValue>,
     router: BTreeMap<String, Entry>,
 }
 
@@ -150,6 +155,8 @@ impl Common {
             users: section.free_texts("users"),
             hosts: hosts(section),
             phones: phones::read(section),
+            http: vec![outside::servers(section)],
+            keyvalue: outside::values(section).into_iter().collect(),
             router,
         }
     }
@@ -167,6 +174,8 @@ impl Common {
                 None => all.phones.push((name, phone)),
             }
         }
+        all.http.splice(0..0, own.http);
+        all.keyvalue.extend(own.keyvalue);
         overlay(&mut all.router, own.router);
         all
     }
@@ -196,6 +205,8 @@ impl Common {
             users,
             hosts: self.hosts.clone(),
             phones,
+            http: self.http.clone(),
+            keyvalue: self.keyvalue.clone(),
         }
     }
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::read::line;
 use super::{
-    Act, AnswerWith, Expect, HeaderEdit, HeaderIs, Pattern, PhoneSetup, Send, Step, What, phones,
+    Act, AnswerWith, Expect, HeaderEdit, HeaderIs, Pattern, PhoneSetup, Send, Step, StoredIs, What,
+    phones,
 };
 use crate::config::section::{Section, nearest_word};
 use crate::config::source::{Entry, Value};
@@ -46,8 +47,17 @@ fn act(section: &mut Section<'_>, phones: &[PhoneSetup]) -> Act {
     if section.has("counter") {
         return Act::Counted(counters(section));
     }
+    if section.has("asked") {
+        return Act::Asked {
+            requests: requests(section),
+            body: pattern(section, "body"),
+        };
+    }
+    if section.has("keyvalue") {
+        return Act::Stored(stored(section));
+    }
     if !section.has("after") {
-        let message = "a step says one of send, expect, answer, registered, counter and after";
+        let message = "a step says one of send, expect, answer, registered, counter, asked, keyvalue and after";
         section.problem("send", message);
     }
     Act::Wait
@@ -190,8 +200,8 @@ fn headers(section: &mut Section<'_>) -> Vec<(String, HeaderIs)> {
     headers
 }
 
-/// `header` of what a phone sends.
-fn edits(section: &mut Section<'_>) -> Vec<HeaderEdit> {
+/// `header` of what a phone or a server sends.
+pub(super) fn edits(section: &mut Section<'_>) -> Vec<HeaderEdit> {
     let mut edits = Vec::new();
     for (name, entry) in table(section, "header") {
         let values = match &entry.value {
@@ -311,6 +321,40 @@ fn counters(section: &mut Section<'_>) -> BTreeMap<String, u64> {
         }
     }
     counters
+}
+
+/// `asked`: a method and a URL, or a list of these.
+fn requests(section: &mut Section<'_>) -> Vec<Pattern> {
+    let value = section.written("asked").map(|entry| &entry.value);
+    let list = match value {
+        Some(Value::Text(text)) => Some(vec![text.clone()]),
+        Some(other) => texts(other),
+        None => None,
+    };
+    if let (None, Some(other)) = (&list, value) {
+        let expected = "text such as \"GET http://lcr.example.com/*\", or a list of these";
+        section.wrong_type("asked", expected, other);
+    }
+    list.unwrap_or_default().into_iter().map(Pattern).collect()
+}
+
+/// `keyvalue`: values by their keys.
+fn stored(section: &mut Section<'_>) -> Vec<(String, StoredIs)> {
+    let mut stored = Vec::new();
+    for (key, entry) in table(section, "keyvalue") {
+        let is = match &entry.value {
+            Value::Text(text) => StoredIs::Like(Pattern(text.clone())),
+            Value::Integer(number) => StoredIs::Like(Pattern(number.to_string())),
+            Value::Boolean(true) => StoredIs::Present,
+            Value::Boolean(false) => StoredIs::Absent,
+            other => {
+                section.wrong_type("keyvalue", "text, a number, true or false", other);
+                continue;
+            }
+        };
+        stored.push((key.clone(), is));
+    }
+    stored
 }
 
 /// The name of a phone, or an address.

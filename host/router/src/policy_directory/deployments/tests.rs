@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::rollout::Rule;
 use crate::signature::PrivateKey;
+use crate::trace::Traces;
 
 /// A policy that lets every branch pass. What else is in it makes it another version.
 fn policy(comment: &str) -> Vec<u8> {
@@ -340,4 +341,45 @@ fn an_active_version_is_no_canary() {
         .expect("it becomes active");
     assert!(deployments.rollout.canary().is_none());
     assert!(deployments.policies.canary().is_none());
+}
+
+#[test]
+fn a_shadow_is_in_the_audit_log_with_what_it_found() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let deployments = deployments(folder.path());
+    let traces = Traces::new(1, Vec::new(), 0);
+    let begin = |name| deployments.begin_shadow(&traces, name, None, &operator());
+    begin("none").expect_err("there is no such policy");
+    let digest = begin("second").expect("a shadow").version;
+    assert!(
+        deployments
+            .end_shadow(&traces, "first", &operator())
+            .is_none()
+    );
+    begin("first").expect("another one instead");
+    let ended = deployments.end_shadow(&traces, "first", &operator());
+    assert_eq!(ended.expect("it ended").policy, "first");
+    assert!(traces.shadow().is_none());
+    let records = deployments.audit().latest(5).expect("readable");
+    let shown: Vec<_> = records
+        .iter()
+        .rev()
+        .map(|record| (record.action, record.policy.as_str(), record.done))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            (Action::Shadow, "none", false),
+            (Action::Store, "second", true),
+            (Action::Shadow, "second", true),
+            (Action::Shadow, "first", true),
+            (Action::ShadowOff, "first", true),
+        ]
+    );
+    let second = Some(VersionName::new("second", &digest));
+    assert_eq!((&records[1].before, &records[2].after), (&second, &second));
+    assert_eq!(
+        records[0].detail.as_deref(),
+        Some("0 of 0 hook runs were different")
+    );
 }

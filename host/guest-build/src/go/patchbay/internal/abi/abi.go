@@ -7,11 +7,17 @@ import (
 	"patchbay"
 )
 
+// result is aligned for numbers of 64 bits.
+var result struct {
+	_     [0]uint64
+	words [16]uint32
+}
+
 // Result is where the router writes what a call returns. One is enough: a guest is in one call at a time.
-var Result [16]uint32
+var Result = &result.words
 
 // Out is the address of Result.
-func Out() unsafe.Pointer { return unsafe.Pointer(&Result) }
+func Out() unsafe.Pointer { return unsafe.Pointer(Result) }
 
 // lent is what the router has written into our memory and nobody has taken yet: until then it is no garbage.
 var lent = map[uintptr][]uint64{}
@@ -76,11 +82,14 @@ func Option() (string, bool) {
 }
 
 // Failed is Result as the error of a call; nil when it did not fail.
-func Failed() error {
+func Failed() error { return FailedAt(1) }
+
+// FailedAt does the same for an error that begins at this word.
+func FailedAt(at int) error {
 	if !Flag(Result[0]) {
 		return nil
 	}
-	return &patchbay.Error{Kind: patchbay.ErrorKind(Result[1] & 0xff), Message: Text(Result[2], Result[3])}
+	return &patchbay.Error{Kind: patchbay.ErrorKind(Result[at] & 0xff), Message: Text(Result[at+1], Result[at+2])}
 }
 
 // Pointer is the address of a text's bytes, for what is not handed over as an argument.

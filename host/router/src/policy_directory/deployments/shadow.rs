@@ -1,0 +1,78 @@
+//! A version in the shadow: begun and ended by an operator.
+
+use super::{DeployError, Deployments};
+use crate::policy_directory::audit::{Action, AuditRecord};
+use crate::policy_directory::memory::VersionName;
+use crate::policy_directory::origin::Origin;
+use crate::trace::{ShadowReport, Traces};
+
+impl Deployments {
+    /// Runs a stored version on copies of what the workers run, in place of one before: the named one (a digest or its beginning), else
+    /// the newest.
+    pub fn begin_shadow(
+        &self,
+        traces: &Traces,
+        name: &str,
+        version: Option<&str>,
+        origin: &Origin,
+    ) -> Result<ShadowReport, DeployError> {
+        let state = self.lock();
+        let record = AuditRecord {
+            before: traces.shadow().as_ref().map(version_of),
+            after: version.map(|version| VersionName::new(name, version)),
+            ..AuditRecord::new(Action::Shadow, origin, name)
+        };
+        let begun = self
+            .store_missing(name, &state)
+            .and_then(|()| self.begin_shadow_locked(traces, name, version));
+        self.audit.write(&match &begun {
+            Ok(report) => AuditRecord {
+                after: Some(version_of(report)),
+                ..record
+            },
+            Err(error) => AuditRecord {
+                done: false,
+                ..record
+            }
+            .because(error),
+        });
+        begun
+    }
+
+    fn begin_shadow_locked(
+        &self,
+        traces: &Traces,
+        name: &str,
+        version: Option<&str>,
+    ) -> Result<ShadowReport, DeployError> {
+        let version = self.policies.begin_shadow(name, version)?;
+        let started = traces.set_shadow(self.policies.engine().clone(), version);
+        if started.is_err() {
+            self.policies.end_shadow();
+        }
+        Ok(started?)
+    }
+
+    /// Ends the shadow when it is of this policy, and tells what it has found.
+    pub fn end_shadow(&self, traces: &Traces, name: &str, origin: &Origin) -> Option<ShadowReport> {
+        // One change after the other, so that the audit log is in their order.
+        let _state = self.lock();
+        traces.shadow().filter(|report| report.policy == name)?;
+        let report = traces.end_shadow()?;
+        self.policies.end_shadow();
+        let record = AuditRecord {
+            before: Some(version_of(&report)),
+            ..AuditRecord::new(Action::ShadowOff, origin, name)
+        };
+        let found = format!(
+            "{} of {} hook runs were different",
+            report.different, report.runs
+        );
+        self.audit.write(&record.because(found));
+        Some(report)
+    }
+}
+
+fn version_of(report: &ShadowReport) -> VersionName {
+    VersionName::new(&report.policy, &report.version)
+}
