@@ -36,7 +36,7 @@ mod validate;
 mod via;
 
 pub use address_of_record::AddressOfRecord;
-pub use authentication::{Challenge, Credentials};
+pub use authentication::{Challenge, Credentials, DigestParameters};
 pub use cseq::CSeq;
 pub use draft::Draft;
 pub use error::{EditError, Invalid, Limits, ScanError};

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use patchbay_message::{Credentials, Draft, HeaderName, Method, Uri};
+use patchbay_message::{DigestParameters, Draft, HeaderName, Method, Uri, unquote};
 use subtle::ConstantTimeEq;
 
 use super::algorithm::{Algorithm, Ha1Set};
@@ -163,7 +163,7 @@ impl Authenticator {
 
     fn verify_one(
         &self,
-        credentials: &Credentials<'_>,
+        credentials: &DigestParameters<'_>,
         request: &Draft,
         now: UnixTime,
         users: Users<'_>,
@@ -240,7 +240,10 @@ fn begin_of_challenges(realm: &str) -> Vec<u8> {
 }
 
 /// RFC 3261 §22.3: there may be credentials for several realms.
-fn credentials_of<'a>(request: &'a Draft, realm: &'a str) -> impl Iterator<Item = Credentials<'a>> {
+fn credentials_of<'a>(
+    request: &'a Draft,
+    realm: &'a str,
+) -> impl Iterator<Item = DigestParameters<'a>> {
     // That there is none is seen at once.
     let fields = |name| {
         let has_one = request.header(name).is_some();
@@ -248,11 +251,8 @@ fn credentials_of<'a>(request: &'a Draft, realm: &'a str) -> impl Iterator<Item 
     };
     fields(HeaderName::Authorization)
         .chain(fields(HeaderName::ProxyAuthorization))
-        .filter_map(|value| Credentials::parse(value).ok())
-        .filter(|credentials| {
-            credentials.scheme().eq_ignore_ascii_case(b"Digest")
-                && credentials.get(b"realm").as_deref() == Some(realm.as_bytes())
-        })
+        .filter_map(|value| DigestParameters::parse(value).ok()?)
+        .filter(|parameters| parameters.realm.map(unquote).as_deref() == Some(realm.as_bytes()))
 }
 
 /// In constant time, whatever the case of the digits.
@@ -294,7 +294,7 @@ fn is_same_resource(given: &[u8], requested: &[u8]) -> bool {
 
 fn claimed_user<'a>(request: &'a Draft, realm: &'a str) -> Option<Cow<'a, [u8]>> {
     if let Some(credentials) = credentials_of(request, realm).next() {
-        return credentials.get(b"username");
+        return credentials.username.map(unquote);
     }
     let address = if request.method() == Method::Register {
         request.to()

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use patchbay_message::{Credentials, eq_ignore_case, unquote};
+use patchbay_message::{DigestParameters, unquote};
 
 use super::algorithm::{Algorithm, Hash};
 use super::replay::NonceUse;
@@ -33,8 +33,7 @@ pub(super) struct DigestCredentials<'a> {
 
 impl<'a> DigestCredentials<'a> {
     /// Reads what a response needs; `None` when something is missing, malformed or unknown.
-    pub(super) fn read(credentials: &Credentials<'a>) -> Option<DigestCredentials<'a>> {
-        let found = Found::of(credentials);
+    pub(super) fn read(found: &DigestParameters<'a>) -> Option<DigestCredentials<'a>> {
         let protection = protection(found.qop.map(unquote).as_deref())?;
         let cnonce = found.cnonce.map(unquote).unwrap_or_default();
         let nc = found.nc.map(unquote).unwrap_or_default();
@@ -88,48 +87,6 @@ impl<'a> DigestCredentials<'a> {
     }
 }
 
-/// The parameters as they are spelt, found in one go.
-#[derive(Default)]
-struct Found<'a> {
-    username: Option<&'a [u8]>,
-    nonce: Option<&'a [u8]>,
-    uri: Option<&'a [u8]>,
-    response: Option<&'a [u8]>,
-    algorithm: Option<&'a [u8]>,
-    qop: Option<&'a [u8]>,
-    cnonce: Option<&'a [u8]>,
-    nc: Option<&'a [u8]>,
-}
-
-impl<'a> Found<'a> {
-    fn of(credentials: &Credentials<'a>) -> Found<'a> {
-        let mut found = Found::default();
-        for (name, value) in credentials.iter() {
-            let (known, place): (&[u8], _) = match name.len() {
-                2 => (b"nc", &mut found.nc),
-                // Of what has the same length the first letter tells.
-                3 if name.first().is_some_and(|first| first | 0x20 == b'u') => {
-                    (b"uri", &mut found.uri)
-                }
-                3 => (b"qop", &mut found.qop),
-                5 => (b"nonce", &mut found.nonce),
-                6 => (b"cnonce", &mut found.cnonce),
-                8 if name.first().is_some_and(|first| first | 0x20 == b'u') => {
-                    (b"username", &mut found.username)
-                }
-                8 => (b"response", &mut found.response),
-                9 => (b"algorithm", &mut found.algorithm),
-                _ => continue,
-            };
-            // No name comes twice.
-            if eq_ignore_case(name, known) {
-                *place = Some(value);
-            }
-        }
-        found
-    }
-}
-
 /// RFC 7616 §3.3: without the parameter it is MD5.
 fn algorithm(name: Option<&[u8]>) -> Option<Algorithm> {
     match name {
@@ -159,10 +116,15 @@ fn nonce_count(nc: &[u8]) -> Option<u32> {
 mod tests {
     use super::*;
 
+    fn parameters(credentials: &str) -> DigestParameters<'_> {
+        let parsed = DigestParameters::parse(credentials.as_bytes());
+        parsed.unwrap().unwrap()
+    }
+
     fn response(credentials: &str, password: &str, method: &str, body: &[u8]) -> (String, String) {
-        let parsed = Credentials::parse(credentials.as_bytes()).unwrap();
+        let parsed = parameters(credentials);
         let digest = DigestCredentials::read(&parsed).unwrap();
-        let realm = parsed.get(b"realm").unwrap();
+        let realm = parsed.realm.map(unquote).unwrap();
         let user = String::from_utf8(digest.username.to_vec()).unwrap();
         let set = super::super::Ha1Set::from_password(
             &user,
@@ -259,7 +221,7 @@ mod tests {
             "Digest username=\"a\", realm=\"r\", nonce=\"n\", uri=\"sip:r\", response=\"00\"";
         let read = |more: &str| {
             let text = format!("{complete}{more}");
-            DigestCredentials::read(&Credentials::parse(text.as_bytes()).unwrap()).is_some()
+            DigestCredentials::read(&parameters(&text)).is_some()
         };
         assert!(read(""));
         assert!(read(", qop=auth, nc=0000000a, cnonce=\"x\""));

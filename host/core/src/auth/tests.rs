@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use patchbay_message::{Challenge, Credentials, Draft, HeaderName, Limits, Message};
+use patchbay_message::{Challenge, DigestParameters, Draft, HeaderName, Limits, Message};
 
 use super::algorithm::Algorithm;
 use super::digest::DigestCredentials;
@@ -85,7 +85,8 @@ impl Phone {
             text += &format!(", qop={qop}, nc={:08x}, cnonce=\"abc\"", self.count);
         }
         let unsigned = format!("{text}, response=\"\"");
-        let parsed = Credentials::parse(unsigned.as_bytes()).unwrap();
+        let parsed = DigestParameters::parse(unsigned.as_bytes());
+        let parsed = parsed.unwrap().unwrap();
         let digest = DigestCredentials::read(&parsed).unwrap();
         let set = Ha1Set::from_password(user, realm, self.password);
         let response = digest.expected_response(
