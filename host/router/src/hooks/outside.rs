@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use patchbay_policy::{
     Capability, ErrorKind, HostError, HttpAnswer, HttpRequest, KeyValueAnswer, KeyValueRequest,
+    Sleep,
 };
 
 use super::{HookHost, Services};
@@ -51,6 +52,14 @@ impl HookHost {
         let waited = now.since(self.now.instant);
         let left = self.config().policy.hook_timeout.saturating_sub(waited);
         script.ask(&request, grants, left, now)
+    }
+
+    /// Where a run is played again nothing waits.
+    pub(super) fn wait_for(&self, time: Duration) -> Sleep {
+        match self.services() {
+            Ok(services) => services.shared.http.sleep(time),
+            Err(_) => Box::pin(std::future::ready(())),
+        }
     }
 
     pub(super) fn ask_store(

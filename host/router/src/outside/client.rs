@@ -14,7 +14,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use patchbay_policy::{ErrorKind, HostError, HttpAnswer, HttpRequest, HttpResponse};
+use patchbay_policy::{ErrorKind, HostError, HttpAnswer, HttpRequest, HttpResponse, Sleep};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -22,8 +22,6 @@ use tokio::sync::oneshot;
 use super::request::{checked, error};
 use super::script::Script;
 
-/// Bytes of a response's body.
-const MAX_BODY_BYTES: usize = 1 << 20;
 /// Bytes of a response's head.
 const MAX_HEAD_BYTES: usize = 64 << 10;
 /// How long a connection may take to be there.
@@ -134,6 +132,29 @@ impl HttpClient {
         })
     }
 
+    /// Is over after this time, and at once where nothing is sent.
+    pub fn sleep(&self, time: Duration) -> Sleep {
+        let over = || Box::pin(std::future::ready(()));
+        if self.script.is_some() {
+            return over();
+        }
+        let thread = match self.thread() {
+            Ok(thread) => thread,
+            Err(error) => {
+                tracing::warn!(%error, "no thread for the timers of policies: they are over at once");
+                return over();
+            }
+        };
+        let (sender, receiver) = oneshot::channel();
+        thread.handle.spawn(async move {
+            tokio::time::sleep(time).await;
+            // The hook may be gone: then nobody needs to know.
+            let _ = sender.send(());
+        });
+        // That the router ends is an end, too.
+        Box::pin(async move { receiver.await.unwrap_or(()) })
+    }
+
     fn prepare(
         &self,
         request: HttpRequest,
@@ -234,10 +255,7 @@ async fn within(
 ) -> Result<HttpResponse, HostError> {
     match tokio::time::timeout(limit, answer).await {
         Ok(answer) => answer,
-        Err(_) => Err(unavailable(format!(
-            "no whole response within {} ms",
-            limit.as_millis()
-        ))),
+        Err(_) => Err(HostError::late(limit)),
     }
 }
 
@@ -247,7 +265,9 @@ async fn ask(client: &Outgoing, request: Request<Full<Bytes>>) -> Result<HttpRes
         .await
         .map_err(|error| unavailable(with_causes(&error)))?;
     let (head, body) = response.into_parts();
-    let body = Limited::new(body, MAX_BODY_BYTES).collect().await;
+    let body = Limited::new(body, HttpRequest::MAX_BODY_BYTES)
+        .collect()
+        .await;
     let body = body.map_err(|problem| {
         if problem.is::<LengthLimitError>() {
             error(ErrorKind::Limit, "a response has at most 1 MiB".to_owned())
@@ -389,7 +409,9 @@ mod tests {
     #[test]
     fn a_response_is_bounded() {
         let head = b"HTTP/1.1 200 OK\r\nContent-Length: 1048577\r\n\r\n";
-        let large: &'static [u8] = [head, &vec![0; MAX_BODY_BYTES + 1][..]].concat().leak();
+        let large: &'static [u8] = [head, &vec![0; HttpRequest::MAX_BODY_BYTES + 1][..]]
+            .concat()
+            .leak();
         let error = asked(large, PATIENCE).expect_err("too large");
         assert_eq!(error.kind, ErrorKind::Limit);
     }
