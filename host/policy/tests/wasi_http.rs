@@ -27,6 +27,7 @@ const MANY: u32 = 6;
 const FORGET: u32 = 7;
 const SLEEP: u32 = 8;
 const ASK_OR_SLEEP: u32 = 9;
+const SLEEP_WITHOUT_END: u32 = 10;
 
 /// The numbers of error codes in `wasi:http/types`, as the guest replies them.
 const CONNECTION_LIMIT: u16 = 500 + 11;
@@ -277,6 +278,17 @@ fn a_hook_has_so_many_requests() {
         assert_eq!(status(&done), CONNECTION_LIMIT);
         assert_eq!(done.host.unwrap().fetched.len(), 16);
     }
+}
+
+#[test]
+fn a_hook_has_so_many_timers() {
+    let worker = worker(config());
+    let done = worker.run(SLEEP_WITHOUT_END);
+    let Err(fault) = done.result else {
+        panic!("it sets timers without end")
+    };
+    assert!(fault.to_string().contains("too many timers"), "{fault}");
+    assert_eq!(status(&worker.run(ASK)), 204);
 }
 
 #[test]

@@ -3,8 +3,10 @@
 use std::error::Error;
 use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{HeaderMap, Request};
@@ -18,6 +20,7 @@ use patchbay_policy::{ErrorKind, HostError, HttpAnswer, HttpRequest, HttpRespons
 use rustls::{ClientConfig, RootCertStore};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use super::request::{checked, error};
 use super::script::Script;
@@ -50,6 +53,24 @@ struct Thread {
     client: Outgoing,
     /// The thread ends when the last of these is gone.
     _alive: Arc<oneshot::Sender<()>>,
+}
+
+/// A timer on the thread, which ends when nobody waits for it any more.
+struct Sleeping(JoinHandle<()>);
+
+impl Future for Sleeping {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        // That the router ends is an end, too.
+        Pin::new(&mut self.0).poll(context).map(drop)
+    }
+}
+
+impl Drop for Sleeping {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 #[derive(Debug, Default)]
@@ -145,14 +166,10 @@ impl HttpClient {
                 return over();
             }
         };
-        let (sender, receiver) = oneshot::channel();
-        thread.handle.spawn(async move {
-            tokio::time::sleep(time).await;
-            // The hook may be gone: then nobody needs to know.
-            let _ = sender.send(());
-        });
-        // That the router ends is an end, too.
-        Box::pin(async move { receiver.await.unwrap_or(()) })
+        let task = thread
+            .handle
+            .spawn(async move { tokio::time::sleep(time).await });
+        Box::pin(Sleeping(task))
     }
 
     fn prepare(
@@ -382,6 +399,22 @@ mod tests {
         assert_eq!(response.status, 200);
         assert!(response.headers.contains(&header), "{response:?}");
         assert_eq!(response.body, b"hi");
+    }
+
+    #[test]
+    fn a_sleep_takes_its_time_and_wakes() {
+        let began = Instant::now();
+        let client = HttpClient::default();
+        let sleep = client.sleep(Duration::from_millis(50));
+        tokio::runtime::Builder::new_current_thread()
+            .build()
+            .expect("a runtime")
+            .block_on(sleep);
+        let took = began.elapsed();
+        assert!(
+            took >= Duration::from_millis(50) && took < PATIENCE,
+            "{took:?}"
+        );
     }
 
     #[test]

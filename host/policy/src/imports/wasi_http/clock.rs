@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use wasmtime::Result;
 use wasmtime::component::Resource;
+use wasmtime::{Result, bail};
 
 use super::bindings::monotonic_clock;
 use super::poll::Pollable;
@@ -29,6 +29,9 @@ impl<H: Host> monotonic_clock::Host for State<H> {
 
     /// When `hook_timeout` is over every timer is, so that the guest can still decide.
     fn subscribe_duration(&mut self, nanoseconds: u64) -> Result<Resource<Pollable>> {
+        if !self.web().count_timer() {
+            bail!("too many timers in one hook");
+        }
         let time = Duration::from_nanos(nanoseconds).min(self.time_left(Instant::now()));
         let timer = match self.host_mut() {
             Some(host) if !time.is_zero() => Pollable::Timer(host.sleep(time)),

@@ -45,6 +45,8 @@ const ASKING: &str = "wasi:http/outgoing-handler";
 const MAX_OPEN: usize = 20_000;
 /// Requests of one hook.
 const MAX_EXCHANGES: usize = 16;
+/// Timers of one hook.
+const MAX_TIMERS: usize = 1000;
 
 /// Whether an import is one of the interfaces.
 pub(crate) fn provides(import: &str) -> bool {
@@ -69,6 +71,8 @@ pub(crate) struct Web {
     table: ResourceTable,
     /// Those of the hook that runs.
     exchanges: Vec<Exchange>,
+    /// How many timers it has set.
+    timers: usize,
     holder: Holder,
 }
 
@@ -79,6 +83,7 @@ impl Default for Web {
         Web {
             table,
             exchanges: Vec::new(),
+            timers: 0,
             holder: Holder::default(),
         }
     }
@@ -87,9 +92,16 @@ impl Default for Web {
 impl Web {
     /// A hook begins: what the one before has asked and not taken is gone.
     pub(crate) fn begin(&mut self) {
+        self.timers = 0;
         for exchange in self.exchanges.drain(..) {
             exchange.end();
         }
+    }
+
+    /// Whether this hook may set one more timer.
+    fn count_timer(&mut self) -> bool {
+        self.timers += 1;
+        self.timers <= MAX_TIMERS
     }
 
     /// A new request of this hook, unless it has too many.
