@@ -16,7 +16,8 @@ struct Shared {
     delay: Duration,
     status: u16,
     body: String,
-    requests: Mutex<Vec<String>>,
+    /// Heads and bodies.
+    requests: Mutex<Vec<(String, String)>>,
     connections: AtomicUsize,
 }
 
@@ -50,7 +51,14 @@ impl HttpServer {
 
     /// The heads of the requests so far.
     pub fn requests(&self) -> Vec<String> {
-        self.shared.requests.lock().expect("requests").clone()
+        let requests = self.shared.requests.lock().expect("requests");
+        requests.iter().map(|(head, _)| head.clone()).collect()
+    }
+
+    /// The bodies of the requests so far.
+    pub fn bodies(&self) -> Vec<String> {
+        let requests = self.shared.requests.lock().expect("requests");
+        requests.iter().map(|(_, body)| body.clone()).collect()
     }
 
     /// How many connections there were.
@@ -73,7 +81,8 @@ fn serve(shared: &Shared, stream: TcpStream) {
         if reader.read_exact(&mut body).is_err() {
             return;
         }
-        shared.requests.lock().expect("requests").push(head);
+        let request = (head, String::from_utf8_lossy(&body).into_owned());
+        shared.requests.lock().expect("requests").push(request);
         std::thread::sleep(shared.delay);
         let answer = format!(
             "HTTP/1.1 {} Status\r\nX-Server: test\r\nContent-Length: {}\r\n\r\n{}",

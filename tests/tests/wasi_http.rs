@@ -1,0 +1,273 @@
+//! Policies that bring a client for HTTP, through the real binary: `wstd` in Rust over `wasi:http`, and `fetch` in JavaScript.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test reports by panicking"
+)]
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use patchbay_tests::agent::Agent;
+use patchbay_tests::http_server::HttpServer;
+use patchbay_tests::policies;
+use patchbay_tests::router::{Router, Setup, binary, wait_until};
+use patchbay_tests::text::Text;
+
+fn web() -> PathBuf {
+    policies::guest_with("web", "wstd = \"0.6\"\n")
+}
+
+/// A router with a policy that asks at this server.
+fn setup(server: &HttpServer, name: &str, policy: &PathBuf) -> Setup {
+    let grants = format!(
+        "[policy.grants]\nhttp = [{:?}]\nsave_location = true\n",
+        server.url("/api/")
+    );
+    Setup::new()
+        .policy(name, policy)
+        .active(name)
+        .setting("url", &server.url("/api/route"))
+        .section(&grants)
+}
+
+fn start(server: &HttpServer) -> Router {
+    setup(server, "web", &web()).start()
+}
+
+/// The final response to a call to this user.
+fn called(router: &Router, user: &str) -> Text {
+    let mut alice = Agent::udp(router.udp(), "alice");
+    let invite = alice.invite(&format!("sip:{user}@localhost"));
+    let answer = alice.final_response();
+    alice.acknowledge(&invite, &answer);
+    answer
+}
+
+fn result(router: &Router, user: &str) -> String {
+    let answer = called(router, user);
+    assert_eq!(answer.status(), 486, "{answer:?}");
+    answer.header("X-Result").to_owned()
+}
+
+fn error(router: &Router, user: &str) -> String {
+    let answer = called(router, user);
+    assert_eq!(answer.status(), 480, "{answer:?}");
+    answer.header("X-Error").to_owned()
+}
+
+#[test]
+fn a_client_that_a_language_brings_asks_and_keeps_the_connection() {
+    let server = HttpServer::start(201, "sip:gateway", Duration::ZERO);
+    let router = start(&server);
+    for _ in 0..3 {
+        assert_eq!(result(&router, "ask"), "201 sip:gateway test");
+    }
+    let requests = server.requests();
+    assert_eq!(requests.len(), 3);
+    let head = requests[0].to_ascii_lowercase();
+    for part in [
+        "post /api/route http/1.1\r\n",
+        "x-a: 1\r\n",
+        "content-length: 5\r\n",
+    ] {
+        assert!(head.contains(part), "{head}");
+    }
+    assert_eq!(server.bodies()[0], "hello");
+    assert_eq!(server.connections(), 1);
+    assert_eq!(
+        router.metric("patchbay_policy_http_answered_total", ""),
+        3.0
+    );
+}
+
+#[test]
+fn only_what_is_granted_is_reached() {
+    let server = HttpServer::start(200, "", Duration::ZERO);
+    let router = start(&server);
+    let refused = error(&router, "forbidden");
+    assert!(refused.contains("HttpRequestDenied"), "{refused}");
+    assert_eq!(router.metric("patchbay_policy_http_refused_total", ""), 1.0);
+    assert!(server.requests().is_empty());
+}
+
+#[test]
+fn a_version_that_is_not_granted_http_is_refused() {
+    let router = Setup::new().policy("web", &web()).start();
+    let (status, answer) = router.post("/api/v1/policies/web/activate", "{}");
+    assert_ne!(status, 200);
+    for part in ["wasi:http/outgoing-handler@0.2.", "#handle", "http = ["] {
+        assert!(answer.contains(part), "{answer}");
+    }
+    let checked = Command::new(binary())
+        .args(["check", "--config"])
+        .arg(router.path().join("patchbay.toml"))
+        .output()
+        .expect("run patchbay check");
+    assert_eq!(checked.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&checked.stderr).into_owned();
+    assert!(text.contains("web.wasm: it imports `wasi:http/"), "{text}");
+}
+
+#[test]
+fn inspect_shows_what_it_wants_by_its_whole_name() {
+    let output = Command::new(binary())
+        .args(["policy", "inspect"])
+        .arg(web())
+        .output()
+        .expect("run patchbay policy inspect");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        text.contains("grants  http = [\"https://HOST/\"] (wasi:http/outgoing-handler@0.2."),
+        "{text}"
+    );
+}
+
+#[test]
+fn bodies_are_bounded_in_both_directions() {
+    let server = HttpServer::start(200, &"x".repeat((1 << 20) + 1), Duration::ZERO);
+    let router = start(&server);
+    let refused = error(&router, "flood");
+    assert!(refused.contains("HttpRequestBodySize"), "{refused}");
+    assert!(server.requests().is_empty());
+    let refused = error(&router, "ask");
+    assert!(refused.contains("HttpResponseBodySize"), "{refused}");
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[test]
+fn a_policy_that_waits_is_told_when_the_time_is_over() {
+    let server = HttpServer::start(200, "late", Duration::from_secs(60));
+    let router = setup(&server, "web", &web())
+        .policy_keys("hook_timeout = \"1500ms\"")
+        .start();
+    let began = Instant::now();
+    let refused = error(&router, "ask");
+    let took = began.elapsed();
+    assert!(refused.contains("HttpResponseTimeout"), "{refused}");
+    assert!(
+        took >= Duration::from_millis(1480) && took < Duration::from_secs(10),
+        "{took:?}"
+    );
+    for (user, expected) in [
+        ("hurry", "HttpResponseTimeout"),
+        ("timer", "the timer was first"),
+    ] {
+        let began = Instant::now();
+        let refused = error(&router, user);
+        assert!(refused.contains(expected), "{refused}");
+        assert!(began.elapsed() < Duration::from_millis(1480), "{user}");
+    }
+    assert_eq!(router.metric("patchbay_hook_faults_total", ""), 0.0);
+}
+
+#[test]
+fn two_requests_are_on_their_way_at_once() {
+    let server = HttpServer::start(200, "", Duration::from_millis(700));
+    let router = start(&server);
+    let began = Instant::now();
+    assert_eq!(result(&router, "two"), "200  test 200  test");
+    assert!(
+        began.elapsed() < Duration::from_millis(1400),
+        "{:?}",
+        began.elapsed()
+    );
+    assert_eq!(server.connections(), 2);
+}
+
+#[test]
+fn while_calls_wait_others_go_on() {
+    let server = HttpServer::start(200, "", Duration::from_secs(3));
+    let router = setup(&server, "web", &web()).workers(1).start();
+    let mut callers: Vec<Agent> = (0..30)
+        .map(|number| {
+            let mut caller = Agent::udp(router.udp(), &format!("caller{number}"));
+            caller.invite("sip:slow@localhost");
+            caller
+        })
+        .collect();
+    wait_until("all of them ask", || server.requests().len() == 30);
+    let began = Instant::now();
+    assert_eq!(called(&router, "plain").status(), 404);
+    assert!(
+        began.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        began.elapsed()
+    );
+    assert_eq!(router.metric("patchbay_policy_http_waiting", ""), 30.0);
+    for caller in &mut callers {
+        assert_eq!(caller.final_response().status(), 404);
+    }
+    assert_eq!(router.metric("patchbay_hook_faults_total", ""), 0.0);
+}
+
+#[test]
+fn cancel_ends_a_call_whose_policy_waits() {
+    let server = HttpServer::start(200, "late", Duration::from_secs(1));
+    let router = start(&server);
+    let mut alice = Agent::udp(router.udp(), "alice");
+    let invite = alice.invite("sip:ask@localhost");
+    alice.expect(100);
+    alice.cancel(&invite);
+    let (first, second) = (alice.final_response(), alice.final_response());
+    let mut statuses = [first.status(), second.status()];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 487], "200 to the CANCEL, 487 to the INVITE");
+    let ended = if first.status() == 487 { first } else { second };
+    alice.acknowledge(&invite, &ended);
+    wait_until("the hook ends", || {
+        router.metric("patchbay_hooks", "") == 0.0
+    });
+    assert_eq!(result(&router, "ask"), "200 late test");
+}
+
+/// What the hook in JavaScript makes of it: its answer is the reason phrase.
+fn fetched(router: &Router, user: &str) -> String {
+    let answer = called(router, user);
+    assert_eq!(answer.status(), 486, "{answer:?}");
+    answer.reason().to_owned()
+}
+
+#[test]
+fn a_hook_in_javascript_awaits_fetch() {
+    let server = HttpServer::start(200, "{\"to\": \"grüße\"}", Duration::ZERO);
+    let policy = policies::guest_in("fetching-js");
+    let router = setup(&server, "fetching-js", &policy).start();
+    assert_eq!(fetched(&router, "ask"), "200 true test {\"to\": \"grüße\"}");
+    assert_eq!(server.bodies()[0], "grüße");
+    assert!(server.requests()[0].starts_with("POST /api/route HTTP/1.1\r\n"));
+    assert_eq!(fetched(&router, "json"), "grüße");
+    assert_eq!(
+        fetched(&router, "several"),
+        "200,200,nothing rejected,rejected 6 200 found"
+    );
+    let denied = fetched(&router, "forbidden");
+    assert!(
+        denied.starts_with("TypeError denied: policy.grants.http"),
+        "{denied}"
+    );
+    for (user, told) in [
+        ("never", "waits for something that never comes"),
+        ("uncaught", "nobody catches this"),
+    ] {
+        assert_eq!(called(&router, user).status(), 500);
+        wait_until("the log tells why", || router.log().contains(told));
+    }
+    assert_eq!(fetched(&router, "json"), "grüße", "the next instance");
+    assert_eq!(server.connections(), 1);
+}
+
+#[test]
+fn a_hook_in_javascript_is_told_that_the_time_is_over() {
+    let server = HttpServer::start(200, "late", Duration::from_secs(60));
+    let policy = policies::guest_in("fetching-js");
+    let router = setup(&server, "fetching-js", &policy).start();
+    let late = fetched(&router, "late");
+    assert!(
+        late.starts_with("TypeError unavailable: no whole response within 50 ms"),
+        "{late}"
+    );
+}
