@@ -18,7 +18,7 @@ impl From<HostError> for ErrorCode {
     fn from(error: HostError) -> ErrorCode {
         match error.kind {
             ErrorKind::Denied => ErrorCode::HttpRequestDenied,
-            // A request that is too large gets as far as its stream.
+            // A request that is too large does not get as far.
             ErrorKind::Limit => {
                 ErrorCode::HttpResponseBodySize(Some(HttpRequest::MAX_BODY_BYTES as u64))
             }

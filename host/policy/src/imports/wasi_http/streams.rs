@@ -11,7 +11,7 @@ use super::poll::Pollable;
 use crate::host::{Host, HttpRequest};
 use crate::state::State;
 
-/// How much a guest is told that it may write at once. What is beyond the limit of a body shows when it is written.
+/// How much a guest is told that it may write at once.
 const PERMIT: u64 = 64 << 10;
 
 /// Why a stream has failed.
