@@ -1,4 +1,5 @@
-//! Policies that bring a client for HTTP, through the real binary: `wstd` in Rust over `wasi:http`, and `fetch` in JavaScript.
+//! Policies that bring a client for HTTP, through the real binary: `wstd` in Rust and `asyncio` in Python over
+//! `wasi:http`, and `fetch` in JavaScript.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -270,4 +271,20 @@ fn a_hook_in_javascript_is_told_that_the_time_is_over() {
         late.starts_with("TypeError unavailable: no whole response within 50 ms"),
         "{late}"
     );
+}
+
+#[test]
+fn a_hook_in_python_awaits_with_asyncio() {
+    let server = HttpServer::start(200, "hello", Duration::from_millis(500));
+    let policy = policies::guest_in("awaiting-py");
+    let router = setup(&server, "awaiting-py", &policy).start();
+    assert_eq!(fetched(&router, "ask"), "200 hello");
+    assert_eq!(server.bodies(), ["grüße"]);
+    let began = Instant::now();
+    assert_eq!(fetched(&router, "several"), "200 hello and 200 hello");
+    assert!(
+        began.elapsed() < Duration::from_secs(1),
+        "both are on their way at once"
+    );
+    assert_eq!(fetched(&router, "forbidden"), "ErrorCode_HttpRequestDenied");
 }

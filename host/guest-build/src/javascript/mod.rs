@@ -9,7 +9,7 @@ use std::process::Command;
 
 use crate::manifest::Manifest;
 use crate::wit_files::write_file;
-use crate::{BuildError, command, component, kept, npm, wit_files};
+use crate::{BuildError, command, component, kept, npm, wasi_http, wit_files};
 
 /// The beginning of the module around the policy.
 const ENTRY: &str = include_str!("entry.mjs");
@@ -32,6 +32,12 @@ pub(crate) fn compile(
     work: &Path,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Vec<u8>, BuildError> {
+    if wasi_http::is_wanted(manifest) {
+        return Err(BuildError::Manifest {
+            path: policy.join("policy.toml"),
+            problem: "in JavaScript `imports = [\"http\"]` gives the policy `fetch`; there is no `wasi:http`".to_owned(),
+        });
+    }
     let wit = wit_files::write(work, manifest)?;
     let programs = npm::programs(progress)?;
     let bundle = work.join("policy.mjs");
