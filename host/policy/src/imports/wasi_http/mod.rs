@@ -41,8 +41,8 @@ const INTERFACES: [&str; 6] = [
 /// The one of them that reaches beyond the router.
 const ASKING: &str = "wasi:http/outgoing-handler";
 
-/// What an instance may have open.
-const MAX_OPEN: usize = 20_000;
+/// What an instance may have open: more than one leaves behind that never closes anything and is then replaced.
+const MAX_OPEN: usize = 100_000;
 /// Requests of one hook.
 const MAX_EXCHANGES: usize = 16;
 /// Timers of one hook.
