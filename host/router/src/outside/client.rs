@@ -153,17 +153,13 @@ impl HttpClient {
         })
     }
 
-    /// Is over after this time, and at once where nothing is sent.
+    /// Is over after this time.
     pub fn sleep(&self, time: Duration) -> Sleep {
-        let over = || Box::pin(std::future::ready(()));
-        if self.script.is_some() {
-            return over();
-        }
         let thread = match self.thread() {
             Ok(thread) => thread,
             Err(error) => {
                 tracing::warn!(%error, "no thread for the timers of policies: they are over at once");
-                return over();
+                return Box::pin(std::future::ready(()));
             }
         };
         let task = thread
