@@ -277,7 +277,10 @@ fn a_hook_in_javascript_is_told_that_the_time_is_over() {
 fn a_hook_in_python_awaits_with_asyncio() {
     let server = HttpServer::start(200, "hello", Duration::from_millis(500));
     let policy = policies::guest_in("awaiting-py");
-    let router = setup(&server, "awaiting-py", &policy).start();
+    // Compiling CPython takes its time.
+    let router = setup(&server, "awaiting-py", &policy)
+        .patience(Duration::from_secs(120))
+        .start();
     assert_eq!(fetched(&router, "ask"), "200 hello");
     assert_eq!(server.bodies(), ["grüße"]);
     let began = Instant::now();
@@ -287,4 +290,54 @@ fn a_hook_in_python_awaits_with_asyncio() {
         "both are on their way at once"
     );
     assert_eq!(fetched(&router, "forbidden"), "ErrorCode_HttpRequestDenied");
+}
+
+#[test]
+fn in_a_scenario_servers_and_timers_are_virtual() {
+    let policy = web();
+    for more in [&[][..], &["--random", "100"]] {
+        let output = Command::new(binary())
+            .args(["policy", "test", "tests/policy-scenarios/web.toml"])
+            .arg("--policy")
+            .arg(&policy)
+            .args(more)
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+            .output()
+            .expect("run patchbay policy test");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{said}");
+    }
+}
+
+#[test]
+fn a_recording_has_the_answers_and_replays_without_asking() {
+    let server = HttpServer::start(201, "sip:gateway", Duration::ZERO);
+    let router = start(&server);
+    let patchbay = |arguments: &[&str]| {
+        let output = Command::new(binary())
+            .args(arguments)
+            .arg("--config")
+            .arg(router.path().join("patchbay.toml"))
+            .output()
+            .expect("run patchbay");
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).expect("JSON")
+    };
+    patchbay(&["record", "start", "--json"]);
+    for user in ["ask", "two", "timer"] {
+        result(&router, user);
+    }
+    error(&router, "forbidden");
+    let report = patchbay(&["record", "stop", "--json"]);
+    let file = report["file"].as_str().expect("a file");
+    assert_eq!(server.requests().len(), 4);
+    let output = Command::new(binary())
+        .args(["policy", "replay", "--json", file, "--policy"])
+        .arg(web())
+        .output()
+        .expect("run patchbay policy replay");
+    let replayed = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{replayed}");
+    assert!(replayed.contains("\"differences\": []"), "{replayed}");
+    assert_eq!(server.requests().len(), 4, "a replay asks nobody");
 }
