@@ -1,5 +1,5 @@
-//! Policies that bring a client for HTTP, through the real binary: `wstd` in Rust and `asyncio` in Python over
-//! `wasi:http`, and `fetch` in JavaScript.
+//! Policies that bring a client for HTTP, through the real binary: `wstd` in Rust and `asyncio` in Python over `wasi:http`, `fetch` in
+//! JavaScript, and `net/http` in Go.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -8,7 +8,7 @@
     reason = "a test reports by panicking"
 )]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -23,15 +23,20 @@ fn web() -> PathBuf {
 }
 
 /// A router with a policy that asks at this server.
-fn setup(server: &HttpServer, name: &str, policy: &PathBuf) -> Setup {
-    let grants = format!(
-        "[policy.grants]\nhttp = [{:?}]\nsave_location = true\n",
-        server.url("/api/")
-    );
+fn setup(server: &HttpServer, name: &str, policy: &Path) -> Setup {
+    setup_for(&[server], name, policy)
+}
+
+/// A router with a policy that asks at these servers: the setting `url` is the first, `late` the last.
+fn setup_for(servers: &[&HttpServer], name: &str, policy: &Path) -> Setup {
+    let urls: Vec<String> = servers.iter().map(|server| server.url("/api/")).collect();
+    let grants = format!("[policy.grants]\nhttp = {urls:?}\nsave_location = true\n");
+    let route = |server: Option<&&HttpServer>| server.expect("a server").url("/api/route");
     Setup::new()
         .policy(name, policy)
         .active(name)
-        .setting("url", &server.url("/api/route"))
+        .setting("url", &route(servers.first()))
+        .setting("late", &route(servers.last()))
         .section(&grants)
 }
 
@@ -235,8 +240,9 @@ fn fetched(router: &Router, user: &str) -> String {
 #[test]
 fn a_hook_in_javascript_awaits_fetch() {
     let server = HttpServer::start(200, "{\"to\": \"grüße\"}", Duration::ZERO);
+    let late = HttpServer::start(200, "late", Duration::from_secs(60));
     let policy = policies::guest_in("fetching-js");
-    let router = setup(&server, "fetching-js", &policy).start();
+    let router = setup_for(&[&server, &late], "fetching-js", &policy).start();
     assert_eq!(fetched(&router, "ask"), "200 true test {\"to\": \"grüße\"}");
     assert_eq!(server.bodies()[0], "grüße");
     assert!(server.requests()[0].starts_with("POST /api/route HTTP/1.1\r\n"));
@@ -250,6 +256,11 @@ fn a_hook_in_javascript_awaits_fetch() {
         denied.starts_with("TypeError denied: policy.grants.http"),
         "{denied}"
     );
+    let late = fetched(&router, "late");
+    assert!(
+        late.starts_with("TypeError unavailable: no whole response within 50 ms"),
+        "{late}"
+    );
     for (user, told) in [
         ("never", "waits for something that never comes"),
         ("uncaught", "nobody catches this"),
@@ -259,18 +270,6 @@ fn a_hook_in_javascript_awaits_fetch() {
     }
     assert_eq!(fetched(&router, "json"), "grüße", "the next instance");
     assert_eq!(server.connections(), 1);
-}
-
-#[test]
-fn a_hook_in_javascript_is_told_that_the_time_is_over() {
-    let server = HttpServer::start(200, "late", Duration::from_secs(60));
-    let policy = policies::guest_in("fetching-js");
-    let router = setup(&server, "fetching-js", &policy).start();
-    let late = fetched(&router, "late");
-    assert!(
-        late.starts_with("TypeError unavailable: no whole response within 50 ms"),
-        "{late}"
-    );
 }
 
 #[test]
@@ -340,4 +339,23 @@ fn a_recording_has_the_answers_and_replays_without_asking() {
     assert!(output.status.success(), "{replayed}");
     assert!(replayed.contains("\"differences\": []"), "{replayed}");
     assert_eq!(server.requests().len(), 4, "a replay asks nobody");
+}
+
+#[test]
+fn a_hook_in_go_asks_with_net_http() {
+    let server = HttpServer::start(201, "hello", Duration::ZERO);
+    let late = HttpServer::start(200, "late", Duration::from_secs(60));
+    let policy = policies::guest_in("nethttp-go");
+    // Compiling Go's network library takes its time.
+    let router = setup_for(&[&server, &late], "nethttp-go", &policy)
+        .patience(Duration::from_secs(120))
+        .start();
+    assert_eq!(fetched(&router, "ask"), "201 test hello");
+    assert_eq!(server.bodies(), ["grüße"]);
+    let head = server.requests()[0].to_ascii_lowercase();
+    assert!(head.contains("x-a: 1\r\n"), "{head}");
+    let refused = fetched(&router, "forbidden");
+    assert!(refused.contains("policy.grants.http"), "{refused}");
+    let refused = fetched(&router, "late");
+    assert!(refused.contains("within 50 ms"), "{refused}");
 }

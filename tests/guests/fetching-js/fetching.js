@@ -41,7 +41,7 @@ const ways = {
   },
 
   async late() {
-    const { status } = await fetch(url(), { signal: AbortSignal.timeout(50) });
+    const { status } = await fetch(setting('late'), { signal: AbortSignal.timeout(50) });
     return `${status} in time`;
   },
 
