@@ -4,6 +4,12 @@
     missing_docs,
     unreachable_pub,
     clippy::all,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::unimplemented,
+    clippy::todo,
     reason = "generated from the WIT files, which have the documentation"
 )]
 mod generated {
