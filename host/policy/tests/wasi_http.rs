@@ -28,6 +28,7 @@ const FORGET: u32 = 7;
 const SLEEP: u32 = 8;
 const ASK_OR_SLEEP: u32 = 9;
 const SLEEP_WITHOUT_END: u32 = 10;
+const WAIT_FOR_TOO_MUCH: u32 = 11;
 
 /// The numbers of error codes in `wasi:http/types`, as the guest replies them.
 const CONNECTION_LIMIT: u16 = 500 + 11;
@@ -281,14 +282,18 @@ fn a_hook_has_so_many_requests() {
 }
 
 #[test]
-fn a_hook_has_so_many_timers() {
+fn a_hook_waits_for_so_much_and_has_so_many_timers() {
     let worker = worker(config());
-    let done = worker.run(SLEEP_WITHOUT_END);
-    let Err(fault) = done.result else {
-        panic!("it sets timers without end")
-    };
-    assert!(fault.to_string().contains("too many timers"), "{fault}");
-    assert_eq!(status(&worker.run(ASK)), 204);
+    for (way, told) in [
+        (SLEEP_WITHOUT_END, "too many timers"),
+        (WAIT_FOR_TOO_MUCH, "1 to 1000 things"),
+    ] {
+        let Err(fault) = worker.run(way).result else {
+            panic!("{told}")
+        };
+        assert!(fault.to_string().contains(told), "{fault}");
+        assert_eq!(status(&worker.run(ASK)), 204);
+    }
 }
 
 #[test]

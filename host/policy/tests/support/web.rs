@@ -8,7 +8,7 @@
 /// - 3: waits for the response before the body is finished; 4: drops the body instead of finishing it;
 /// - 5: writes a body of more than 1 MiB;
 /// - 6: sends requests without a body until one is refused, and replies for that one; 7: sends one and does not wait for the response;
-/// - 10: sets timers without end;
+/// - 10: sets timers without end; 11: waits 15,360 times for one timer;
 /// - 8: waits for a timer of a second instead, and replies 299; 9: waits for the response or that timer, and replies 290 plus how many are ready.
 pub const BROWSES: &str = r#"(module
   (import "patchbay:policy/transaction@0.1.0" "failure-round" (func $round (result i32)))
@@ -127,6 +127,14 @@ pub const BROWSES: &str = r#"(module
     (if (i32.eq (local.get $way) (i32.const 8)) (then
       (call $block (call $timer (i64.const 1000000000)))
       (return (call $reply (i32.const 299)))))
+    (if (i32.eq (local.get $way) (i32.const 11)) (then
+      (local.set $future (call $timer (i64.const 1000000000)))
+      (local.set $request (i32.const 4096))
+      (loop $more
+        (i32.store (local.get $request) (local.get $future))
+        (local.set $request (i32.add (local.get $request) (i32.const 4)))
+        (br_if $more (i32.lt_u (local.get $request) (i32.const 65536))))
+      (call $poll (i32.const 4096) (i32.const 15360) (i32.const 64))))
     (if (i32.eq (local.get $way) (i32.const 10)) (then
       (loop $more (call $drop-pollable (call $timer (i64.const 1000000000))) (br $more))))
     (if (i32.eq (local.get $way) (i32.const 6)) (then

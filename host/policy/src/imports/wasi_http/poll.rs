@@ -14,6 +14,9 @@ use super::exchange::{Exchange, Readiness};
 use crate::host::{Host, Sleep};
 use crate::state::State;
 
+/// Things that a guest waits for at once: each is looked at whenever one of them has happened.
+const MAX_POLLED: usize = 1000;
+
 /// Something that a guest waits for.
 pub enum Pollable {
     Ready,
@@ -99,8 +102,8 @@ impl<H: Host> State<H> {
 
 impl<H: Host> poll::Host for State<H> {
     async fn poll(&mut self, pollables: Vec<Resource<Pollable>>) -> Result<Vec<u32>> {
-        if pollables.is_empty() {
-            bail!("nothing to wait for");
+        if pollables.is_empty() || pollables.len() > MAX_POLLED {
+            bail!("a hook waits for 1 to {MAX_POLLED} things at once");
         }
         self.wait(&pollables).await
     }
