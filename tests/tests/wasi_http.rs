@@ -13,7 +13,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use patchbay_tests::agent::Agent;
-use patchbay_tests::http_server::HttpServer;
+use patchbay_tests::http_server::{CERTIFICATE, HttpServer};
 use patchbay_tests::policies;
 use patchbay_tests::router::{Router, Setup, binary, wait_until};
 use patchbay_tests::text::Text;
@@ -88,6 +88,24 @@ fn a_client_that_a_language_brings_asks_and_keeps_the_connection() {
         router.metric("patchbay_policy_http_answered_total", ""),
         3.0
     );
+}
+
+#[test]
+fn a_server_with_a_certificate_that_the_system_trusts_is_asked_over_https() {
+    let server = HttpServer::start_tls(201, "sip:gateway");
+    let router = start(&server);
+    let refused = error(&router, "ask");
+    assert!(refused.contains("certificate"), "{refused}");
+    assert!(server.requests().is_empty());
+    let trusting = format!("SSL_CERT_FILE={CERTIFICATE}");
+    let router = setup(&server, "web", &web())
+        .program(
+            vec!["env".into(), trusting.into(), binary().into()],
+            Duration::from_secs(60),
+        )
+        .start();
+    assert_eq!(result(&router, "ask"), "201 sip:gateway test");
+    assert_eq!(server.bodies(), ["hello"]);
 }
 
 #[test]
