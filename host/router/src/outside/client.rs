@@ -5,7 +5,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -35,6 +35,8 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 const MAX_IDLE: usize = 64;
 
 type Outgoing = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+/// The client, or why there is none.
+type Made = Result<Outgoing, String>;
 
 /// Sends the requests of policies. Its thread begins with the first of them, and ends with it.
 #[derive(Default)]
@@ -50,7 +52,7 @@ pub struct HttpClient {
 #[derive(Clone)]
 struct Thread {
     handle: Handle,
-    client: Outgoing,
+    client: Arc<OnceLock<Made>>,
     /// The thread ends when the last of these is gone.
     _alive: Arc<oneshot::Sender<()>>,
 }
@@ -141,7 +143,11 @@ impl HttpClient {
         counts.waiting.fetch_add(1, Ordering::Relaxed);
         let client = thread.client;
         thread.handle.spawn(async move {
-            let answer = within(limit, ask(&client, request)).await;
+            let answer = match client.get() {
+                Some(Ok(client)) => within(limit, ask(client, request)).await,
+                Some(Err(problem)) => Err(unavailable(problem.clone())),
+                None => Err(unavailable("there is no client".to_owned())),
+            };
             counts.ended(&answer);
             // The hook may be gone: then nobody needs the answer.
             let _ = sender.send(answer);
@@ -185,7 +191,7 @@ impl HttpClient {
         if let Some(thread) = &*thread {
             return Ok(thread.clone());
         }
-        let started = start(self.roots.clone().unwrap_or_else(system_roots))?;
+        let started = start(self.roots.clone())?;
         Ok(thread.insert(started).clone())
     }
 }
@@ -201,16 +207,22 @@ impl Counts {
     }
 }
 
-fn start(roots: RootCertStore) -> io::Result<Thread> {
+/// The thread makes the client before it serves anybody: reading the certificates of the system takes milliseconds, which no worker has.
+fn start(roots: Option<RootCertStore>) -> io::Result<Thread> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let client = client(roots)?;
+    let made = Arc::new(OnceLock::new());
+    let of_thread = Arc::clone(&made);
     let handle = runtime.handle().clone();
     let (alive, ended) = oneshot::channel();
     std::thread::Builder::new()
         .name("policy-http".to_owned())
         .spawn(move || {
+            of_thread.get_or_init(|| {
+                client(roots.unwrap_or_else(system_roots))
+                    .map_err(|error| format!("no client for HTTP: {error}"))
+            });
             // Whether it is told or the other side is gone makes no difference.
             let _ = runtime.block_on(ended);
             // A name query that still runs is not waited for.
@@ -218,7 +230,7 @@ fn start(roots: RootCertStore) -> io::Result<Thread> {
         })?;
     Ok(Thread {
         handle,
-        client,
+        client: made,
         _alive: Arc::new(alive),
     })
 }
