@@ -20,10 +20,7 @@ pub fn built(name: &str) -> PathBuf {
 
 /// The policy in `tests/guests/NAME.rs`, built when it is new or has changed.
 pub fn guest(name: &str) -> PathBuf {
-    let source =
-        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("guests/{name}.rs")))
-            .expect("the guest's source");
-    guest_from(name, &source)
+    guest_with(name, "")
 }
 
 /// The policy in the folder `tests/guests/NAME`, in another language than Rust.
@@ -52,6 +49,17 @@ pub fn scaffold(language: &str) -> PathBuf {
 
 /// A policy from this source, under this name (lower case, hyphens).
 pub fn guest_from(name: &str, source: &str) -> PathBuf {
+    guest_on(name, source, "")
+}
+
+/// The policy in `tests/guests/NAME.rs` that needs these lines of `[dependencies]`.
+pub fn guest_with(name: &str, dependencies: &str) -> PathBuf {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("guests/{name}.rs"));
+    let source = fs::read_to_string(file).expect("the guest's source");
+    guest_on(name, &source, dependencies)
+}
+
+fn guest_on(name: &str, source: &str, dependencies: &str) -> PathBuf {
     let (root, _lock) = workshop();
     let crate_folder = root.join(name);
     let component = root.join("built").join(format!("{name}.wasm"));
@@ -59,8 +67,13 @@ pub fn guest_from(name: &str, source: &str) -> PathBuf {
     if component.exists() && fs::read_to_string(&file).is_ok_and(|text| text == source) {
         return component;
     }
-    if !crate_folder.join("Cargo.toml").exists() {
+    let manifest = crate_folder.join("Cargo.toml");
+    if !manifest.exists() {
         patchbay(&root, &["policy", "new", name]);
+        let text = fs::read_to_string(&manifest).expect("the guest's manifest");
+        let table = "[dependencies]\n";
+        let text = text.replacen(table, &[table, dependencies].concat(), 1);
+        fs::write(&manifest, text).expect("write the guest's manifest");
     }
     fs::write(&file, source).expect("write the guest's source");
     build(&crate_folder, &root.join("built"));

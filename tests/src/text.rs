@@ -42,6 +42,11 @@ impl Text {
             .unwrap_or(0)
     }
 
+    /// The reason phrase of a response.
+    pub fn reason(&self) -> &str {
+        self.start.splitn(3, ' ').nth(2).unwrap_or("")
+    }
+
     /// The method of a request, or of the CSeq of a response.
     pub fn method(&self) -> &str {
         if self.start.starts_with("SIP/2.0 ") {

@@ -11,7 +11,7 @@ use patchbay_message::{Draft, Limits, Message};
 use patchbay_policy::{
     Armed, Binding, Capability, Engine, EngineConfig, Hook, HookDone, HookRun, Host, HostError,
     HttpAnswer, HttpRequest, Instances, KeyValueAnswer, KeyValueRequest, Level, LookupResult,
-    Source, Target, Transport, Verdict, Verification, Version,
+    Sleep, Source, Target, Transport, Verdict, Verification, Version,
 };
 use patchbay_tests::policies;
 
@@ -98,6 +98,7 @@ impl Host for OneCall {
     fn cancel_timer(&mut self, _: &str) -> bool { false }
     fn grants(&self, _: Capability) -> bool { true }
     fn fetch(&mut self, _: HttpRequest, _: Duration) -> HttpAnswer { Box::pin(std::future::pending()) }
+    fn sleep(&mut self, _: Duration) -> Sleep { Box::pin(std::future::pending()) }
     fn key_value(&mut self, _: KeyValueRequest<'_>) -> Result<KeyValueAnswer, HostError> { Ok(KeyValueAnswer::Done) }
 }
 

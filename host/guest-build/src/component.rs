@@ -6,7 +6,7 @@ use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::{Resolve, SourceMap, WorldId};
 
 use crate::manifest::Manifest;
-use crate::{BuildError, wasi};
+use crate::{BuildError, wasi, wasi_http};
 
 /// The files of the WIT package.
 pub(crate) const WIT: [(&str, &str); 7] = [
@@ -105,6 +105,11 @@ pub(crate) fn world(manifest: &Manifest) -> Result<(Resolve, WorldId), BuildErro
         .map_err(|error| BuildError::Component {
             problem: error.to_string(),
         })?;
+    for (name, text) in wasi_http::packages(manifest) {
+        resolve
+            .push_source(&wasi_http::file_name(name), text)
+            .map_err(|error| problem(&error))?;
+    }
     let package = resolve
         .push_source("guest.wit", &world_text(manifest))
         .map_err(|error| problem(&error))?;
@@ -116,12 +121,15 @@ pub(crate) fn world(manifest: &Manifest) -> Result<(Resolve, WorldId), BuildErro
 
 /// The text of that world, in a package of its own.
 pub(crate) fn world_text(manifest: &Manifest) -> String {
-    let lines = |what: &str, names: &[String]| -> String {
-        let line = |name| format!("{what} patchbay:policy/{name}@0.1.0;\n");
-        names.iter().map(line).collect()
-    };
-    let imports = lines("import", &manifest.imports);
-    let exports = lines("export", &manifest.hooks);
+    let line = |what: &str, name: &str| format!("{what} patchbay:policy/{name}@0.1.0;\n");
+    let ours = manifest.imports.iter().filter(|name| !wasi_http::is(name));
+    let mut imports: String = ours.map(|name| line("import", name)).collect();
+    imports.push_str(wasi_http::imports(manifest));
+    let exports: String = manifest
+        .hooks
+        .iter()
+        .map(|name| line("export", name))
+        .collect();
     format!(
         "package patchbay:guest;\nworld {WORLD} {{\ninclude patchbay:policy/imports@0.1.0;\n{imports}{exports}}}\n"
     )

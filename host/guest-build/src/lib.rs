@@ -24,6 +24,7 @@ mod sdk;
 mod toolchain;
 mod venv;
 mod wasi;
+mod wasi_http;
 mod wit_files;
 mod zig;
 mod zig_compiler;

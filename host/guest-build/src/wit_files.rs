@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::manifest::Manifest;
-use crate::{BuildError, component};
+use crate::{BuildError, component, wasi_http};
 
 /// The interface of which these generators would import more than a policy may use without a grant, and what of it needs one.
 const LOCATION: &str = "location";
@@ -15,10 +15,19 @@ pub(crate) fn write(work: &Path, manifest: &Manifest) -> Result<PathBuf, BuildEr
     // What these generators say of an unknown interface names their own files.
     component::world(manifest)?;
     let folder = work.join("wit");
+    // Nothing is left of what an earlier manifest wanted.
+    if folder.exists() {
+        fs::remove_dir_all(&folder).map_err(|error| BuildError::io("remove", &folder, error))?;
+    }
     let package = folder.join("deps").join("policy");
     fs::create_dir_all(&package).map_err(|error| BuildError::io("create", &package, error))?;
     for (name, text) in texts(manifest) {
         write_file(&package.join(name), &text)?;
+    }
+    for (name, text) in wasi_http::packages(manifest) {
+        let package = folder.join("deps").join(name);
+        fs::create_dir_all(&package).map_err(|error| BuildError::io("create", &package, error))?;
+        write_file(&package.join(wasi_http::file_name(name)), text)?;
     }
     write_file(&folder.join("guest.wit"), &component::world_text(manifest))?;
     Ok(folder)

@@ -4,7 +4,7 @@ use wasmparser::{Parser, Payload};
 use wasmtime::component::Component;
 use wasmtime::component::types::ComponentItem;
 
-use crate::imports::wasi_keyvalue;
+use crate::imports::{wasi_http, wasi_keyvalue};
 use crate::world::{CheckError, PACKAGE, VERSION};
 
 /// Something that the operator has to grant, by its key in `[policy.grants]`.
@@ -108,6 +108,9 @@ pub(crate) fn wants(component: &Component) -> Vec<Want> {
 fn interface_of(import: &str) -> &str {
     if wasi_keyvalue::INTERFACES.contains(&import) {
         return "keyvalue";
+    }
+    if wasi_http::asks(import) {
+        return "http";
     }
     import
         .strip_prefix(PACKAGE)

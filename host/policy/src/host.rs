@@ -12,7 +12,7 @@ use std::time::Duration;
 use patchbay_message::Draft;
 use wasmtime::component::{ComponentType, Lift, Lower};
 
-pub use http::{HttpAnswer, HttpRequest, HttpResponse};
+pub use http::{HttpAnswer, HttpRequest, HttpResponse, Sleep};
 pub use keyvalue::{KeyValueAnswer, KeyValueRequest};
 
 use crate::capability::Capability;
@@ -306,6 +306,8 @@ pub trait Host: Send + 'static {
     /// Sends a request over HTTP to where the operator has granted. The answer comes within `limit`: when there is none by then, it is an
     /// error.
     fn fetch(&mut self, request: HttpRequest, limit: Duration) -> HttpAnswer;
+    /// Is over after this time. Where no time passes while a hook waits, it is over at once.
+    fn sleep(&mut self, time: Duration) -> Sleep;
     /// Reads or writes the key-value store, where the operator has granted it.
     fn key_value(&mut self, request: KeyValueRequest<'_>) -> Result<KeyValueAnswer, HostError>;
 }

@@ -149,6 +149,9 @@ async fn serve_component<H: Host>(
     };
     loop {
         store.data_mut().begin(job.started);
+        if let Some(web) = &mut store.data_mut().web {
+            web.begin();
+        }
         store.data_mut().phase = Phase::Hook(job.hook);
         store.set_epoch_deadline(1);
         let event = job.event.map(|event| *event);

@@ -9,6 +9,7 @@ use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
 use crate::direct::Running;
 use crate::exchange::{self, NextJob, Seat};
 use crate::host::{ErrorKind, Hook, Host, HostError};
+use crate::imports::wasi_http::Web;
 use crate::imports::wasi_keyvalue::Buckets;
 
 /// Growing a table beyond this many elements is refused.
@@ -65,6 +66,8 @@ pub(crate) struct State<H> {
     pub(crate) scratch: Scratch,
     /// For a component that imports `wasi:keyvalue`.
     pub(crate) buckets: Buckets,
+    /// For a component that imports `wasi:http`.
+    pub(crate) web: Option<Box<Web>>,
     limits: RunLimits,
     memory_used: usize,
     pub(crate) memory_refused: bool,
@@ -99,6 +102,7 @@ impl<H: Host> State<H> {
             phase: Phase::Idle,
             scratch: Scratch::default(),
             buckets: Buckets::default(),
+            web: None,
             limits,
             memory_used: 0,
             memory_refused: false,
@@ -123,16 +127,20 @@ impl<H: Host> State<H> {
         self.memory_refused = false;
     }
 
-    /// An import begins to wait; for how long it may.
-    pub(crate) fn begin_wait(&mut self, now: Instant) -> Duration {
+    /// For how long an import may wait.
+    pub(crate) fn time_left(&self, now: Instant) -> Duration {
+        self.limits
+            .timeout
+            .saturating_sub(now.saturating_duration_since(self.run.started))
+    }
+
+    /// An import begins to wait.
+    pub(crate) fn begin_wait(&mut self, now: Instant) {
         // Without a tick it has run for less than a millisecond.
         let entered = exchange::entry(now).processor.or(self.run.first_tick);
         if let Some(entered) = entered {
             self.run.ran += thread_processor_time().saturating_sub(entered);
         }
-        self.limits
-            .timeout
-            .saturating_sub(now.saturating_duration_since(self.run.started))
     }
 
     /// The wait that began then is over, and the guest goes on now: what the thread did meanwhile is not to be held against it.

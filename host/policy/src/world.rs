@@ -6,7 +6,7 @@ use wasmtime::component::{Component, ComponentExportIndex, InstancePre};
 use crate::capability::{self, Capability, Want};
 use crate::digest::Digest;
 use crate::host::Hook;
-use crate::imports::wasi_keyvalue;
+use crate::imports::{wasi_http, wasi_keyvalue};
 use crate::verdict::{Event, FailureVerdict, PassVerdict, RequestVerdict};
 
 /// The package, as it begins every interface name.
@@ -144,7 +144,8 @@ fn listed(names: &[String]) -> String {
 
 fn advice(import: &str) -> &'static str {
     if import.starts_with("wasi:") {
-        "but of WASI policies get wasi:keyvalue@0.2.0-draft alone: build it without (Rust: target wasm32-unknown-unknown; others: stub WASI out)"
+        "but of WASI policies get wasi:http@0.2 (outgoing-handler and types, with the wasi:io and the monotonic clock that these need) and \
+         wasi:keyvalue@0.2.0-draft: build it without (Rust: target wasm32-unknown-unknown; others: stub WASI out)"
     } else if import.starts_with(PACKAGE) {
         "which this version of the router does not provide: build it against the router's wit/"
     } else {
@@ -219,6 +220,7 @@ fn is_provided(import: &str) -> bool {
         .and_then(|rest| rest.strip_suffix(VERSION))
         .is_some_and(|interface| IMPORTS.contains(&interface))
         || wasi_keyvalue::INTERFACES.contains(&import)
+        || wasi_http::provides(import)
 }
 
 /// The hooks, each with the right type, at least one.

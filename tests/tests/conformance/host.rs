@@ -7,7 +7,8 @@ use std::time::Duration;
 use patchbay_message::{Draft, Limits, Message};
 use patchbay_policy::{
     Armed, Binding, Capability, ErrorKind, Host, HostError, HttpAnswer, HttpRequest, HttpResponse,
-    KeyValueAnswer, KeyValueRequest, Level, LookupResult, Source, Target, Transport, Verification,
+    KeyValueAnswer, KeyValueRequest, Level, LookupResult, Sleep, Source, Target, Transport,
+    Verification,
 };
 
 /// What a case starts from.
@@ -205,6 +206,9 @@ impl Host for Recorder {
             tokio::task::yield_now().await;
             response(&request.url)
         })
+    }
+    fn sleep(&mut self, _: Duration) -> Sleep {
+        Box::pin(std::future::ready(()))
     }
     fn key_value(&mut self, request: KeyValueRequest<'_>) -> Result<KeyValueAnswer, HostError> {
         self.value(request)

@@ -28,7 +28,7 @@ macro_rules! files {
 }
 
 /// The module `patchbay`.
-const MODULE: [(&str, &str); 23] = files![
+const MODULE: [(&str, &str); 24] = files![
     "go.mod",
     "patchbay.go",
     "auth/auth.go",
@@ -44,6 +44,7 @@ const MODULE: [(&str, &str); 23] = files![
     "location/location.go",
     "log/log.go",
     "message/message.go",
+    "nethttp/nethttp.go",
     "onreplyroute/onreplyroute.go",
     "random/random.go",
     "reply/reply.go",

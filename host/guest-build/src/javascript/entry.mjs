@@ -12,7 +12,7 @@ function guarded(hook, name) {
   return {
     [name](...values) {
       try {
-        return implementation[name](...values);
+        return settled(implementation[name](...values));
       } catch (error) {
         const text = typeof error === 'string' ? error : `${error?.payload?.message ?? error?.message ?? error}`;
         if (hook === 'init') throw text;

@@ -9,10 +9,18 @@ use std::process::Command;
 
 use crate::manifest::Manifest;
 use crate::wit_files::write_file;
-use crate::{BuildError, command, component, kept, npm, wit_files};
+use crate::{BuildError, command, component, kept, npm, wasi_http, wit_files};
 
 /// The beginning of the module around the policy.
 const ENTRY: &str = include_str!("entry.mjs");
+
+/// What comes before it in a policy that asks over HTTP: `fetch` and promises. In any other nothing can be waited for.
+const FETCH: &str = include_str!("fetch.mjs");
+const WITH_FETCH: &str = "import { settled } from './fetch.mjs';\n";
+const WITHOUT_FETCH: &str = include_str!("settled.mjs");
+
+/// The interface behind `fetch`.
+const HTTP: &str = "http";
 
 /// The types of what the router provides, for who writes TypeScript.
 pub(crate) const TYPES: &str = include_str!("patchbay.d.ts");
@@ -24,12 +32,20 @@ pub(crate) fn compile(
     work: &Path,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Vec<u8>, BuildError> {
+    if wasi_http::is_wanted(manifest) {
+        return Err(BuildError::Manifest {
+            path: policy.join("policy.toml"),
+            problem: "in JavaScript `imports = [\"http\"]` gives the policy `fetch`; there is no `wasi:http`".to_owned(),
+        });
+    }
     let wit = wit_files::write(work, manifest)?;
     let programs = npm::programs(progress)?;
     let bundle = work.join("policy.mjs");
     let mut bundler = Command::new(programs.join("esbuild"));
     bundler
         .args(["--bundle", "--format=esm", "--target=es2022"])
+        // The engine does not go on with what waits; the promises of `fetch.mjs` do.
+        .args(UNSUPPORTED.map(|feature| format!("--supported:{feature}=false")))
         .args(["--external:patchbay:*", "--log-level=warning"])
         .arg(format!("--outfile={}", bundle.display()))
         .arg(manifest.main())
@@ -39,8 +55,14 @@ pub(crate) fn compile(
     let text =
         fs::read_to_string(&bundle).map_err(|error| BuildError::io("read", &bundle, error))?;
     component::check_imports(text.as_bytes(), policy, manifest)?;
-    let entry = entry(&manifest.hooks);
-    let made_of = [npm::versions().as_str(), &entry, &text].concat();
+    let asks = manifest.imports.iter().any(|import| import == HTTP);
+    let fetch = if asks {
+        bundled_fetch(&programs, work)?
+    } else {
+        String::new()
+    };
+    let entry = entry(&manifest.hooks, asks);
+    let made_of = [npm::versions().as_str(), &entry, &fetch, &text].concat();
     kept::or_make(work, manifest, made_of.as_bytes(), |output| {
         progress(&format!("compiling {}", policy.display()));
         let entry_path = work.join("entry.mjs");
@@ -59,9 +81,33 @@ pub(crate) fn compile(
     })
 }
 
+/// What the bundler expresses by promises and generators.
+const UNSUPPORTED: [&str; 3] = ["async-await", "async-generator", "for-await"];
+
+/// Puts `fetch` beside the policy, and returns its text.
+fn bundled_fetch(programs: &Path, work: &Path) -> Result<String, BuildError> {
+    let source = work.join("fetch-source.mjs");
+    write_file(&source, FETCH)?;
+    let output = work.join("fetch.mjs");
+    let mut bundler = Command::new(programs.join("esbuild"));
+    bundler
+        .args(["--format=esm", "--target=es2022", "--log-level=warning"])
+        .args(UNSUPPORTED.map(|feature| format!("--supported:{feature}=false")))
+        .arg(format!("--outfile={}", output.display()))
+        .arg(&source)
+        .current_dir(work);
+    command::run(&mut bundler)?;
+    fs::read_to_string(&output).map_err(|error| BuildError::io("read", &output, error))
+}
+
 /// The module around the policy.
-fn entry(hooks: &[String]) -> String {
-    let mut text = ENTRY.to_owned();
+fn entry(hooks: &[String], asks: bool) -> String {
+    // What is imported first is there when the policy begins.
+    let mut text = if asks {
+        [WITH_FETCH, ENTRY].concat()
+    } else {
+        [ENTRY, WITHOUT_FETCH].concat()
+    };
     for hook in hooks {
         let name = camel_case(hook);
         text.push_str(&format!(
@@ -107,11 +153,19 @@ mod tests {
 
     #[test]
     fn the_entry_exports_the_hooks_of_the_manifest() {
-        let text = entry(&["init".to_owned(), "request-route".to_owned()]);
+        let text = entry(&["init".to_owned(), "request-route".to_owned()], false);
         assert!(
             text.contains("export const requestRoute = guarded('request-route', 'requestRoute');")
         );
         assert!(text.contains("export const init = "));
         assert!(text.contains("notListed('failure-route', 'failureRoute');"));
+    }
+
+    #[test]
+    fn what_waits_is_there_before_the_policy_and_only_with_http() {
+        let hooks = ["request-route".to_owned()];
+        assert!(entry(&hooks, true).starts_with("import { settled } from './fetch.mjs';"));
+        let without = entry(&hooks, false);
+        assert!(!without.contains("fetch.mjs") && without.contains("function settled("));
     }
 }

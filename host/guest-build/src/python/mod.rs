@@ -10,7 +10,7 @@ use std::process::Command;
 use crate::manifest::Manifest;
 use crate::venv::Tool;
 use crate::wit_files::write_file;
-use crate::{BuildError, command, component, kept, wit_files};
+use crate::{BuildError, command, component, kept, wasi_http, wit_files};
 
 const COMPONENTIZE: Tool = Tool {
     package: "componentize-py",
@@ -26,6 +26,14 @@ const APP: &str = "patchbay_app";
 /// The beginning of that module.
 const ENTRY: &str = include_str!("entry.py");
 
+/// Two packages have an interface `types`. The module `poll_loop` that comes with Python's toolchain looks for that of `wasi:http`.
+const CLIENT_NAMES: [&str; 4] = [
+    "--import-interface-name",
+    "wasj:http/types@0.2.12=types",
+    "--import-interface-name",
+    "patchbay:policy/types@0.1.0=policy_types",
+];
+
 /// Makes the component.
 pub(crate) fn compile(
     policy: &Path,
@@ -34,6 +42,10 @@ pub(crate) fn compile(
     progress: &mut dyn FnMut(&str),
 ) -> Result<Vec<u8>, BuildError> {
     let wit = wit_files::write(work, manifest)?;
+    let brings_client = wasi_http::is_wanted(manifest);
+    if brings_client {
+        wasi_http::hide(&wit)?;
+    }
     let programs = COMPONENTIZE.programs(progress)?;
     let app = work.join("app");
     let mut made_of = copy(policy, manifest, &app)?;
@@ -50,6 +62,7 @@ pub(crate) fn compile(
         componentize
             .args(["--quiet", "--world", component::WORLD, "--wit-path"])
             .arg(&wit)
+            .args(brings_client.then_some(CLIENT_NAMES).into_iter().flatten())
             .args(["componentize", "--stub-wasi", "--python-path"])
             .arg(&app)
             .arg("--output")
@@ -57,7 +70,11 @@ pub(crate) fn compile(
             .arg(APP)
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .current_dir(work);
-        command::output(&mut componentize).map(drop)
+        command::output(&mut componentize)?;
+        if brings_client {
+            wasi_http::show(output)?;
+        }
+        Ok(())
     })
 }
 

@@ -9,7 +9,7 @@ use wasmtime::{AsContextMut, Caller, Result};
 use super::table::{Interface, ResultKind, Signature};
 use super::{Answer, Call};
 use crate::direct::{self, Stored};
-use crate::host::{ErrorKind, Host, HostError, HttpAnswer, HttpRequest, HttpResponse};
+use crate::host::{Host, HostError, HttpAnswer, HttpRequest, HttpResponse};
 use crate::state::State;
 
 const NAME: &str = "fetch";
@@ -60,26 +60,29 @@ async fn fetch<H: Host>(
     request: HttpRequest,
 ) -> Answer<HttpResponse> {
     let began = Instant::now();
-    let answer = begin(store.as_context_mut().data_mut(), request, began)?;
+    let answer = {
+        let mut context = store.as_context_mut();
+        let answer = ask(context.data_mut(), request)?;
+        context.data_mut().begin_wait(began);
+        answer
+    };
     let answer = answer.await;
     let mut context = store.as_context_mut();
     context.data_mut().end_wait(began, Instant::now());
     answer
 }
 
-fn begin<H: Host>(state: &mut State<H>, request: HttpRequest, now: Instant) -> Answer<HttpAnswer> {
+/// Begins a request that has as long as it wants, and `hook_timeout` allows. This is the one door for requests over HTTP.
+pub(super) fn ask<H: Host>(state: &mut State<H>, request: HttpRequest) -> Answer<HttpAnswer> {
     // In `init` nothing may be asked, and nothing can wait.
     state.acting()?;
-    let left = state.begin_wait(now);
+    let left = state.time_left(Instant::now());
     let wanted = request
         .timeout_ms
         .map(|ms| Duration::from_millis(ms.into()));
     let limit = wanted.map_or(left, |wanted| wanted.min(left));
     if limit.is_zero() {
-        return Err(HostError {
-            kind: ErrorKind::Unavailable,
-            message: "policy.hook_timeout is over: there is no time left to wait".into(),
-        });
+        return Err(HostError::no_time_left());
     }
     Ok(state.acting()?.fetch(request, limit))
 }

@@ -17,6 +17,7 @@ mod table;
 mod targets;
 mod timers;
 mod transaction;
+pub(crate) mod wasi_http;
 pub(crate) mod wasi_keyvalue;
 
 use wasmtime::{Engine, StoreContextMut};
@@ -69,6 +70,7 @@ impl<H: Host> Imports<H> {
         imports.add("http", http::add)?;
         imports.add("keyvalue", keyvalue::add)?;
         wasi_keyvalue::add(&mut imports.component)?;
+        wasi_http::add(&mut imports.component)?;
         Ok(imports)
     }
 

@@ -14,6 +14,7 @@
 
 mod guests;
 mod outside;
+mod web;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -23,11 +24,12 @@ use std::time::Duration;
 use patchbay_message::{Draft, Limits, Message};
 use patchbay_policy::*;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
-use wit_parser::Resolve;
+use wit_parser::{PackageId, Resolve};
 
 pub use guests::*;
 pub use outside::*;
 use tokio::sync::oneshot;
+pub use web::*;
 
 /// A guest whose `request-route` does what `transaction.failure-round` says: see [`TestHost::round`].
 pub const MANY_WAYS: &str = r#"(module
@@ -100,9 +102,39 @@ pub fn component_of(packages: &str, module: &str, world: &str) -> Vec<u8> {
         .unwrap();
     let text = format!("package test:guest;\n{packages}\nworld guest {{ {world} }}");
     let package = resolve.push_str("guest.wit", &text).unwrap();
+    encoded(&resolve, package, module)
+}
+
+/// The component of a core module that imports the interfaces of `wit/wasi`, as if they had this version.
+pub fn web_component(version: &str, module: &str, world: &str) -> Vec<u8> {
+    let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../wit"));
+    let mut resolve = Resolve::default();
+    resolve.push_dir(folder).unwrap();
+    for name in ["io", "clocks", "http"] {
+        let text = std::fs::read_to_string(folder.join(format!("wasi/{name}.wit"))).unwrap();
+        // What says since when something is there does not fit another version.
+        let lines = text.lines().filter(|line| {
+            let line = line.trim_start();
+            !line.starts_with("@since") && !line.starts_with("@deprecated")
+        });
+        let text = lines.collect::<Vec<_>>().join("\n");
+        let text = text.replace("@0.2.12", &format!("@{version}"));
+        resolve.push_str(format!("{name}.wit"), &text).unwrap();
+    }
+    let text = format!("package test:guest;\nworld guest {{ {world} }}");
+    let text = text.replace("@0.2.3", &format!("@{version}"));
+    let package = resolve.push_str("guest.wit", &text).unwrap();
+    encoded(
+        &resolve,
+        package,
+        &module.replace("@0.2.3", &format!("@{version}")),
+    )
+}
+
+fn encoded(resolve: &Resolve, package: PackageId, module: &str) -> Vec<u8> {
     let world = resolve.select_world(&[package], Some("guest")).unwrap();
     let mut module = wat::parse_str(module).unwrap();
-    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
+    embed_component_metadata(&mut module, resolve, world, StringEncoding::UTF8).unwrap();
     ComponentEncoder::default()
         .module(&module)
         .unwrap()
@@ -147,6 +179,9 @@ pub struct TestHost {
     /// Where the answer to the first request over HTTP comes from; without one, and later, it is 204 at once.
     pub answer: Option<oneshot::Receiver<Result<HttpResponse, HostError>>>,
     pub fetched: Vec<(HttpRequest, Duration)>,
+    /// What ends the first sleep; without it, and later, it is over at once.
+    pub alarm: Option<oneshot::Receiver<()>>,
+    pub slept: Vec<Duration>,
     /// The key-value store.
     pub values: BTreeMap<String, Vec<u8>>,
 }
@@ -165,6 +200,8 @@ impl TestHost {
             denied: None,
             answer: None,
             fetched: Vec::new(),
+            alarm: None,
+            slept: Vec::new(),
             values: BTreeMap::new(),
         }
     }
@@ -220,6 +257,13 @@ impl Host for TestHost {
         match self.answer.take() {
             Some(answer) => Box::pin(async move { answer.await.unwrap() }),
             None => Box::pin(std::future::ready(Ok(HttpResponse { status: 204, ..HttpResponse::default() }))),
+        }
+    }
+    fn sleep(&mut self, time: Duration) -> Sleep {
+        self.slept.push(time);
+        match self.alarm.take() {
+            Some(alarm) => Box::pin(async move { alarm.await.unwrap() }),
+            None => Box::pin(std::future::ready(())),
         }
     }
     fn key_value(&mut self, request: KeyValueRequest<'_>) -> Result<KeyValueAnswer, HostError> {

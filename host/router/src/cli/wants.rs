@@ -39,9 +39,9 @@ pub(super) fn json(wants: &[Want]) -> Value {
         .collect()
 }
 
-/// Interface and function: `http#fetch`.
+/// Interface and function: `http#fetch`. Those of another package have its name.
 fn short(import: &str) -> &str {
-    import.rsplit('/').next().unwrap_or(import)
+    import.strip_prefix("patchbay:policy/").unwrap_or(import)
 }
 
 #[cfg(test)]

@@ -11,7 +11,8 @@ use patchbay_core::time::UnixTime;
 use patchbay_message::{AddressOfRecord, Draft, HeaderName, Name, Uri};
 use patchbay_policy::{
     Armed, Binding, Capability, ErrorKind, Host, HostError, HttpAnswer, HttpRequest,
-    KeyValueAnswer, KeyValueRequest, Level, LookupResult, Source, Target, Transport, Verification,
+    KeyValueAnswer, KeyValueRequest, Level, LookupResult, Sleep, Source, Target, Transport,
+    Verification,
 };
 
 use super::lookups::{
@@ -477,6 +478,10 @@ impl Host for HookHost {
 
     fn fetch(&mut self, request: HttpRequest, limit: Duration) -> HttpAnswer {
         self.send_request(request, limit)
+    }
+
+    fn sleep(&mut self, time: Duration) -> Sleep {
+        self.wait_for(time)
     }
 
     fn key_value(&mut self, request: KeyValueRequest<'_>) -> Result<KeyValueAnswer, HostError> {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use patchbay_policy::{
     Capability, ErrorKind, HostError, HttpAnswer, HttpRequest, KeyValueAnswer, KeyValueRequest,
+    Sleep,
 };
 
 use super::{HookHost, Services};
@@ -46,11 +47,33 @@ impl HookHost {
         let Some(script) = http.script() else {
             return http.fetch(request, grants, limit);
         };
-        // In virtual time a hook waits, and does nothing else.
-        let now = services.clock.instant();
-        let waited = now.since(self.now.instant);
-        let left = self.config().policy.hook_timeout.saturating_sub(waited);
-        script.ask(&request, grants, left, now)
+        script.ask(
+            &request,
+            grants,
+            self.virtual_time_left(services),
+            services.clock.instant(),
+        )
+    }
+
+    /// Where a run is played again nothing waits.
+    pub(super) fn wait_for(&self, time: Duration) -> Sleep {
+        let Ok(services) = self.services() else {
+            return Box::pin(std::future::ready(()));
+        };
+        let http = &services.shared.http;
+        match http.script() {
+            None => http.sleep(time),
+            Some(script) => {
+                let time = time.min(self.virtual_time_left(services));
+                script.sleep(time, services.clock.instant())
+            }
+        }
+    }
+
+    /// In virtual time a hook waits, and does nothing else.
+    fn virtual_time_left(&self, services: &Services) -> Duration {
+        let waited = services.clock.instant().since(self.now.instant);
+        self.config().policy.hook_timeout.saturating_sub(waited)
     }
 
     pub(super) fn ask_store(

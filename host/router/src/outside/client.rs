@@ -3,8 +3,10 @@
 use std::error::Error;
 use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{HeaderMap, Request};
@@ -14,16 +16,15 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use patchbay_policy::{ErrorKind, HostError, HttpAnswer, HttpRequest, HttpResponse};
+use patchbay_policy::{ErrorKind, HostError, HttpAnswer, HttpRequest, HttpResponse, Sleep};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use super::request::{checked, error};
 use super::script::Script;
 
-/// Bytes of a response's body.
-const MAX_BODY_BYTES: usize = 1 << 20;
 /// Bytes of a response's head.
 const MAX_HEAD_BYTES: usize = 64 << 10;
 /// How long a connection may take to be there.
@@ -34,6 +35,8 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 const MAX_IDLE: usize = 64;
 
 type Outgoing = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+/// The client, or why there is none.
+type Made = Result<Outgoing, String>;
 
 /// Sends the requests of policies. Its thread begins with the first of them, and ends with it.
 #[derive(Default)]
@@ -49,9 +52,27 @@ pub struct HttpClient {
 #[derive(Clone)]
 struct Thread {
     handle: Handle,
-    client: Outgoing,
+    client: Arc<OnceLock<Made>>,
     /// The thread ends when the last of these is gone.
     _alive: Arc<oneshot::Sender<()>>,
+}
+
+/// A timer on the thread, which ends when nobody waits for it any more.
+struct Sleeping(JoinHandle<()>);
+
+impl Future for Sleeping {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        // That the router ends is an end, too.
+        Pin::new(&mut self.0).poll(context).map(drop)
+    }
+}
+
+impl Drop for Sleeping {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 #[derive(Debug, Default)]
@@ -122,7 +143,11 @@ impl HttpClient {
         counts.waiting.fetch_add(1, Ordering::Relaxed);
         let client = thread.client;
         thread.handle.spawn(async move {
-            let answer = within(limit, ask(&client, request)).await;
+            let answer = match client.get() {
+                Some(Ok(client)) => within(limit, ask(client, request)).await,
+                Some(Err(problem)) => Err(unavailable(problem.clone())),
+                None => Err(unavailable("there is no client".to_owned())),
+            };
             counts.ended(&answer);
             // The hook may be gone: then nobody needs the answer.
             let _ = sender.send(answer);
@@ -132,6 +157,21 @@ impl HttpClient {
                 .await
                 .unwrap_or_else(|_| Err(unavailable("the router ends".to_owned())))
         })
+    }
+
+    /// Is over after this time.
+    pub fn sleep(&self, time: Duration) -> Sleep {
+        let thread = match self.thread() {
+            Ok(thread) => thread,
+            Err(error) => {
+                tracing::warn!(%error, "no thread for the timers of policies: they are over at once");
+                return Box::pin(std::future::ready(()));
+            }
+        };
+        let task = thread
+            .handle
+            .spawn(async move { tokio::time::sleep(time).await });
+        Box::pin(Sleeping(task))
     }
 
     fn prepare(
@@ -151,7 +191,7 @@ impl HttpClient {
         if let Some(thread) = &*thread {
             return Ok(thread.clone());
         }
-        let started = start(self.roots.clone().unwrap_or_else(system_roots))?;
+        let started = start(self.roots.clone())?;
         Ok(thread.insert(started).clone())
     }
 }
@@ -167,16 +207,22 @@ impl Counts {
     }
 }
 
-fn start(roots: RootCertStore) -> io::Result<Thread> {
+/// The thread makes the client before it serves anybody: reading the certificates of the system takes milliseconds, which no worker has.
+fn start(roots: Option<RootCertStore>) -> io::Result<Thread> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let client = client(roots)?;
+    let made = Arc::new(OnceLock::new());
+    let of_thread = Arc::clone(&made);
     let handle = runtime.handle().clone();
     let (alive, ended) = oneshot::channel();
     std::thread::Builder::new()
         .name("policy-http".to_owned())
         .spawn(move || {
+            of_thread.get_or_init(|| {
+                client(roots.unwrap_or_else(system_roots))
+                    .map_err(|error| format!("no client for HTTP: {error}"))
+            });
             // Whether it is told or the other side is gone makes no difference.
             let _ = runtime.block_on(ended);
             // A name query that still runs is not waited for.
@@ -184,7 +230,7 @@ fn start(roots: RootCertStore) -> io::Result<Thread> {
         })?;
     Ok(Thread {
         handle,
-        client,
+        client: made,
         _alive: Arc::new(alive),
     })
 }
@@ -234,10 +280,7 @@ async fn within(
 ) -> Result<HttpResponse, HostError> {
     match tokio::time::timeout(limit, answer).await {
         Ok(answer) => answer,
-        Err(_) => Err(unavailable(format!(
-            "no whole response within {} ms",
-            limit.as_millis()
-        ))),
+        Err(_) => Err(HostError::late(limit)),
     }
 }
 
@@ -247,7 +290,9 @@ async fn ask(client: &Outgoing, request: Request<Full<Bytes>>) -> Result<HttpRes
         .await
         .map_err(|error| unavailable(with_causes(&error)))?;
     let (head, body) = response.into_parts();
-    let body = Limited::new(body, MAX_BODY_BYTES).collect().await;
+    let body = Limited::new(body, HttpRequest::MAX_BODY_BYTES)
+        .collect()
+        .await;
     let body = body.map_err(|problem| {
         if problem.is::<LengthLimitError>() {
             error(ErrorKind::Limit, "a response has at most 1 MiB".to_owned())
@@ -365,6 +410,22 @@ mod tests {
     }
 
     #[test]
+    fn a_sleep_takes_its_time_and_wakes() {
+        let began = Instant::now();
+        let client = HttpClient::default();
+        let sleep = client.sleep(Duration::from_millis(50));
+        tokio::runtime::Builder::new_current_thread()
+            .build()
+            .expect("a runtime")
+            .block_on(sleep);
+        let took = began.elapsed();
+        assert!(
+            took >= Duration::from_millis(50) && took < PATIENCE,
+            "{took:?}"
+        );
+    }
+
+    #[test]
     fn a_redirection_is_not_followed() {
         let moved =
             b"HTTP/1.1 302 Moved\r\nLocation: http://192.0.2.1/\r\nContent-Length: 0\r\n\r\n";
@@ -389,7 +450,9 @@ mod tests {
     #[test]
     fn a_response_is_bounded() {
         let head = b"HTTP/1.1 200 OK\r\nContent-Length: 1048577\r\n\r\n";
-        let large: &'static [u8] = [head, &vec![0; MAX_BODY_BYTES + 1][..]].concat().leak();
+        let large: &'static [u8] = [head, &vec![0; HttpRequest::MAX_BODY_BYTES + 1][..]]
+            .concat()
+            .leak();
         let error = asked(large, PATIENCE).expect_err("too large");
         assert_eq!(error.kind, ErrorKind::Limit);
     }

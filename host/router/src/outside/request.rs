@@ -1,28 +1,12 @@
 //! From a policy's request to one that may be sent.
 
-use http::header::{self, HeaderName, HeaderValue};
+use http::header::{HeaderName, HeaderValue};
 use http::{Method, Request};
 use http_body_util::Full;
 use hyper::body::Bytes;
 use patchbay_policy::{ErrorKind, HostError, HttpRequest};
 
 use super::url::{UrlPrefix, absolute};
-
-/// Headers of a request.
-const MAX_HEADERS: usize = 64;
-/// Bytes of its body.
-const MAX_BODY_BYTES: usize = 1 << 20;
-/// What concerns the connection, and where the message ends.
-const HOST_OWNED: [HeaderName; 8] = [
-    header::HOST,
-    header::CONTENT_LENGTH,
-    header::TRANSFER_ENCODING,
-    header::CONNECTION,
-    header::UPGRADE,
-    header::TE,
-    header::TRAILER,
-    header::EXPECT,
-];
 
 /// Why a request can't be sent, when it can't.
 pub(crate) fn refusal(request: &HttpRequest, grants: &[String]) -> Option<HostError> {
@@ -54,7 +38,9 @@ pub(super) fn checked(
                 request.method
             ))
         })?;
-    if request.body.len() > MAX_BODY_BYTES || request.headers.len() > MAX_HEADERS {
+    if request.body.len() > HttpRequest::MAX_BODY_BYTES
+        || request.headers.len() > HttpRequest::MAX_HEADERS
+    {
         return Err(error(
             ErrorKind::Limit,
             "a request has at most 64 headers and a body of 1 MiB".to_owned(),
@@ -76,7 +62,7 @@ fn checked_header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), 
     ) else {
         return Err(invalid(format!("the header {name:?} can't be sent")));
     };
-    if HOST_OWNED.contains(&known) || known.as_str().starts_with("proxy-") {
+    if HttpRequest::is_host_owned(name) {
         return Err(error(
             ErrorKind::Denied,
             format!("{name} of a request is the host's"),
@@ -145,7 +131,7 @@ mod tests {
     #[test]
     fn a_request_is_bounded() {
         let large = HttpRequest {
-            body: vec![0; MAX_BODY_BYTES + 1],
+            body: vec![0; HttpRequest::MAX_BODY_BYTES + 1],
             ..request("POST", "http://h/a/", &[])
         };
         assert_eq!(kind(large), Some(ErrorKind::Limit));

@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use patchbay_core::time::Instant;
-use patchbay_policy::{ErrorKind, HostError, HttpAnswer, HttpRequest, HttpResponse};
+use patchbay_policy::{ErrorKind, HostError, HttpAnswer, HttpRequest, HttpResponse, Sleep};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::oneshot;
@@ -32,6 +32,8 @@ struct State {
     /// Which of the servers have answered, by level and number.
     used: Vec<(usize, usize)>,
     waiting: Vec<Waiting>,
+    /// Timers of policies, and when they end.
+    sleeping: Vec<(Instant, oneshot::Sender<()>)>,
     asked: Vec<Asked>,
     /// What happened since somebody looked, in words.
     notes: Vec<String>,
@@ -95,7 +97,7 @@ impl Script {
             return at_once(Err(refused));
         }
         if limit.is_zero() {
-            return at_once(Err(late(limit)));
+            return at_once(Err(HostError::late(limit)));
         }
         let mut state = self.state();
         state.asked.push(Asked {
@@ -158,9 +160,24 @@ impl Script {
         last
     }
 
-    /// When the next answer comes.
+    /// Waits for so long from now on.
+    pub(crate) fn sleep(&self, time: Duration, now: Instant) -> Sleep {
+        if time.is_zero() {
+            return Box::pin(std::future::ready(()));
+        }
+        let (sender, receiver) = oneshot::channel();
+        self.state().sleeping.push((now + time, sender));
+        // That the scenario is over is an end, too.
+        Box::pin(async move { receiver.await.unwrap_or(()) })
+    }
+
+    /// When the next answer comes, or the next timer ends that somebody waits for.
     pub(crate) fn next_due(&self) -> Option<Instant> {
-        self.state().waiting.iter().map(|one| one.due).min()
+        let mut state = self.state();
+        state.sleeping.retain(|(_, sender)| !sender.is_closed());
+        let answers = state.waiting.iter().map(|one| one.due);
+        let timers = state.sleeping.iter().map(|(due, _)| *due);
+        answers.chain(timers).min()
     }
 
     /// Gives the answers that are due.
@@ -178,6 +195,12 @@ impl Script {
         for one in due.drain(..) {
             // The hook may be gone: then nobody needs the answer.
             let _ = one.answer.send(one.result);
+        }
+        let is_over = |(due, _): &mut (Instant, _)| *due <= now;
+        let over: Vec<_> = self.state().sleeping.extract_if(.., is_over).collect();
+        for (_, sender) in over {
+            // Nor does anybody need to know then.
+            let _ = sender.send(());
         }
     }
 
@@ -238,8 +261,8 @@ impl Whims {
 /// What comes of a request to this server that may wait for so long, and when.
 fn outcome(server: &HttpServer, limit: Duration) -> (Duration, Result<HttpResponse, HostError>) {
     let result = match &server.reply {
-        _ if server.after > limit => return (limit, Err(late(limit))),
-        HttpReply::Nothing => return (limit, Err(late(limit))),
+        _ if server.after > limit => return (limit, Err(HostError::late(limit))),
+        HttpReply::Nothing => return (limit, Err(HostError::late(limit))),
         HttpReply::Error(text) => Err(unavailable(text)),
         HttpReply::Response {
             status,
@@ -260,12 +283,6 @@ fn at_once(result: Result<HttpResponse, HostError>) -> HttpAnswer {
 
 fn unavailable(message: &str) -> HostError {
     error(ErrorKind::Unavailable, message.to_owned())
-}
-
-/// As the client says it.
-fn late(limit: Duration) -> HostError {
-    let message = format!("no whole response within {} ms", limit.as_millis());
-    error(ErrorKind::Unavailable, message)
 }
 
 #[cfg(test)]
@@ -370,6 +387,26 @@ mod tests {
         for part in ["http: 200 to", "http: no response to", "ms"] {
             assert!(notes.contains(part), "{part} is not in {notes}");
         }
+    }
+
+    #[test]
+    fn a_timer_ends_in_virtual_time_unless_nobody_waits() {
+        let script = Script::default();
+        let is_over = |sleep: &mut Sleep| {
+            sleep
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()))
+                .is_ready()
+        };
+        assert!(is_over(&mut script.sleep(Duration::ZERO, Instant(0))));
+        drop(script.sleep(Duration::from_millis(1), Instant(0)));
+        let mut sleep = script.sleep(Duration::from_millis(20), Instant(0));
+        assert_eq!(script.next_due(), Some(Instant(20_000)));
+        script.answer_due(Instant(19_999));
+        assert!(!is_over(&mut sleep));
+        script.answer_due(Instant(20_000));
+        assert!(is_over(&mut sleep));
+        assert_eq!(script.next_due(), None);
     }
 
     #[test]
