@@ -15,6 +15,7 @@ use crate::door::{
 use crate::environment::Environment;
 use crate::originating::Originating;
 use crate::proxy::context::{BranchState, Cancel, ResponseContext, Stage};
+use crate::proxy::decide::Ran;
 use crate::proxy::spent::{SpentBranch, SpentContext};
 use crate::registrar::Registration;
 use crate::table::{Handle, Table};
@@ -148,7 +149,8 @@ impl Core {
                 result,
                 context,
                 version,
-            } => self.on_hook(now, id, result, context, version),
+                tenant,
+            } => self.on_hook(now, id, result, context, Ran { version, tenant }),
             Input::Resolved { id, destinations } => self.on_resolved(now, id, destinations),
             Input::BindingsUpdated { id, result } => self.on_bindings_updated(now, id, result),
             Input::Originate(originate) => self.originate(now, originate),
@@ -222,19 +224,12 @@ impl Core {
         id: HookId,
         result: Result<Verdict, HookFault>,
         context: Option<Box<HookContext>>,
-        version: PolicyVersion,
+        ran: Ran,
     ) {
         self.pending_hooks = self.pending_hooks.saturating_sub(1);
         let handle = Handle::from_u64(id.0 & !BRANCH);
         if id.0 & BRANCH == 0 {
-            self.on_context_hook(
-                now,
-                handle.slot,
-                handle.generation,
-                result,
-                context,
-                version,
-            );
+            self.on_context_hook(now, handle.slot, handle.generation, result, context, ran);
         } else {
             self.on_branch_hook(now, handle.slot, handle.generation, result, context);
         }

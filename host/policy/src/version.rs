@@ -151,11 +151,11 @@ impl Pins {
         self.0.fetch_and(!Pins::CLOSED, Ordering::SeqCst);
     }
 
-    /// Removes a pin; true when it was the last one.
-    pub(crate) fn remove(&self) -> bool {
+    /// Removes a pin, and tells how many are left; `None`: there was none.
+    pub(crate) fn remove(&self) -> Option<u64> {
         let count = |pins| pins & !Pins::CLOSED;
         self.update(|pins| (count(pins) > 0).then(|| pins - 1))
-            .is_some_and(|before| count(before) == 1)
+            .map(|before| count(before) - 1)
     }
 
     /// Closes the counter unless there are pins.
@@ -255,13 +255,24 @@ impl Stats {
         add(&stats.time_ns, hook.index(), nanos);
         stats.times.count(nanos);
         if let Some(fault) = fault {
-            add(&stats.faults, fault.index(), 1);
-            *self
-                .last_fault
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner) =
-                Some(format!("{}: {fault}", hook.name()));
+            self.note_fault(stats, hook, fault);
         }
+    }
+
+    /// Counts a fault that showed only after the run: what it decided is not possible where it ran.
+    pub fn count_fault(&self, worker: usize, hook: Hook, fault: &Fault) {
+        if let Some(stats) = self.workers.get(worker % self.workers.len()) {
+            self.note_fault(stats, hook, fault);
+        }
+    }
+
+    fn note_fault(&self, stats: &WorkerStats, hook: Hook, fault: &Fault) {
+        add(&stats.faults, fault.index(), 1);
+        let mut last = self
+            .last_fault
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *last = Some(format!("{}: {fault}", hook.name()));
     }
 
     /// The last fault, with its hook.

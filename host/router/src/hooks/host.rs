@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use patchbay_core::door::{
-    self, HookContext, ListenerId, Routing, Target as CoreTarget, Transport as CoreTransport,
+    self, Armed as CoreArmed, ChainPlaces, HookContext, ListenerId, Routing, Target as CoreTarget,
+    Transport as CoreTransport,
 };
 use patchbay_core::registrar::Registration;
 use patchbay_core::time::UnixTime;
@@ -15,13 +16,13 @@ use patchbay_policy::{
 };
 
 use super::lookups::{
-    address_of_record, address_of_record_in, host_error, is_registered_source, target,
+    Asked, address_of_record, address_of_record_in, host_error, is_registered_source, target,
 };
 use super::outside;
 use super::services::Services;
 use super::tape::Played;
 use super::timers::TimerRefusal;
-use super::{HookHost, ReplyParts};
+use super::{HookHost, PolicyName, ReplyParts};
 use crate::config;
 use crate::location::{self, Done};
 use crate::trace::{Act, Answer, verification_name};
@@ -95,7 +96,10 @@ impl Host for HookHost {
         };
         let local = context.source.local.ip();
         match &self.services {
-            Some(services) => services.is_local(&uri, local),
+            Some(services) => match self.route() {
+                None => services.is_local(&uri, local),
+                Some(route) => route.names.is_local(&uri, local),
+            },
             None => self
                 .played()
                 .is_some_and(|played| played.is_local(&uri, local)),
@@ -135,10 +139,16 @@ impl Host for HookHost {
     }
 
     fn arm(&mut self, hooks: Armed) {
-        let Ok(routing) = self.routing() else { return };
-        routing.armed.branch_route |= hooks.branch_route;
-        routing.armed.onreply_route |= hooks.onreply_route;
-        routing.armed.failure_route |= hooks.failure_route;
+        let Ok(context) = self.context_mut() else {
+            return;
+        };
+        let own = ChainPlaces::at(context.place);
+        let by = |is_armed| if is_armed { own } else { ChainPlaces::NONE };
+        context.routing.armed = context.routing.armed.and(CoreArmed {
+            branch_route: by(hooks.branch_route),
+            onreply_route: by(hooks.onreply_route),
+            failure_route: by(hooks.failure_route),
+        });
     }
 
     fn set_record_route(&mut self, enabled: bool) {
@@ -280,7 +290,8 @@ impl Host for HookHost {
             let played = self.played();
             return played.is_some_and(|played| played.is_registered_source(uri));
         };
-        let bindings = services.shared.location.lookup(&aor, self.now.unix);
+        let location = &services.shared.location;
+        let bindings = location.lookup_in(self.namespace(), &aor, self.now.unix);
         let trust_udp_source = self.config().auth.trust_udp_source;
         let answer = is_registered_source(services, &bindings, context, trust_udp_source);
         self.note(|| Answer::RegisteredSource {
@@ -451,7 +462,8 @@ impl Host for HookHost {
             return played.act(act()).map(drop);
         }
         let delay = Duration::from_millis(delay_ms.into());
-        let set = self.services()?.set_timer(name, delay);
+        let owner = self.timer_owner();
+        let set = self.services()?.set_timer(owner, name, delay);
         let set = set.map_err(|refusal| match refusal {
             TimerRefusal::TooMany => host_error(ErrorKind::Limit, "a worker may have 1024 timers"),
             TimerRefusal::TooFar => {
@@ -470,7 +482,7 @@ impl Host for HookHost {
             let played = self.played().map(|played| played.act(act()));
             return played.is_some_and(|count| count.is_ok_and(|count| count > 0));
         };
-        let was_set = services.cancel_timer(name);
+        let was_set = services.cancel_timer(&self.timer_owner(), name);
         self.note_act(Ok(u32::from(was_set)), act);
         was_set
     }
@@ -510,7 +522,17 @@ impl HookHost {
                 None => Err(wrong_hook()),
             };
         };
-        let found = self.lookups.look_up(services, aor, self.now.unix);
+        let route = match &self.policy {
+            PolicyName::Routed(link) => Some(&link.route),
+            PolicyName::Checked(_) | PolicyName::Loaded(_) => None,
+        };
+        let asked = Asked {
+            services,
+            namespace: route.map(|route| &route.namespace),
+            realm: route.map(|route| route.written.realm.as_str()),
+            now: self.now.unix,
+        };
+        let found = self.lookups.look_up(&asked, aor);
         self.note_lookup(aor, &found);
         found
     }
@@ -529,7 +551,8 @@ impl HookHost {
 
     /// Removes one contact of an address-of-record, or all, and says how many there were.
     fn remove_known(&self, aor: AddressOfRecord, contact: &str) -> Result<u32, HostError> {
-        let bindings = self.services()?.shared.location.lookup(&aor, self.now.unix);
+        let location = &self.services()?.shared.location;
+        let bindings = location.lookup_in(self.namespace(), &aor, self.now.unix);
         if contact.is_empty() {
             self.update_location(&Registration::of_removal(aor))?;
             return Ok(u32::try_from(bindings.len()).unwrap_or(u32::MAX));
@@ -569,18 +592,18 @@ impl HookHost {
     }
 
     fn check_credentials(&mut self) -> Verification {
-        let (Some(services), Some(context)) = (&self.services, &mut self.context) else {
+        let (Some(services), Some(context)) = (&self.services, &self.context) else {
             return Verification::Missing;
         };
-        let shared = &services.shared;
-        let users = |user: &str, realm: &str| shared.users.ha1(user, realm);
-        match shared
-            .authenticator
-            .verify(&context.request, self.now.unix, &users)
-        {
+        let users = |user: &str, realm: &str| services.shared.users.ha1(user, realm);
+        let authenticator = self.authenticator(services);
+        match authenticator.verify(&context.request, self.now.unix, &users) {
             patchbay_core::auth::Verification::Verified { user, .. } => {
-                let realm = shared.authenticator.config().realm.as_str();
-                context.verified_user = Some([user.as_str(), "@", realm].concat());
+                let realm = authenticator.config().realm.as_str();
+                let verified = [user.as_str(), "@", realm].concat();
+                if let Some(context) = &mut self.context {
+                    context.verified_user = Some(verified);
+                }
                 Verification::Verified
             }
             patchbay_core::auth::Verification::Missing => Verification::Missing,
@@ -635,7 +658,9 @@ impl HookHost {
     fn update_location(&self, registration: &Registration) -> Result<(), HostError> {
         let now: UnixTime = self.now.unix;
         let location = &self.services()?.shared.location;
-        if let Some(answer) = location.update(registration, now, || Done::call(log_refusal)) {
+        let namespace = self.namespace();
+        let done = || Done::call(log_refusal);
+        if let Some(answer) = location.update_in(namespace, registration, now, done) {
             log_refusal(answer);
         }
         Ok(())

@@ -7,6 +7,7 @@ mod host;
 mod log_budget;
 mod lookups;
 mod outside;
+mod routed;
 mod services;
 mod tape;
 mod timers;
@@ -21,10 +22,12 @@ use patchbay_core::time::Now;
 use patchbay_policy::{Digest, Event, Verification, Version};
 
 use crate::config::Config;
+use crate::routes::Link;
 use lookups::Lookups;
 use tape::Tape;
 
 pub(crate) use services::Services;
+pub(crate) use timers::TimerOwner;
 pub(crate) use verdict::{core_fault, policy_hook};
 
 /// The router's side of one hook run.
@@ -50,6 +53,8 @@ enum PolicyName {
     Checked(Arc<String>),
     /// By its version.
     Loaded(Arc<Version<HookHost>>),
+    /// By its place in the chain of a route.
+    Routed(Arc<Link>),
 }
 
 impl PolicyName {
@@ -57,6 +62,7 @@ impl PolicyName {
         match self {
             PolicyName::Checked(name) => name,
             PolicyName::Loaded(version) => version.name(),
+            PolicyName::Routed(link) => link.version.name(),
         }
     }
 
@@ -65,6 +71,7 @@ impl PolicyName {
         match self {
             PolicyName::Checked(_) => None,
             PolicyName::Loaded(version) => Some(version.digest()),
+            PolicyName::Routed(link) => Some(link.version.digest()),
         }
     }
 }
@@ -104,6 +111,16 @@ impl HookHost {
         context: Box<HookContext>,
     ) -> HookHost {
         let policy = PolicyName::Loaded(Arc::clone(version));
+        HookHost::on_message(services, policy, now, context)
+    }
+
+    #[inline]
+    fn on_message(
+        services: &Arc<Services>,
+        policy: PolicyName,
+        now: Now,
+        context: Box<HookContext>,
+    ) -> HookHost {
         let rare = services
             .shared
             .traces
@@ -123,6 +140,10 @@ impl HookHost {
         event: &Event,
     ) -> HookHost {
         let policy = PolicyName::Loaded(Arc::clone(version));
+        HookHost::on_event(services, policy, now, event)
+    }
+
+    fn on_event(services: &Arc<Services>, policy: PolicyName, now: Now, event: &Event) -> HookHost {
         let rare = services
             .shared
             .traces
@@ -235,6 +256,7 @@ mod tests {
             worker: 0,
             domains: config.node.domains.clone(),
             listeners: listeners.clone(),
+            tenant_domains: Default::default(),
             token_key: [0; 32],
             registration_required: true,
             realm: "example.com".to_owned(),
@@ -268,6 +290,7 @@ mod tests {
                 HookHost::for_init(Arc::clone(&init), "test")
             })),
             rollout: Arc::default(),
+            routes: Default::default(),
             metrics: Arc::new(Metrics::new(1)),
             traces: Arc::new(Traces::new(1, Vec::new(), 0)),
             draining: AtomicBool::new(false),
@@ -302,6 +325,9 @@ mod tests {
             response: None,
             source,
             in_dialog: false,
+            route: Default::default(),
+            place: 0,
+            armed: Default::default(),
             record_route_parameters: Vec::new(),
             failure_round: 0,
             variables: Vec::new(),

@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 use std::sync::Arc;
 
-use patchbay_core::door::{self, Armed, HookContext, Routing};
+use patchbay_core::door::{self, Armed, ChainPlaces, HookContext, RouteId, Routing};
 use patchbay_core::time::{Instant, Now, UnixTime};
 use patchbay_message::Draft;
 use patchbay_policy::{Event, Fault, Hook, Host, Verdict, Version};
@@ -163,7 +163,8 @@ impl HookHost {
                 .or(no_answer),
         };
         effects.targets = routing.targets.iter().map(target).collect();
-        effects.armed = armed(routing.armed);
+        let place = self.context.as_ref().map_or(0, |context| context.place);
+        effects.armed = armed(routing.armed, ChainPlaces::at(place));
         effects.record_route = routing.record_route;
         effects
             .record_route_parameters
@@ -180,13 +181,15 @@ impl HookHost {
     }
 }
 
-fn armed(armed: Armed) -> Vec<String> {
+/// What this policy has armed; others of its chain may have armed more.
+fn armed(armed: Armed, own: ChainPlaces) -> Vec<String> {
     let hooks = [
         (armed.branch_route, Hook::BranchRoute),
         (armed.onreply_route, Hook::OnreplyRoute),
         (armed.failure_route, Hook::FailureRoute),
     ];
-    let named = hooks.iter().filter(|(is_armed, _)| *is_armed);
+    let is_own = |by: ChainPlaces| by != by.without(own);
+    let named = hooks.iter().filter(|(by, _)| is_own(*by));
     named.map(|(_, hook)| hook.name().to_owned()).collect()
 }
 
@@ -243,6 +246,9 @@ fn context_of(input: &Input) -> Option<HookContext> {
         response: input.response.as_ref().and_then(draft),
         source: input.source.as_ref()?.flow(),
         in_dialog: input.in_dialog,
+        route: RouteId::NONE,
+        place: 0,
+        armed: Armed::default(),
         record_route_parameters: input.record_route_parameters.clone(),
         failure_round: input.failure_round,
         variables: input.variables.clone(),

@@ -149,6 +149,7 @@ impl Environment {
             worker: 0,
             domains: self.domains.clone(),
             listeners: listeners.to_vec(),
+            tenant_domains: Default::default(),
             token_key: [0; 32],
             registration_required: self.registration_required,
             realm: self.realm.clone(),

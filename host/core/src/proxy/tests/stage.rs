@@ -95,6 +95,7 @@ pub(super) fn config() -> CoreConfig {
                 advertise: None,
             },
         ],
+        tenant_domains: Default::default(),
         token_key: [7; 32],
         registration_required: true,
         realm: "example.com".into(),
@@ -192,6 +193,7 @@ impl StageCore {
                     hook,
                     version,
                     context,
+                    ..
                 } => self.hooks.push_back(AskedHook {
                     id,
                     hook,
@@ -201,10 +203,10 @@ impl StageCore {
                 Output::Resolve { id, uri, .. } => self
                     .resolves
                     .push_back((id, String::from_utf8_lossy(&uri).into_owned())),
-                Output::UpdateBindings { id, registration } => {
-                    self.updates.push_back((id, registration))
-                }
-                Output::Unpin { version } => self.unpinned.push(version),
+                Output::UpdateBindings {
+                    id, registration, ..
+                } => self.updates.push_back((id, registration)),
+                Output::Unpin { version, .. } => self.unpinned.push(version),
                 Output::OriginateResponse { id, response } => {
                     let status = response.map(|response| response.status().unwrap());
                     self.originated.push_back((id, status));
@@ -266,6 +268,7 @@ impl StageCore {
             result,
             context: Some(context),
             version,
+            tenant: None,
         });
     }
 
