@@ -10,7 +10,8 @@ use crate::alarm::Alarms;
 use crate::answered::Answered;
 use crate::date::DateText;
 use crate::door::{
-    CoreConfig, HookContext, HookFault, HookId, Input, Output, PolicyVersion, SendId, Verdict,
+    CoreConfig, HookContext, HookFault, HookId, Input, Output, PolicyVersion, RouteId, SendId,
+    Verdict,
 };
 use crate::environment::Environment;
 use crate::originating::Originating;
@@ -73,6 +74,8 @@ pub struct TransactionSnapshot {
     pub peer: std::net::SocketAddr,
     /// The policy version it is pinned to.
     pub version: PolicyVersion,
+    /// The route of the configuration that it belongs to; 0: none.
+    pub route: RouteId,
 }
 
 /// Every decision of one worker: hand an [`Input`] in, carry each [`Output`] out, and call back at [`Core::poll_timeout`].
@@ -464,5 +467,6 @@ fn snapshot(context: &ResponseContext) -> TransactionSnapshot {
         branches: context.branches.len(),
         peer: context.flow.remote,
         version: context.version,
+        route: context.route(),
     }
 }

@@ -252,3 +252,71 @@ fn digit(letter: u8) -> u8 {
         _ => 0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::door::CoreConfig;
+    use crate::proxy::tests::stage::config;
+
+    fn keyed() -> Keyed {
+        let config: CoreConfig = config();
+        Keyed::new(&config)
+    }
+
+    fn token(route: u32) -> Vec<u8> {
+        let facts = TokenFacts {
+            worker: 3,
+            listener: ListenerId(7),
+            version: PolicyVersion(0x1234_5678_9abc),
+            route: RouteId(route),
+        };
+        let dialog = DialogIdentity {
+            call_id: b"call",
+            tag: b"tag",
+        };
+        let mut out = Vec::new();
+        write_token(&mut out, &keyed(), facts, dialog, std::iter::empty());
+        out
+    }
+
+    fn is_proved(text: &[u8], call_id: &[u8]) -> bool {
+        let dialog = DialogIdentity {
+            call_id,
+            tag: b"tag",
+        };
+        Token::read(text).is_some_and(|token| token.is_proved(&keyed(), dialog, std::iter::empty()))
+    }
+
+    #[test]
+    fn a_token_tells_its_route_and_is_short_without_one() {
+        for route in [0, 1, u32::MAX] {
+            let text = token(route);
+            let facts = read_token(&text).unwrap();
+            assert_eq!((facts.route, facts.worker), (RouteId(route), 3));
+            assert_eq!(
+                (facts.listener, facts.version.0),
+                (ListenerId(7), 0x1234_5678_9abc)
+            );
+            assert_eq!(worker_in(&text), Some(3));
+            assert!(is_proved(&text, b"call") && !is_proved(&text, b"other"));
+        }
+        assert!(token(0).len() < token(1).len());
+    }
+
+    #[test]
+    fn a_route_that_was_put_in_proves_nothing() {
+        let plain = token(0);
+        let routed = token(1);
+        // Each byte of a token counts, those of the route included.
+        for at in PREFIX.len()..routed.len() {
+            let mut forged = routed.clone();
+            forged[at] = if forged[at] == b'a' { b'b' } else { b'a' };
+            assert!(!is_proved(&forged, b"call"), "{at}");
+        }
+        let mut longer = plain.clone();
+        longer.resize(routed.len(), b'a');
+        assert!(!is_proved(&longer, b"call"));
+        assert!(!is_proved(&routed[..plain.len()], b"call"));
+    }
+}

@@ -3,7 +3,7 @@
 //! The shared lane has the active policy, whatever its name is. A routed lane has the active version of the one policy whose name it
 //! bears. A policy that is in both has the same version in both.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Instant, SystemTime};
@@ -132,13 +132,9 @@ impl<H: Host> Policies<H> {
             .map(|lane| Arc::clone(&lane.active))
     }
 
-    /// The active version of each policy that routes name, by its name.
-    pub fn routed(&self) -> BTreeMap<String, Option<Arc<Version<H>>>> {
-        let registry = self.lock();
-        let lanes = registry.routed.iter();
-        lanes
-            .map(|(name, lane)| (name.clone(), lane.active.load()))
-            .collect()
+    /// The policies that have routes.
+    pub fn routed(&self) -> BTreeSet<String> {
+        self.lock().routed.keys().cloned().collect()
     }
 
     /// Whether the active version of a policy that routes name starts for each of them: they may be others than when it was loaded.

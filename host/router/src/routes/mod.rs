@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
+use patchbay_core::door::RouteId;
 
 pub(crate) use chain::{Chain, Link, NoVersion, may_have};
 pub(crate) use table::{Route, Table};
@@ -36,6 +37,13 @@ impl Routes {
     /// The routes as they are now.
     pub(crate) fn table(&self) -> arc_swap::Guard<Arc<Table>> {
         self.table.load()
+    }
+
+    /// The name of the route of this number.
+    pub fn name_of(&self, route: RouteId) -> Option<String> {
+        let table = self.table.load();
+        let entry = table.by_number(route)?;
+        Some(entry.route().name().to_owned())
     }
 
     /// The names of the routes that name this policy.

@@ -14,8 +14,22 @@ const MICROSECONDS: u64 = 1_000_000;
 pub(crate) struct Usage {
     /// Live transactions that it began.
     transactions: AtomicUsize,
+    /// Requests that it took, and those that it refused because of a limit.
+    requests: AtomicU64,
+    refused: AtomicU64,
     /// When the requests so far would have come if they had come evenly, in microseconds.
     even_time: AtomicU64,
+}
+
+/// [`Usage`] at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct UsageCounts {
+    /// Live transactions.
+    pub(crate) transactions: usize,
+    /// Requests that the route took, those inside of dialogs included.
+    pub(crate) requests: u64,
+    /// Requests that it refused because of a limit.
+    pub(crate) refused: u64,
 }
 
 /// A limit of the route is reached.
@@ -31,6 +45,14 @@ impl Usage {
     /// Whether one more request outside of dialogs may be taken now. Two workers that ask at the same moment may both get the last
     /// place: the limit of transactions is kept within the number of workers.
     pub(crate) fn admit(&self, limits: &RouteLimits, now: Instant) -> Result<(), Refusal> {
+        let admitted = self.admitted(limits, now);
+        if admitted.is_err() {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        admitted
+    }
+
+    fn admitted(&self, limits: &RouteLimits, now: Instant) -> Result<(), Refusal> {
         let max = limits.max_transactions;
         if max > 0 && self.transactions.load(Ordering::Relaxed) >= max {
             return Err(Refusal::Transactions);
@@ -56,6 +78,7 @@ impl Usage {
     /// A transaction begins.
     pub(crate) fn begin(&self) {
         self.transactions.fetch_add(1, Ordering::Relaxed);
+        self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
     /// One is over.
@@ -63,9 +86,13 @@ impl Usage {
         self.transactions.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Live transactions.
-    pub(crate) fn transactions(&self) -> usize {
-        self.transactions.load(Ordering::Relaxed)
+    /// What it has used so far.
+    pub(crate) fn counts(&self) -> UsageCounts {
+        UsageCounts {
+            transactions: self.transactions.load(Ordering::Relaxed),
+            requests: self.requests.load(Ordering::Relaxed),
+            refused: self.refused.load(Ordering::Relaxed),
+        }
     }
 }
 
@@ -106,5 +133,10 @@ mod tests {
         assert_eq!(usage.admit(&limits, Instant(0)), Err(Refusal::Transactions));
         usage.end();
         assert_eq!(usage.admit(&limits, Instant(0)), Ok(()));
+        let counts = usage.counts();
+        assert_eq!(
+            (counts.transactions, counts.requests, counts.refused),
+            (0, 1, 1)
+        );
     }
 }

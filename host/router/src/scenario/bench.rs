@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use patchbay_core::auth::{AuthConfig, Authenticator, Ha1Set};
 use patchbay_core::door::Listener;
 use patchbay_policy::{
-    Engine, EngineConfig, EngineError, Hook, KeyValueRequest, LoadError, Policies, Use,
+    Engine, EngineConfig, EngineError, Hook, KeyValueRequest, LoadError, Policies,
 };
 
 use super::world::World;
@@ -21,7 +21,7 @@ use crate::keyvalue::KeyValueStore;
 use crate::location::{DEFAULT_NAMESPACE, Events, LocationConfig, LocationService};
 use crate::metrics::Metrics;
 use crate::outside::{HttpClient, Script};
-use crate::routes::{Routes, Table, uses_of};
+use crate::routes::Routes;
 use crate::server::{Shared, auth_config};
 use crate::trace::Traces;
 use crate::users::Users;
@@ -139,20 +139,12 @@ fn load(
     config: &Arc<Config>,
 ) -> Result<Arc<Policies<HookHost>>, LoadError> {
     let (init_config, name) = (Arc::clone(config), component.name.clone());
-    let policies = Policies::with_uses(engine, move |_| {
-        let mut uses = uses_of(&init_config, &name);
-        if uses.iter().all(|used| used.route.is_some()) {
-            let host = HookHost::for_init(Arc::clone(&init_config), &name);
-            uses.push(Use::anywhere(host));
-        }
-        uses
+    let policies = Policies::new(engine, move || {
+        HookHost::for_init(Arc::clone(&init_config), &name)
     });
     policies.store(&component.name, &component.bytes)?;
     match policies.activate(&component.name, None) {
-        Ok(_) => {
-            policies.set_routed(&config.routed_policies());
-            Ok(Arc::new(policies))
-        }
+        Ok(_) => Ok(Arc::new(policies)),
         Err(patchbay_policy::ActivateError::Load(error)) => Err(error),
         Err(other) => unreachable!("it was stored: {other}"),
     }
@@ -212,6 +204,7 @@ impl Tested {
             authenticator: Arc::new(Authenticator::new(key, auth)),
             policies,
             rollout: Arc::default(),
+            // A scenario has one policy.
             routes: Routes::default(),
             // What a scenario tells happens in it alone.
             http: HttpClient::scripted(Arc::new(script)),
@@ -219,8 +212,6 @@ impl Tested {
             metrics: Arc::new(Metrics::new(1)),
             draining: AtomicBool::new(false),
         };
-        let routes = Table::new(config, &shared, &Table::default());
-        shared.routes.replace(routes);
         let (start, hosts) = (setting.start, setting.hosts.clone());
         let worker = VirtualWorker::new(Arc::new(shared), changes, start, seed, hosts);
         World::new(worker, setting)

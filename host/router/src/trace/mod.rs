@@ -34,7 +34,7 @@ pub use recording::{RecordingBounds, RecordingReport};
 pub use replay::{ReplayError, Replayer};
 pub use ring::{CallReport, CallSummary};
 pub use scrub::scrubbed;
-pub use shadow::ShadowReport;
+pub use shadow::{Copies, ShadowReport};
 pub use text::Text;
 
 pub(crate) use collect::Captured;

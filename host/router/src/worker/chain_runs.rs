@@ -296,7 +296,8 @@ impl HookJob {
             id: self.id,
             result: Err(fault),
             context: Some(self.context),
-            version: self.version,
+            // Nothing is pinned.
+            version: patchbay_core::door::PolicyVersion(0),
             tenant: None,
         }
     }

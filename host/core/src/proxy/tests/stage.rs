@@ -63,6 +63,7 @@ pub(super) struct AskedHook {
     pub(super) id: HookId,
     pub(super) hook: Hook,
     pub(super) version: PolicyVersion,
+    pub(super) tenant: Option<Arc<Tenant>>,
     pub(super) context: Box<HookContext>,
 }
 
@@ -78,7 +79,7 @@ pub(super) struct StageCore {
     pub(super) events: Vec<Event>,
 }
 
-pub(super) fn config() -> CoreConfig {
+pub(crate) fn config() -> CoreConfig {
     CoreConfig {
         node: "test".into(),
         worker: 0,
@@ -192,12 +193,13 @@ impl StageCore {
                     id,
                     hook,
                     version,
+                    tenant,
                     context,
-                    ..
                 } => self.hooks.push_back(AskedHook {
                     id,
                     hook,
                     version,
+                    tenant,
                     context,
                 }),
                 Output::Resolve { id, uri, .. } => self
@@ -254,6 +256,23 @@ impl StageCore {
     /// The hook ran in this version.
     pub(super) fn decide_in(&mut self, version: PolicyVersion, hook: AskedHook, verdict: Verdict) {
         self.return_hook_in(version, hook, Ok(verdict));
+    }
+
+    /// The hook ran for this tenant.
+    pub(super) fn decide_for(
+        &mut self,
+        tenant: &Arc<Tenant>,
+        hook: AskedHook,
+        result: Result<Verdict, HookFault>,
+    ) {
+        let AskedHook { id, context, .. } = hook;
+        self.input(Input::HookReturned {
+            id,
+            result,
+            context: Some(context),
+            version: PolicyVersion(1),
+            tenant: Some(Arc::clone(tenant)),
+        });
     }
 
     fn return_hook_in(

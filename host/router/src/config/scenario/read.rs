@@ -193,6 +193,13 @@ impl Common {
             NODE.clone_into(&mut config.node.name);
         }
         config.node.workers = 1;
+        if let Some(route) = config.policy.routes.first() {
+            findings.report(Problem::new(
+                route.place,
+                "router.policy.route",
+                "a scenario has one policy, and no routes: what a route gives it can be written as settings and as router.auth.realm",
+            ));
+        }
         config.policy.settings.extend(self.settings.clone());
         let domain = config.node.domains.first().cloned().unwrap_or_default();
         let phones = phones::complete(&self.phones, &domain);

@@ -15,12 +15,13 @@ impl Deployments {
     /// Takes over the routes of a configuration: every policy that they name gets an active version, and has to start for each of
     /// its routes. After an error the policies have the routes that they had.
     pub fn take_routes(&self, config: &Config) -> Result<(), StartPolicyError> {
-        let before = self.policies.routed().into_keys().collect();
-        self.policies.set_routed(&config.routed_policies());
+        let before = self.policies.routed();
+        let wanted = config.routed_policies();
+        self.policies
+            .set_routed(&before.union(&wanted).cloned().collect());
         let brought_up = self.bring_up_all(config);
-        if brought_up.is_err() {
-            self.policies.set_routed(&before);
-        }
+        let routed = if brought_up.is_ok() { wanted } else { before };
+        self.policies.set_routed(&routed);
         brought_up
     }
 
