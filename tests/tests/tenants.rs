@@ -9,112 +9,10 @@
 
 use std::time::Duration;
 
-use patchbay_tests::agent::{Agent, Sent};
+use patchbay_tests::agent::Agent;
 use patchbay_tests::policies;
-use patchbay_tests::router::{Router, Setup, wait_until};
-use patchbay_tests::text::Text;
-
-const A: &str = "a.example";
-const B: &str = "b.example";
-
-/// An agent whose domain is a tenant's.
-fn agent(router: &Router, user: &str, domain: &str) -> Agent {
-    let mut agent = Agent::udp(router.udp(), user);
-    agent.domain = domain.to_owned();
-    agent
-}
-
-fn registered(router: &Router, user: &str, domain: &str) -> Agent {
-    let mut agent = agent(router, user, domain);
-    agent.register();
-    agent
-}
-
-/// Two tenants with the same policy and different settings, each with a namespace of its own.
-fn two_tenants() -> Setup {
-    let tenant = policies::guest("tenant");
-    Setup::new()
-        .policy("tenant", &tenant)
-        .section(&routes("tenant", "tenant"))
-}
-
-fn routes(of_a: &str, of_b: &str) -> String {
-    let route = |domain: &str, policy: &str, mark: &str| {
-        format!(
-            "[[policy.route]]\ndomain = {domain:?}\npolicy = {policy:?}\nnamespace = {mark:?}\n[policy.route.settings]\nmark = {mark:?}\n"
-        )
-    };
-    route(A, of_a, "a") + &route(B, of_b, "b")
-}
-
-/// A call that was picked up.
-struct Call {
-    invite: Sent,
-    /// The INVITE as the callee got it.
-    received: Text,
-    answer: Text,
-}
-
-fn call(from: &mut Agent, to: &mut Agent) -> Call {
-    let invite = from.invite(&to.aor());
-    let received = to.expect_request("INVITE");
-    to.respond(&received, 200, "", "");
-    let answer = from.expect(200);
-    let ack = from.in_dialog("ACK", &invite, &answer);
-    from.send(&ack);
-    to.expect_request("ACK");
-    Call {
-        invite,
-        received,
-        answer,
-    }
-}
-
-/// Asks the policy of a domain who it is.
-fn mark(router: &Router, domain: &str) -> String {
-    let mut phone = agent(router, "alice", domain);
-    let uri = format!("sip:{domain}");
-    let text = phone.compose("OPTIONS", &uri, &uri, "", "");
-    phone.request(text);
-    phone.final_response().header("X-Tenant").to_owned()
-}
-
-/// Writes the routes of a running router anew and has it read them.
-fn reload(router: &Router, change: impl FnOnce(String) -> String) {
-    let file = router.path().join("patchbay.toml");
-    let text = std::fs::read_to_string(&file).expect("the configuration");
-    std::fs::write(&file, change(text)).expect("write the configuration");
-    let before = router.log().matches("reloaded").count();
-    router.signal("HUP");
-    wait_until("the configuration to be read", || {
-        router.log().matches("reloaded").count() > before
-    });
-}
-
-/// The active version of a policy, and the routes that name it.
-fn policy(router: &Router, name: &str) -> (String, Vec<String>) {
-    let policies = router.get("/api/v1/policies");
-    let policies = policies["policies"].as_array().expect("a list");
-    let found = policies.iter().find(|policy| policy["name"] == name);
-    let found = found.unwrap_or_else(|| panic!("{name} in {policies:?}"));
-    let routes = found["routes"].as_array().expect("a list");
-    let names = routes
-        .iter()
-        .map(|route| route.as_str().unwrap().to_owned());
-    let version = found["active_version"].as_str().unwrap_or_default();
-    (version.to_owned(), names.collect())
-}
-
-/// The tenant's policy with another text in what it writes.
-fn version(name: &str) -> std::path::PathBuf {
-    let source = include_str!("../guests/tenant.rs");
-    let changed = source.replace(
-        "unwrap_or_default();\n        Ok(())",
-        &format!("unwrap_or_default();\n        self.mark.push_str({name:?});\n        Ok(())"),
-    );
-    assert_ne!(source, changed);
-    policies::guest_from(&format!("tenant-{name}"), &changed)
-}
+use patchbay_tests::router::{Setup, wait_until};
+use patchbay_tests::tenants::*;
 
 #[test]
 fn a_request_goes_to_the_policy_of_its_domain_with_its_settings() {
@@ -338,12 +236,8 @@ fn a_later_policy_of_a_chain_retargets_when_the_first_passes() {
 
 #[test]
 fn next_at_the_end_of_a_chain_is_500() {
-    let router = chain("[\"tenant\", \"screening\"]").start();
-    let mut alice = registered(&router, "alice", A);
-    // `tenant` never leaves a request to the next; alone, `screening` always does.
-    drop(router);
     let router = chain("\"screening\"").start();
-    alice = agent(&router, &alice.user, A);
+    let mut alice = agent(&router, "alice", A);
     let invite = alice.invite("sip:bob@a.example");
     let answer = alice.expect(500);
     alice.acknowledge(&invite, &answer);
@@ -401,10 +295,7 @@ fn one_tenants_policy_is_activated_and_rolled_back_alone() {
     assert_eq!(router.get("/api/v1/status")["policy"]["name"], "default");
     let (status, answer) = router.post("/api/v1/policies/rollback", r#"{"policy": "of-a"}"#);
     assert_eq!(status, 200, "{answer}");
-    assert_eq!(
-        (mark(&router, A), mark(&router, B)),
-        ("a".to_owned(), "b".to_owned())
-    );
+    assert_eq!(marks(&router), ["a", "b"]);
     assert_eq!(policy(&router, "of-a").0, first);
     let (status, answer) = router.post("/api/v1/policies/rollback", r#"{"policy": "of-b"}"#);
     assert_eq!(status, 409, "{answer}");
@@ -414,18 +305,12 @@ fn one_tenants_policy_is_activated_and_rolled_back_alone() {
         .directory(directory)
         .section(&routes("of-a", "of-b"))
         .start();
-    assert_eq!(
-        (mark(&router, A), mark(&router, B)),
-        ("a".to_owned(), "b".to_owned())
-    );
+    assert_eq!(marks(&router), ["a", "b"]);
     let activate = format!("{{\"version\": {second:?}}}");
     wait_until("the version to be loaded", || {
         router.post("/api/v1/policies/of-a/activate", &activate).0 == 200
     });
-    assert_eq!(
-        (mark(&router, A), mark(&router, B)),
-        ("atwo".to_owned(), "b".to_owned())
-    );
+    assert_eq!(marks(&router), ["atwo", "b"]);
 }
 
 #[test]
@@ -483,10 +368,7 @@ fn a_reload_with_a_route_that_can_not_run_changes_nothing() {
     router.wait_for_log("no such tenant");
     write("policy = \"tenant\"", "policy = \"missing\"");
     router.wait_for_log("missing");
-    assert_eq!(
-        (mark(&router, A), mark(&router, B)),
-        ("a".to_owned(), "b".to_owned())
-    );
+    assert_eq!(marks(&router), ["a", "b"]);
 }
 
 #[test]
@@ -508,14 +390,4 @@ fn registrations_of_a_tenant_survive_a_restart() {
     let mut alice = agent(&router, "alice", A);
     alice.invite(&bob.aor());
     assert_eq!(bob.expect_request("INVITE").header("X-Tenant"), "a");
-}
-
-fn chain(policies: &str) -> Setup {
-    let route = format!(
-        "[[policy.route]]\ndomain = {A:?}\npolicy = {policies}\nnamespace = \"a\"\n[policy.route.settings]\nmark = \"a\"\n"
-    );
-    Setup::new()
-        .policy("tenant", &policies::guest("tenant"))
-        .policy("screening", &policies::guest("screening"))
-        .section(&route)
 }

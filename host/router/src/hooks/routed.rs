@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::sync::Arc;
 
 use patchbay_core::auth::Authenticator;
-use patchbay_core::door::{ChainPlaces, HookContext};
+use patchbay_core::door::{ChainPlaces, Hook, HookContext};
 use patchbay_core::time::Now;
 use patchbay_policy::Event;
 
@@ -52,15 +52,24 @@ impl HookHost {
     pub(crate) fn into_next(mut self, link: &Arc<Link>) -> Option<HookHost> {
         let context = self.context.as_deref_mut()?;
         context.place = link.place;
-        let services = self.services.as_ref()?;
-        let is_traced = services.shared.traces.is_on();
-        let rare = is_traced.then(|| traced::begin_on_message(context, services));
-        Some(HookHost {
+        if context.hook == Hook::FailureRoute {
+            // A policy that lets the failure pass has named targets for nothing.
+            context.routing.targets.clear();
+            self.group = 0;
+        }
+        let host = HookHost {
             policy: PolicyName::Routed(Arc::clone(link)),
             lookups: Lookups::default(),
             verification: None,
-            rare,
+            rare: None,
             ..self
+        };
+        let services = host.services.as_ref()?;
+        let is_traced = services.shared.traces.is_on();
+        let rare = is_traced.then(|| traced::begin_in_chain(&host, services));
+        Some(HookHost {
+            rare: rare.flatten(),
+            ..host
         })
     }
 
