@@ -110,17 +110,27 @@ impl Config {
         all.into_iter().collect()
     }
 
-    /// The domains of routes that are not the node's own as well.
+    /// The domains that belong to routes: those that are not written as the node's own, and those of which a route takes every request.
     pub fn tenant_domains(&self) -> BTreeSet<String> {
-        let routes = self.policy.routes.iter();
         let is_own = |domain: &String| {
             let mut own = self.node.domains.iter();
             own.any(|own| own.eq_ignore_ascii_case(domain))
         };
-        routes
-            .flat_map(|route| &route.domains)
-            .filter(|domain| !is_own(domain))
-            .cloned()
+        let of = |route: &PolicyRoute| {
+            let takes_all = route.listeners.is_empty() && route.sources.is_empty();
+            let domains = route.domains.iter();
+            let owned = domains.filter(|domain| takes_all || !is_own(domain));
+            owned.cloned().collect::<Vec<_>>()
+        };
+        self.policy.routes.iter().flat_map(of).collect()
+    }
+
+    /// The node's domains without those that belong to routes: where the active policy is at home.
+    pub fn shared_domains(&self) -> Vec<String> {
+        let owned = self.tenant_domains();
+        let own = self.node.domains.iter();
+        own.map(|domain| domain.to_ascii_lowercase())
+            .filter(|domain| !owned.contains(domain))
             .collect()
     }
 
@@ -363,6 +373,20 @@ mod tests {
         assert_eq!(effective.auth.realm, "tenant.example");
         assert_eq!(config.all_domains(), ["example.com", "tenant.example"]);
         assert!(config.tenant_domains().contains("tenant.example"));
+        assert_eq!(config.shared_domains(), ["example.com"]);
+    }
+
+    #[test]
+    fn a_domain_of_the_node_is_a_tenants_when_its_route_takes_all_of_it() {
+        let route = |more: &str| {
+            let text =
+                format!("[[policy.route]]\ndomain = \"example.com\"\npolicy = \"t\"\n{more}");
+            parse(&text).expect("valid")
+        };
+        assert_eq!(route("").shared_domains(), [""; 0]);
+        let some = route("listener = \"udp:127.0.0.1:5070\"\n");
+        assert_eq!(some.shared_domains(), ["example.com"]);
+        assert!(some.tenant_domains().is_empty());
     }
 
     #[test]

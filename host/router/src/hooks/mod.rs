@@ -185,7 +185,7 @@ impl HookHost {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     /// What is larger is moved by a call of its own, several times per hook.
     const _: () = assert!(size_of::<HookHost>() <= 128);
 
@@ -227,7 +227,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    pub(in crate::hooks) fn flow(transport: Transport, connection: Option<FlowId>) -> Flow {
+    pub(crate) fn flow(transport: Transport, connection: Option<FlowId>) -> Flow {
         let (local, remote) = (address("127.0.0.1:5060"), address("127.0.0.1:40000"));
         Flow {
             listener: ListenerId(0),
@@ -238,7 +238,7 @@ mod tests {
         }
     }
 
-    pub(in crate::hooks) fn services(extra: &str) -> Arc<Services> {
+    pub(crate) fn services(extra: &str) -> Arc<Services> {
         let text = format!(
             "[node]\ndomains = [\"example.com\"]\n[[listen]]\naddress = \"udp:127.0.0.1:0\"\n{extra}"
         );

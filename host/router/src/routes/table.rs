@@ -1,6 +1,7 @@
 //! The routes of one configuration, and which of them takes a request.
 
 use std::collections::HashMap;
+use std::io::Write;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -252,7 +253,196 @@ fn is_same_for_instances(old: &Config, new: &Config) -> bool {
 fn key_of(host: &Host<'_>) -> SmallVec<[u8; 64]> {
     match host {
         Host::Name(name) => name.iter().map(u8::to_ascii_lowercase).collect(),
-        Host::V4(address) => address.to_string().into_bytes().into(),
-        Host::V6(address) => format!("[{address}]").into_bytes().into(),
+        Host::V4(address) => written(format_args!("{address}")),
+        Host::V6(address) => written(format_args!("[{address}]")),
+    }
+}
+
+/// An address as text, without memory of its own.
+fn written(address: std::fmt::Arguments<'_>) -> SmallVec<[u8; 64]> {
+    let mut text = [0; 64];
+    let mut rest = text.as_mut_slice();
+    // The longest address has room.
+    let _ = rest.write_fmt(address);
+    let used = 64 - rest.len();
+    SmallVec::from_slice(text.get(..used).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use patchbay_core::door::{Flow, Hook, Routing, Transport};
+    use patchbay_message::{Draft, Limits, Message};
+
+    use super::*;
+    use crate::hooks::tests::{flow, services};
+
+    fn table(routes: &str) -> Table {
+        let text = format!("[policy]\ndirectory = \".\"\n{routes}");
+        let services = services(&text);
+        let config = services.config();
+        Table::new(&config, &services.shared, &Table::default())
+    }
+
+    /// One with a policy of this name, on these conditions.
+    fn route(name: &str, conditions: &str) -> String {
+        format!("[[policy.route]]\nname = {name:?}\npolicy = \"p\"\n{conditions}\n")
+    }
+
+    fn chosen(table: &Table, uri: &str, from: &str, source: Flow) -> Option<String> {
+        let text = format!(
+            "INVITE {uri} SIP/2.0\r\nVia: SIP/2.0/UDP c;branch=z9hG4bK1\r\nFrom: <{from}>;tag=1\r\nTo: <{uri}>\r\nCall-ID: x\r\nCSeq: 1 INVITE\r\n\r\n"
+        );
+        let message = Message::parse(text.as_bytes(), &Limits::default()).unwrap();
+        let context = HookContext {
+            hook: Hook::RequestRoute,
+            request: Draft::new(Arc::new(message)),
+            response: None,
+            source,
+            in_dialog: false,
+            route: RouteId::NONE,
+            place: 0,
+            armed: Default::default(),
+            record_route_parameters: Vec::new(),
+            failure_round: 0,
+            variables: Vec::new(),
+            verified_user: None,
+            challenge: Vec::new(),
+            routing: Routing::default(),
+        };
+        let entry = table.choose(&context)?;
+        Some(entry.route.name().to_owned())
+    }
+
+    fn by_uri(table: &Table, uri: &str) -> Option<String> {
+        let source = flow(Transport::Udp, None);
+        chosen(table, uri, "sip:x@elsewhere.example", source)
+    }
+
+    #[test]
+    fn the_domain_of_the_request_uri_counts_when_it_is_ours_else_that_of_from() {
+        let a = route("a", "domain = [\"a.example\", \"A2.example\"]");
+        let table = table(&format!("{a}{}", route("b", "domain = \"b.example\"")));
+        let of = |uri, from| chosen(&table, uri, from, flow(Transport::Udp, None));
+        assert_eq!(
+            of("sip:x@A.Example", "sip:y@b.example").as_deref(),
+            Some("a")
+        );
+        assert_eq!(
+            of("sip:x@a2.example;transport=udp", "sip:y@z.example").as_deref(),
+            Some("a")
+        );
+        assert_eq!(
+            of("sip:x@elsewhere.example", "sip:y@b.example").as_deref(),
+            Some("b")
+        );
+        assert_eq!(of("sip:x@elsewhere.example", "sip:y@z.example"), None);
+        // Ours, and no route's: the active policy has it, whoever calls.
+        assert_eq!(of("sip:x@example.com", "sip:y@b.example"), None);
+        assert_eq!(of("sip:127.0.0.1:5060", "sip:y@b.example"), None);
+        // Another port of the same name is another host.
+        assert_eq!(
+            of("sip:x@a.example:5999", "sip:y@b.example").as_deref(),
+            Some("b")
+        );
+    }
+
+    #[test]
+    fn the_first_route_whose_conditions_all_hold_takes_it() {
+        let routes = [
+            route("near", "domain = \"a.example\"\nsource = \"127.0.0.0/8\""),
+            route("far", "domain = \"a.example\""),
+            route("trunk", "source = [\"192.0.2.7\", \"2001:db8::/32\"]"),
+            route(
+                "never",
+                "domain = \"b.example\"\nlistener = \"udp:127.0.0.1:0\"\nsource = \"10.0.0.0/8\"",
+            ),
+            route("any", "listener = \"udp:127.0.0.1:0\""),
+        ];
+        let table = table(&routes.concat());
+        let from = |address: &str| {
+            let remote = format!("{address}:5060").parse().unwrap();
+            let source = flow(Transport::Udp, None);
+            Flow { remote, ..source }
+        };
+        let of = |uri, source| chosen(&table, uri, "sip:x@elsewhere.example", source);
+        let (near, far) = (from("127.0.0.1"), from("198.51.100.1"));
+        assert_eq!(of("sip:x@a.example", near).as_deref(), Some("near"));
+        assert_eq!(of("sip:x@a.example", far).as_deref(), Some("far"));
+        assert_eq!(
+            of("sip:x@b.example", from("192.0.2.7")).as_deref(),
+            Some("trunk")
+        );
+        assert_eq!(
+            of("sip:x@b.example", from("[2001:db8::1]")).as_deref(),
+            Some("trunk")
+        );
+        assert_eq!(of("sip:x@b.example", near).as_deref(), Some("any"));
+        let mut other = near;
+        other.listener = ListenerId(1);
+        assert_eq!(of("sip:x@b.example", other), None);
+    }
+
+    #[test]
+    fn an_address_can_be_a_domain() {
+        let routes =
+            route("v4", "domain = \"192.0.2.1\"") + &route("v6", "domain = \"2001:DB8::1\"");
+        let table = table(&routes);
+        assert_eq!(by_uri(&table, "sip:x@192.0.2.1").as_deref(), Some("v4"));
+        assert_eq!(
+            by_uri(&table, "sip:x@[2001:db8:0::1]").as_deref(),
+            Some("v6")
+        );
+        assert_eq!(by_uri(&table, "sip:x@192.0.2.2"), None);
+    }
+
+    #[test]
+    fn events_go_where_the_requests_of_their_domain_go() {
+        let routes = [
+            route("own", "domain = \"a.example\"\nnamespace = \"a\""),
+            route("all-of-a", "source = \"10.0.0.0/8\"\nnamespace = \"a\""),
+            route("shared", "domain = \"b.example\""),
+            route("trunk", "source = \"10.1.0.0/16\""),
+        ];
+        let table = table(&routes.concat());
+        let of = |namespace, host| {
+            let concerned = table.of_registration(namespace, host);
+            let names: Vec<String> = concerned
+                .map(|entry| entry.route.name().to_owned())
+                .collect();
+            names
+        };
+        assert_eq!(of("a", "a.example"), ["own", "all-of-a"]);
+        assert_eq!(of("a", "z.example"), ["all-of-a"]);
+        assert_eq!(of("default", "b.example"), ["shared"]);
+        assert_eq!(of("default", "z.example"), [""; 0], "the active policy's");
+    }
+
+    #[test]
+    fn what_did_not_change_keeps_its_instances_and_its_counts() {
+        let text = |setting: &str| {
+            let a = route(
+                "a",
+                "domain = \"a.example\"\n[policy.route.settings]\nx = \"1\"",
+            );
+            let b = route(
+                "b",
+                &format!("domain = \"b.example\"\n[policy.route.settings]\nx = {setting:?}"),
+            );
+            format!("[policy]\ndirectory = \".\"\n{a}{b}")
+        };
+        let first = services(&text("1"));
+        let before = Table::new(&first.config(), &first.shared, &Table::default());
+        let second = services(&text("2"));
+        let after = Table::new(&second.config(), &second.shared, &before);
+        let same = |name: &str| {
+            let of = |table: &Table| {
+                let route = table.routes().find(|route| route.name() == name).unwrap();
+                (Arc::clone(&route.scope), Arc::clone(&route.usage))
+            };
+            let (old, new) = (of(&before), of(&after));
+            (Arc::ptr_eq(&old.0, &new.0), Arc::ptr_eq(&old.1, &new.1))
+        };
+        assert_eq!(same("a"), (true, true));
+        assert_eq!(same("b"), (false, true));
     }
 }

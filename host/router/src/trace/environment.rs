@@ -71,7 +71,7 @@ impl Environment {
         let configured = config.listen.iter().map(|listen| Some(listen.address));
         Environment {
             node: config.node.name.clone(),
-            domains: config.node.domains.clone(),
+            domains: config.shared_domains(),
             listeners: listeners
                 .iter()
                 .zip(configured.chain(std::iter::repeat(None)))

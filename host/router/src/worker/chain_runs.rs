@@ -175,7 +175,7 @@ impl HookRuns {
             version,
             run: hook_run,
             source: job.source,
-            chain: Some(Box::new(run)),
+            chain: Some(run),
         };
         match Pin::new(&mut waiting).poll(context) {
             Poll::Ready(ended) => Some(ended),
@@ -245,7 +245,7 @@ impl Refused {
 
 /// The run has ended in one policy: the answer to the core, or where it goes on.
 fn conclude(mut ended: Ended, services: &Services, now: Now) -> ControlFlow<Option<Input>, Step> {
-    let Some(run) = ended.chain.as_deref_mut() else {
+    let Some(run) = ended.chain.as_mut() else {
         return ControlFlow::Break(ended.answer(services, now));
     };
     let goes_on = match &ended.done.result {
@@ -275,7 +275,7 @@ fn conclude(mut ended: Ended, services: &Services, now: Now) -> ControlFlow<Opti
     let source = ended.source;
     ControlFlow::Continue(Step {
         job: RunningJob { id, source },
-        run: *run,
+        run,
         host,
     })
 }
@@ -341,7 +341,7 @@ impl Ended {
                 result,
                 elapsed: std::time::Duration::ZERO,
             },
-            chain: Some(Box::new(run)),
+            chain: Some(run),
         }
     }
 }

@@ -57,7 +57,7 @@ pub(super) struct Waiting {
     /// Whom to blame for a fault.
     pub(super) source: Option<IpAddr>,
     /// Where it is in the chain of a route.
-    pub(super) chain: Option<Box<ChainRun>>,
+    pub(super) chain: Option<ChainRun>,
 }
 
 /// A hook to run.
@@ -246,7 +246,7 @@ pub(super) struct Ended {
     pub(super) source: Option<IpAddr>,
     pub(super) done: HookDone<HookHost>,
     /// Where it is in the chain of a route.
-    pub(super) chain: Option<Box<ChainRun>>,
+    pub(super) chain: Option<ChainRun>,
 }
 
 impl Future for Waiting {

@@ -117,7 +117,7 @@ fn event_loop(setup: Setup, way: Way) -> io::Result<EventLoop> {
     let Some(mailbox) = setup.mailboxes.get(usize::from(setup.worker)).cloned() else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
-    let names = LocalNames::of(&config.node.domains, &setup.shared.listeners);
+    let names = LocalNames::of(&config.shared_domains(), &setup.shared.listeners);
     let now = setup.clock.now();
     let services = Services::new(
         Arc::clone(&setup.shared),
@@ -190,7 +190,7 @@ pub(super) fn reload(driver: &mut Driver) {
         .services
         .connections
         .set_max(config.limits.max_connections);
-    let names = LocalNames::of(&config.node.domains, &shared.listeners);
+    let names = LocalNames::of(&config.shared_domains(), &shared.listeners);
     driver.services.set_names(names);
     driver.core.reconfigure(Arc::new(core_config));
 }

@@ -104,7 +104,7 @@ impl VirtualWorker {
             Arc::clone(&shared),
             WORKER,
             Arc::new(connections),
-            LocalNames::of(&config.node.domains, &shared.listeners),
+            LocalNames::of(&config.shared_domains(), &shared.listeners),
             clock,
         );
         VirtualWorker {

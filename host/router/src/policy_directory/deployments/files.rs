@@ -98,18 +98,19 @@ impl Deployments {
         {
             tracing::error!(policy = BUILTIN, %error, "the embedded policy does not load");
         }
-        let known: Vec<String> = self
-            .policies
-            .list()
-            .iter()
-            .flat_map(|policy| &policy.versions)
-            .map(|version| version.digest.to_string())
-            .collect();
+        let listed = self.policies.list();
+        let is_known = |file: &VersionFile| {
+            let mut policies = listed.iter().filter(|policy| policy.name == file.policy);
+            policies.any(|policy| {
+                let mut versions = policy.versions.iter();
+                versions.any(|version| version.digest.as_str() == file.digest)
+            })
+        };
         for file in self.versions.list().unwrap_or_default() {
             if is_stopping() {
                 return;
             }
-            if known.contains(&file.digest) {
+            if is_known(&file) {
                 continue;
             }
             let state = self.lock();
