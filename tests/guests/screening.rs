@@ -1,5 +1,6 @@
 //! The first policy of a chain: refuses what is marked as unwanted, marks the rest, and leaves it to the next one.
 
+use patchbay_sdk::clock;
 use patchbay_sdk::prelude::*;
 
 #[derive(Default)]
@@ -10,6 +11,11 @@ impl Policy for Screening {
     fn request_route(&self, request: &mut Request) -> Result<Verdict> {
         if request.has_header("X-Spam") {
             return Ok(reply(603));
+        }
+        // Longer than a guest may run without a pause for others.
+        if request.has_header("X-Slow") {
+            let end = clock::monotonic() + Duration::from_millis(5);
+            while clock::monotonic() < end {}
         }
         request.set_header("X-Screened", "yes")?;
         transaction::set_variable("screened", "yes")?;

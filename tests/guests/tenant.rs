@@ -3,18 +3,14 @@
 //! | setting | does |
 //! | --- | --- |
 //! | `mark` | what it writes: into requests (`X-Tenant`), responses (`X-Reply`) and branches (`X-Branch`) |
-//! | `contacts` | a counter of hooks in one instance, in `X-Count`: instances are not shared |
 //! | `refuses` | makes `init` refuse this text |
 
-use std::cell::Cell;
-
 use patchbay_sdk::prelude::*;
-use patchbay_sdk::{Event, auth, counters, settings};
+use patchbay_sdk::{Event, auth, counters, settings, timers};
 
 #[derive(Default)]
 pub struct Tenant {
     mark: String,
-    runs: Cell<u64>,
 }
 
 #[patchbay_sdk::policy]
@@ -28,7 +24,6 @@ impl Policy for Tenant {
     }
 
     fn request_route(&self, request: &mut Request) -> Result<Verdict> {
-        self.runs.set(self.runs.get() + 1);
         if request.is_in_dialog() {
             return Ok(forward().header("X-Tenant", self.mark.clone()).on_reply());
         }
@@ -36,10 +31,13 @@ impl Policy for Tenant {
             Method::Ack => Ok(drop()),
             Method::Register if auth::is_required() && !auth::is_verified() => Ok(challenge()),
             Method::Register => Ok(save()),
+            Method::Options if request.has_header("X-Timer") => {
+                timers::set("t", Duration::from_millis(20))?;
+                Ok(reply(200))
+            }
             Method::Options => Ok(reply(200).header("X-Tenant", self.mark.clone())),
             _ => Ok(relay(location::lookup(request.uri())?)
                 .header("X-Tenant", self.mark.clone())
-                .header("X-Runs", self.runs.get().to_string())
                 .on_branch()
                 .on_reply()
                 .on_failure()),
@@ -68,6 +66,7 @@ impl Policy for Tenant {
     fn event_route(&self, event: Event) -> Result<()> {
         match event {
             Event::RegistrationAdded(_) => counters::increment(&format!("added-{}", self.mark)),
+            Event::Timer(_) => counters::increment(&format!("timer-{}", self.mark)),
             _ => Ok(()),
         }
     }

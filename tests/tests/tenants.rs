@@ -34,11 +34,6 @@ fn the_same_user_of_two_tenants_is_two_users() {
         let mut alice = registered(&router, "alice", domain);
         let call = call(&mut alice, &mut bobs[at]);
         assert_eq!(call.received.header("X-Tenant"), mark);
-        assert_eq!(
-            call.received.header("X-Runs"),
-            "3",
-            "instances are each tenant's own"
-        );
         assert_eq!(call.answer.header("X-Reply"), format!("{mark};"));
     }
     let of = |namespace: &str| {
@@ -125,7 +120,7 @@ fn credentials_are_of_the_tenants_realm() {
 
 #[test]
 fn requests_of_a_dialog_stay_with_its_tenant() {
-    let router = two_tenants().start();
+    let router = two_tenants().workers(2).start();
     let mut bob = registered(&router, "bob", A);
     let mut alice = registered(&router, "alice", A);
     let call = call(&mut alice, &mut bob);
@@ -379,6 +374,64 @@ fn events_go_to_the_tenant() {
         |mark: &str| router.metric("patchbay_policy_counter_total", &format!("added-{mark}"));
     wait_until("the event", || added("a") == 1.0);
     assert_eq!(added("b"), 0.0);
+    // A timer is told to who has set it.
+    let mut alice = agent(&router, "alice", B);
+    let text = alice.compose(
+        "OPTIONS",
+        "sip:b.example",
+        "sip:b.example",
+        "X-Timer: yes\r\n",
+        "",
+    );
+    alice.request(text);
+    alice.expect(200);
+    let ended =
+        |mark: &str| router.metric("patchbay_policy_counter_total", &format!("timer-{mark}"));
+    wait_until("the timer", || ended("b") == 1.0);
+    assert_eq!(ended("a"), 0.0);
+}
+
+#[test]
+fn values_of_tenants_are_apart_and_grants_are_each_tenants() {
+    let grants = "[policy.grants]\nkeyvalue = [\"count/\"]\n";
+    let text = routes("values", "values");
+    let router = Setup::new()
+        .policy("values", &policies::guest("values"))
+        .section(&format!("{grants}{text}"))
+        .start();
+    for number in ["1", "2", "3"] {
+        assert_eq!(mark(&router, A), number);
+    }
+    assert_eq!(mark(&router, B), "1");
+    // The grants of a route stand alone: without this one the policy can't start for it.
+    let file = router.path().join("patchbay.toml");
+    let config = std::fs::read_to_string(&file).expect("the configuration");
+    let changed = format!("{config}[policy.route.grants]\nhttp = []\n");
+    std::fs::write(&file, changed).expect("write");
+    router.signal("HUP");
+    router.wait_for_log("keyvalue");
+    assert!(
+        router.log().contains("for the route b.example"),
+        "{}",
+        router.log()
+    );
+    assert_eq!(marks(&router), ["4", "2"]);
+}
+
+#[test]
+fn a_policy_that_takes_its_time_leaves_the_request_to_the_next_all_the_same() {
+    let router = chain("[\"screening\", \"tenant\"]").start();
+    let (mut alice, mut bob) = (
+        registered(&router, "alice", A),
+        registered(&router, "bob", A),
+    );
+    let text = alice.compose("INVITE", &bob.aor(), &bob.aor(), "X-Slow: yes\r\n", "");
+    alice.request(text);
+    let received = bob.expect_request("INVITE");
+    assert_eq!(received.header("X-Screened"), "yes");
+    assert_eq!(received.header("X-Tenant"), "a");
+    bob.respond(&received, 200, "", "");
+    assert_eq!(alice.expect(200).header("X-Reply"), "screening;a;");
 }
 
 #[test]

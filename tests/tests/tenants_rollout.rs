@@ -157,7 +157,6 @@ fn policy_json_or_differing(router: &Router) -> Value {
 #[test]
 fn a_chain_is_recorded_and_replayed_policy_by_policy() {
     let router = chain("[\"screening\", \"tenant\"]").start();
-    // From the beginning: the policy counts its runs in its memory.
     assert!(patchbay(&router, &["record", "start"]).status.success());
     let (mut alice, mut bob) = (
         registered(&router, "alice", A),

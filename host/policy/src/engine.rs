@@ -122,6 +122,16 @@ pub enum LoadError {
     },
 }
 
+/// Whether the operator has granted what a policy wants, for each of its uses.
+fn check_grants<H: Host>(wants: &[Want], uses: &[Use<H>]) -> Result<(), LoadError> {
+    for used in uses {
+        let granted = |capability| used.host.grants(capability);
+        let result = capability::check_grants(wants, granted);
+        result.map_err(|error| LoadError::from(error).of_route(used.route.as_ref()))?;
+    }
+    Ok(())
+}
+
 impl LoadError {
     fn of_route(self, route: Option<&String>) -> LoadError {
         match route {
@@ -249,17 +259,13 @@ impl<H: Host> Engine<H> {
     ) -> Result<Arc<Version<H>>, LoadError> {
         let digest = Digest::of(bytes);
         let checked = self.compile(&digest, bytes)?;
-        for used in &uses {
-            let granted = |capability| used.host.grants(capability);
-            let result = capability::check_grants(&checked.wants, granted);
-            result.map_err(|error| LoadError::from(error).of_route(used.route.as_ref()))?;
-        }
+        check_grants(&checked.wants, &uses)?;
         let code = self.code(checked.pre, checked.shape)?;
         let version = Version::new(
             name,
             digest,
             checked.exports,
-            checked.imports,
+            (checked.imports, checked.wants),
             code,
             self.inner.config.workers,
         );
@@ -274,6 +280,7 @@ impl<H: Host> Engine<H> {
         version: &Version<H>,
         uses: Vec<Use<H>>,
     ) -> Result<(), LoadError> {
+        check_grants(&version.wants, &uses)?;
         for Use { route, host } in uses {
             instance::try_out(self, version, host)
                 .map_err(|error| error.of_route(route.as_ref()))?;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use wasmtime::component::InstancePre;
 
+use crate::capability::Want;
 use crate::digest::Digest;
 use crate::direct::Program;
 use crate::hook_times::{HookTimes, HookTimesCounter};
@@ -21,6 +22,8 @@ pub struct Version<H: Host> {
     name: Arc<str>,
     digest: Digest,
     imports: Vec<String>,
+    /// What the operator has to grant.
+    pub(crate) wants: Vec<Want>,
     stats: Arc<Stats>,
     pub(crate) pins: Pins,
     pub(crate) exports: Exports,
@@ -49,7 +52,7 @@ impl<H: Host> Version<H> {
         name: &str,
         digest: Digest,
         exports: Exports,
-        imports: Vec<String>,
+        (imports, wants): (Vec<String>, Vec<Want>),
         code: Code<H>,
         workers: usize,
     ) -> Version<H> {
@@ -58,6 +61,7 @@ impl<H: Host> Version<H> {
             name: Arc::from(name),
             digest,
             imports,
+            wants,
             stats: Arc::new(Stats::new(workers)),
             pins: Pins::default(),
             exports,

@@ -8,7 +8,6 @@ use patchbay_core::door::{
     Transport as CoreTransport,
 };
 use patchbay_core::registrar::Registration;
-use patchbay_core::time::UnixTime;
 use patchbay_message::{AddressOfRecord, Draft, HeaderName, Name, Uri};
 use patchbay_policy::{
     Armed, Binding, Capability, ErrorKind, Host, HostError, HttpAnswer, HttpRequest,
@@ -24,12 +23,11 @@ use super::tape::Played;
 use super::timers::TimerRefusal;
 use super::{HookHost, PolicyName, ReplyParts};
 use crate::config;
-use crate::location::{self, Done};
-use crate::trace::{Act, Answer, verification_name};
+use crate::trace::{Act, Answer};
 use crate::worker::unpredictable;
 
 /// Where the lines of policies go in the log's filter.
-const LOG_TARGET: &str = "patchbay::policy";
+pub(super) const LOG_TARGET: &str = "patchbay::policy";
 /// Targets of one hook run, before `max_branches` counts them.
 const MAX_TARGETS: usize = 1000;
 /// Variables of a transaction, and bytes of one.
@@ -319,7 +317,7 @@ impl Host for HookHost {
         if let Some(played) = self.played() {
             return played.act(act()).map(drop);
         }
-        let saved = self.update_location(&registration);
+        let saved = self.update_location(registration);
         self.note_act(saved.as_ref().map(|()| 0), act);
         saved
     }
@@ -549,67 +547,8 @@ impl HookHost {
         Ok(count)
     }
 
-    /// Removes one contact of an address-of-record, or all, and says how many there were.
-    fn remove_known(&self, aor: AddressOfRecord, contact: &str) -> Result<u32, HostError> {
-        let location = &self.services()?.shared.location;
-        let bindings = location.lookup_in(self.namespace(), &aor, self.now.unix);
-        if contact.is_empty() {
-            self.update_location(&Registration::of_removal(aor))?;
-            return Ok(u32::try_from(bindings.len()).unwrap_or(u32::MAX));
-        }
-        if !bindings
-            .iter()
-            .any(|binding| binding.uri() == contact.as_bytes())
-        {
-            return Ok(0);
-        }
-        let registration = Registration::of_contact(aor, contact.as_bytes(), 0, None);
-        let registration = registration
-            .map_err(|_| host_error(ErrorKind::InvalidArgument, "this is no contact"))?;
-        self.update_location(&registration)?;
-        Ok(1)
-    }
-
     pub(super) fn services(&self) -> Result<&Arc<Services>, HostError> {
         self.services.as_ref().ok_or_else(wrong_hook)
-    }
-
-    /// The contract: a nonce count serves once, so that credentials are checked once per transaction.
-    fn verify_once(&mut self) -> Verification {
-        let context = self.context.as_deref();
-        if context.is_some_and(|context| context.verified_user.is_some()) {
-            return Verification::Verified;
-        }
-        let verification = match &self.services {
-            Some(_) => self.check_credentials(),
-            None => return self.played_verification().unwrap_or(Verification::Missing),
-        };
-        self.note(|| Answer::Verify {
-            answer: verification_name(verification).to_owned(),
-            user: self.verified_user().map(str::to_owned),
-        });
-        verification
-    }
-
-    fn check_credentials(&mut self) -> Verification {
-        let (Some(services), Some(context)) = (&self.services, &self.context) else {
-            return Verification::Missing;
-        };
-        let users = |user: &str, realm: &str| services.shared.users.ha1(user, realm);
-        let authenticator = self.authenticator(services);
-        match authenticator.verify(&context.request, self.now.unix, &users) {
-            patchbay_core::auth::Verification::Verified { user, .. } => {
-                let realm = authenticator.config().realm.as_str();
-                let verified = [user.as_str(), "@", realm].concat();
-                if let Some(context) = &mut self.context {
-                    context.verified_user = Some(verified);
-                }
-                Verification::Verified
-            }
-            patchbay_core::auth::Verification::Missing => Verification::Missing,
-            patchbay_core::auth::Verification::Stale => Verification::Stale,
-            patchbay_core::auth::Verification::Failed => Verification::Failed,
-        }
     }
 
     /// A listener by `transport:ip:port`, as configured or as bound.
@@ -645,27 +584,6 @@ impl HookHost {
         u16::try_from(index).map(ListenerId).map_err(|_| unknown())
     }
 
-    fn granted(&self, aor: &str) -> Result<AddressOfRecord, HostError> {
-        if !self.config().policy.grants.save_location {
-            return Err(host_error(
-                ErrorKind::Denied,
-                "the operator has not granted save_location",
-            ));
-        }
-        address_of_record(aor.as_bytes())
-    }
-
-    fn update_location(&self, registration: &Registration) -> Result<(), HostError> {
-        let now: UnixTime = self.now.unix;
-        let location = &self.services()?.shared.location;
-        let namespace = self.namespace();
-        let done = || Done::call(log_refusal);
-        if let Some(answer) = location.update_in(namespace, registration, now, done) {
-            log_refusal(answer);
-        }
-        Ok(())
-    }
-
     fn write(&self, level: Level, message: &str) {
         let call_id = self
             .context
@@ -693,13 +611,6 @@ impl HookHost {
 }
 
 /// Whether a pattern of `write_headers` names this header: `*` at its end stands for any rest, a compact form for the long one.
-/// A policy is not told what becomes of its change.
-fn log_refusal(answer: location::Answer) {
-    if let Err(reject) = answer {
-        tracing::debug!(target: LOG_TARGET, status = reject.status, "a policy's change of a contact was refused");
-    }
-}
-
 fn names(pattern: &str, header: &str) -> bool {
     match pattern.strip_suffix('*') {
         Some(start) => header

@@ -4,6 +4,8 @@
 //! verdict; nothing in it blocks or waits.
 
 mod carried;
+mod contacts;
+mod credentials;
 mod host;
 mod log_budget;
 mod lookups;

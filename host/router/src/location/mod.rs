@@ -15,6 +15,7 @@ mod log;
 mod namespace;
 mod queue;
 mod record;
+mod recover;
 mod service;
 mod sled_store;
 mod store;

@@ -8,28 +8,25 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
-use patchbay_core::door::{Flow, Listener, ListenerId, Reject, Transport};
+use patchbay_core::door::{Listener, Reject};
 use patchbay_core::registrar::{
     Bindings, Change, ChangeKind, Changes, ContactBinding, Contacts, RegistrarConfig, Registration,
 };
 use patchbay_core::time::UnixTime;
 use patchbay_message::AddressOfRecord;
 
-use super::batch::Batch;
 use super::change::{Changed, Outcome};
 use super::commit::{Committer, Job};
 use super::expiry::ExpiryThread;
 use super::index::{Counts, Locked};
 use super::namespace::Namespace;
 use super::queue::Queue;
-use super::record;
+use super::recover::{Namespaces, recover};
 use super::store::{LocationStore, StoreError};
 use crate::config::{Durability, Registrar};
 
 /// RFC 3261 §21.5.4: when a full queue may have room again.
 const RETRY_AFTER_SECS: u32 = 2;
-/// Expired records that are removed in one commit at the start.
-const SWEEP_RECORDS: usize = 10_000;
 
 /// What an update comes to: all live bindings, or why it was refused.
 pub type Answer = Result<Bindings, Reject>;
@@ -175,7 +172,7 @@ pub(super) struct Reports {
     pub failed_commits: AtomicU64,
     refused: AtomicU64,
     lost_events: AtomicU64,
-    damaged_records: AtomicU64,
+    pub damaged_records: AtomicU64,
     events: Option<Events>,
 }
 
@@ -256,7 +253,7 @@ impl LocationService {
             store.map(|store| Committer::start(store, config.queue, Arc::clone(&reports)));
         let committer = committer.transpose()?;
         let jobs = committer.as_ref().map(Committer::jobs);
-        let inner = Arc::new(namespaces.into_inner(config.durability, reports, jobs));
+        let inner = Arc::new(Inner::new(namespaces, config.durability, reports, jobs));
         let expiry = ExpiryThread::start(Arc::downgrade(&inner))?;
         Ok(LocationService {
             inner,
@@ -273,7 +270,7 @@ impl LocationService {
             events: config.events,
             ..Reports::default()
         });
-        let inner = namespaces.into_inner(Durability::Memory, reports, None);
+        let inner = Inner::new(namespaces, Durability::Memory, reports, None);
         LocationService {
             inner: Arc::new(inner),
             _expiry: None,
@@ -426,6 +423,22 @@ impl LocationService {
 }
 
 impl Inner {
+    fn new(
+        namespaces: Namespaces,
+        durability: Durability,
+        reports: Arc<Reports>,
+        jobs: Option<Queue<Job>>,
+    ) -> Inner {
+        Inner {
+            shared: namespaces.shared,
+            namespaces: ArcSwap::from_pointee(namespaces.all),
+            adding: Mutex::new(namespaces.registrar),
+            reports,
+            durability,
+            jobs,
+        }
+    }
+
     /// Removes what has expired by `now`.
     pub(super) fn expire(&self, now: UnixTime) {
         for namespace in self.namespaces.load().values() {
@@ -527,129 +540,6 @@ fn retry_later() -> Reject {
         headers: vec![("Retry-After", RETRY_AFTER_SECS.to_string())],
         ..Reject::new(503, "")
     }
-}
-
-/// The namespaces while the service is opened.
-struct Namespaces {
-    shared: Arc<Namespace>,
-    all: BTreeMap<Arc<str>, Arc<Namespace>>,
-    registrar: RegistrarConfig,
-}
-
-impl Namespaces {
-    fn new(config: &LocationConfig) -> Namespaces {
-        let shared = Namespace::shared(&config.namespace, &config.registrar);
-        Namespaces {
-            all: BTreeMap::from([(Arc::clone(shared.name()), Arc::clone(&shared))]),
-            shared,
-            registrar: config.registrar.clone(),
-        }
-    }
-
-    fn of_name(&mut self, name: &str) -> &Arc<Namespace> {
-        let registrar = &self.registrar;
-        let new = || Namespace::of_tenant(name, registrar);
-        self.all.entry(name.into()).or_insert_with(new)
-    }
-
-    fn into_inner(
-        self,
-        durability: Durability,
-        reports: Arc<Reports>,
-        jobs: Option<Queue<Job>>,
-    ) -> Inner {
-        Inner {
-            shared: self.shared,
-            namespaces: ArcSwap::from_pointee(self.all),
-            adding: Mutex::new(self.registrar),
-            reports,
-            durability,
-            jobs,
-        }
-    }
-}
-
-/// Reads the store into the indexes of its namespaces.
-fn recover(
-    store: &mut dyn LocationStore,
-    config: &LocationConfig,
-    namespaces: &mut Namespaces,
-    reports: &Reports,
-    now: UnixTime,
-) -> Result<(), StoreError> {
-    let mut expired = Vec::new();
-    store.load(&[], &mut |key, value| {
-        let Some((namespace, aor, bindings)) = recovered(key, value, config) else {
-            reports.damaged_records.fetch_add(1, Ordering::Relaxed);
-            return;
-        };
-        let namespace = namespaces.of_name(namespace);
-        let live: Bindings = bindings
-            .into_iter()
-            .filter(|binding| binding.is_live(now))
-            .collect();
-        if live.is_empty() && value.is_some() {
-            expired.push((Arc::clone(namespace), aor.clone()));
-        }
-        if let Some(mut locked) = namespace.index.lock(&aor) {
-            locked.replace(live);
-        }
-    })?;
-    sweep(store, expired)
-}
-
-/// Removes records of which nothing is left; a later one may have taken the place of one that had expired.
-fn sweep(
-    store: &mut dyn LocationStore,
-    expired: Vec<(Arc<Namespace>, AddressOfRecord)>,
-) -> Result<(), StoreError> {
-    let mut batch = Batch::default();
-    for (namespace, aor) in expired {
-        if namespace
-            .index
-            .lock(&aor)
-            .is_some_and(|locked| locked.bindings().is_empty())
-        {
-            batch.push_change(
-                &[namespace.prefix(), aor.as_str().as_bytes()].concat(),
-                None,
-            );
-        }
-        if batch.len() >= SWEEP_RECORDS {
-            store.commit(&batch)?;
-            batch.clear();
-        }
-    }
-    store.commit(&batch)
-}
-
-fn recovered<'k>(
-    key: &'k [u8],
-    value: Option<&[u8]>,
-    config: &LocationConfig,
-) -> Option<(&'k str, AddressOfRecord, Vec<ContactBinding>)> {
-    let (namespace, aor) = record::parts(key)?;
-    let bindings = match value {
-        Some(value) => record::decode(value)?,
-        None => Vec::new(),
-    };
-    let bindings = bindings
-        .iter()
-        .map(|binding| binding.with_listener(listener_of(binding.flow(), config)))
-        .collect();
-    Some((namespace, AddressOfRecord::from_canonical(aor), bindings))
-}
-
-/// A connection ended with its process; over UDP any socket on the same address is the same flow.
-fn listener_of(flow: Option<Flow>, config: &LocationConfig) -> Option<ListenerId> {
-    let flow = flow.filter(|flow| flow.transport == Transport::Udp)?;
-    let at = config.listeners.iter().position(|listener| {
-        let (bound, ours) = (listener.address, flow.local);
-        let same_address = bound.ip() == ours.ip()
-            || (bound.ip().is_unspecified() && bound.is_ipv4() == ours.is_ipv4());
-        listener.transport == Transport::Udp && same_address && bound.port() == ours.port()
-    });
-    Some(ListenerId(u16::try_from(at?).ok()?))
 }
 
 /// The wall clock, for what expires without a message.

@@ -121,7 +121,7 @@ pub enum StartPolicyError {
         /// The policy.
         policy: String,
         /// Why.
-        source: DeployError,
+        source: Box<DeployError>,
     },
     /// It is no policy that can run.
     #[error("policy {name}: {source}")]

@@ -3,14 +3,18 @@
 //! `request_route` goes to the next policy when one returns `next`. The other hooks run in each policy that has armed them, in the order
 //! of the chain; one that decides something else than `pass` ends it.
 
+use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use patchbay_core::door::{ChainPlaces, Hook, HookFault, Input, Tenant, Verdict};
+use patchbay_core::door::{
+    ChainPlaces, Hook, HookFault, HookId, Input, PolicyVersion, RouteId, Tenant, Verdict,
+};
 use patchbay_core::time::Now;
-use patchbay_policy::{self as policy, Fault};
+use patchbay_policy::{self as policy, Fault, HookDone};
 
 use super::driver::metrics_of;
 use super::hook_runs::{Ended, HookJob, HookRuns, Waiting};
@@ -41,8 +45,8 @@ struct Step {
 /// What stays the same over all policies of a chain.
 #[derive(Clone, Copy)]
 struct RunningJob {
-    id: patchbay_core::door::HookId,
-    source: Option<std::net::IpAddr>,
+    id: HookId,
+    source: Option<IpAddr>,
 }
 
 /// Why a route does not take a request that is its own.
@@ -95,7 +99,8 @@ impl HookRuns {
             // The core gives this back with `Output::Unpin`, which names the tenant that it is told of.
             chain.begin(&services.shared.policies);
         }
-        let Some(link) = left.first().and_then(|place| chain.link(place)) else {
+        let hook = policy_hook(job.hook);
+        let Some(link) = first_with(chain, hook, left) else {
             return ControlFlow::Break(Some(job.passed(chain, &tenant)));
         };
         let running = RunningJob {
@@ -163,7 +168,7 @@ impl HookRuns {
             unreachable!("the place is one of the chain's")
         };
         if !link.version.exports(hook) {
-            return Some(Ended::without_hook(job.id, hook, version, host, run));
+            return Some(Ended::without_request_route(job.id, version, host, run));
         }
         metrics_of(services).hook_runs.increment(hook);
         let scope = Some(&link.route.scope);
@@ -195,7 +200,7 @@ fn tenant_for(
     let policies = &services.shared.policies;
     if context.in_dialog {
         return match (context.route, table.by_number(context.route)) {
-            (patchbay_core::door::RouteId::NONE, _) => None,
+            (RouteId::NONE, _) => None,
             (_, None) => Some(Err(Refused::Gone)),
             (_, Some(entry)) => Some(
                 match job.version.number() {
@@ -250,10 +255,12 @@ fn conclude(mut ended: Ended, services: &Services, now: Now) -> ControlFlow<Opti
     };
     let goes_on = match &ended.done.result {
         Ok(policy::Verdict::Next) => next_in_order(run),
-        Ok(policy::Verdict::Pass) => run.left.first(),
+        Ok(policy::Verdict::Pass) => Chain::of(&run.tenant)
+            .and_then(|chain| first_with(chain, ended.hook, run.left))
+            .map(Arc::clone),
         Ok(_) | Err(_) => None,
     };
-    let Some(link) = goes_on.and_then(|place| link_at(&run.tenant, place)) else {
+    let Some(link) = goes_on else {
         if run.hook == Hook::FailureRoute
             && let (Ok(policy::Verdict::Relay), Some(host)) =
                 (&ended.done.result, &mut ended.done.host)
@@ -280,9 +287,21 @@ fn conclude(mut ended: Ended, services: &Services, now: Now) -> ControlFlow<Opti
     })
 }
 
-fn next_in_order(run: &ChainRun) -> Option<u8> {
-    let next = run.place.checked_add(1)?;
-    link_at(&run.tenant, next).map(|link| link.place)
+fn next_in_order(run: &ChainRun) -> Option<Arc<Link>> {
+    link_at(&run.tenant, run.place.checked_add(1)?)
+}
+
+/// The first policy at one of these places that has the hook. Whoever routes at all has `request-route`, or that is a fault.
+fn first_with(chain: &Chain, hook: policy::Hook, mut places: ChainPlaces) -> Option<&Arc<Link>> {
+    while let Some(place) = places.first() {
+        places = places.without(ChainPlaces::at(place));
+        let has =
+            |link: &&Arc<Link>| hook == policy::Hook::RequestRoute || link.version.exports(hook);
+        if let Some(link) = chain.link(place).filter(has) {
+            return Some(link);
+        }
+    }
+    None
 }
 
 fn link_at(tenant: &Tenant, place: u8) -> Option<Arc<Link>> {
@@ -297,7 +316,7 @@ impl HookJob {
             result: Err(fault),
             context: Some(self.context),
             // Nothing is pinned.
-            version: patchbay_core::door::PolicyVersion(0),
+            version: PolicyVersion(0),
             tenant: None,
         }
     }
@@ -315,31 +334,25 @@ impl HookJob {
 }
 
 impl Ended {
-    /// A policy without the hook lets everything pass; without `request-route` it can't be part of a chain.
-    fn without_hook(
-        id: patchbay_core::door::HookId,
-        hook: policy::Hook,
-        version: patchbay_core::door::PolicyVersion,
+    /// A policy without `request-route` can't be part of a chain.
+    fn without_request_route(
+        id: HookId,
+        version: PolicyVersion,
         host: HookHost,
         run: ChainRun,
     ) -> Ended {
-        let result = match hook {
-            policy::Hook::RequestRoute => {
-                Err(Fault::Verdict("the policy has no request-route".to_owned()))
-            }
-            _ => Ok(policy::Verdict::Pass),
-        };
-        let failed = link_at(&run.tenant, run.place).filter(|_| result.is_err());
+        let link = link_at(&run.tenant, run.place);
+        let fault = Fault::Verdict("the policy has no request-route".to_owned());
         Ended {
             id: Some(id),
-            hook,
+            hook: policy::Hook::RequestRoute,
             version,
-            failed: failed.map(|link| Arc::clone(&link.version)),
+            failed: link.map(|link| Arc::clone(&link.version)),
             source: None,
-            done: policy::HookDone {
+            done: HookDone {
                 host: Some(host),
-                result,
-                elapsed: std::time::Duration::ZERO,
+                result: Err(fault),
+                elapsed: Duration::ZERO,
             },
             chain: Some(run),
         }

@@ -2,8 +2,11 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, channel, sync_channel};
 
+use patchbay_core::door::{Flow, ListenerId, Transport};
 use patchbay_core::registrar::BindingParts;
 
+use super::super::batch::Batch;
+use super::super::record;
 use super::super::sled_store::SledStore;
 use super::super::store::{EachRecord, MemoryStore};
 use super::*;

@@ -189,7 +189,7 @@ impl StartPolicyError {
             file: None,
             place: place.unwrap_or(crate::config::Place::Nowhere),
             policy: policy.to_owned(),
-            source,
+            source: Box::new(source),
         }
     }
 
