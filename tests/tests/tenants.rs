@@ -347,6 +347,30 @@ fn routes_change_while_calls_are_under_way() {
 }
 
 #[test]
+fn dialogs_of_a_tenant_end_well_when_there_are_no_routes_any_more() {
+    let router = two_tenants().start();
+    let (mut alice, mut bob) = (
+        registered(&router, "alice", A),
+        registered(&router, "bob", A),
+    );
+    let call = call(&mut alice, &mut bob);
+    reload(&router, |text| {
+        let routes = text.find("[[policy.route]]").expect("routes");
+        text[..routes].to_owned()
+    });
+    assert_eq!(marks(&router), ["", ""]);
+    let bye = alice.in_dialog("BYE", &call.invite, &call.answer);
+    alice.request(bye);
+    let bye = bob.expect_request("BYE");
+    bob.respond(&bye, 200, "", "");
+    alice.expect(200);
+    assert_eq!(
+        router.metric("patchbay_hook_faults_total", "fault=\"no_policy\""),
+        1.0
+    );
+}
+
+#[test]
 fn a_reload_with_a_route_that_can_not_run_changes_nothing() {
     let router = two_tenants().start();
     let failed = || router.metric("patchbay_reload_failures_total", "");

@@ -8,7 +8,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
-use patchbay_core::door::{self, HookContext, HookFault, HookId, Input, PolicyVersion, Tenant};
+use patchbay_core::door::{
+    self, HookContext, HookFault, HookId, Input, PolicyVersion, RouteId, Tenant,
+};
 use patchbay_core::time::Now;
 use patchbay_policy::{Engine, Fault, Hook, HookDone, HookRun, Instances, Verdict, Version};
 
@@ -112,7 +114,10 @@ impl HookRuns {
         context: &mut Context<'_>,
     ) -> Option<Input> {
         let is_routed = match job.hook {
-            door::Hook::RequestRoute => services.shared.routes.is_on(),
+            // A dialog may be of a route that is gone.
+            door::Hook::RequestRoute => {
+                services.shared.routes.is_on() || job.context.route != RouteId::NONE
+            }
             _ => job.tenant.is_some(),
         };
         let job = if is_routed {
