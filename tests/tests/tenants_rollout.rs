@@ -56,6 +56,71 @@ fn in_dialog(caller: &mut Agent, callee: &mut Agent, call: &Call) -> String {
 }
 
 #[test]
+fn a_hundred_tenants_share_one_policy() {
+    let route = |number: usize| {
+        format!(
+            "[[policy.route]]\ndomain = \"t{number}.example\"\npolicy = \"tenant\"\n[policy.route.settings]\nmark = \"{number}\"\n"
+        )
+    };
+    let text: String = (0..100).map(route).collect();
+    // Fewer instances than tenants: they make room for each other.
+    let router = Setup::new()
+        .policy("tenant", &policies::guest("tenant"))
+        .policy_keys("max_concurrent_hooks = 1")
+        .workers(2)
+        .section(&text)
+        .start();
+    for _ in 0..3 {
+        for number in 0..100 {
+            assert_eq!(
+                mark(&router, &format!("T{number}.Example")),
+                number.to_string()
+            );
+        }
+    }
+    assert_eq!(router.metric("patchbay_hook_faults_total", ""), 0.0);
+    assert_eq!(policy(&router, "tenant").1.len(), 100);
+}
+
+#[test]
+fn the_default_policy_serves_tenants_with_settings_of_their_own() {
+    let voicemail = Agent::udp("127.0.0.1:9".parse().expect("an address"), "vm");
+    let more = format!(
+        "[[policy.route]]\ndomain = {A:?}\npolicy = \"default\"\nnamespace = \"a\"\n[policy.route.settings]\nvoicemail = \"{}\"\n[[policy.route]]\ndomain = {B:?}\npolicy = \"default\"\nnamespace = \"b\"\n",
+        voicemail.contact()
+    );
+    let router = Setup::new().section(&more).start();
+    let mut voicemail = voicemail;
+    for (domain, has_voicemail) in [(A, true), (B, false)] {
+        let mut bob = registered(&router, "bob", domain);
+        let mut alice = registered(&router, "alice", domain);
+        let invite = alice.invite(&bob.aor());
+        let received = bob.expect_request("INVITE");
+        bob.respond(&received, 486, "", "");
+        bob.expect_request("ACK");
+        if has_voicemail {
+            let diverted = voicemail.receive();
+            assert!(diverted.start.starts_with("INVITE "), "{diverted:?}");
+            let ended = voicemail.compose_response(&diverted, 603, "", "");
+            voicemail.send_to(&ended, router.udp());
+            let answer = alice.expect(603);
+            alice.acknowledge(&invite, &answer);
+        } else {
+            let answer = alice.expect(486);
+            alice.acknowledge(&invite, &answer);
+        }
+    }
+    // The active policy and the routes have the same version of it, and change together.
+    let two = push(&router, "default", &version("two"));
+    policy_json(&router, &["activate", "default"]);
+    assert_eq!(router.get("/api/v1/status")["policy"]["version"], two);
+    assert_eq!(marks(&router), ["two", "two"]);
+    assert_eq!(mark(&router, "localhost"), "two");
+    policy_json(&router, &["rollback"]);
+    assert_eq!(marks(&router), ["", ""]);
+}
+
+#[test]
 fn a_canary_of_a_routed_policy_is_for_its_routes() {
     let router = own_policies().start();
     let (mut alice, mut bob) = (

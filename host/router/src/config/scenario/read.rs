@@ -380,6 +380,16 @@ mod tests {
     }
 
     #[test]
+    fn a_scenario_has_no_routes() {
+        let route = "[[router.policy.route]]\ndomain = \"a.example\"\npolicy = \"builtin\"\n";
+        let found = problems(&format!("{CALL}\n{route}"));
+        assert!(
+            found.len() == 1 && found[0].contains("router.policy.route: a scenario has one policy"),
+            "{found:?}"
+        );
+    }
+
+    #[test]
     fn a_phone_that_there_is_not_is_named_with_the_nearest_one() {
         let text = CALL.replace("at = \"bob\"", "at = \"bub\"");
         assert_eq!(
