@@ -200,6 +200,43 @@ fn a_pinned_dialog_of_a_chain_stays_in_its_versions() {
 }
 
 #[test]
+fn a_failing_version_of_one_tenant_is_rolled_back_for_it_alone() {
+    use patchbay_tests::rollout;
+    let good = rollout::version("one");
+    let router = Setup::new()
+        .policy("of-a", &good)
+        .policy("of-b", &good)
+        .section(&routes("of-a", "of-b"))
+        .start();
+    let (one, of_b) = (policy(&router, "of-a").0, policy(&router, "of-b").0);
+    let bad = push(&router, "of-a", &rollout::version("bad"));
+    policy_json(&router, &["activate", "of-a", "--version", &bad]);
+    let call_from = |last: u8, domain: &str| {
+        let mut caller = Agent::udp_from(router.udp(), "alice", [127, 0, 0, last].into());
+        let invite = caller.invite(&format!("sip:bob@{domain}"));
+        let answer = caller.final_response();
+        caller.acknowledge(&invite, &answer);
+        answer.status()
+    };
+    for last in [1, 2, 3, 4, 5, 6] {
+        assert_ne!(call_from(last, B), 500);
+        call_from(last, A);
+    }
+    wait_until("the version before", || policy(&router, "of-a").0 == one);
+    assert_eq!(policy(&router, "of-b").0, of_b);
+    assert_eq!(
+        router.metric("patchbay_policy_automatic_rollbacks_total", ""),
+        1.0
+    );
+    wait_until("a line in the audit log", || {
+        rollout::audit(&router)[0]["action"] == "automatic-rollback"
+    });
+    let text = routes("of-a", "of-b");
+    let router = Setup::new().directory(router.stop()).section(&text).start();
+    assert_eq!(policy(&router, "of-a").0, one, "over a restart");
+}
+
+#[test]
 fn a_shadow_of_a_routed_policy_sees_its_own_runs() {
     let router = own_policies().start();
     let two = push(&router, "of-a", &version("two"));

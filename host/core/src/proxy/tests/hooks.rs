@@ -276,6 +276,7 @@ fn a_fault_outside_of_dialogs_is_500_and_an_overload_503() {
     for (fault, status) in [
         (HookFault::Trap, 500),
         (HookFault::Deadline, 500),
+        (HookFault::NoPolicy, 500),
         (HookFault::Unavailable, 503),
     ] {
         let mut stage = stage();
