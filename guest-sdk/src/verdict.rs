@@ -88,7 +88,10 @@ pub fn pass() -> Verdict {
     Verdict::new(Action::Pass)
 }
 
-/// Leaves the decision to the next policy of the chain.
+/// Leaves the decision to the next policy of the chain, which finds the request as it was left, with the targets and variables so far.
+/// What this policy arms (`next().on_reply()`) runs here as well, before the hooks of those behind it.
+///
+/// From the last policy of a chain, or from one that has no chain, it is no verdict: the caller gets 500.
 pub fn next() -> Verdict {
     Verdict::new(Action::Next)
 }
@@ -156,7 +159,7 @@ impl Verdict {
         self
     }
 
-    /// Adds a header: to the response of a [`reply`], to the request of a [`relay`] or [`forward`].
+    /// Adds a header: to the response of a [`reply`], to the request of a [`relay`], [`forward`] or [`next`].
     pub fn header(
         mut self,
         name: impl Into<Cow<'static, str>>,
@@ -196,7 +199,7 @@ impl Verdict {
                 self.apply_relay()?;
                 targets.apply()
             }
-            Action::Forward => self.apply_relay(),
+            Action::Forward | Action::Next => self.apply_relay(),
             _ => self.apply_reply(),
         }
     }

@@ -72,6 +72,7 @@ fn config() -> CoreConfig {
         worker: 0,
         domains: vec!["example.com".into()],
         listeners: vec![listener(Transport::Udp), listener(Transport::Tcp)],
+        tenant_domains: Default::default(),
         token_key: [9; 32],
         registration_required: false,
         realm: "example.com".into(),
@@ -212,9 +213,9 @@ impl Stage<'_> {
         }
         let armed = self.byte();
         context.routing.armed = Armed {
-            branch_route: armed & 1 != 0,
-            onreply_route: armed & 2 != 0,
-            failure_route: armed & 4 != 0,
+            branch_route: (armed & 1 != 0).into(),
+            onreply_route: (armed & 2 != 0).into(),
+            failure_route: (armed & 4 != 0).into(),
         };
         let result = match self.byte() % 10 {
             0..4 => Ok(Verdict::Relay),
@@ -236,6 +237,7 @@ impl Stage<'_> {
             result,
             context,
             version: PolicyVersion(1),
+            tenant: None,
         });
     }
 
@@ -343,6 +345,7 @@ impl Stage<'_> {
                     result: Ok(Verdict::Pass),
                     context: Some(context),
                     version: PolicyVersion(1),
+                    tenant: None,
                 });
                 self.drain();
             }

@@ -20,4 +20,5 @@ pub mod rollout;
 pub mod router;
 pub mod simulation;
 pub mod sipp;
+pub mod tenants;
 pub mod text;

@@ -54,7 +54,7 @@ pub struct Setup {
     sections: String,
     policy_keys: String,
     settings: Vec<(String, String)>,
-    users: Vec<(String, String)>,
+    users: Vec<[String; 3]>,
     policy_files: Vec<(String, PathBuf)>,
     active: String,
     workers: u16,
@@ -116,8 +116,13 @@ impl Setup {
     }
 
     /// A digest user of the realm `localhost`; turns required registration on.
-    pub fn user(mut self, name: &str, password: &str) -> Setup {
-        self.users.push((name.to_owned(), password.to_owned()));
+    pub fn user(self, name: &str, password: &str) -> Setup {
+        self.user_of("localhost", name, password)
+    }
+
+    /// A digest user of this realm; turns required registration on.
+    pub fn user_of(mut self, realm: &str, name: &str, password: &str) -> Setup {
+        self.users.push([name, realm, password].map(str::to_owned));
         self.registration = "required";
         self
     }
@@ -264,13 +269,13 @@ fn copy_compiled(from: &Path, to: &Path) {
     }
 }
 
-fn import_users(config: &Path, root: &Path, users: &[(String, String)]) {
+fn import_users(config: &Path, root: &Path, users: &[[String; 3]]) {
     if users.is_empty() {
         return;
     }
     let lines: String = users
         .iter()
-        .map(|(name, password)| format!("{name},localhost,{password}\n"))
+        .map(|user| format!("{}\n", user.join(",")))
         .collect();
     let file = root.join("users.csv");
     std::fs::write(&file, lines).expect("write users.csv");
@@ -443,6 +448,23 @@ impl Router {
             .header("Content-Type", "application/json")
             .send(body)
             .unwrap_or_else(|error| panic!("POST {path}: {error}"));
+        (
+            response.status().as_u16(),
+            response.body_mut().read_to_string().unwrap_or_default(),
+        )
+    }
+
+    /// DELETE of the admin API: status and answer.
+    pub fn delete(&self, path: &str) -> (u16, String) {
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .build()
+            .into();
+        let mut response = agent
+            .delete(format!("http://{}{path}", self.admin))
+            .header("Content-Type", "application/json")
+            .call()
+            .unwrap_or_else(|error| panic!("DELETE {path}: {error}"));
         (
             response.status().as_u16(),
             response.body_mut().read_to_string().unwrap_or_default(),

@@ -450,7 +450,7 @@ fn what_this_version_can_not_do_is_refused() {
     for part in [
         ":2: listen.address",
         ":4: policy.trusted_keys",
-        ":5: policy.route",
+        ":7: policy.route.policy",
     ] {
         assert!(text(&output).contains(part), "{part}: {}", text(&output));
     }

@@ -200,6 +200,7 @@ impl Driver {
                         result: Ok(verdict),
                         context: Some(context),
                         version: PolicyVersion(1),
+                        tenant: None,
                     };
                     self.core.handle(self.now, returned);
                 }
@@ -255,6 +256,7 @@ fn config() -> CoreConfig {
             address: ROUTER.parse().expect("an address"),
             advertise: None,
         }],
+        tenant_domains: Default::default(),
         token_key: [7; 32],
         registration_required: false,
         realm: "example.com".into(),

@@ -9,7 +9,8 @@
 pub mod exports {
     pub mod patchbay {
         pub mod policy {
-            /// Runs for each branch before it is sent, when armed. The current message is the branch's own request.
+            /// Runs for each branch before it is sent, when armed. The current message is the branch's own request. In a chain it runs in each
+            /// policy that armed it, in order, as `onreply-route` does.
             #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
             pub mod branch_route {
                 #[used]

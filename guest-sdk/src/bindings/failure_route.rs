@@ -12,7 +12,8 @@ use crate::bindings::imports::patchbay::policy::types as __with_name0;
 pub mod exports {
     pub mod patchbay {
         pub mod policy {
-            /// Runs when every branch has failed, with the best response, when armed. Not after a CANCEL.
+            /// Runs when every branch has failed, with the best response, when armed. Not after a CANCEL. In a chain, the first policy that decides
+            /// something else than `pass` ends it.
             ///
             /// The current message is the request; `message.response-status` and `message.response-header` read the best response.
             #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]

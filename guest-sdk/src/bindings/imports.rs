@@ -1607,7 +1607,8 @@ pub mod patchbay {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// Whether the host of this URI is one of the domains or addresses this router is responsible for; false for what is no URI.
+            /// Whether the host of this URI is one of the domains or addresses this router is responsible for (of a tenant: one of the tenant's
+            /// domains, or an address of the router); false for what is no URI.
             #[allow(async_fn_in_trait)]
             pub fn is_local_uri(uri: &str) -> bool {
                 unsafe {
@@ -2329,7 +2330,7 @@ pub mod patchbay {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// Removes the targets added so far in this hook.
+            /// Removes the targets added so far in this hook, those of the policies before it in the chain included.
             #[allow(async_fn_in_trait)]
             pub fn clear() -> () {
                 unsafe {
@@ -2347,7 +2348,7 @@ pub mod patchbay {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// How many were added in this hook and not removed.
+            /// How many were added in this hook and not removed, by this policy and those before it in the chain.
             #[allow(async_fn_in_trait)]
             pub fn count() -> u32 {
                 unsafe {

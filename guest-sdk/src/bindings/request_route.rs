@@ -34,7 +34,8 @@ pub mod exports {
                     Save,
                     /// Say nothing. The transaction stays to absorb retransmissions.
                     Drop,
-                    /// Leave the decision to the next policy of the chain.
+                    /// Leave the decision to the next policy of the chain, which finds the request with the edits, targets and variables so far. What
+                    /// was armed stays armed for this policy. From the last one of a chain it is a bad verdict.
                     Next,
                 }
                 impl ::core::fmt::Debug for RequestVerdict {

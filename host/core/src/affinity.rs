@@ -218,6 +218,7 @@ mod tests {
             worker: 0,
             domains: Vec::new(),
             listeners: Vec::new(),
+            tenant_domains: Default::default(),
             token_key: [1; 32],
             registration_required: false,
             realm: String::new(),
@@ -255,6 +256,7 @@ mod tests {
 
     fn token(worker: u16) -> String {
         let facts = TokenFacts {
+            route: crate::door::RouteId::NONE,
             worker,
             listener: ListenerId(0),
             version: PolicyVersion(0),

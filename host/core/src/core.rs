@@ -10,11 +10,13 @@ use crate::alarm::Alarms;
 use crate::answered::Answered;
 use crate::date::DateText;
 use crate::door::{
-    CoreConfig, HookContext, HookFault, HookId, Input, Output, PolicyVersion, SendId, Verdict,
+    CoreConfig, HookContext, HookFault, HookId, Input, Output, PolicyVersion, RouteId, SendId,
+    Verdict,
 };
 use crate::environment::Environment;
 use crate::originating::Originating;
 use crate::proxy::context::{BranchState, Cancel, ResponseContext, Stage};
+use crate::proxy::decide::Ran;
 use crate::proxy::spent::{SpentBranch, SpentContext};
 use crate::registrar::Registration;
 use crate::table::{Handle, Table};
@@ -72,6 +74,8 @@ pub struct TransactionSnapshot {
     pub peer: std::net::SocketAddr,
     /// The policy version it is pinned to.
     pub version: PolicyVersion,
+    /// The route of the configuration that it belongs to; 0: none.
+    pub route: RouteId,
 }
 
 /// Every decision of one worker: hand an [`Input`] in, carry each [`Output`] out, and call back at [`Core::poll_timeout`].
@@ -148,7 +152,8 @@ impl Core {
                 result,
                 context,
                 version,
-            } => self.on_hook(now, id, result, context, version),
+                tenant,
+            } => self.on_hook(now, id, result, context, Ran { version, tenant }),
             Input::Resolved { id, destinations } => self.on_resolved(now, id, destinations),
             Input::BindingsUpdated { id, result } => self.on_bindings_updated(now, id, result),
             Input::Originate(originate) => self.originate(now, originate),
@@ -222,19 +227,12 @@ impl Core {
         id: HookId,
         result: Result<Verdict, HookFault>,
         context: Option<Box<HookContext>>,
-        version: PolicyVersion,
+        ran: Ran,
     ) {
         self.pending_hooks = self.pending_hooks.saturating_sub(1);
         let handle = Handle::from_u64(id.0 & !BRANCH);
         if id.0 & BRANCH == 0 {
-            self.on_context_hook(
-                now,
-                handle.slot,
-                handle.generation,
-                result,
-                context,
-                version,
-            );
+            self.on_context_hook(now, handle.slot, handle.generation, result, context, ran);
         } else {
             self.on_branch_hook(now, handle.slot, handle.generation, result, context);
         }
@@ -469,5 +467,6 @@ fn snapshot(context: &ResponseContext) -> TransactionSnapshot {
         branches: context.branches.len(),
         peer: context.flow.remote,
         version: context.version,
+        route: context.route(),
     }
 }

@@ -3,6 +3,7 @@
 //! Four questions leave the core: send, hook, resolve, store. Their answers come back as inputs with the same id; an
 //! answer to an id that is gone is ignored.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -113,6 +114,7 @@ pub enum SendTo {
 }
 
 pub use crate::packet::Packet;
+pub use crate::tenant::{Armed, ChainPlaces, RouteId, Tenant};
 
 /// Names a transaction in the answers to `Output::Send`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -196,6 +198,8 @@ pub enum Input {
         context: Option<Box<HookContext>>,
         /// The version that ran, to pin.
         version: PolicyVersion,
+        /// The tenant that `request_route` ran for, to keep with the transaction.
+        tenant: Option<Arc<Tenant>>,
     },
     /// The resolver's answer: destinations in the order to try; empty: none.
     Resolved {
@@ -237,6 +241,8 @@ pub enum Output {
         hook: Hook,
         /// The version to run; `PolicyVersion(0)`: the active one.
         version: PolicyVersion,
+        /// The tenant that the transaction has; `None` in `request_route`.
+        tenant: Option<Arc<Tenant>>,
         /// What the hook sees and changes.
         context: Box<HookContext>,
     },
@@ -255,11 +261,15 @@ pub enum Output {
         id: UpdateId,
         /// The registration; `registrar::apply` is the rule.
         registration: Box<Registration>,
+        /// The tenant whose location service it is for; `None`: the shared one.
+        tenant: Option<Arc<Tenant>>,
     },
     /// A transaction that ran a hook is over: its version may be freed.
     Unpin {
         /// The version.
         version: PolicyVersion,
+        /// The tenant that the transaction had.
+        tenant: Option<Arc<Tenant>>,
     },
     /// The final answer (or a provisional one) to `Input::Originate`.
     OriginateResponse {
@@ -340,6 +350,8 @@ pub enum HookFault {
     Verdict,
     /// No instance could be made, or too many hooks are waiting.
     Unavailable,
+    /// A policy that the request's route names has no version to run.
+    NoPolicy,
 }
 
 /// What a hook decided.
@@ -407,6 +419,12 @@ pub struct HookContext {
     pub source: Flow,
     /// The request is inside a dialog whose token is valid.
     pub in_dialog: bool,
+    /// The route that made the dialog it is in; 0: none.
+    pub route: RouteId,
+    /// The place of the policy that runs, in the chain of its route. The core does not look at it.
+    pub place: u8,
+    /// What is armed so far, and by which policies of the chain.
+    pub armed: Armed,
     /// The parameters of our Record-Route that came back, in the order they were set.
     pub record_route_parameters: Vec<(String, String)>,
     /// How often `failure_route` has retargeted.
@@ -431,6 +449,9 @@ impl HookContext {
             response: None,
             source,
             in_dialog: false,
+            route: RouteId::NONE,
+            place: 0,
+            armed: Armed::default(),
             record_route_parameters: Vec::new(),
             failure_round: 0,
             variables: Vec::new(),
@@ -455,6 +476,9 @@ impl HookContext {
             response,
             source,
             in_dialog,
+            route,
+            place,
+            armed,
             record_route_parameters,
             failure_round,
             variables,
@@ -467,6 +491,9 @@ impl HookContext {
         *response = answered;
         *source = came;
         *in_dialog = false;
+        *route = RouteId::NONE;
+        *place = 0;
+        *armed = Armed::default();
         record_route_parameters.clear();
         *failure_round = 0;
         variables.clear();
@@ -513,17 +540,6 @@ pub struct Routing {
     pub record_route: Option<bool>,
     /// Parameters for our Record-Route.
     pub record_route_parameters: Vec<(String, String)>,
-}
-
-/// Which hooks are armed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Armed {
-    /// Before each branch.
-    pub branch_route: bool,
-    /// For each response.
-    pub onreply_route: bool,
-    /// When all failed.
-    pub failure_route: bool,
 }
 
 /// RFC 3261 §16.5: one target.
@@ -586,6 +602,8 @@ pub struct CoreConfig {
     pub worker: u16,
     /// Domains that this router is responsible for, lower case; the listen addresses are as well.
     pub domains: Vec<String>,
+    /// Those of them that belong to tenants, lower case: nobody else changes their registrations.
+    pub tenant_domains: BTreeSet<String>,
     /// In the configuration's order.
     pub listeners: Vec<Listener>,
     /// The key of Record-Route tokens and branch tokens (from the data directory).

@@ -16,6 +16,7 @@ mod packet;
 mod prefetch;
 mod proxy;
 mod table;
+mod tenant;
 
 pub mod affinity;
 pub mod auth;

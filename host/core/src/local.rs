@@ -6,11 +6,14 @@ use patchbay_message::{Host, Scheme, Uri, eq_ignore_case};
 
 use crate::door::{CoreConfig, Listener, ListenerId, Transport};
 
+/// So many are compared one by one sooner than searched.
+const FEW_NAMES: usize = 8;
+
 /// The hosts and ports of this router.
 #[derive(Clone, Debug)]
 pub struct LocalNames {
-    domains: Vec<String>,
-    advertised: Vec<String>,
+    /// Domains and advertised names in lower case, sorted.
+    names: Vec<String>,
     addresses: Vec<IpAddr>,
     ports: Vec<u16>,
     wildcard: bool,
@@ -19,25 +22,28 @@ pub struct LocalNames {
 impl LocalNames {
     /// The names in a configuration.
     pub fn new(config: &CoreConfig) -> LocalNames {
+        LocalNames::of(&config.domains, &config.listeners)
+    }
+
+    /// These domains, and what these listeners are known by.
+    pub fn of(domains: &[String], listeners: &[Listener]) -> LocalNames {
         let mut names = LocalNames {
-            domains: config
-                .domains
+            names: domains
                 .iter()
                 .map(|domain| domain.to_ascii_lowercase())
                 .collect(),
-            advertised: Vec::new(),
             addresses: Vec::new(),
             ports: Vec::new(),
             wildcard: false,
         };
-        for listener in &config.listeners {
+        for listener in listeners {
             names.add(listener);
         }
-        let numeric = config
-            .domains
+        let numeric = domains
             .iter()
             .filter_map(|domain| domain.trim_matches(['[', ']']).parse::<IpAddr>().ok());
         names.addresses.extend(numeric);
+        names.names.sort_unstable();
         names.ports.sort_unstable();
         names.ports.dedup();
         names
@@ -53,7 +59,7 @@ impl LocalNames {
                 .push(port.unwrap_or(default_port(listener.transport)));
             match host.trim_matches(['[', ']']).parse() {
                 Ok(address) => self.addresses.push(address),
-                Err(_) => self.advertised.push(host.to_ascii_lowercase()),
+                Err(_) => self.names.push(host.to_ascii_lowercase()),
             }
         }
     }
@@ -75,9 +81,14 @@ impl LocalNames {
 
     fn is_own_name(&self, host: &Host<'_>, local: IpAddr) -> bool {
         match host {
-            Host::Name(name) => {
-                let mut names = self.domains.iter().chain(&self.advertised);
+            Host::Name(name) if self.names.len() <= FEW_NAMES => {
+                let mut names = self.names.iter();
                 names.any(|own| eq_ignore_case(own.as_bytes(), name))
+            }
+            Host::Name(name) => {
+                let lower = || name.iter().map(u8::to_ascii_lowercase);
+                let order = |own: &String| own.bytes().cmp(lower());
+                self.names.binary_search_by(order).is_ok()
             }
             Host::V4(address) => self.is_own_address(IpAddr::V4(*address), local),
             Host::V6(address) => self.is_own_address(IpAddr::V6(*address), local),
@@ -280,6 +291,25 @@ mod tests {
             let mut text = Vec::new();
             write_ip(&mut text, address, false);
             assert_eq!(text, address.to_string().into_bytes());
+        }
+    }
+
+    #[test]
+    fn names_are_found_among_few_and_among_many() {
+        for count in [2, FEW_NAMES, 100] {
+            let names = LocalNames {
+                names: (100..100 + count)
+                    .map(|at| format!("t{at}.example"))
+                    .collect(),
+                addresses: Vec::new(),
+                ports: Vec::new(),
+                wildcard: false,
+            };
+            let is_own = |name: &str| {
+                names.is_own_name(&Host::Name(name.as_bytes()), IpAddr::from([192, 0, 2, 1]))
+            };
+            assert!(is_own("T100.Example") && is_own(&format!("t{}.example", 99 + count)));
+            assert!(!is_own("t99.example") && !is_own("t100.exampl") && !is_own("u.example"));
         }
     }
 

@@ -78,6 +78,7 @@ fn config() -> CoreConfig {
             address: ROUTER.parse().unwrap(),
             advertise: None,
         }],
+        tenant_domains: Default::default(),
         token_key: [7; 32],
         registration_required: false,
         realm: "example.com".into(),
@@ -163,6 +164,7 @@ impl Driver {
                             result: Ok(Verdict::Relay),
                             context: Some(context),
                             version: PolicyVersion(1),
+                            tenant: None,
                         },
                     );
                 }

@@ -62,6 +62,7 @@ fn config() -> CoreConfig {
         worker: 0,
         domains: vec!["example.com".into()],
         listeners: vec![listener(Transport::Udp), listener(Transport::Tcp)],
+        tenant_domains: Default::default(),
         token_key: [7; 32],
         registration_required: false,
         realm: "example.com".into(),
@@ -144,6 +145,7 @@ impl Relay {
                             result: Ok(verdict),
                             context: Some(context),
                             version: PolicyVersion(1),
+                            tenant: None,
                         },
                     );
                 }

@@ -17,6 +17,7 @@ use crate::direct::{self, Harness, Program, Shape};
 use crate::host::Host;
 use crate::imports::Imports;
 use crate::instance;
+use crate::policies::Use;
 use crate::state::{MAX_TABLE_ELEMENTS, RunLimits, State};
 use crate::ticker::{Presence, Ticker, Watch};
 use crate::verdict::Fault;
@@ -111,6 +112,36 @@ pub enum LoadError {
     /// Its `init` failed.
     #[error("init failed: {0}")]
     InitFault(Fault),
+    /// It can't start for a route of the configuration.
+    #[error("for the route {route}: {error}")]
+    Route {
+        /// The route.
+        route: String,
+        /// Why.
+        error: Box<LoadError>,
+    },
+}
+
+/// Whether the operator has granted what a policy wants, for each of its uses.
+fn check_grants<H: Host>(wants: &[Want], uses: &[Use<H>]) -> Result<(), LoadError> {
+    for used in uses {
+        let granted = |capability| used.host.grants(capability);
+        let result = capability::check_grants(wants, granted);
+        result.map_err(|error| LoadError::from(error).of_route(used.route.as_ref()))?;
+    }
+    Ok(())
+}
+
+impl LoadError {
+    fn of_route(self, route: Option<&String>) -> LoadError {
+        match route {
+            None => self,
+            Some(route) => LoadError::Route {
+                route: route.clone(),
+                error: Box::new(self),
+            },
+        }
+    }
 }
 
 /// Where compiled code came from so far.
@@ -216,22 +247,45 @@ impl<H: Host> Engine<H> {
         bytes: &[u8],
         init_host: impl Fn() -> H,
     ) -> Result<Arc<Version<H>>, LoadError> {
+        self.load_for(name, bytes, vec![Use::anywhere(init_host())])
+    }
+
+    /// The same for several uses: the version has to start for each of them.
+    pub fn load_for(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        uses: Vec<Use<H>>,
+    ) -> Result<Arc<Version<H>>, LoadError> {
         let digest = Digest::of(bytes);
         let checked = self.compile(&digest, bytes)?;
-        let host = init_host();
-        capability::check_grants(&checked.wants, |capability| host.grants(capability))?;
+        check_grants(&checked.wants, &uses)?;
         let code = self.code(checked.pre, checked.shape)?;
         let version = Version::new(
             name,
             digest,
             checked.exports,
-            checked.imports,
+            (checked.imports, checked.wants),
             code,
             self.inner.config.workers,
         );
         let version = Arc::new(version);
-        instance::try_out(self, &version, host)?;
+        self.check_uses(&version, uses)?;
         Ok(version)
+    }
+
+    /// Whether a loaded version starts for further uses.
+    pub(crate) fn check_uses(
+        &self,
+        version: &Version<H>,
+        uses: Vec<Use<H>>,
+    ) -> Result<(), LoadError> {
+        check_grants(&version.wants, &uses)?;
+        for Use { route, host } in uses {
+            instance::try_out(self, version, host)
+                .map_err(|error| error.of_route(route.as_ref()))?;
+        }
+        Ok(())
     }
 
     /// Where a thread says that it is inside of a guest, so that the guest is interrupted when it runs for long.

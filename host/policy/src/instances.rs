@@ -1,6 +1,7 @@
 //! A worker's instances: taken for a hook, given back after it, thrown away after a fault.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 use crate::engine::Engine;
 use crate::host::{Hook, Host};
 use crate::instance::{Instance, Progress};
+use crate::scope::Scope;
 use crate::ticker::Presence;
 use crate::verdict::{Event, Fault, Verdict};
 use crate::version::Version;
@@ -34,6 +36,16 @@ struct Pool<H: Host> {
     /// Hooks since the last sweep.
     unswept: Cell<u32>,
     shelves: RefCell<Vec<Shelf<H>>>,
+    /// Those of scopes, by the numbers of version and scope.
+    scoped: RefCell<HashMap<(u64, u64), ScopedShelf<H>>>,
+    /// How many instances they have.
+    scoped_idle: Cell<usize>,
+}
+
+/// The idle instances of one version in one scope. They keep neither alive.
+struct ScopedShelf<H: Host> {
+    scope: Weak<Scope>,
+    shelf: Shelf<H>,
 }
 
 /// The idle instances of one version. They do not keep the version alive.
@@ -54,6 +66,8 @@ impl<H: Host> Instances<H> {
                 running: Cell::new(0),
                 unswept: Cell::new(0),
                 shelves: RefCell::new(Vec::new()),
+                scoped: RefCell::default(),
+                scoped_idle: Cell::new(0),
             }),
         }
     }
@@ -70,6 +84,19 @@ impl<H: Host> Instances<H> {
         host: H,
         event: Option<Event>,
     ) -> HookRun<H> {
+        self.run_in(None, version, hook, host, event)
+    }
+
+    /// The same in an instance of a scope.
+    #[inline]
+    pub fn run_in(
+        &self,
+        scope: Option<&Arc<Scope>>,
+        version: &Arc<Version<H>>,
+        hook: Hook,
+        host: H,
+        event: Option<Event>,
+    ) -> HookRun<H> {
         let pool = &self.pool;
         let started = Instant::now();
         let stage = if pool.running.get() >= pool.engine.config().max_concurrent_hooks {
@@ -80,7 +107,10 @@ impl<H: Host> Instances<H> {
                 elapsed: Duration::ZERO,
             }))
         } else {
-            let mut instance = pool.take(version);
+            let mut instance = match scope {
+                None => pool.take(version),
+                Some(scope) => pool.take_scoped(scope, version),
+            };
             instance.assign(hook, host, event, started);
             pool.running.set(pool.running.get() + 1);
             Stage::Running(instance)
@@ -88,6 +118,7 @@ impl<H: Host> Instances<H> {
         HookRun {
             pool: Rc::clone(pool),
             version: Arc::clone(version),
+            scope: scope.map_or(0, |scope| scope.number()),
             hook,
             started,
             waits: false,
@@ -102,12 +133,7 @@ impl<H: Host> Instances<H> {
 
     /// How many instances wait for a hook.
     pub fn idle(&self) -> usize {
-        self.pool
-            .shelves
-            .borrow()
-            .iter()
-            .map(|shelf| shelf.idle.len())
-            .sum()
+        self.pool.unscoped_idle() + self.pool.scoped_idle.get()
     }
 
     /// Throws away the instances of versions that are gone. It happens by itself when a new version runs first on this worker and
@@ -127,11 +153,12 @@ impl<H: Host> Pool<H> {
             .iter_mut()
             .find(|shelf| shelf.number == number)
         {
-            return shelf
-                .idle
-                .pop()
-                .unwrap_or_else(|| Instance::new(&self.engine, version));
+            return shelf.idle.pop().unwrap_or_else(|| {
+                self.make_room();
+                Instance::new(&self.engine, version)
+            });
         }
+        self.make_room();
         self.sweep();
         self.shelves.borrow_mut().push(Shelf {
             number,
@@ -141,10 +168,76 @@ impl<H: Host> Pool<H> {
         Instance::new(&self.engine, version)
     }
 
+    fn take_scoped(&self, scope: &Arc<Scope>, version: &Arc<Version<H>>) -> Instance<H> {
+        let key = (version.number(), scope.number());
+        let mut scoped = self.scoped.borrow_mut();
+        let idle = scoped.get_mut(&key).map(|found| found.shelf.idle.pop());
+        match idle {
+            Some(Some(instance)) => {
+                self.scoped_idle
+                    .set(self.scoped_idle.get().saturating_sub(1));
+                return instance;
+            }
+            Some(None) => drop(scoped),
+            None => {
+                let shelf = Shelf {
+                    number: version.number(),
+                    version: Arc::downgrade(version),
+                    idle: Vec::new(),
+                };
+                let scope = Arc::downgrade(scope);
+                scoped.insert(key, ScopedShelf { scope, shelf });
+                drop(scoped);
+                self.sweep();
+            }
+        }
+        self.make_room();
+        Instance::new(&self.engine, version)
+    }
+
+    fn unscoped_idle(&self) -> usize {
+        let shelves = self.shelves.borrow();
+        shelves.iter().map(|shelf| shelf.idle.len()).sum()
+    }
+
+    /// There are as many places for instances as hooks may run, and some more: with many scopes, idle instances can be in the way of one
+    /// that is needed now. Then the scope that has most of them loses one.
     #[inline]
-    fn give_back(&self, version: &Version<H>, instance: Instance<H>) {
+    fn make_room(&self) {
+        if self.scoped_idle.get() == 0 {
+            return;
+        }
+        let config = self.engine.config();
+        let places = config.max_concurrent_hooks + config.spare_instances;
+        if self.running.get() + self.scoped_idle.get() + self.unscoped_idle() < places {
+            return;
+        }
+        let mut scoped = self.scoped.borrow_mut();
+        let fullest = scoped
+            .values_mut()
+            .max_by_key(|found| found.shelf.idle.len());
+        if fullest.is_some_and(|found| found.shelf.idle.pop().is_some()) {
+            self.scoped_idle
+                .set(self.scoped_idle.get().saturating_sub(1));
+        }
+    }
+
+    fn give_back_scoped(&self, version: &Version<H>, scope: u64, instance: Instance<H>) {
+        let mut scoped = self.scoped.borrow_mut();
+        let found = scoped.get_mut(&(version.number(), scope));
+        if let Some(found) = found.filter(|found| found.shelf.idle.len() < MAX_IDLE) {
+            found.shelf.idle.push(instance);
+            self.scoped_idle.set(self.scoped_idle.get() + 1);
+        }
+    }
+
+    #[inline]
+    fn give_back(&self, version: &Version<H>, scope: u64, instance: Instance<H>) {
         if instance.uses >= self.engine.config().instance_reuse {
             return;
+        }
+        if scope != 0 {
+            return self.give_back_scoped(version, scope, instance);
         }
         let mut shelves = self.shelves.borrow_mut();
         let shelf = shelves
@@ -160,6 +253,15 @@ impl<H: Host> Pool<H> {
         self.shelves
             .borrow_mut()
             .retain(|shelf| shelf.version.strong_count() > 0);
+        let mut scoped = self.scoped.borrow_mut();
+        if scoped.is_empty() {
+            return;
+        }
+        scoped.retain(|_, found| {
+            found.scope.strong_count() > 0 && found.shelf.version.strong_count() > 0
+        });
+        let idle = scoped.values().map(|found| found.shelf.idle.len()).sum();
+        self.scoped_idle.set(idle);
     }
 
     #[inline]
@@ -186,6 +288,8 @@ impl<H: Host> fmt::Debug for Instances<H> {
 pub struct HookRun<H: Host> {
     pool: Rc<Pool<H>>,
     version: Arc<Version<H>>,
+    /// The number of its scope; 0: none.
+    scope: u64,
     hook: Hook,
     started: Instant,
     waits: bool,
@@ -282,7 +386,7 @@ impl<H: Host> Future for HookRun<H> {
                     }
                     Progress::Done(result) => {
                         let done = run.done(&mut instance, result);
-                        run.pool.give_back(&run.version, instance);
+                        run.pool.give_back(&run.version, run.scope, instance);
                         done
                     }
                     Progress::Spent(result) => run.done(&mut instance, result),

@@ -21,6 +21,7 @@ mod instance;
 mod instances;
 mod policies;
 mod precompiled;
+mod scope;
 mod state;
 mod ticker;
 mod utf8;
@@ -42,9 +43,10 @@ pub use hook_times::HookTimes;
 pub use host::*;
 pub use instances::{HookDone, HookRun, Instances};
 pub use policies::{
-    ActivateError, AutomaticRollback, Policies, PolicyReport, RollbackError, VersionReport,
-    VersionState,
+    ActivateError, ActiveVersion, AutomaticRollback, Policies, PolicyReport, RollbackError, Use,
+    VersionReport, VersionState,
 };
+pub use scope::Scope;
 pub use verdict::{Event, Fault, RegistrationEvent, Verdict};
 pub use version::{Counts, Stats, Version};
 pub use world::{CheckError, ComponentReport};

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use wasmtime::component::InstancePre;
 
+use crate::capability::Want;
 use crate::digest::Digest;
 use crate::direct::Program;
 use crate::hook_times::{HookTimes, HookTimesCounter};
@@ -21,6 +22,8 @@ pub struct Version<H: Host> {
     name: Arc<str>,
     digest: Digest,
     imports: Vec<String>,
+    /// What the operator has to grant.
+    pub(crate) wants: Vec<Want>,
     stats: Arc<Stats>,
     pub(crate) pins: Pins,
     pub(crate) exports: Exports,
@@ -49,7 +52,7 @@ impl<H: Host> Version<H> {
         name: &str,
         digest: Digest,
         exports: Exports,
-        imports: Vec<String>,
+        (imports, wants): (Vec<String>, Vec<Want>),
         code: Code<H>,
         workers: usize,
     ) -> Version<H> {
@@ -58,6 +61,7 @@ impl<H: Host> Version<H> {
             name: Arc::from(name),
             digest,
             imports,
+            wants,
             stats: Arc::new(Stats::new(workers)),
             pins: Pins::default(),
             exports,
@@ -151,11 +155,11 @@ impl Pins {
         self.0.fetch_and(!Pins::CLOSED, Ordering::SeqCst);
     }
 
-    /// Removes a pin; true when it was the last one.
-    pub(crate) fn remove(&self) -> bool {
+    /// Removes a pin, and tells how many are left; `None`: there was none.
+    pub(crate) fn remove(&self) -> Option<u64> {
         let count = |pins| pins & !Pins::CLOSED;
         self.update(|pins| (count(pins) > 0).then(|| pins - 1))
-            .is_some_and(|before| count(before) == 1)
+            .map(|before| count(before) - 1)
     }
 
     /// Closes the counter unless there are pins.
@@ -255,13 +259,24 @@ impl Stats {
         add(&stats.time_ns, hook.index(), nanos);
         stats.times.count(nanos);
         if let Some(fault) = fault {
-            add(&stats.faults, fault.index(), 1);
-            *self
-                .last_fault
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner) =
-                Some(format!("{}: {fault}", hook.name()));
+            self.note_fault(stats, hook, fault);
         }
+    }
+
+    /// Counts a fault that showed only after the run: what it decided is not possible where it ran.
+    pub fn count_fault(&self, worker: usize, hook: Hook, fault: &Fault) {
+        if let Some(stats) = self.workers.get(worker % self.workers.len()) {
+            self.note_fault(stats, hook, fault);
+        }
+    }
+
+    fn note_fault(&self, stats: &WorkerStats, hook: Hook, fault: &Fault) {
+        add(&stats.faults, fault.index(), 1);
+        let mut last = self
+            .last_fault
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *last = Some(format!("{}: {fault}", hook.name()));
     }
 
     /// The last fault, with its hook.

@@ -175,7 +175,7 @@ impl DataDir {
 
     /// The folder of policies as they were stored.
     pub fn policy_versions(&self) -> PathBuf {
-        self.path.join("policies").join("versions")
+        policy_versions(&self.path)
     }
 
     /// The file that says who changed what about the policies.
@@ -348,6 +348,11 @@ fn open_store(path: &Path) -> Result<sled::Db, DataDirError> {
             path: path.to_path_buf(),
             source,
         })
+}
+
+/// Where a data directory keeps policies as they were stored.
+pub fn policy_versions(data_dir: &Path) -> PathBuf {
+    data_dir.join("policies").join("versions")
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ pub mod logging;
 pub mod metrics;
 pub mod policy_directory;
 pub mod rollout;
+pub mod routes;
 pub mod server;
 pub mod signature;
 pub mod trace;

@@ -4,7 +4,7 @@ mod lifetime;
 mod open_files;
 mod start;
 
-pub(crate) use start::{auth_config, policy_event};
+pub(crate) use start::{auth_config, notice_of};
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,6 +25,7 @@ use crate::location::LocationService;
 use crate::metrics::Metrics;
 use crate::outside::HttpClient;
 use crate::rollout::Rollout;
+use crate::routes::Routes;
 use crate::trace::Traces;
 use crate::users::Users;
 
@@ -46,6 +47,8 @@ pub struct Shared {
     pub policies: Arc<Policies<HookHost>>,
     /// The version that runs some new dialogs, as far as there is one.
     pub rollout: Arc<Rollout>,
+    /// Which requests other policies than the active one get.
+    pub routes: Routes,
     /// Sends the requests of policies.
     pub http: HttpClient,
     /// The values of policies.

@@ -89,6 +89,7 @@ impl Router {
             authenticator: Arc::new(Authenticator::new([2; 32], AuthConfig::default())),
             policies: Arc::new(policies),
             rollout: Arc::default(),
+            routes: Default::default(),
             metrics: Arc::new(Metrics::new(workers)),
             traces: Arc::new(Traces::new(workers, Vec::new(), 0)),
             draining: AtomicBool::new(false),

@@ -137,7 +137,7 @@ impl Services {
             transaction(context)
         );
         if context.in_dialog {
-            context.routing.armed.onreply_route = random.random_bool(0.2);
+            context.routing.armed.onreply_route = random.random_bool(0.2).into();
             return Verdict::Relay;
         }
         if context.request.method() == Method::Register {
@@ -199,9 +199,9 @@ impl Services {
             context.routing.targets.push(target);
         }
         context.routing.armed = Armed {
-            branch_route: random.random_bool(0.2),
-            onreply_route: random.random_bool(0.5),
-            failure_route: random.random_bool(0.5),
+            branch_route: random.random_bool(0.2).into(),
+            onreply_route: random.random_bool(0.5).into(),
+            failure_route: random.random_bool(0.5).into(),
         };
     }
 

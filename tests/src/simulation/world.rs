@@ -61,6 +61,7 @@ fn config(pin_dialog: bool) -> CoreConfig {
         worker: 0,
         domains: vec!["example.com".into()],
         listeners: vec![listener(Transport::Udp), listener(Transport::Tcp)],
+        tenant_domains: Default::default(),
         token_key: [9; 32],
         registration_required: false,
         realm: "example.com".into(),
@@ -236,6 +237,7 @@ impl World {
                     result,
                     context,
                     version,
+                    tenant: None,
                 }
             }
             Event::Resolved { id, destinations } => Input::Resolved { id, destinations },
@@ -374,6 +376,7 @@ impl World {
                     hook,
                     version,
                     context,
+                    ..
                 } => self.run_hook(id, hook, version, context),
                 Output::Resolve { id, uri, .. } => {
                     let destinations = self
@@ -386,12 +389,14 @@ impl World {
                     };
                     self.schedule(after, Event::Resolved { id, destinations });
                 }
-                Output::UpdateBindings { id, registration } => {
+                Output::UpdateBindings {
+                    id, registration, ..
+                } => {
                     let result = self.services.update(&registration, self.clock().unix);
                     let after = self.random.random_range(0..20_000);
                     self.schedule(after, Event::Updated { id, result });
                 }
-                Output::Unpin { version } => self.services.unpin(version),
+                Output::Unpin { version, .. } => self.services.unpin(version),
                 Output::OriginateResponse { id, response } => {
                     self.on_probe_answer(id, response.and_then(|response| response.status()))
                 }

@@ -1,6 +1,7 @@
 //! Challenges, and whether a request answers one.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use patchbay_message::{DigestParameters, Draft, HeaderName, Method, Uri, unquote};
@@ -64,7 +65,8 @@ pub enum Verification {
 pub struct Authenticator {
     config: AuthConfig,
     nonces: NonceSeal,
-    replays: ReplayTable,
+    /// Shared by the realms of one router.
+    replays: Arc<ReplayTable>,
     /// What every challenge begins with, up to the nonce.
     begin: Vec<u8>,
     /// Stands for the hash of a user there is not, so that both cost the same.
@@ -74,7 +76,24 @@ pub struct Authenticator {
 impl Authenticator {
     /// An authenticator whose nonces are under `key`.
     pub fn new(key: [u8; 32], config: AuthConfig) -> Authenticator {
-        let replays = ReplayTable::new(config.replay_nonces);
+        let replays = Arc::new(ReplayTable::new(config.replay_nonces));
+        Authenticator::with_replays(key, config, replays)
+    }
+
+    /// An authenticator for another realm under the same key. Nonces of one realm are worth nothing in the other.
+    pub fn for_realm(&self, key: &[u8; 32], realm: &str) -> Authenticator {
+        let mut hasher = blake3::Hasher::new_derive_key("patchbay nonces of a realm v1");
+        hasher.update(key);
+        hasher.update(realm.as_bytes());
+        let config = AuthConfig {
+            realm: realm.to_owned(),
+            ..self.config.clone()
+        };
+        let key = *hasher.finalize().as_bytes();
+        Authenticator::with_replays(key, config, Arc::clone(&self.replays))
+    }
+
+    fn with_replays(key: [u8; 32], config: AuthConfig, replays: Arc<ReplayTable>) -> Authenticator {
         Authenticator {
             begin: begin_of_challenges(&config.realm),
             config,

@@ -48,7 +48,7 @@ impl Core {
             context.stage = Stage::Finished;
             return self.free_context(handle);
         }
-        if context.armed.failure_route && context.cancelled.is_none() {
+        if context.armed.failure_route.is_any() && context.cancelled.is_none() {
             // `branch_route` of a branch that was ended still runs: this comes back when it returns.
             if context.hook.is_some() {
                 return;

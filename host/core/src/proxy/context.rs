@@ -1,13 +1,15 @@
 //! RFC 3261 §16: what a stateful proxy keeps for one server transaction.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use patchbay_message::{Draft, HeaderName};
 use smallvec::SmallVec;
 
 use crate::alarm::Alarm;
 use crate::door::{
-    Armed, Destination, Flow, Hook, HookContext, Packet, PolicyVersion, SendTo, Target,
+    Armed, Destination, Flow, Hook, HookContext, Packet, PolicyVersion, RouteId, SendTo, Target,
+    Tenant,
 };
 use crate::proxy::branch::Branch;
 use crate::proxy::machine::{ClientMachine, ServerMachine};
@@ -106,6 +108,8 @@ pub(crate) struct ResponseContext {
     pub(crate) verified_user: Option<String>,
     /// The version to run and to unpin; 0: none yet.
     pub(crate) version: PolicyVersion,
+    /// The tenant whose request it is.
+    pub(crate) tenant: Option<Arc<Tenant>>,
     pub(crate) armed: Armed,
     pub(crate) record_route: bool,
     pub(crate) record_route_parameters: Vec<(String, String)>,
@@ -168,6 +172,7 @@ impl ResponseContext {
             variables: Vec::new(),
             verified_user: None,
             version: PolicyVersion(0),
+            tenant: None,
             armed: Armed::default(),
             record_route: request.record_route,
             record_route_parameters: Vec::new(),
@@ -206,6 +211,7 @@ impl ResponseContext {
             variables,
             verified_user,
             version,
+            tenant,
             armed,
             record_route,
             record_route_parameters,
@@ -238,6 +244,7 @@ impl ResponseContext {
         variables.clear();
         *verified_user = None;
         *version = PolicyVersion(0);
+        *tenant = None;
         *armed = Armed::default();
         *record_route = new.record_route;
         record_route_parameters.clear();
@@ -262,11 +269,22 @@ impl ResponseContext {
     pub(crate) fn show(&self, seen: &mut HookContext) {
         if let Some(dialog) = &self.dialog {
             seen.in_dialog = true;
+            seen.route = dialog.route;
             seen.record_route_parameters.clone_from(&dialog.parameters);
         }
+        seen.armed = self.armed;
         seen.failure_round = self.failure_round;
         seen.variables.clone_from(&self.variables);
         seen.verified_user.clone_from(&self.verified_user);
+    }
+
+    /// The route that later requests of its dialog belong to. In a dialog it is the one that the dialog has, whatever a policy did since.
+    pub(crate) fn route(&self) -> RouteId {
+        match (&self.dialog, &self.tenant) {
+            (Some(dialog), _) => dialog.route,
+            (None, Some(tenant)) => tenant.route,
+            (None, None) => RouteId::NONE,
+        }
     }
 
     /// Where a request outside of dialogs goes is the policy's to say: the Route of a stranger would lead the branch elsewhere, so
@@ -284,7 +302,7 @@ impl ResponseContext {
             return false;
         }
         let has_more_branches = self.open > 1 || !self.targets.is_empty();
-        let hooks = self.armed.onreply_route || self.armed.failure_route;
+        let hooks = self.armed.onreply_route.is_any() || self.armed.failure_route.is_any();
         has_more_branches || hooks || self.record_route
     }
 

@@ -1,11 +1,13 @@
 //! Hooks of a response context: `request_route` and `failure_route`, what they return, and what a fault does.
 
+use std::sync::Arc;
+
 use patchbay_message::Method;
 
 use crate::core::{Core, context_hook_id};
 use crate::door::{
     Armed, DropReason, Event, Hook, HookContext, HookFault, HookId, Output, PolicyVersion, Reject,
-    Routing, Target, Verdict,
+    Routing, Target, Tenant, Verdict,
 };
 use crate::environment::Environment;
 use crate::proxy::context::{Kind, Stage};
@@ -15,6 +17,12 @@ use crate::time::Now;
 
 /// How many boxes wait for reuse at most.
 const POOLED_CONTEXTS: usize = 256;
+
+/// What a hook ran in.
+pub(crate) struct Ran {
+    pub(crate) version: PolicyVersion,
+    pub(crate) tenant: Option<Arc<Tenant>>,
+}
 
 /// Whether a dialog that began in this version goes on in it.
 fn is_kept(env: &Environment, version: PolicyVersion) -> bool {
@@ -62,21 +70,18 @@ impl Core {
         };
         seen.begin(hook, source, request, response);
         context.show(&mut seen);
-        self.put_hook(context_hook_id(handle, number), hook, version, seen);
+        let tenant = context.tenant.clone();
+        let ran = Ran { version, tenant };
+        self.put_hook(context_hook_id(handle, number), hook, ran, seen);
     }
 
-    pub(crate) fn put_hook(
-        &mut self,
-        id: HookId,
-        hook: Hook,
-        version: PolicyVersion,
-        context: Box<HookContext>,
-    ) {
+    pub(crate) fn put_hook(&mut self, id: HookId, hook: Hook, ran: Ran, context: Box<HookContext>) {
         self.pending_hooks += 1;
         self.env.outputs.push_back(Output::RunHook {
             id,
             hook,
-            version,
+            version: ran.version,
+            tenant: ran.tenant,
             context,
         });
     }
@@ -89,7 +94,7 @@ impl Core {
         number: u32,
         result: Result<Verdict, HookFault>,
         hook_context: Option<Box<HookContext>>,
-        version: PolicyVersion,
+        ran: Ran,
     ) {
         let Some(handle) = self.contexts.handle_at(slot) else {
             return;
@@ -105,7 +110,8 @@ impl Core {
         }
         context.hook = None;
         if context.version.0 == 0 && hook == Hook::RequestRoute {
-            context.version = version;
+            context.version = ran.version;
+            context.tenant = ran.tenant;
         }
         let result = result.and_then(|verdict| {
             if fits(hook, context.kind, &verdict) {
@@ -339,7 +345,13 @@ impl Core {
         if context.cancelled.is_some() {
             return false;
         }
-        let limited = context.failure_round >= self.env.config.max_failure_rounds;
+        let max_rounds = context
+            .tenant
+            .as_ref()
+            .map_or(self.env.config.max_failure_rounds, |tenant| {
+                tenant.max_failure_rounds
+            });
+        let limited = context.failure_round >= max_rounds;
         if limited {
             self.env.event(Event::Limit("max_failure_rounds"));
         }

@@ -10,6 +10,7 @@ use crate::door::{
 };
 use crate::local;
 use crate::proxy::context::{BranchStage, BranchState, Cancel, Final, Kind, Stage};
+use crate::proxy::decide::Ran;
 use crate::proxy::forward;
 use crate::proxy::machine::ClientMachine;
 use crate::proxy::next_hop::{
@@ -48,7 +49,11 @@ impl Core {
             return;
         };
         let breadth = context.facts.max_breadth;
-        let left = self.env.config.max_branches.saturating_sub(context.started);
+        let max_branches = context
+            .tenant
+            .as_ref()
+            .map_or(self.env.config.max_branches, |tenant| tenant.max_branches);
+        let left = max_branches.saturating_sub(context.started);
         let count = context.targets.parallel().min(breadth as usize).min(left);
         if count == 0 {
             context.targets.clear();
@@ -90,7 +95,7 @@ impl Core {
             std::mem::take(&mut context.request)
         };
         let is_fit = apply_target(&mut request, &target);
-        let armed = context.armed.branch_route && context.kind != Kind::Ack;
+        let armed = context.armed.branch_route.is_any() && context.kind != Kind::Ack;
         let state = match self.branches.used_box() {
             Some(mut used) => {
                 used.begin(handle, target, request, breadth);
@@ -120,7 +125,10 @@ impl Core {
         };
         state.hook = number;
         context.hook = Some((Hook::BranchRoute, number));
-        let version = context.version;
+        let ran = Ran {
+            version: context.version,
+            tenant: context.tenant.clone(),
+        };
         let request = self.env.copy(&state.request);
         let source = context.flow;
         let mut seen = match self.hook_contexts.pop() {
@@ -129,12 +137,7 @@ impl Core {
         };
         seen.begin(Hook::BranchRoute, source, request, None);
         context.show(&mut seen);
-        self.put_hook(
-            branch_hook_id(slot, number),
-            Hook::BranchRoute,
-            version,
-            seen,
-        );
+        self.put_hook(branch_hook_id(slot, number), Hook::BranchRoute, ran, seen);
     }
 
     /// The branch whose `branch_route` is next to run.

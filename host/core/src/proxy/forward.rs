@@ -141,6 +141,7 @@ fn write_record_route(
         worker: env.config.worker,
         listener: way.listener,
         version: pinned_version(env, context),
+        route: context.route(),
     };
     let written = written_parameters(context);
     let is_sips = local::is_sips(context.request.request_uri());

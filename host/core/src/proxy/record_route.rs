@@ -1,6 +1,6 @@
 //! RFC 3261 §16.6 step 4: our Record-Route, and the keyed token in it.
 //!
-//! The token is the user part of the URI: worker, listener, policy version, and 128 bits of a keyed hash over these, the Call-ID, the
+//! The token is the user part of the URI: worker, listener, policy version, the route of the configuration if there is one, and 128 bits of a keyed hash over these, the Call-ID, the
 //! tag of the side that began the dialog, and the parameters that the policy added. In a later request that tag is in From or in
 //! To, by direction; the other side's tag is not known when the token is made. Whoever has not seen a request or response of the
 //! dialog can't make one, and a token of another dialog does not fit.
@@ -8,14 +8,19 @@
 use smallvec::SmallVec;
 
 use crate::base32;
-use crate::door::{ListenerId, PolicyVersion};
+use crate::door::{ListenerId, PolicyVersion, RouteId};
 use crate::keyed::{Keyed, Parts, Purpose};
 
 /// What every token begins with.
 const PREFIX: &[u8] = b"pb";
+/// Of worker, listener and version; a route has some more behind them.
 const FACT_BYTES: usize = 12;
-const TOKEN_BYTES: usize = FACT_BYTES + 16;
+const ROUTE_BYTES: usize = 4;
+const PROOF_BYTES: usize = 16;
+const TOKEN_BYTES: usize = FACT_BYTES + PROOF_BYTES;
+const ROUTED_TOKEN_BYTES: usize = FACT_BYTES + ROUTE_BYTES + PROOF_BYTES;
 const TOKEN_LEN: usize = PREFIX.len() + base32::text_len(TOKEN_BYTES);
+const ROUTED_TOKEN_LEN: usize = PREFIX.len() + base32::text_len(ROUTED_TOKEN_BYTES);
 
 /// What the token tells besides that it is ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +31,8 @@ pub(crate) struct TokenFacts {
     pub(crate) listener: ListenerId,
     /// The version that the dialog's first request ran in; 0: not pinned.
     pub(crate) version: PolicyVersion,
+    /// The route of the configuration that the dialog belongs to; 0: none, and then the token is the shorter one.
+    pub(crate) route: RouteId,
 }
 
 impl TokenFacts {
@@ -48,7 +55,9 @@ impl TokenFacts {
             .iter()
             .take(FACT_BYTES)
             .fold(0u128, |facts, byte| facts << 8 | u128::from(*byte));
+        let route = bytes.get(FACT_BYTES..).and_then(<[u8]>::first_chunk);
         TokenFacts {
+            route: RouteId(route.map_or(0, |route| u32::from_be_bytes(*route))),
             worker: (facts >> 80) as u16,
             listener: ListenerId((facts >> 64) as u16),
             version: PolicyVersion(facts as u64),
@@ -90,6 +99,9 @@ pub(crate) fn write_token<'p>(
     dialog: DialogIdentity<'_>,
     parameters: impl Iterator<Item = (&'p [u8], &'p [u8])>,
 ) {
+    if facts.route != RouteId::NONE {
+        return write_routed_token(out, keyed, facts, dialog, parameters);
+    }
     let facts = facts.bytes();
     let proof = seal(keyed, &facts, dialog, parameters);
     let mut token = [0; TOKEN_BYTES];
@@ -97,6 +109,31 @@ pub(crate) fn write_token<'p>(
         *to = *from;
     }
     let mut text = [0; TOKEN_LEN];
+    let (prefix, rest) = text.split_at_mut(PREFIX.len());
+    prefix.copy_from_slice(PREFIX);
+    base32::encode(&token, rest);
+    out.extend_from_slice(&text);
+}
+
+/// The same for a dialog of a route.
+fn write_routed_token<'p>(
+    out: &mut Vec<u8>,
+    keyed: &Keyed,
+    facts: TokenFacts,
+    dialog: DialogIdentity<'_>,
+    parameters: impl Iterator<Item = (&'p [u8], &'p [u8])>,
+) {
+    let mut routed = [0; FACT_BYTES + ROUTE_BYTES];
+    let own = facts.bytes().into_iter().chain(facts.route.0.to_be_bytes());
+    for (to, from) in routed.iter_mut().zip(own) {
+        *to = from;
+    }
+    let proof = seal(keyed, &routed, dialog, parameters);
+    let mut token = [0; ROUTED_TOKEN_BYTES];
+    for (to, from) in token.iter_mut().zip(routed.iter().chain(&proof)) {
+        *to = *from;
+    }
+    let mut text = [0; ROUTED_TOKEN_LEN];
     let (prefix, rest) = text.split_at_mut(PREFIX.len());
     prefix.copy_from_slice(PREFIX);
     base32::encode(&token, rest);
@@ -115,7 +152,7 @@ pub(crate) fn may_begin(text: &[u8]) -> bool {
 
 /// The worker that a token names, unproved and without a look at the rest of it: for choosing a worker.
 pub(crate) fn worker_in(user: &[u8]) -> Option<u16> {
-    if user.len() != TOKEN_LEN {
+    if user.len() != TOKEN_LEN && user.len() != ROUTED_TOKEN_LEN {
         return None;
     }
     let first = user.strip_prefix(PREFIX)?.get(..base32::text_len(5))?;
@@ -126,22 +163,35 @@ pub(crate) fn worker_in(user: &[u8]) -> Option<u16> {
 
 /// A text that looks like a token.
 pub(crate) struct Token {
-    bytes: [u8; TOKEN_BYTES],
+    bytes: [u8; ROUTED_TOKEN_BYTES],
+    /// Those of them that it has: all, or without a route as many less.
+    length: usize,
 }
 
 impl Token {
     /// The token in the user part of a URI, unproved.
     pub(crate) fn read(user: &[u8]) -> Option<Token> {
-        if user.len() != TOKEN_LEN {
-            return None;
-        }
-        let mut bytes = [0; TOKEN_BYTES];
-        base32::decode(user.strip_prefix(PREFIX)?, &mut bytes).then_some(Token { bytes })
+        let length = match user.len() {
+            TOKEN_LEN => TOKEN_BYTES,
+            ROUTED_TOKEN_LEN => ROUTED_TOKEN_BYTES,
+            _ => return None,
+        };
+        let mut bytes = [0; ROUTED_TOKEN_BYTES];
+        let text = user.strip_prefix(PREFIX)?;
+        base32::decode(text, bytes.get_mut(..length)?).then_some(Token { bytes, length })
+    }
+
+    /// The facts, and the proof that is made of them.
+    fn parts(&self) -> (&[u8], &[u8]) {
+        let bytes = self.bytes.get(..self.length).unwrap_or_default();
+        bytes
+            .split_at_checked(self.length - PROOF_BYTES)
+            .unwrap_or_default()
     }
 
     /// What it says.
     pub(crate) fn facts(&self) -> TokenFacts {
-        TokenFacts::read(&self.bytes)
+        TokenFacts::read(self.parts().0)
     }
 
     /// Whether it was made by this node for this dialog and these parameters.
@@ -151,9 +201,7 @@ impl Token {
         dialog: DialogIdentity<'_>,
         parameters: impl Iterator<Item = (&'p [u8], &'p [u8])>,
     ) -> bool {
-        let Some((facts, proof)) = self.bytes.split_at_checked(FACT_BYTES) else {
-            return false;
-        };
+        let (facts, proof) = self.parts();
         let expected = seal(keyed, facts, dialog, parameters);
         subtle::ConstantTimeEq::ct_eq(&expected[..], proof).into()
     }
@@ -202,5 +250,73 @@ fn digit(letter: u8) -> u8 {
         b'a'..=b'f' => letter - b'a' + 10,
         b'A'..=b'F' => letter - b'A' + 10,
         _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::door::CoreConfig;
+    use crate::proxy::tests::stage::config;
+
+    fn keyed() -> Keyed {
+        let config: CoreConfig = config();
+        Keyed::new(&config)
+    }
+
+    fn token(route: u32) -> Vec<u8> {
+        let facts = TokenFacts {
+            worker: 3,
+            listener: ListenerId(7),
+            version: PolicyVersion(0x1234_5678_9abc),
+            route: RouteId(route),
+        };
+        let dialog = DialogIdentity {
+            call_id: b"call",
+            tag: b"tag",
+        };
+        let mut out = Vec::new();
+        write_token(&mut out, &keyed(), facts, dialog, std::iter::empty());
+        out
+    }
+
+    fn is_proved(text: &[u8], call_id: &[u8]) -> bool {
+        let dialog = DialogIdentity {
+            call_id,
+            tag: b"tag",
+        };
+        Token::read(text).is_some_and(|token| token.is_proved(&keyed(), dialog, std::iter::empty()))
+    }
+
+    #[test]
+    fn a_token_tells_its_route_and_is_short_without_one() {
+        for route in [0, 1, u32::MAX] {
+            let text = token(route);
+            let facts = read_token(&text).unwrap();
+            assert_eq!((facts.route, facts.worker), (RouteId(route), 3));
+            assert_eq!(
+                (facts.listener, facts.version.0),
+                (ListenerId(7), 0x1234_5678_9abc)
+            );
+            assert_eq!(worker_in(&text), Some(3));
+            assert!(is_proved(&text, b"call") && !is_proved(&text, b"other"));
+        }
+        assert!(token(0).len() < token(1).len());
+    }
+
+    #[test]
+    fn a_route_that_was_put_in_proves_nothing() {
+        let plain = token(0);
+        let routed = token(1);
+        // Each byte of a token counts, those of the route included.
+        for at in PREFIX.len()..routed.len() {
+            let mut forged = routed.clone();
+            forged[at] = if forged[at] == b'a' { b'b' } else { b'a' };
+            assert!(!is_proved(&forged, b"call"), "{at}");
+        }
+        let mut longer = plain.clone();
+        longer.resize(routed.len(), b'a');
+        assert!(!is_proved(&longer, b"call"));
+        assert!(!is_proved(&routed[..plain.len()], b"call"));
     }
 }

@@ -53,6 +53,8 @@ impl Core {
             used.unwrap_or_else(|| Box::new(Registration::of_removal(aor.clone())));
         registration.aor = aor;
         registration.read(request, context.flow)?;
+        let tenant = context.tenant.as_ref();
+        registration.max_contacts = tenant.map(|tenant| tenant.max_contacts);
         let permission = self.permission(context, &registrant, &registration.aor);
         Ok((registration, permission))
     }
@@ -71,7 +73,9 @@ impl Core {
         registrant: &Uri<'_>,
         aor: &AddressOfRecord,
     ) -> Permission {
-        if !self.env.local.is_local(registrant, context.flow.local.ip()) {
+        if !self.env.local.is_local(registrant, context.flow.local.ip())
+            || !self.is_of_tenant(context, aor)
+        {
             return Permission::Denied;
         }
         if !self.env.config.registration_required {
@@ -80,11 +84,26 @@ impl Core {
         let Some(user) = &context.verified_user else {
             return Permission::Unauthenticated;
         };
+        let realm = context
+            .tenant
+            .as_ref()
+            .map_or(&self.env.config.realm, |tenant| &tenant.realm);
         match user.rsplit_once('@') {
-            Some((name, realm)) if name == aor.user() && realm == self.env.config.realm => {
-                Permission::Granted
-            }
+            Some((name, own)) if name == aor.user() && own == realm => Permission::Granted,
             _ => Permission::Denied,
+        }
+    }
+
+    /// A tenant's addresses-of-record are those of its domains, and nobody else's.
+    fn is_of_tenant(&self, context: &ResponseContext, aor: &AddressOfRecord) -> bool {
+        match &context.tenant {
+            Some(tenant) if !tenant.domains.is_empty() => {
+                tenant.domains.iter().any(|domain| domain == aor.host())
+            }
+            _ => {
+                let owned = &self.env.config.tenant_domains;
+                owned.is_empty() || !owned.contains(aor.host())
+            }
         }
     }
 
@@ -97,6 +116,7 @@ impl Core {
         self.env.outputs.push_back(Output::UpdateBindings {
             id: UpdateId(handle.to_u64()),
             registration,
+            tenant: context.tenant.clone(),
         });
     }
 

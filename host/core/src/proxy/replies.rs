@@ -18,7 +18,7 @@ impl Core {
         let Some(context) = self.contexts.get_mut(handle) else {
             return;
         };
-        if !context.armed.onreply_route {
+        if !context.armed.onreply_route.is_any() {
             return self.take_response(now, handle, reply);
         }
         if let Some(packet) = self.edited_copy(&reply) {

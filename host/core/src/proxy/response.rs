@@ -270,7 +270,7 @@ impl Core {
         }
         context.targets.clear();
         let packet = Packet::write(|out| reply.response.write_to(out));
-        if context.armed.onreply_route && context.kind == Kind::Invite {
+        if context.armed.onreply_route.is_any() && context.kind == Kind::Invite {
             self.remember_accepted(reply, &packet);
         }
         if !is_late

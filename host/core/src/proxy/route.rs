@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use patchbay_message::{Draft, HeaderName, Message, NameAddr, Params, Uri};
 
-use crate::door::{Flow, ListenerId, PolicyVersion, Transport};
+use crate::door::{Flow, ListenerId, PolicyVersion, RouteId, Transport};
 use crate::environment::Environment;
 use crate::local;
 use crate::proxy::record_route::{self, DialogIdentity, Token};
@@ -28,6 +28,8 @@ pub(crate) struct Dialog {
     pub(crate) initiator: Initiator,
     /// The version it is pinned to; 0: none.
     pub(crate) version: PolicyVersion,
+    /// The route of the configuration that took its first request; 0: none.
+    pub(crate) route: RouteId,
     /// The listener that the request leaves from (RFC 5658 §5: that of the last value of ours).
     pub(crate) listener: ListenerId,
     /// What the policy put into the Record-Route.
@@ -198,6 +200,7 @@ fn prove(request: &Message, uri: &Uri<'_>, environment: &Environment) -> Option<
     Some(Dialog {
         initiator,
         version: facts.version,
+        route: facts.route,
         listener: facts.listener,
         parameters,
     })

@@ -208,6 +208,7 @@ impl Core {
         if context.version.0 != 0 {
             self.env.outputs.push_back(Output::Unpin {
                 version: context.version,
+                tenant: context.tenant.take(),
             });
         }
         context.server = None;
@@ -470,6 +471,6 @@ impl SpentContext {
 impl ResponseContext {
     /// Whether a response that may still come has to pass `onreply_route`.
     fn may_edit_further_responses(&self) -> bool {
-        self.kind == Kind::Invite && self.armed.onreply_route
+        self.kind == Kind::Invite && self.armed.onreply_route.is_any()
     }
 }

@@ -44,7 +44,7 @@ pub fn refresh(
         now,
     };
     let is_whole = existing.iter().all(|binding| binding.is_live(now));
-    if !is_whole || existing.len() > config.max_contacts {
+    if !is_whole || existing.len() > asked.max_contacts() {
         return None;
     }
     let at = existing

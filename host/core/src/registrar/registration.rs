@@ -23,6 +23,8 @@ pub struct Registration {
     pub flow: Option<Flow>,
     /// RFC 5626 §6.
     pub outbound: OutboundSupport,
+    /// Contacts that the address-of-record may have, where it is not as many as everybody's.
+    pub max_contacts: Option<usize>,
 }
 
 /// The three forms of the Contact header in a REGISTER.
@@ -138,6 +140,7 @@ impl Registration {
             user_agent: Vec::new(),
             flow: None,
             outbound: OutboundSupport::None,
+            max_contacts: None,
         }
     }
 }

@@ -148,7 +148,7 @@ impl Update<'_> {
     /// One request replaces every old contact at most; without this bound each of thousands would be compared with all before it.
     fn check_room(&self, found: Option<usize>) -> Result<(), Reject> {
         let ours = self.bindings.iter().filter(|tentative| tentative.is_ours);
-        if found.is_none() && ours.count() >= self.asked.config.max_contacts {
+        if found.is_none() && ours.count() >= self.asked.max_contacts() {
             return Err(too_many());
         }
         Ok(())
@@ -177,7 +177,7 @@ impl Update<'_> {
 
     fn finish(self) -> Result<Applied, Reject> {
         let added = self.bindings.iter().any(|tentative| tentative.is_ours);
-        if added && self.bindings.len() > self.asked.config.max_contacts {
+        if added && self.bindings.len() > self.asked.max_contacts() {
             return Err(too_many());
         }
         let bindings = self.bindings.into_iter();
@@ -197,6 +197,12 @@ pub(super) struct Asked<'a> {
 }
 
 impl<'a> Asked<'a> {
+    /// Contacts that the address-of-record may have.
+    pub(super) fn max_contacts(&self) -> usize {
+        let own = self.registration.max_contacts;
+        own.unwrap_or(self.config.max_contacts)
+    }
+
     /// RFC 3261 §10.3 step 7: with the same Call-ID only a higher CSeq may change a binding.
     pub(super) fn check_order(&self, binding: &ContactBinding) -> Result<(), Reject> {
         let same_call =

@@ -3,6 +3,7 @@
 //! Workers read without locks: the active version and the table of versions by number are swapped whole. What changes them takes
 //! the registry's lock for a moment; compiling happens outside of it.
 
+mod lanes;
 mod registry;
 mod report;
 mod retired;
@@ -13,7 +14,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
@@ -22,17 +23,23 @@ use crate::engine::{Engine, LoadError};
 use crate::host::Host;
 use crate::version::Version;
 
+pub use lanes::ActiveVersion;
+use lanes::LaneName;
 use registry::{Registry, Stored};
 pub use report::{PolicyReport, VersionReport, VersionState};
-use watch::{Finding, Watch};
+use watch::Finding;
 
 /// The registry of policies. All of it may be called from any thread.
 pub struct Policies<H: Host> {
     engine: Engine<H>,
-    init_host: Box<dyn Fn() -> H + Send + Sync>,
+    uses: Box<dyn Fn(&str) -> Vec<Use<H>> + Send + Sync>,
     active: ArcSwapOption<Version<H>>,
     /// The versions that can be found by number: the active one, the one before, and those that are pinned.
     table: ArcSwap<Vec<Arc<Version<H>>>>,
+    /// The numbers of the versions that are active for routes, in order.
+    routed_numbers: ArcSwap<Vec<u64>>,
+    /// Whether one of them is told of events.
+    routed_hear_events: AtomicBool,
     registry: Mutex<Registry<H>>,
     /// One version is compiled at a time.
     loading: Mutex<()>,
@@ -40,6 +47,21 @@ pub struct Policies<H: Host> {
     keeps_dialogs: AtomicBool,
     /// Told of each automatic rollback, at once and on the worker's thread.
     on_rollback: OnceLock<Box<dyn Fn(AutomaticRollback) + Send + Sync>>,
+}
+
+/// A use that a version of a policy has to be fit for.
+pub struct Use<H> {
+    /// The route of the configuration; `None`: the requests that no route takes.
+    pub route: Option<String>,
+    /// What it is started with.
+    pub host: H,
+}
+
+impl<H> Use<H> {
+    /// For the requests that no route takes.
+    pub fn anywhere(host: H) -> Use<H> {
+        Use { route: None, host }
+    }
 }
 
 /// Why a version is not activated. The one before goes on.
@@ -85,6 +107,9 @@ pub enum RollbackError {
     /// No version was active before.
     #[error("no version was active before this one")]
     NothingBefore,
+    /// Neither is the policy active, nor do routes name it.
+    #[error("policy `{0}` is not active")]
+    NotActive(String),
     /// The version before can't be loaded any more.
     #[error("the version before can't be loaded: {0}")]
     Load(#[from] LoadError),
@@ -109,9 +134,20 @@ impl<H: Host> Policies<H> {
         engine: Engine<H>,
         init_host: impl Fn() -> H + Send + Sync + 'static,
     ) -> Policies<H> {
+        Policies::with_uses(engine, move |_| vec![Use::anywhere(init_host())])
+    }
+
+    /// The same where a policy may be used for several tenants: `uses` tells those of the policy of this name. A version is good when it
+    /// starts for each of them.
+    pub fn with_uses(
+        engine: Engine<H>,
+        uses: impl Fn(&str) -> Vec<Use<H>> + Send + Sync + 'static,
+    ) -> Policies<H> {
         Policies {
             engine,
-            init_host: Box::new(init_host),
+            uses: Box::new(uses),
+            routed_numbers: ArcSwap::default(),
+            routed_hear_events: AtomicBool::new(false),
             active: ArcSwapOption::empty(),
             table: ArcSwap::default(),
             registry: Mutex::new(Registry::default()),
@@ -191,9 +227,25 @@ impl<H: Host> Policies<H> {
         let Some(version) = self.by_number(number) else {
             return;
         };
-        if version.pins.remove() && !self.is_active(number) {
+        if version.pins.remove() == Some(0) && !self.is_active(number) {
             self.release(&mut self.lock());
         }
+    }
+
+    /// Ends one [`pin_version`](Policies::pin_version), without looking for the version.
+    pub fn unpin_version(&self, version: &Arc<Version<H>>) {
+        match version.pins.remove() {
+            // It was forgotten and loaded again before it was pinned.
+            None => self.unpin(version.number()),
+            Some(0) if !self.is_active(version.number()) => self.release(&mut self.lock()),
+            Some(_) => {}
+        }
+    }
+
+    /// A version in memory that is so.
+    pub fn find(&self, is_so: impl Fn(&Version<H>) -> bool) -> Option<Arc<Version<H>>> {
+        let table = self.table.load();
+        table.iter().find(|version| is_so(version)).cloned()
     }
 
     /// Compiles, checks and initialises a version and keeps it, without activating it. What fails is listed as rejected.
@@ -205,7 +257,7 @@ impl<H: Host> Policies<H> {
         if self.lock().refresh(name, &digest) {
             return Ok(digest);
         }
-        let loaded = self.engine.load(name, bytes, &self.init_host);
+        let loaded = self.engine.load_for(name, bytes, (self.uses)(name));
         let mut registry = self.lock();
         let error = loaded.as_ref().err().cloned();
         registry.keep(name, Stored::new(digest.clone(), bytes, loaded));
@@ -231,32 +283,18 @@ impl<H: Host> Policies<H> {
         let _loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
         let digest = self.lock().choose(name, version)?;
         let version = self.loaded(name, &digest)?;
-        if !self.is_active(version.number()) {
-            self.install(&mut self.lock(), &version, Past::Remember);
+        let mut registry = self.lock();
+        for lane in self.lanes_of(&registry, name) {
+            if !self.is_active_in(&registry, &lane, version.number()) {
+                self.install(&mut registry, &lane, &version, Past::Remember);
+            }
         }
         Ok(version)
     }
 
-    /// Makes the version active that was active before this one.
+    /// Makes the version active that was active before this one, for the requests that no route takes.
     pub fn rollback(&self) -> Result<Arc<Version<H>>, RollbackError> {
-        let _loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            let before = self.lock().history.last().cloned();
-            let Some((name, digest)) = before else {
-                return Err(RollbackError::NothingBefore);
-            };
-            let loaded = self.loaded(&name, &digest);
-            self.lock().history.pop();
-            match loaded {
-                Ok(version) => {
-                    self.install(&mut self.lock(), &version, Past::Forget);
-                    return Ok(version);
-                }
-                Err(ActivateError::Load(error)) => return Err(error.into()),
-                // It is not kept any more: the one before it may be.
-                Err(_) => {}
-            }
-        }
+        self.go_back(&LaneName::Shared)
     }
 
     /// Tells of a fault of a version on a request from `source`. A version that keeps failing soon after its activation, for several
@@ -269,20 +307,58 @@ impl<H: Host> Policies<H> {
     ) -> Option<AutomaticRollback> {
         let failing = self.by_number(number)?;
         let mut registry = self.lock();
-        let finding = registry.watch.as_mut()?.report(&failing, source, now)?;
-        let restored = registry
-            .previous
-            .clone()
-            .filter(|_| finding == Finding::FailsSoon)
-            .filter(|good| good.number() != failing.number())
-            .filter(|_| !registry.was_rolled_back(failing.digest()));
-        let Some(restored) = restored else {
+        let mut rollback = None;
+        let mut alarm = false;
+        for lane in registry.lane_names() {
+            let watch = registry.lane(&lane).and_then(|lane| lane.watch.as_mut());
+            let Some(finding) = watch.and_then(|watch| watch.report(&failing, source, now)) else {
+                continue;
+            };
+            match self.good_before(&mut registry, &lane, &failing, finding) {
+                Some(restored) => {
+                    rollback = Some(self.restore(&mut registry, &lane, &failing, &restored));
+                }
+                None => alarm = true,
+            }
+        }
+        if rollback.is_some() {
+            registry.rolled_back(&failing);
+        } else if alarm {
             registry.alarm(&failing);
+        }
+        drop(registry);
+        if let (Some(rollback), Some(told)) = (&rollback, self.on_rollback.get()) {
+            told(rollback.clone());
+        }
+        rollback
+    }
+
+    /// What a lane goes back to by itself when its version fails.
+    fn good_before(
+        &self,
+        registry: &mut Registry<H>,
+        lane: &LaneName,
+        failing: &Version<H>,
+        finding: Finding,
+    ) -> Option<Arc<Version<H>>> {
+        if finding != Finding::FailsSoon || registry.was_rolled_back(failing.digest()) {
             return None;
-        };
-        registry.rolled_back(&failing);
-        registry.history.pop();
-        self.install(&mut registry, &restored, Past::Forget);
+        }
+        let previous = registry.lane(lane)?.previous.clone()?;
+        (previous.number() != failing.number()).then_some(previous)
+    }
+
+    fn restore(
+        &self,
+        registry: &mut Registry<H>,
+        lane: &LaneName,
+        failing: &Version<H>,
+        restored: &Arc<Version<H>>,
+    ) -> AutomaticRollback {
+        if let Some(lane) = registry.lane(lane) {
+            lane.history.pop();
+        }
+        self.install(registry, lane, restored, Past::Forget);
         tracing::error!(
             policy = &**failing.name(),
             policy_version = failing.digest().short(),
@@ -290,35 +366,22 @@ impl<H: Host> Policies<H> {
             restored.digest().short(),
             restored.name()
         );
-        drop(registry);
-        let rollback = AutomaticRollback {
+        AutomaticRollback {
             policy: Arc::clone(failing.name()),
             version: failing.digest().clone(),
             restored_policy: Arc::clone(restored.name()),
             restored_version: restored.digest().clone(),
-        };
-        if let Some(told) = self.on_rollback.get() {
-            told(rollback.clone());
         }
-        Some(rollback)
     }
 
     /// Every policy with its versions, in the order of their names, the newest version first.
     pub fn list(&self) -> Vec<PolicyReport> {
-        let active = self.active().map(|version| version.number());
-        self.lock().report(active)
+        self.lock().report(&|number| self.is_active(number))
     }
 
     fn lock(&self) -> MutexGuard<'_, Registry<H>> {
         // Every change under the lock is a plain assignment: after a panic elsewhere the registry is still whole.
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn is_active(&self, number: u64) -> bool {
-        self.active
-            .load()
-            .as_ref()
-            .is_some_and(|active| active.number() == number)
     }
 
     /// The version in memory, loaded again when it was freed.
@@ -335,50 +398,21 @@ impl<H: Host> Policies<H> {
             }
             Arc::clone(&stored.bytes)
         };
-        let version = self.engine.load(name, &bytes, &self.init_host);
+        let version = self.engine.load_for(name, &bytes, (self.uses)(name));
         let mut registry = self.lock();
         let stored = registry.stored(name, digest).ok_or_else(unknown)?;
         stored.reloaded(version).map_err(ActivateError::Load)
     }
 
-    fn install(&self, registry: &mut Registry<H>, version: &Arc<Version<H>>, past: Past) {
-        // In the table first: whoever sees it active also finds it by number.
-        let version = &self.listed(version);
-        registry.promoted(version.number());
-        let before = self.active.swap(Some(Arc::clone(version)));
-        registry.activated(version, SystemTime::now());
-        registry.watch = Some(Watch::new(version, Instant::now()));
-        if let Some(before) = before
-            .as_ref()
-            .filter(|_| self.keeps_dialogs.load(Ordering::Relaxed))
-        {
-            registry.retired.keep(before, Instant::now());
-        }
-        registry.previous = match (past, before) {
-            (Past::Remember, Some(before)) => {
-                registry.remember(before.name(), before.digest());
-                // One that was rolled back is no good one: what was to go back to stays it.
-                if registry.was_rolled_back(before.digest()) {
-                    registry.previous.take()
-                } else {
-                    Some(before)
-                }
-            }
-            _ => None,
-        };
-        self.release(registry);
-    }
-
     /// Drops from the table, and so from memory, what is not active, not the one before and not pinned.
     fn release(&self, registry: &mut Registry<H>) {
-        let active = self.active.load().as_ref().map(|version| version.number());
-        let previous = registry.previous.as_ref().map(|version| version.number());
         let mut freed = Vec::new();
         self.publish(|table| {
             let needless = |version: &mut Arc<Version<H>>| {
-                let number = Some(version.number());
-                let is_in_use =
-                    number == active || number == previous || registry.is_kept(version.number());
+                let number = version.number();
+                let is_in_use = self.is_active(number)
+                    || registry.is_previous(number)
+                    || registry.is_kept(number);
                 !is_in_use && version.pins.close()
             };
             freed = table.extract_if(.., needless).collect();

@@ -10,27 +10,23 @@ use crate::host::{Hook, Host};
 use crate::version::{Counts, Stats, Version};
 
 use super::ActivateError;
+use super::lanes::{Lane, RoutedLane};
 use super::report::{PolicyReport, VersionReport, VersionState};
 use super::retired::RetiredVersions;
-use super::watch::Watch;
 
 /// Versions of one policy that are kept; older ones are forgotten.
 const MAX_VERSIONS: usize = 8;
 /// How many of them may be rejected ones: what is refused again and again must not push out what could be gone back to.
 const MAX_REJECTED: usize = 3;
-/// How far rollbacks can go back.
-const MAX_HISTORY: usize = 8;
 /// Versions that were rolled back by themselves and are not again.
 const MAX_ROLLED_BACK: usize = 64;
 
 pub(super) struct Registry<H: Host> {
     policies: BTreeMap<String, Vec<Stored<H>>>,
-    /// What was active before, the latest last.
-    pub(super) history: Vec<(String, Digest)>,
-    /// The latest of them while it is in memory.
-    pub(super) previous: Option<Arc<Version<H>>>,
-    /// Faults of the active version.
-    pub(super) watch: Option<Watch>,
+    /// Of the requests that no route takes.
+    pub(super) shared: Lane<H>,
+    /// Of the policies that routes name.
+    pub(super) routed: BTreeMap<String, RoutedLane<H>>,
     rolled_back: Vec<Digest>,
     /// The version that some new dialogs run in.
     pub(super) canary: Option<Arc<Version<H>>>,
@@ -44,9 +40,8 @@ impl<H: Host> Default for Registry<H> {
     fn default() -> Registry<H> {
         Registry {
             policies: BTreeMap::new(),
-            history: Vec::new(),
-            previous: None,
-            watch: None,
+            shared: Lane::default(),
+            routed: BTreeMap::new(),
             rolled_back: Vec::new(),
             canary: None,
             shadow: None,
@@ -166,7 +161,7 @@ impl<H: Host> Stored<H> {
             role.as_ref()
                 .is_some_and(|version| version.number() == number)
         };
-        if Some(number) == roles.active {
+        if (roles.is_active)(number) {
             VersionState::Active
         } else if is(&roles.registry.canary) {
             VersionState::Canary
@@ -207,7 +202,7 @@ impl<H: Host> Stored<H> {
 
 /// What the versions are used for.
 struct Roles<'r, H: Host> {
-    active: Option<u64>,
+    is_active: &'r dyn Fn(u64) -> bool,
     registry: &'r Registry<H>,
 }
 
@@ -335,16 +330,6 @@ impl<H: Host> Registry<H> {
             || self.retired.has(number)
     }
 
-    pub(super) fn remember(&mut self, name: &str, digest: &Digest) {
-        let entry = (name.to_owned(), digest.clone());
-        // Going back and forth must not push the versions before out of the history.
-        self.history.retain(|other| *other != entry);
-        self.history.push(entry);
-        if self.history.len() > MAX_HISTORY {
-            self.history.remove(0);
-        }
-    }
-
     pub(super) fn freed(&mut self, version: &Version<H>) {
         if let Some(stored) = self.stored(version.name(), version.digest()) {
             stored.live = Weak::new();
@@ -385,9 +370,9 @@ impl<H: Host> Registry<H> {
         }
     }
 
-    pub(super) fn report(&self, active: Option<u64>) -> Vec<PolicyReport> {
+    pub(super) fn report(&self, is_active: &dyn Fn(u64) -> bool) -> Vec<PolicyReport> {
         let roles = Roles {
-            active,
+            is_active,
             registry: self,
         };
         let report = |(name, versions): (&String, &Vec<Stored<H>>)| {

@@ -9,6 +9,7 @@ mod policies;
 mod recording;
 mod registrations;
 mod reply;
+mod routes;
 mod shadow;
 mod versions;
 mod views;

@@ -44,6 +44,7 @@ fn policy(admin: &Admin, report: &PolicyReport) -> Value {
     json!({
         "name": report.name,
         "active": report.active,
+        "routes": admin.shared.routes.names_of(&report.name),
         "active_version": active.map(|version| version.digest.as_str()),
         "last_error": newest_error,
         "versions": report.versions.iter().map(|found| version(admin, &report.name, found)).collect::<Vec<_>>(),
@@ -153,9 +154,26 @@ pub(super) async fn activate(
     Ok(deployed(&active))
 }
 
-pub(super) async fn rollback(State(admin): State<Arc<Admin>>, Caller(origin): Caller) -> Answer {
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rollback {
+    policy: Option<String>,
+}
+
+pub(super) async fn rollback(
+    State(admin): State<Arc<Admin>>,
+    Caller(origin): Caller,
+    body: Bytes,
+) -> Answer {
+    let asked: Rollback = if body.is_empty() {
+        Rollback::default()
+    } else {
+        serde_json::from_slice(&body).map_err(|error| {
+            Refusal::bad_request(format!("the body is not {{\"policy\": \"...\"}}: {error}"))
+        })?
+    };
     let deployments = Arc::clone(&admin.deployments);
-    let active = blocking(move || deployments.rollback(&origin)).await??;
+    let active = blocking(move || deployments.rollback(asked.policy.as_deref(), &origin)).await??;
     tracing::info!(
         policy = active.policy,
         policy_version = active.version.short(),

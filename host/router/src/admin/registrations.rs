@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
-use patchbay_core::registrar::{ContactBinding, Contacts, OutboundSupport, Registration};
+use patchbay_core::registrar::{ContactBinding, Registration};
 use patchbay_core::time::UnixTime;
 use patchbay_message::AddressOfRecord;
 use serde::Deserialize;
@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use super::Admin;
 use super::reply::{Answer, Refusal};
 use crate::config::transport_name;
-use crate::location::Done;
+use crate::location::{DEFAULT_NAMESPACE, Done, Namespace};
 use crate::server::unix_now;
 
 /// Addresses-of-record in one answer.
@@ -24,15 +24,35 @@ const MAX_LISTED: usize = 1_000_000;
 #[derive(Deserialize)]
 pub(super) struct Filter {
     aor: Option<String>,
+    namespace: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Place {
+    namespace: Option<String>,
+}
+
+/// The namespace that is asked for; without one the shared one. One that nobody uses has no registrations.
+fn namespace(admin: &Admin, name: Option<&str>) -> Result<Arc<Namespace>, Refusal> {
+    let name = name.unwrap_or(DEFAULT_NAMESPACE);
+    let known = admin.shared.location.known_namespace(name);
+    known.ok_or_else(|| {
+        Refusal::new(
+            StatusCode::NOT_FOUND,
+            "unknown_namespace",
+            format!("there is no namespace {name:?}"),
+        )
+    })
 }
 
 pub(super) async fn list(State(admin): State<Arc<Admin>>, Query(filter): Query<Filter>) -> Answer {
     let now = unix_now();
     let location = &admin.shared.location;
+    let namespace = namespace(&admin, filter.namespace.as_deref())?;
     let rows: Vec<Value> = match filter.aor.filter(|aor| !aor.is_empty()) {
         Some(text) => {
             let aor = address_of_record(&text)?;
-            let bindings = location.lookup(&aor, now);
+            let bindings = location.lookup_in(Some(&namespace), &aor, now);
             if bindings.is_empty() {
                 Vec::new()
             } else {
@@ -40,18 +60,27 @@ pub(super) async fn list(State(admin): State<Arc<Admin>>, Query(filter): Query<F
             }
         }
         None => location
-            .list(None, MAX_LISTED, now)
+            .list_in(Some(&namespace), None, MAX_LISTED, now)
             .iter()
             .map(|listed| registration(&listed.aor, &listed.bindings, now))
             .collect(),
     };
-    Ok(Json(json!({ "registrations": rows })))
+    let namespace = &**namespace.name();
+    Ok(Json(
+        json!({ "namespace": namespace, "registrations": rows }),
+    ))
 }
 
-pub(super) async fn remove(State(admin): State<Arc<Admin>>, Path(text): Path<String>) -> Answer {
+pub(super) async fn remove(
+    State(admin): State<Arc<Admin>>,
+    Path(text): Path<String>,
+    Query(place): Query<Place>,
+) -> Answer {
     let aor = address_of_record(&text)?;
     let now = unix_now();
-    let count = admin.shared.location.lookup(&aor, now).len();
+    let namespace = namespace(&admin, place.namespace.as_deref())?;
+    let location = &admin.shared.location;
+    let count = location.lookup_in(Some(&namespace), &aor, now).len();
     if count == 0 {
         return Err(Refusal::new(
             StatusCode::NOT_FOUND,
@@ -59,19 +88,10 @@ pub(super) async fn remove(State(admin): State<Arc<Admin>>, Path(text): Path<Str
             format!("{} is not registered", aor.as_str()),
         ));
     }
-    let removal = Registration {
-        aor: aor.clone(),
-        call_id: Vec::new(),
-        cseq: 0,
-        contacts: Contacts::RemoveAll,
-        path: Vec::new(),
-        user_agent: Vec::new(),
-        flow: None,
-        outbound: OutboundSupport::None,
-    };
+    let removal = Registration::of_removal(aor.clone());
     let (done, later) = oneshot::channel();
     // The receiver is gone when the client is: then nobody waits for the answer.
-    let at_once = admin.shared.location.update(&removal, now, || {
+    let at_once = location.update_in(Some(&namespace), &removal, now, || {
         Done::call(move |answer| drop(done.send(answer)))
     });
     let answer = match at_once {

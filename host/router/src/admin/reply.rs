@@ -55,7 +55,7 @@ impl From<DeployError> for Refusal {
             DeployError::Load(_) => {
                 Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "policy_refused", detail)
             }
-            DeployError::Activate(ActivateError::UnknownPolicy(_)) => {
+            DeployError::Activate(ActivateError::UnknownPolicy(_)) | DeployError::NoFile(_) => {
                 Refusal::new(StatusCode::NOT_FOUND, "unknown_policy", detail)
             }
             DeployError::Activate(ActivateError::UnknownVersion { .. }) => {
@@ -73,6 +73,9 @@ impl From<DeployError> for Refusal {
             }
             DeployError::Activate(_) => {
                 Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "policy_refused", detail)
+            }
+            DeployError::Rollback(RollbackError::NotActive(_)) => {
+                Refusal::new(StatusCode::CONFLICT, "not_active", detail)
             }
             DeployError::Rollback(RollbackError::NothingBefore) => {
                 Refusal::new(StatusCode::CONFLICT, "nothing_to_roll_back", detail)

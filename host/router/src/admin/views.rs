@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Admin, versions};
+use super::{Admin, routes, versions};
 use crate::config::transport_name;
 use crate::metrics::Reading;
 
@@ -170,6 +170,7 @@ fn readings(admin: &Admin) -> Vec<Reading> {
     ]);
     readings.extend(trace_readings(admin));
     readings.extend(versions::readings(admin));
+    readings.extend(routes::readings(admin));
     readings
 }
 
@@ -246,6 +247,7 @@ pub(super) async fn status(State(admin): State<Arc<Admin>>) -> Json<Value> {
         "draining": admin.is_draining(),
         "listeners": listeners,
         "admin": admin.address.to_string(),
+        "routes": routes::report(&admin),
         "policy": active.map(|active| json!({ "name": active.policy, "version": active.version.as_str() })),
         "counts": {
             "transactions": counts.transactions,
@@ -287,6 +289,7 @@ pub(super) async fn transactions(
                 "state": transaction.state,
                 "branches": transaction.branches,
                 "peer": transaction.peer.to_string(),
+                "route": admin.shared.routes.name_of(transaction.route),
                 "policy": version.as_ref().map(|version| version.name().to_string()),
                 "policy_version": version.as_ref().map(|version| version.digest().to_string()),
             })

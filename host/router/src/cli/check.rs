@@ -1,10 +1,12 @@
 //! `patchbay check`.
 
+use std::path::Path;
+
 use clap::Args;
 use serde_json::json;
 
 use super::{ConfigArguments, Failure, output};
-use crate::config::{Config, Place};
+use crate::config::{Config, Place, Problems};
 use crate::policy_directory;
 
 /// Checks the configuration and the policies: tells every problem at once, and ends with 1 if there is any.
@@ -38,8 +40,9 @@ impl Check {
                 text,
             })
             .collect();
-        found.extend(policies(config));
         let file = self.config.file();
+        found.extend(routes(&config, file.as_deref()));
+        found.extend(policies(config));
         if self.json {
             let list: Vec<_> = found
                 .iter()
@@ -69,6 +72,22 @@ fn line_of(place: Place) -> Option<usize> {
         Place::Line(line) => Some(line),
         Place::CommandLine | Place::Nowhere => None,
     }
+}
+
+/// The policies that routes name.
+fn routes(config: &Config, file: Option<&Path>) -> Vec<Found> {
+    let problems = Problems {
+        file: file.map(Path::to_path_buf),
+        list: policy_directory::check_routes(config),
+    };
+    let lines = problems.lines().zip(&problems.list);
+    lines
+        .map(|(text, problem)| Found {
+            line: line_of(problem.place),
+            key: problem.key.clone(),
+            text,
+        })
+        .collect()
 }
 
 fn policies(config: Config) -> Vec<Found> {

@@ -142,8 +142,10 @@ pub(super) struct Activate {
 }
 
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  patchbay policy rollback")]
+#[command(after_help = "Examples:\n  patchbay policy rollback\n  patchbay policy rollback tenant")]
 pub(super) struct Rollback {
+    /// A policy that routes of the configuration name: only its version changes. Default: what routes everything else.
+    name: Option<String>,
     #[command(flatten)]
     admin: AdminArguments,
     /// Prints JSON.
@@ -341,10 +343,14 @@ impl Activate {
 
 impl Rollback {
     fn execute(self) -> Result<(), Failure> {
+        let body = match &self.name {
+            Some(name) => json!({ "policy": name }),
+            None => json!({}),
+        };
         let answer = self
             .admin
             .client()?
-            .post("/api/v1/policies/rollback", &json!({}))?;
+            .post("/api/v1/policies/rollback", &body)?;
         said(&answer, self.json, "active:")
     }
 }

@@ -18,9 +18,32 @@ pub(super) enum Registrations {
     Remove(Remove),
 }
 
+/// Whose registrations.
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  patchbay registrations list --json")]
+struct Namespace {
+    /// The namespace of a tenant ([[policy.route]]). Default: the shared one.
+    #[arg(long, value_name = "NAME")]
+    namespace: Option<String>,
+}
+
+impl Namespace {
+    /// A path with it, behind the parameters that it has.
+    fn added_to(&self, path: &str) -> String {
+        let Some(name) = &self.namespace else {
+            return path.to_owned();
+        };
+        let mark = if path.contains('?') { '&' } else { '?' };
+        format!("{path}{mark}namespace={}", escape(name))
+    }
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  patchbay registrations list --json\n  patchbay registrations list --namespace tenant"
+)]
 pub(super) struct List {
+    #[command(flatten)]
+    namespace: Namespace,
     #[command(flatten)]
     admin: AdminArguments,
     /// Prints JSON.
@@ -34,6 +57,8 @@ pub(super) struct Show {
     /// The address-of-record, such as sip:alice@example.com.
     aor: String,
     #[command(flatten)]
+    namespace: Namespace,
+    #[command(flatten)]
     admin: AdminArguments,
     /// Prints JSON.
     #[arg(long)]
@@ -46,6 +71,8 @@ pub(super) struct Remove {
     /// The address-of-record, such as sip:alice@example.com.
     aor: String,
     #[command(flatten)]
+    namespace: Namespace,
+    #[command(flatten)]
     admin: AdminArguments,
     /// Prints JSON.
     #[arg(long)]
@@ -56,14 +83,14 @@ impl Registrations {
     pub(super) fn execute(self) -> Result<(), Failure> {
         match self {
             Registrations::List(list) => {
-                let answer = list.admin.client()?.get("/api/v1/registrations")?;
+                let path = list.namespace.added_to("/api/v1/registrations");
+                let answer = list.admin.client()?.get(&path)?;
                 show(&answer, list.json);
             }
             Registrations::Show(asked) => {
-                let answer = asked
-                    .admin
-                    .client()?
-                    .get(&format!("/api/v1/registrations?aor={}", escape(&asked.aor)))?;
+                let path = format!("/api/v1/registrations?aor={}", escape(&asked.aor));
+                let path = asked.namespace.added_to(&path);
+                let answer = asked.admin.client()?.get(&path)?;
                 let empty = answer
                     .get("registrations")
                     .and_then(Value::as_array)
@@ -74,10 +101,9 @@ impl Registrations {
                 show(&answer, asked.json);
             }
             Registrations::Remove(asked) => {
-                let answer = asked
-                    .admin
-                    .client()?
-                    .delete(&format!("/api/v1/registrations/{}", escape(&asked.aor)))?;
+                let path = format!("/api/v1/registrations/{}", escape(&asked.aor));
+                let path = asked.namespace.added_to(&path);
+                let answer = asked.admin.client()?.delete(&path)?;
                 if asked.json {
                     output::json(&answer);
                 } else {

@@ -69,6 +69,14 @@ fn print(status: &Value) {
             part("address")
         ));
     }
+    for route in status
+        .get("routes")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
+        output::line(&route_line(route));
+    }
     for (name, value) in status
         .get("counts")
         .and_then(Value::as_object)
@@ -77,4 +85,21 @@ fn print(status: &Value) {
     {
         output::line(&format!("{} {value}", name.replace('_', " ")));
     }
+}
+
+/// `route red.example: screening, red; 2 transactions`.
+fn route_line(route: &Value) -> String {
+    let part = |key: &str| route.get(key).map_or_else(|| "-".to_owned(), output::cell);
+    let policies = route.get("policies").and_then(Value::as_array);
+    let names = policies
+        .into_iter()
+        .flatten()
+        .filter_map(|policy| policy.get("name"));
+    let names: Vec<&str> = names.filter_map(Value::as_str).collect();
+    format!(
+        "route {}: {}; {} transactions",
+        part("name"),
+        names.join(", "),
+        part("transactions")
+    )
 }

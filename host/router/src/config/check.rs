@@ -93,6 +93,28 @@ pub(super) fn policy_name(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// The name of a namespace: what its keys in the store begin with.
+pub(super) fn namespace(text: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if text.is_empty() || text.len() > 64 || !text.chars().all(fits) {
+        return Err(format!(
+            "{text:?} is no name of a namespace: use 1 to 64 letters, digits, '-', '_' and '.'"
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+/// The name of a route: in logs, labels and the API.
+pub(super) fn route_name(text: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_graphic() && !matches!(c, '"' | '\\');
+    if text.is_empty() || text.len() > 64 || !text.chars().all(fits) {
+        return Err(format!(
+            "{text:?} is no name of a route: use 1 to 64 characters without spaces, quotes and backslashes"
+        ));
+    }
+    Ok(text.to_owned())
+}
+
 /// Whether this can be the name of a policy.
 pub fn is_policy_name(text: &str) -> bool {
     !text.is_empty()

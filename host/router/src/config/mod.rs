@@ -6,6 +6,7 @@ mod check;
 mod node;
 mod problem;
 mod read;
+mod route;
 pub(crate) mod scenario;
 mod section;
 mod source;
@@ -23,6 +24,8 @@ pub use node::{Io, Node};
 pub use patchbay_core::door::Transport;
 pub use problem::{Place, Problem, Problems};
 pub use read::Overrides;
+pub(crate) use route::MAX_CHAIN;
+pub use route::{PolicyRoute, RouteLimits};
 pub use units::duration;
 pub(crate) use units::size;
 
@@ -120,6 +123,8 @@ pub struct Policy {
     pub settings: BTreeMap<String, String>,
     /// `[policy.grants]`.
     pub grants: Grants,
+    /// `[[policy.route]]`, in order: the first that matches takes a request.
+    pub routes: Vec<PolicyRoute>,
 }
 
 /// Which policy routes at the start, when no later activation is remembered.

@@ -12,7 +12,7 @@ use super::source::{self, Entry};
 use super::{
     ActivePolicy, Admin, Auth, BUILTIN, Config, DEFAULT_ADMIN, DEFAULT_SIP_PORT, DigestAlgorithm,
     Durability, Grants, Limits, Listen, Log, LogFormat, Node, Pin, Policy, Registrar, Registration,
-    Timers, Tls, TlsDomain, Transport, check,
+    Timers, Tls, TlsDomain, Transport, check, route,
 };
 use crate::outside::UrlPrefix;
 use crate::signature::PublicKey;
@@ -125,10 +125,11 @@ pub(super) fn read(
     let mut root = Section::root(&tree, &findings, folder);
     let node = node::read(root.section("node"), defaults, overrides);
     let auth = auth(root.section("auth"), defaults, &node);
-    let config = Config {
+    let (policy, routes) = policy(root.section("policy"), overrides);
+    let mut config = Config {
         listen: listen(&mut root, defaults, overrides),
         tls: tls(root.section("tls")),
-        policy: policy(root.section("policy"), overrides),
+        policy,
         registrar: registrar(root.section("registrar")),
         auth,
         limits: limits(root.section("limits")),
@@ -137,6 +138,7 @@ pub(super) fn read(
         log: log(root.section("log")),
         node,
     };
+    config.policy.routes = route::read(routes, &config);
     root.finish();
     (config, findings.into_problems())
 }
@@ -228,7 +230,8 @@ fn tls_domain(mut section: Section<'_>) -> Option<TlsDomain> {
     })
 }
 
-fn policy(mut section: Section<'_>, overrides: &Overrides) -> Policy {
+/// `[policy]`, and what it has of routes.
+fn policy<'a>(mut section: Section<'a>, overrides: &Overrides) -> (Policy, Vec<Section<'a>>) {
     let directory = section.path("directory");
     if let Some(directory) = directory.as_deref().filter(|directory| !directory.is_dir()) {
         section.problem(
@@ -255,12 +258,7 @@ fn policy(mut section: Section<'_>, overrides: &Overrides) -> Policy {
         );
     }
     let trusted_keys = trusted_keys(&mut section);
-    if section
-        .sections("route")
-        .is_some_and(|routes| !routes.is_empty())
-    {
-        section.problem("route", "more than one policy is not supported by this version of Patchbay: remove [[policy.route]]");
-    }
+    let routes = section.sections("route").unwrap_or_default();
     let policy = Policy {
         directory,
         active: overrides.policy.clone().map_or(active, ActivePolicy::File),
@@ -277,9 +275,10 @@ fn policy(mut section: Section<'_>, overrides: &Overrides) -> Policy {
         call_ring: section.number("call_ring", DEFAULT_CALL_RING, 0..=1_000_000),
         settings: section.free_texts("settings"),
         grants: grants(section.section("grants")),
+        routes: Vec::new(),
     };
     section.finish();
-    policy
+    (policy, routes)
 }
 
 fn trusted_keys(section: &mut Section<'_>) -> Vec<PublicKey> {
@@ -293,7 +292,7 @@ fn trusted_keys(section: &mut Section<'_>) -> Vec<PublicKey> {
     keys
 }
 
-fn grants(mut section: Section<'_>) -> Grants {
+pub(super) fn grants(mut section: Section<'_>) -> Grants {
     let grants = Grants {
         http: section.texts("http").unwrap_or_default(),
         keyvalue: section.texts("keyvalue").unwrap_or_default(),
@@ -569,10 +568,6 @@ mod tests {
         for (text, expected) in [
             ("[[listen]]\naddress = \"tls:127.0.0.1:5061\"\n", "tls"),
             ("[[listen]]\naddress = \"ws:127.0.0.1:5066\"\n", "ws"),
-            (
-                "[[policy.route]]\ndomain = \"a.example\"\npolicy = \"a\"\n",
-                "more than one policy",
-            ),
         ] {
             let found = problems(text);
             assert!(

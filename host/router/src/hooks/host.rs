@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use patchbay_core::door::{
-    self, HookContext, ListenerId, Routing, Target as CoreTarget, Transport as CoreTransport,
+    self, Armed as CoreArmed, ChainPlaces, HookContext, ListenerId, Routing, Target as CoreTarget,
+    Transport as CoreTransport,
 };
 use patchbay_core::registrar::Registration;
-use patchbay_core::time::UnixTime;
 use patchbay_message::{AddressOfRecord, Draft, HeaderName, Name, Uri};
 use patchbay_policy::{
     Armed, Binding, Capability, ErrorKind, Host, HostError, HttpAnswer, HttpRequest,
@@ -16,20 +16,19 @@ use patchbay_policy::{
 };
 
 use super::lookups::{
-    address_of_record, address_of_record_in, host_error, is_registered_source, target,
+    Asked, address_of_record, address_of_record_in, host_error, is_registered_source, target,
 };
 use super::outside;
 use super::services::Services;
 use super::tape::Played;
 use super::timers::TimerRefusal;
-use super::{HookHost, ReplyParts};
+use super::{HookHost, PolicyName, ReplyParts};
 use crate::config;
-use crate::location::{self, Done};
-use crate::trace::{Act, Answer, verification_name};
+use crate::trace::{Act, Answer};
 use crate::worker::unpredictable;
 
 /// Where the lines of policies go in the log's filter.
-const LOG_TARGET: &str = "patchbay::policy";
+pub(super) const LOG_TARGET: &str = "patchbay::policy";
 /// Targets of one hook run, before `max_branches` counts them.
 const MAX_TARGETS: usize = 1000;
 /// Variables of a transaction, and bytes of one.
@@ -96,7 +95,10 @@ impl Host for HookHost {
         };
         let local = context.source.local.ip();
         match &self.services {
-            Some(services) => services.is_local(&uri, local),
+            Some(services) => match self.route() {
+                None => services.is_local(&uri, local),
+                Some(route) => route.names.is_local(&uri, local),
+            },
             None => self
                 .played()
                 .is_some_and(|played| played.is_local(&uri, local)),
@@ -136,10 +138,16 @@ impl Host for HookHost {
     }
 
     fn arm(&mut self, hooks: Armed) {
-        let Ok(routing) = self.routing() else { return };
-        routing.armed.branch_route |= hooks.branch_route;
-        routing.armed.onreply_route |= hooks.onreply_route;
-        routing.armed.failure_route |= hooks.failure_route;
+        let Ok(context) = self.context_mut() else {
+            return;
+        };
+        let own = ChainPlaces::at(context.place);
+        let by = |is_armed| if is_armed { own } else { ChainPlaces::NONE };
+        context.routing.armed = context.routing.armed.and(CoreArmed {
+            branch_route: by(hooks.branch_route),
+            onreply_route: by(hooks.onreply_route),
+            failure_route: by(hooks.failure_route),
+        });
     }
 
     fn set_record_route(&mut self, enabled: bool) {
@@ -281,7 +289,8 @@ impl Host for HookHost {
             let played = self.played();
             return played.is_some_and(|played| played.is_registered_source(uri));
         };
-        let bindings = services.shared.location.lookup(&aor, self.now.unix);
+        let location = &services.shared.location;
+        let bindings = location.lookup_in(self.namespace(), &aor, self.now.unix);
         let trust_udp_source = self.config().auth.trust_udp_source;
         let answer = is_registered_source(services, &bindings, context, trust_udp_source);
         self.note(|| Answer::RegisteredSource {
@@ -309,7 +318,7 @@ impl Host for HookHost {
         if let Some(played) = self.played() {
             return played.act(act()).map(drop);
         }
-        let saved = self.update_location(&registration);
+        let saved = self.update_location(registration);
         self.note_act(saved.as_ref().map(|()| 0), act);
         saved
     }
@@ -452,7 +461,8 @@ impl Host for HookHost {
             return played.act(act()).map(drop);
         }
         let delay = Duration::from_millis(delay_ms.into());
-        let set = self.services()?.set_timer(name, delay);
+        let owner = self.timer_owner();
+        let set = self.services()?.set_timer(owner, name, delay);
         let set = set.map_err(|refusal| match refusal {
             TimerRefusal::TooMany => host_error(ErrorKind::Limit, "a worker may have 1024 timers"),
             TimerRefusal::TooFar => {
@@ -471,7 +481,7 @@ impl Host for HookHost {
             let played = self.played().map(|played| played.act(act()));
             return played.is_some_and(|count| count.is_ok_and(|count| count > 0));
         };
-        let was_set = services.cancel_timer(name);
+        let was_set = services.cancel_timer(&self.timer_owner(), name);
         self.note_act(Ok(u32::from(was_set)), act);
         was_set
     }
@@ -515,7 +525,17 @@ impl HookHost {
                 None => Err(wrong_hook()),
             };
         };
-        let found = self.lookups.look_up(services, aor, self.now.unix);
+        let route = match &self.policy {
+            PolicyName::Routed(link) => Some(&link.route),
+            PolicyName::Checked(_) | PolicyName::Loaded(_) => None,
+        };
+        let asked = Asked {
+            services,
+            namespace: route.map(|route| &route.namespace),
+            realm: route.map(|route| route.written.realm.as_str()),
+            now: self.now.unix,
+        };
+        let found = self.lookups.look_up(&asked, aor);
         self.note_lookup(aor, &found);
         found
     }
@@ -532,66 +552,8 @@ impl HookHost {
         Ok(count)
     }
 
-    /// Removes one contact of an address-of-record, or all, and says how many there were.
-    fn remove_known(&self, aor: AddressOfRecord, contact: &str) -> Result<u32, HostError> {
-        let bindings = self.services()?.shared.location.lookup(&aor, self.now.unix);
-        if contact.is_empty() {
-            self.update_location(&Registration::of_removal(aor))?;
-            return Ok(u32::try_from(bindings.len()).unwrap_or(u32::MAX));
-        }
-        if !bindings
-            .iter()
-            .any(|binding| binding.uri() == contact.as_bytes())
-        {
-            return Ok(0);
-        }
-        let registration = Registration::of_contact(aor, contact.as_bytes(), 0, None);
-        let registration = registration
-            .map_err(|_| host_error(ErrorKind::InvalidArgument, "this is no contact"))?;
-        self.update_location(&registration)?;
-        Ok(1)
-    }
-
     pub(super) fn services(&self) -> Result<&Arc<Services>, HostError> {
         self.services.as_ref().ok_or_else(wrong_hook)
-    }
-
-    /// The contract: a nonce count serves once, so that credentials are checked once per transaction.
-    fn verify_once(&mut self) -> Verification {
-        let context = self.context.as_deref();
-        if context.is_some_and(|context| context.verified_user.is_some()) {
-            return Verification::Verified;
-        }
-        let verification = match &self.services {
-            Some(_) => self.check_credentials(),
-            None => return self.played_verification().unwrap_or(Verification::Missing),
-        };
-        self.note(|| Answer::Verify {
-            answer: verification_name(verification).to_owned(),
-            user: self.verified_user().map(str::to_owned),
-        });
-        verification
-    }
-
-    fn check_credentials(&mut self) -> Verification {
-        let (Some(services), Some(context)) = (&self.services, &mut self.context) else {
-            return Verification::Missing;
-        };
-        let shared = &services.shared;
-        let users = |user: &str, realm: &str| shared.users.ha1(user, realm);
-        match shared
-            .authenticator
-            .verify(&context.request, self.now.unix, &users)
-        {
-            patchbay_core::auth::Verification::Verified { user, .. } => {
-                let realm = shared.authenticator.config().realm.as_str();
-                context.verified_user = Some([user.as_str(), "@", realm].concat());
-                Verification::Verified
-            }
-            patchbay_core::auth::Verification::Missing => Verification::Missing,
-            patchbay_core::auth::Verification::Stale => Verification::Stale,
-            patchbay_core::auth::Verification::Failed => Verification::Failed,
-        }
     }
 
     /// A listener by `transport:ip:port`, as configured or as bound.
@@ -627,25 +589,6 @@ impl HookHost {
         u16::try_from(index).map(ListenerId).map_err(|_| unknown())
     }
 
-    fn granted(&self, aor: &str) -> Result<AddressOfRecord, HostError> {
-        if !self.config().policy.grants.save_location {
-            return Err(host_error(
-                ErrorKind::Denied,
-                "the operator has not granted save_location",
-            ));
-        }
-        address_of_record(aor.as_bytes())
-    }
-
-    fn update_location(&self, registration: &Registration) -> Result<(), HostError> {
-        let now: UnixTime = self.now.unix;
-        let location = &self.services()?.shared.location;
-        if let Some(answer) = location.update(registration, now, || Done::call(log_refusal)) {
-            log_refusal(answer);
-        }
-        Ok(())
-    }
-
     fn write(&self, level: Level, message: &str) {
         let call_id = self
             .context
@@ -673,13 +616,6 @@ impl HookHost {
 }
 
 /// Whether a pattern of `write_headers` names this header: `*` at its end stands for any rest, a compact form for the long one.
-/// A policy is not told what becomes of its change.
-fn log_refusal(answer: location::Answer) {
-    if let Err(reject) = answer {
-        tracing::debug!(target: LOG_TARGET, status = reject.status, "a policy's change of a contact was refused");
-    }
-}
-
 fn names(pattern: &str, header: &str) -> bool {
     match pattern.strip_suffix('*') {
         Some(start) => header

@@ -1,6 +1,7 @@
 //! Look-ups of the location service, and the targets made of them.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use patchbay_core::door::{Flow, HookContext, Target, Transport};
 use patchbay_core::registrar::ContactBinding;
@@ -10,10 +11,20 @@ use patchbay_policy::{Binding, ErrorKind, HostError, LookupResult};
 use smallvec::SmallVec;
 
 use super::services::Services;
-use crate::location::Bindings;
+use crate::location::{Bindings, Namespace};
 
 /// Look-ups per hook run: more of them are a loop of the policy.
 const MAX_LOOKUPS: usize = 100;
+
+/// Who is asked, and by whom.
+pub(super) struct Asked<'s> {
+    pub(super) services: &'s Services,
+    /// The namespace; `None`: the shared one.
+    pub(super) namespace: Option<&'s Arc<Namespace>>,
+    /// The realm of its users; `None`: that of all.
+    pub(super) realm: Option<&'s str>,
+    pub(super) now: UnixTime,
+}
 
 /// The look-ups of one hook run, by their number; contacts are in the order of their q.
 #[derive(Default)]
@@ -23,9 +34,8 @@ impl Lookups {
     /// Looks up an AOR.
     pub(super) fn look_up(
         &mut self,
-        services: &Services,
+        asked: &Asked<'_>,
         aor: &AddressOfRecord,
-        now: UnixTime,
     ) -> Result<LookupResult, HostError> {
         if self.0.len() >= MAX_LOOKUPS {
             return Err(host_error(
@@ -33,8 +43,9 @@ impl Lookups {
                 "a hook may look up 100 addresses-of-record",
             ));
         }
-        let found = services.shared.location.lookup(aor, now);
-        if found.is_empty() && !is_known(services, aor) {
+        let location = &asked.services.shared.location;
+        let found = location.lookup_in(asked.namespace, aor, asked.now);
+        if found.is_empty() && !asked.is_known(aor) {
             return Err(host_error(
                 ErrorKind::NotFound,
                 "nobody registered this address-of-record, and it is no user",
@@ -205,9 +216,12 @@ pub(super) fn host_error(kind: ErrorKind, message: &str) -> HostError {
     }
 }
 
-fn is_known(services: &Services, aor: &AddressOfRecord) -> bool {
-    let realm = &services.shared.authenticator.config().realm;
-    services.shared.users.ha1(aor.user(), realm).is_some()
+impl Asked<'_> {
+    fn is_known(&self, aor: &AddressOfRecord) -> bool {
+        let shared = &self.services.shared;
+        let realm = self.realm.unwrap_or(&shared.authenticator.config().realm);
+        shared.users.ha1(aor.user(), realm).is_some()
+    }
 }
 
 fn number(length: usize) -> u32 {

@@ -3,10 +3,14 @@
 //! [`HookHost`] is the router's side of one hook run. It owns the context of the core while the guest runs and gives it back with the
 //! verdict; nothing in it blocks or waits.
 
+mod carried;
+mod contacts;
+mod credentials;
 mod host;
 mod log_budget;
 mod lookups;
 mod outside;
+mod routed;
 mod services;
 mod tape;
 mod timers;
@@ -21,10 +25,12 @@ use patchbay_core::time::Now;
 use patchbay_policy::{Digest, Event, Verification, Version};
 
 use crate::config::Config;
+use crate::routes::Link;
 use lookups::Lookups;
 use tape::Tape;
 
 pub(crate) use services::Services;
+pub(crate) use timers::TimerOwner;
 pub(crate) use verdict::{core_fault, policy_hook};
 
 /// The router's side of one hook run.
@@ -50,6 +56,8 @@ enum PolicyName {
     Checked(Arc<String>),
     /// By its version.
     Loaded(Arc<Version<HookHost>>),
+    /// By its place in the chain of a route.
+    Routed(Arc<Link>),
 }
 
 impl PolicyName {
@@ -57,6 +65,7 @@ impl PolicyName {
         match self {
             PolicyName::Checked(name) => name,
             PolicyName::Loaded(version) => version.name(),
+            PolicyName::Routed(link) => link.version.name(),
         }
     }
 
@@ -65,6 +74,7 @@ impl PolicyName {
         match self {
             PolicyName::Checked(_) => None,
             PolicyName::Loaded(version) => Some(version.digest()),
+            PolicyName::Routed(link) => Some(link.version.digest()),
         }
     }
 }
@@ -104,6 +114,16 @@ impl HookHost {
         context: Box<HookContext>,
     ) -> HookHost {
         let policy = PolicyName::Loaded(Arc::clone(version));
+        HookHost::on_message(services, policy, now, context)
+    }
+
+    #[inline]
+    fn on_message(
+        services: &Arc<Services>,
+        policy: PolicyName,
+        now: Now,
+        context: Box<HookContext>,
+    ) -> HookHost {
         let rare = services
             .shared
             .traces
@@ -123,6 +143,10 @@ impl HookHost {
         event: &Event,
     ) -> HookHost {
         let policy = PolicyName::Loaded(Arc::clone(version));
+        HookHost::on_event(services, policy, now, event)
+    }
+
+    fn on_event(services: &Arc<Services>, policy: PolicyName, now: Now, event: &Event) -> HookHost {
         let rare = services
             .shared
             .traces
@@ -163,7 +187,7 @@ impl HookHost {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     /// What is larger is moved by a call of its own, several times per hook.
     const _: () = assert!(size_of::<HookHost>() <= 128);
 
@@ -205,7 +229,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    pub(in crate::hooks) fn flow(transport: Transport, connection: Option<FlowId>) -> Flow {
+    pub(crate) fn flow(transport: Transport, connection: Option<FlowId>) -> Flow {
         let (local, remote) = (address("127.0.0.1:5060"), address("127.0.0.1:40000"));
         Flow {
             listener: ListenerId(0),
@@ -216,7 +240,7 @@ mod tests {
         }
     }
 
-    pub(in crate::hooks) fn services(extra: &str) -> Arc<Services> {
+    pub(crate) fn services(extra: &str) -> Arc<Services> {
         let text = format!(
             "[node]\ndomains = [\"example.com\"]\n[[listen]]\naddress = \"udp:127.0.0.1:0\"\n{extra}"
         );
@@ -235,6 +259,7 @@ mod tests {
             worker: 0,
             domains: config.node.domains.clone(),
             listeners: listeners.clone(),
+            tenant_domains: Default::default(),
             token_key: [0; 32],
             registration_required: true,
             realm: "example.com".to_owned(),
@@ -268,6 +293,7 @@ mod tests {
                 HookHost::for_init(Arc::clone(&init), "test")
             })),
             rollout: Arc::default(),
+            routes: Default::default(),
             metrics: Arc::new(Metrics::new(1)),
             traces: Arc::new(Traces::new(1, Vec::new(), 0)),
             draining: AtomicBool::new(false),
@@ -302,6 +328,9 @@ mod tests {
             response: None,
             source,
             in_dialog: false,
+            route: Default::default(),
+            place: 0,
+            armed: Default::default(),
             record_route_parameters: Vec::new(),
             failure_round: 0,
             variables: Vec::new(),

@@ -9,7 +9,6 @@ use patchbay_policy::{
 
 use super::{HookHost, Services};
 use crate::config::Grants;
-use crate::location::DEFAULT_NAMESPACE;
 use crate::outside::refusal;
 
 /// Whether anything of a capability is granted.
@@ -86,7 +85,7 @@ impl HookHost {
         let services = self.services()?;
         let answer = self.may_ask(&request).and_then(|()| {
             let store = &services.shared.keyvalue;
-            store.carry_out(DEFAULT_NAMESPACE, request, services.clock.unix_ms())
+            store.carry_out(self.namespace_name(), request, services.clock.unix_ms())
         });
         self.note_key_value(&request, &answer);
         answer

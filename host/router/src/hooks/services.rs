@@ -13,7 +13,7 @@ use rand::RngCore;
 use rand::rngs::StdRng;
 
 use super::log_budget::{Line, LogBudget};
-use super::timers::{PolicyTimers, TimerRefusal};
+use super::timers::{PolicyTimers, TimerOwner, TimerRefusal};
 use crate::config::Config;
 use crate::server::Shared;
 use crate::transport::Connections;
@@ -107,14 +107,19 @@ impl Services {
     }
 
     /// Sets a timer of a policy, anew when there is one of that name.
-    pub(crate) fn set_timer(&self, name: &str, delay: Duration) -> Result<(), TimerRefusal> {
+    pub(crate) fn set_timer(
+        &self,
+        owner: Option<TimerOwner>,
+        name: &str,
+        delay: Duration,
+    ) -> Result<(), TimerRefusal> {
         let now = self.clock.instant();
-        self.with_timers(|timers| timers.set(name, now, delay))
+        self.with_timers(|timers| timers.set(owner, name, now, delay))
     }
 
     /// Cancels a timer of a policy; `false` when there is none of that name.
-    pub(crate) fn cancel_timer(&self, name: &str) -> bool {
-        self.with_timers(|timers| timers.cancel(name))
+    pub(crate) fn cancel_timer(&self, owner: &Option<TimerOwner>, name: &str) -> bool {
+        self.with_timers(|timers| timers.cancel(owner, name))
     }
 
     /// When the next timer of a policy ends.
@@ -126,10 +131,14 @@ impl Services {
     }
 
     /// Takes the timers of policies that have ended.
-    pub(crate) fn take_due_timers(&self, now: Instant, mut take: impl FnMut(String)) {
+    pub(crate) fn take_due_timers(
+        &self,
+        now: Instant,
+        mut take: impl FnMut(Option<TimerOwner>, String),
+    ) {
         self.with_timers(|timers| {
-            while let Some(name) = timers.take_due(now) {
-                take(name);
+            while let Some((owner, name)) = timers.take_due(now) {
+                take(owner, name);
             }
         });
     }

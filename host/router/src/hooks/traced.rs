@@ -3,23 +3,33 @@
 use std::cell::OnceCell;
 use std::sync::Arc;
 
-use patchbay_core::door::{self, Armed, HookContext, Routing};
+use patchbay_core::door::{self, Armed, ChainPlaces, HookContext, RouteId, Routing};
 use patchbay_core::time::{Instant, Now, UnixTime};
 use patchbay_message::Draft;
 use patchbay_policy::{Event, Fault, Hook, Host, Verdict, Version};
 
+use super::carried::target_trace;
 use super::services::Services;
 use super::tape::{Heard, Played, Recorded, Tape};
 use super::{HookHost, PolicyName, Rare, policy_hook};
 use crate::trace::{
-    Captured, Effects, EventTrace, FlowTrace, HookTrace, Input, MessageTrace, Outcome, TargetTrace,
-    Text, World,
+    Captured, Effects, EventTrace, FlowTrace, HookTrace, Input, MessageTrace, Outcome, Text, World,
 };
 
 /// Begins the trace of a hook on a message.
 #[cold]
 pub(super) fn begin_on_message(context: &HookContext, services: &Services) -> Box<Rare> {
     begin(input_of(context), services)
+}
+
+/// Begins the trace of a hook on a message that policies before in the chain have had.
+#[cold]
+pub(super) fn begin_in_chain(host: &HookHost, services: &Services) -> Option<Box<Rare>> {
+    let input = Input {
+        before: host.carried(),
+        ..input_of(host.context.as_deref()?)
+    };
+    Some(begin(input, services))
 }
 
 /// Begins the trace of `event-route`.
@@ -98,7 +108,8 @@ impl HookHost {
             unix: UnixTime(trace.at_unix_ms / 1000),
         };
         let played = Played::new(Arc::clone(world), trace);
-        let host = HookHost::new(None, policy, now, context_of(&trace.input).map(Box::new));
+        let mut host = HookHost::new(None, policy, now, context_of(&trace.input).map(Box::new));
+        host.take_up(trace.input.before.as_deref());
         HookHost {
             config: OnceCell::from(Arc::clone(&world.config)),
             rare: Some(Box::new(Rare {
@@ -139,7 +150,7 @@ impl HookHost {
             ..Effects::default()
         };
         match verdict {
-            Verdict::Relay => self.add_routing(&context.routing, &mut effects),
+            Verdict::Relay | Verdict::Next => self.add_routing(&context.routing, &mut effects),
             Verdict::Reply { .. } => self.add_reply(&mut effects),
             _ => {}
         }
@@ -148,22 +159,14 @@ impl HookHost {
 
     fn add_routing(&self, routing: &Routing, effects: &mut Effects) {
         let no_answer = self.no_answer_ms.map(u64::from);
-        let text = |bytes: &Vec<u8>| Text(bytes.clone());
-        let target = |target: &door::Target| TargetTrace {
-            uri: text(&target.uri),
-            q: target.q,
-            group: target.group,
-            path: target.path.iter().map(text).collect(),
-            flow: target.flow.as_ref().map(FlowTrace::from),
-            next_hop: target.next_hop.as_ref().map(text),
-            listener: target.listener.map(|listener| listener.0),
-            no_answer_ms: target
-                .no_answer
-                .map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
-                .or(no_answer),
+        let target = |target: &door::Target| {
+            let mut target = target_trace(target);
+            target.no_answer_ms = target.no_answer_ms.or(no_answer);
+            target
         };
         effects.targets = routing.targets.iter().map(target).collect();
-        effects.armed = armed(routing.armed);
+        let place = self.context.as_ref().map_or(0, |context| context.place);
+        effects.armed = armed(routing.armed, ChainPlaces::at(place));
         effects.record_route = routing.record_route;
         effects
             .record_route_parameters
@@ -180,13 +183,15 @@ impl HookHost {
     }
 }
 
-fn armed(armed: Armed) -> Vec<String> {
+/// What this policy has armed; others of its chain may have armed more.
+fn armed(armed: Armed, own: ChainPlaces) -> Vec<String> {
     let hooks = [
         (armed.branch_route, Hook::BranchRoute),
         (armed.onreply_route, Hook::OnreplyRoute),
         (armed.failure_route, Hook::FailureRoute),
     ];
-    let named = hooks.iter().filter(|(is_armed, _)| *is_armed);
+    let is_own = |by: ChainPlaces| by != by.without(own);
+    let named = hooks.iter().filter(|(by, _)| is_own(*by));
     named.map(|(_, hook)| hook.name().to_owned()).collect()
 }
 
@@ -224,6 +229,7 @@ fn input_of(context: &HookContext) -> Input {
         variables: context.variables.clone(),
         record_route_parameters: context.record_route_parameters.clone(),
         verified_user: context.verified_user.clone(),
+        before: None,
         event: None,
     }
 }
@@ -243,6 +249,9 @@ fn context_of(input: &Input) -> Option<HookContext> {
         response: input.response.as_ref().and_then(draft),
         source: input.source.as_ref()?.flow(),
         in_dialog: input.in_dialog,
+        route: RouteId::NONE,
+        place: 0,
+        armed: Armed::default(),
         record_route_parameters: input.record_route_parameters.clone(),
         failure_round: input.failure_round,
         variables: input.variables.clone(),

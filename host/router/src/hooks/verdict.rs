@@ -32,7 +32,7 @@ impl HookHost {
             }
             Verdict::Drop => Ok(door::Verdict::Drop),
             Verdict::Pass => Ok(door::Verdict::Pass),
-            // The chain has one policy: when it leaves the decision to the next one, nobody decides.
+            // Without another policy in the chain nobody decides.
             Verdict::Next | Verdict::Done => Err(HookFault::Verdict),
         };
         self.apply_no_answer();
@@ -49,10 +49,9 @@ impl HookHost {
         let (Some(services), Some(context)) = (&self.services, &self.context) else {
             return Vec::new();
         };
-        let shared = &services.shared;
-        let users = |user: &str, realm: &str| shared.users.ha1(user, realm);
+        let users = |user: &str, realm: &str| services.shared.users.ha1(user, realm);
         let stale = self.verification == Some(Verification::Stale);
-        shared.authenticator.challenge_request(
+        self.authenticator(services).challenge_request(
             &context.request,
             self.now.unix,
             services.random_u64(),

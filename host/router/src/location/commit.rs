@@ -11,7 +11,7 @@ use patchbay_message::AddressOfRecord;
 
 use super::batch::Batch;
 use super::change::Changed;
-use super::index::Index;
+use super::namespace::Namespace;
 use super::queue::Queue;
 use super::record;
 use super::service::{Answer, Done, Recipient, Reports};
@@ -27,6 +27,8 @@ const MAX_WAITING: usize = 32;
 
 /// One applied registration on its way to the store.
 pub(super) struct Job {
+    /// Where.
+    pub namespace: Arc<Namespace>,
     /// Whose bindings changed.
     pub aor: AddressOfRecord,
     /// What they were and are.
@@ -47,16 +49,12 @@ impl Committer {
     /// Starts the thread.
     pub(super) fn start(
         store: Box<dyn LocationStore>,
-        prefix: Vec<u8>,
         queue: usize,
-        index: Arc<Index>,
         reports: Arc<Reports>,
     ) -> Result<Committer, StoreError> {
         let jobs = Queue::new(queue);
         let mut writer = Writer {
             store,
-            prefix,
-            index,
             reports,
             queued: jobs.clone(),
             taken: 0,
@@ -93,14 +91,12 @@ impl Drop for Committer {
 /// The thread's side.
 struct Writer {
     store: Box<dyn LocationStore>,
-    prefix: Vec<u8>,
-    index: Arc<Index>,
     reports: Arc<Reports>,
     queued: Queue<Job>,
     /// How many changes were ever taken out of the queue; the first one has the number 1.
     taken: u64,
     /// Changes of these addresses-of-record up to this number were made on top of one that was taken back.
-    void_until: HashMap<AddressOfRecord, u64>,
+    void_until: VoidUntil,
     /// Kept for its memory.
     batch: Batch,
     answers: Answers,
@@ -147,10 +143,10 @@ impl Writer {
         self.refuse_void(jobs);
         self.batch.clear();
         for (_, job) in jobs.iter() {
-            self.batch
-                .push(&[&self.prefix, job.aor.as_str().as_bytes()], |value| {
-                    record::write(value, &job.changed.after)
-                });
+            self.batch.push(
+                &[job.namespace.prefix(), job.aor.as_str().as_bytes()],
+                |value| record::write(value, &job.changed.after),
+            );
         }
         match self.store.commit(&self.batch) {
             Ok(()) => {
@@ -183,7 +179,8 @@ impl Writer {
     }
 
     fn confirm(&mut self, job: Job) {
-        self.reports.changed(&job.aor, job.changed.changes);
+        self.reports
+            .changed(&job.namespace, &job.aor, job.changed.changes);
         self.answers.add(job.done, || Ok(job.changed.after));
     }
 
@@ -196,22 +193,27 @@ impl Writer {
                 continue;
             }
             if !is_void(&self.void_until, &job, number)
-                && let Some(mut locked) = self.index.lock(&job.aor)
+                && let Some(mut locked) = job.namespace.index.lock(&job.aor)
             {
                 locked.replace(job.changed.before());
                 // Nobody makes a change of this address-of-record while it is locked.
-                self.void_until
-                    .insert(job.aor.clone(), self.queued.pushed());
+                let key = (Arc::clone(job.namespace.name()), job.aor.clone());
+                self.void_until.insert(key, self.queued.pushed());
             }
             self.answers.refuse(job.done);
         }
     }
 }
 
-fn is_void(void_until: &HashMap<AddressOfRecord, u64>, job: &Job, number: u64) -> bool {
-    void_until
-        .get(&job.aor)
-        .is_some_and(|until| number <= *until)
+/// By namespace and address-of-record.
+type VoidUntil = HashMap<(Arc<str>, AddressOfRecord), u64>;
+
+fn is_void(void_until: &VoidUntil, job: &Job, number: u64) -> bool {
+    if void_until.is_empty() {
+        return false;
+    }
+    let key = (Arc::clone(job.namespace.name()), job.aor.clone());
+    void_until.get(&key).is_some_and(|until| number <= *until)
 }
 
 /// Answers on their way to those who wait for them.

@@ -63,12 +63,17 @@ pub(super) struct Locked<'a> {
 impl Index {
     /// An empty index.
     pub(super) fn new(registrar: &RegistrarConfig) -> Index {
+        Index::with_shards(registrar, SHARDS)
+    }
+
+    /// The same with so many shards.
+    pub(super) fn with_shards(registrar: &RegistrarConfig, shards: usize) -> Index {
         let shard = || Shard {
             registrar: registrar.clone(),
             ..Shard::default()
         };
         Index {
-            shards: (0..SHARDS).map(|_| RwLock::new(shard())).collect(),
+            shards: (0..shards.max(1)).map(|_| RwLock::new(shard())).collect(),
             hasher: RandomState::default(),
             aors: AtomicUsize::new(0),
             contacts: AtomicUsize::new(0),

@@ -12,8 +12,10 @@ mod commit;
 mod expiry;
 mod index;
 mod log;
+mod namespace;
 mod queue;
 mod record;
+mod recover;
 mod service;
 mod sled_store;
 mod store;
@@ -21,6 +23,7 @@ mod store;
 pub use batch::{Batch, Changes};
 pub use index::Counts;
 pub use log::{LogConfig, LoggedStore};
+pub use namespace::Namespace;
 pub use patchbay_core::registrar::Bindings;
 pub use service::{
     Answer, Done, Events, LocationConfig, LocationEvent, LocationService, LocationStatistics,
@@ -29,5 +32,5 @@ pub use service::{
 pub use sled_store::SledStore;
 pub use store::{EachRecord, LocationStore, MemoryStore, StoreError};
 
-/// The namespace of a router without tenants.
+/// The namespace of a router without tenants, and of those tenants that have none of their own.
 pub const DEFAULT_NAMESPACE: &str = "default";

@@ -14,9 +14,12 @@ pub(super) fn prefix(namespace: &str) -> Vec<u8> {
     key
 }
 
-/// The text of the address-of-record in a key.
-pub(super) fn aor_text<'a>(prefix: &[u8], key: &'a [u8]) -> Option<&'a str> {
-    std::str::from_utf8(key.strip_prefix(prefix)?).ok()
+/// The namespace and the text of the address-of-record in a key of any namespace.
+pub(super) fn parts(key: &[u8]) -> Option<(&str, &str)> {
+    let at = key.iter().position(|byte| *byte == 0)?;
+    let (namespace, rest) = key.split_at_checked(at)?;
+    let namespace = std::str::from_utf8(namespace).ok()?;
+    Some((namespace, std::str::from_utf8(rest.get(1..)?).ok()?))
 }
 
 /// Appends the value for these bindings; `false`: there are none, the record goes.
@@ -78,11 +81,10 @@ mod tests {
 
     #[test]
     fn keys_of_namespaces_do_not_mix() {
-        let key = [&prefix("default")[..], b"sip:a@example.com"].concat();
-        assert_eq!(
-            aor_text(&prefix("default"), &key),
-            Some("sip:a@example.com")
-        );
-        assert_eq!(aor_text(&prefix("def"), &key), None);
+        for namespace in ["default", "def"] {
+            let key = [&prefix(namespace)[..], b"sip:a@example.com"].concat();
+            assert_eq!(parts(&key), Some((namespace, "sip:a@example.com")));
+        }
+        assert_eq!(parts(b"sip:a@example.com"), None);
     }
 }

@@ -1,32 +1,32 @@
 //! Lookups, updates and what they report.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use patchbay_core::door::{Flow, Listener, ListenerId, Reject, Transport};
+use arc_swap::ArcSwap;
+use patchbay_core::door::{Listener, Reject};
 use patchbay_core::registrar::{
     Bindings, Change, ChangeKind, Changes, ContactBinding, Contacts, RegistrarConfig, Registration,
 };
 use patchbay_core::time::UnixTime;
 use patchbay_message::AddressOfRecord;
 
-use super::batch::Batch;
 use super::change::{Changed, Outcome};
 use super::commit::{Committer, Job};
 use super::expiry::ExpiryThread;
-use super::index::{Counts, Index, Locked};
+use super::index::{Counts, Locked};
+use super::namespace::Namespace;
 use super::queue::Queue;
-use super::record;
+use super::recover::{Namespaces, recover};
 use super::store::{LocationStore, StoreError};
 use crate::config::{Durability, Registrar};
 
 /// RFC 3261 §21.5.4: when a full queue may have room again.
 const RETRY_AFTER_SECS: u32 = 2;
-/// Expired records that are removed in one commit at the start.
-const SWEEP_RECORDS: usize = 10_000;
 
 /// What an update comes to: all live bindings, or why it was refused.
 pub type Answer = Result<Bindings, Reject>;
@@ -60,7 +60,7 @@ impl Done {
 /// The configuration of a [`LocationService`].
 #[derive(Clone, Debug)]
 pub struct LocationConfig {
-    /// The tenant.
+    /// The namespace that all share who have none of their own.
     pub namespace: String,
     /// The registrar's limits.
     pub registrar: RegistrarConfig,
@@ -130,6 +130,8 @@ pub fn registrar_config(config: &Registrar) -> RegistrarConfig {
 pub struct LocationEvent {
     /// What happened.
     pub kind: ChangeKind,
+    /// Where it is.
+    pub namespace: Arc<str>,
     /// Whose binding it is.
     pub aor: AddressOfRecord,
     /// The binding as it is now; of one that is gone, as it was.
@@ -170,7 +172,7 @@ pub(super) struct Reports {
     pub failed_commits: AtomicU64,
     refused: AtomicU64,
     lost_events: AtomicU64,
-    damaged_records: AtomicU64,
+    pub damaged_records: AtomicU64,
     events: Option<Events>,
 }
 
@@ -181,7 +183,7 @@ impl Reports {
     }
 
     /// Reports what changed.
-    pub(super) fn changed(&self, aor: &AddressOfRecord, changes: Changes) {
+    pub(super) fn changed(&self, namespace: &Namespace, aor: &AddressOfRecord, changes: Changes) {
         if changes.is_empty() {
             return;
         }
@@ -193,6 +195,7 @@ impl Reports {
                 .sender
                 .try_send(LocationEvent {
                     kind,
+                    namespace: Arc::clone(namespace.name()),
                     aor: aor.clone(),
                     binding,
                 })
@@ -204,7 +207,7 @@ impl Reports {
     }
 }
 
-/// The bindings of one namespace, in memory and in a store. Shared by all workers.
+/// The bindings of all namespaces, in memory and in a store. Shared by all workers.
 pub struct LocationService {
     inner: Arc<Inner>,
     // Dropped in this order: no more expiries, then the store is written to the end.
@@ -214,7 +217,10 @@ pub struct LocationService {
 
 /// What the service and its threads share.
 pub(super) struct Inner {
-    index: Arc<Index>,
+    shared: Arc<Namespace>,
+    /// All of them by name, the shared one included. Only who is new takes the lock.
+    namespaces: ArcSwap<BTreeMap<Arc<str>, Arc<Namespace>>>,
+    adding: Mutex<RegistrarConfig>,
     reports: Arc<Reports>,
     durability: Durability,
     jobs: Option<Queue<Job>>,
@@ -228,27 +234,26 @@ impl LocationService {
         store: Option<Box<dyn LocationStore>>,
         config: LocationConfig,
     ) -> Result<LocationService, StoreError> {
-        let index = Arc::new(Index::new(&config.registrar));
         let reports = Arc::new(Reports {
             events: config.events.clone(),
             ..Reports::default()
         });
+        let mut namespaces = Namespaces::new(&config);
         let mut store = store.filter(|_| config.durability != Durability::Memory);
         if let Some(store) = &mut store {
-            recover(store.as_mut(), &config, &index, &reports, unix_now())?;
+            recover(
+                store.as_mut(),
+                &config,
+                &mut namespaces,
+                &reports,
+                unix_now(),
+            )?;
         }
-        let prefix = record::prefix(&config.namespace);
-        let committer = store.map(|store| {
-            let shared = (Arc::clone(&index), Arc::clone(&reports));
-            Committer::start(store, prefix, config.queue, shared.0, shared.1)
-        });
+        let committer =
+            store.map(|store| Committer::start(store, config.queue, Arc::clone(&reports)));
         let committer = committer.transpose()?;
-        let inner = Arc::new(Inner {
-            index,
-            reports,
-            durability: config.durability,
-            jobs: committer.as_ref().map(Committer::jobs),
-        });
+        let jobs = committer.as_ref().map(Committer::jobs);
+        let inner = Arc::new(Inner::new(namespaces, config.durability, reports, jobs));
         let expiry = ExpiryThread::start(Arc::downgrade(&inner))?;
         Ok(LocationService {
             inner,
@@ -260,15 +265,12 @@ impl LocationService {
     /// A service that stores nothing and has no thread: who made it calls [`LocationService::expire`], at
     /// [`LocationService::next_expiry`] or later.
     pub fn untimed(config: LocationConfig) -> LocationService {
-        let inner = Inner {
-            index: Arc::new(Index::new(&config.registrar)),
-            reports: Arc::new(Reports {
-                events: config.events,
-                ..Reports::default()
-            }),
-            durability: Durability::Memory,
-            jobs: None,
-        };
+        let namespaces = Namespaces::new(&config);
+        let reports = Arc::new(Reports {
+            events: config.events,
+            ..Reports::default()
+        });
+        let inner = Inner::new(namespaces, Durability::Memory, reports, None);
         LocationService {
             inner: Arc::new(inner),
             _expiry: None,
@@ -278,12 +280,49 @@ impl LocationService {
 
     /// When a binding may expire next.
     pub fn next_expiry(&self) -> Option<UnixTime> {
-        self.inner.index.next_due()
+        let namespaces = self.inner.namespaces.load();
+        let due = namespaces.values().map(|found| found.index.next_due());
+        due.flatten().min()
+    }
+
+    /// The namespace of this name; there is none before somebody needs it.
+    pub fn namespace(&self, name: &str) -> Arc<Namespace> {
+        if let Some(found) = self.known_namespace(name) {
+            return found;
+        }
+        let registrar = self.inner.adding.lock();
+        let registrar = registrar.unwrap_or_else(PoisonError::into_inner);
+        let mut all = BTreeMap::clone(&self.inner.namespaces.load());
+        let new = || Namespace::of_tenant(name, &registrar);
+        let found = Arc::clone(all.entry(name.into()).or_insert_with(new));
+        self.inner.namespaces.store(Arc::new(all));
+        found
+    }
+
+    /// The namespace of this name, if somebody has needed it or something is stored in it.
+    pub fn known_namespace(&self, name: &str) -> Option<Arc<Namespace>> {
+        self.inner.namespaces.load().get(name).cloned()
+    }
+
+    /// All namespaces, in the order of their names.
+    pub fn namespaces(&self) -> Vec<Arc<Namespace>> {
+        self.inner.namespaces.load().values().cloned().collect()
     }
 
     /// The live bindings of an address-of-record; the result shares them.
     pub fn lookup(&self, aor: &AddressOfRecord, now: UnixTime) -> Bindings {
-        self.inner.index.lookup(aor, now)
+        self.inner.shared.index.lookup(aor, now)
+    }
+
+    /// The same in a tenant's namespace; `None`: the shared one.
+    pub fn lookup_in(
+        &self,
+        namespace: Option<&Arc<Namespace>>,
+        aor: &AddressOfRecord,
+        now: UnixTime,
+    ) -> Bindings {
+        let namespace = namespace.unwrap_or(&self.inner.shared);
+        namespace.index.lookup(aor, now)
     }
 
     /// Applies a registration. Returns the answer when [`Durability`] allows it at once; otherwise whoever `done` names is told
@@ -298,13 +337,39 @@ impl LocationService {
         now: UnixTime,
         done: impl FnOnce() -> Done,
     ) -> Option<Answer> {
-        self.inner.update(registration, now, done)
+        self.inner
+            .update(&self.inner.shared, registration, now, done)
     }
 
-    /// Every address-of-record whose text contains `filter`, in order, `limit` at most.
+    /// The same in a tenant's namespace; `None`: the shared one.
+    #[must_use = "an answer that is returned is told to nobody else"]
+    pub fn update_in(
+        &self,
+        namespace: Option<&Arc<Namespace>>,
+        registration: &Registration,
+        now: UnixTime,
+        done: impl FnOnce() -> Done,
+    ) -> Option<Answer> {
+        let namespace = namespace.unwrap_or(&self.inner.shared);
+        self.inner.update(namespace, registration, now, done)
+    }
+
+    /// Every address-of-record of the shared namespace whose text contains `filter`, in order, `limit` at most.
     pub fn list(&self, filter: Option<&str>, limit: usize, now: UnixTime) -> Vec<Registered> {
+        self.list_in(None, filter, limit, now)
+    }
+
+    /// The same in a tenant's namespace; `None`: the shared one.
+    pub fn list_in(
+        &self,
+        namespace: Option<&Arc<Namespace>>,
+        filter: Option<&str>,
+        limit: usize,
+        now: UnixTime,
+    ) -> Vec<Registered> {
         let mut listed = Vec::new();
-        self.inner.index.for_each(now, |aor, bindings| {
+        let namespace = namespace.unwrap_or(&self.inner.shared);
+        namespace.index.for_each(now, |aor, bindings| {
             if filter.is_none_or(|filter| aor.as_str().contains(filter)) {
                 listed.push(Registered {
                     aor: aor.clone(),
@@ -317,9 +382,14 @@ impl LocationService {
         listed
     }
 
-    /// How many addresses-of-record and contacts there are.
+    /// How many addresses-of-record and contacts there are, in all namespaces.
     pub fn counts(&self) -> Counts {
-        self.inner.index.counts()
+        let namespaces = self.inner.namespaces.load();
+        let counts = namespaces.values().map(|found| found.index.counts());
+        counts.fold(Counts::default(), |sum, counts| Counts {
+            aors: sum.aors + counts.aors,
+            contacts: sum.contacts + counts.contacts,
+        })
     }
 
     /// What was done so far.
@@ -338,7 +408,12 @@ impl LocationService {
 
     /// Other limits for registrations from now on.
     pub fn set_registrar_config(&self, config: RegistrarConfig) {
-        self.inner.index.set_registrar_config(&config);
+        let adding = self.inner.adding.lock();
+        let mut adding = adding.unwrap_or_else(PoisonError::into_inner);
+        for namespace in self.inner.namespaces.load().values() {
+            namespace.index.set_registrar_config(&config);
+        }
+        *adding = config;
     }
 
     /// Removes what has expired by `now`. A thread does this every second.
@@ -348,20 +423,38 @@ impl LocationService {
 }
 
 impl Inner {
-    /// Removes what has expired by `now`.
-    pub(super) fn expire(&self, now: UnixTime) {
-        for aor in self.index.take_due(now) {
-            self.expire_one(aor, now);
+    fn new(
+        namespaces: Namespaces,
+        durability: Durability,
+        reports: Arc<Reports>,
+        jobs: Option<Queue<Job>>,
+    ) -> Inner {
+        Inner {
+            shared: namespaces.shared,
+            namespaces: ArcSwap::from_pointee(namespaces.all),
+            adding: Mutex::new(namespaces.registrar),
+            reports,
+            durability,
+            jobs,
         }
     }
 
-    fn expire_one(&self, aor: AddressOfRecord, now: UnixTime) {
+    /// Removes what has expired by `now`.
+    pub(super) fn expire(&self, now: UnixTime) {
+        for namespace in self.namespaces.load().values() {
+            for aor in namespace.index.take_due(now) {
+                self.expire_one(namespace, aor, now);
+            }
+        }
+    }
+
+    fn expire_one(&self, namespace: &Arc<Namespace>, aor: AddressOfRecord, now: UnixTime) {
         let registration = Registration {
             contacts: Contacts::Fetch,
             ..Registration::of_removal(aor)
         };
         let aor = &registration.aor;
-        let Some(mut locked) = self.index.lock(aor) else {
+        let Some(mut locked) = namespace.index.lock(aor) else {
             return;
         };
         let changed = match locked.change(&registration, now, true) {
@@ -371,9 +464,12 @@ impl Inner {
         };
         let Some(jobs) = &self.jobs else {
             drop(locked);
-            return self.reports.changed(aor, changed.changes);
+            return self.reports.changed(namespace, aor, changed.changes);
         };
-        if self.hand_over(jobs, &mut locked, changed, None).is_err() {
+        if self
+            .hand_over(jobs, namespace, &mut locked, changed, None)
+            .is_err()
+        {
             // The store's queue is full; lookups leave out what has expired, the record can wait.
             locked.look_again(UnixTime(now.0 + 1));
         }
@@ -381,12 +477,13 @@ impl Inner {
 
     fn update(
         &self,
+        namespace: &Arc<Namespace>,
         registration: &Registration,
         now: UnixTime,
         done: impl FnOnce() -> Done,
     ) -> Option<Answer> {
         let aor = &registration.aor;
-        let Some(mut locked) = self.index.lock(aor) else {
+        let Some(mut locked) = namespace.index.lock(aor) else {
             return Some(Err(Reject::new(500, "")));
         };
         let changed = match locked.change(registration, now, self.reports.is_wanted()) {
@@ -396,13 +493,13 @@ impl Inner {
         };
         let Some(jobs) = &self.jobs else {
             drop(locked);
-            self.reports.changed(aor, changed.changes);
+            self.reports.changed(namespace, aor, changed.changes);
             return Some(Ok(changed.after));
         };
         let waits = self.durability == Durability::Batched;
         let answer = (!waits).then(|| changed.after.clone());
         if self
-            .hand_over(jobs, &mut locked, changed, waits.then(done))
+            .hand_over(jobs, namespace, &mut locked, changed, waits.then(done))
             .is_err()
         {
             self.reports.refused.fetch_add(1, Ordering::Relaxed);
@@ -416,11 +513,13 @@ impl Inner {
     fn hand_over(
         &self,
         jobs: &Queue<Job>,
+        namespace: &Arc<Namespace>,
         locked: &mut Locked<'_>,
         changed: Changed,
         done: Option<Done>,
     ) -> Result<(), QueueFull> {
         let job = Job {
+            namespace: Arc::clone(namespace),
             aor: locked.aor().clone(),
             changed,
             revert: self.durability == Durability::Batched,
@@ -441,88 +540,6 @@ fn retry_later() -> Reject {
         headers: vec![("Retry-After", RETRY_AFTER_SECS.to_string())],
         ..Reject::new(503, "")
     }
-}
-
-/// Reads the store into the index.
-fn recover(
-    store: &mut dyn LocationStore,
-    config: &LocationConfig,
-    index: &Index,
-    reports: &Reports,
-    now: UnixTime,
-) -> Result<(), StoreError> {
-    let prefix = record::prefix(&config.namespace);
-    let mut expired = Vec::new();
-    store.load(&prefix, &mut |key, value| {
-        let Some((aor, bindings)) = recovered(&prefix, key, value, config) else {
-            reports.damaged_records.fetch_add(1, Ordering::Relaxed);
-            return;
-        };
-        let live: Bindings = bindings
-            .into_iter()
-            .filter(|binding| binding.is_live(now))
-            .collect();
-        if live.is_empty() && value.is_some() {
-            expired.push(aor.clone());
-        }
-        if let Some(mut locked) = index.lock(&aor) {
-            locked.replace(live);
-        }
-    })?;
-    sweep(store, &prefix, expired, index)
-}
-
-/// Removes records of which nothing is left; a later one may have taken the place of one that had expired.
-fn sweep(
-    store: &mut dyn LocationStore,
-    prefix: &[u8],
-    expired: Vec<AddressOfRecord>,
-    index: &Index,
-) -> Result<(), StoreError> {
-    let mut batch = Batch::default();
-    for aor in expired {
-        if index
-            .lock(&aor)
-            .is_some_and(|locked| locked.bindings().is_empty())
-        {
-            batch.push_change(&[prefix, aor.as_str().as_bytes()].concat(), None);
-        }
-        if batch.len() >= SWEEP_RECORDS {
-            store.commit(&batch)?;
-            batch.clear();
-        }
-    }
-    store.commit(&batch)
-}
-
-fn recovered(
-    prefix: &[u8],
-    key: &[u8],
-    value: Option<&[u8]>,
-    config: &LocationConfig,
-) -> Option<(AddressOfRecord, Vec<ContactBinding>)> {
-    let aor = AddressOfRecord::from_canonical(record::aor_text(prefix, key)?);
-    let bindings = match value {
-        Some(value) => record::decode(value)?,
-        None => Vec::new(),
-    };
-    let bindings = bindings
-        .iter()
-        .map(|binding| binding.with_listener(listener_of(binding.flow(), config)))
-        .collect();
-    Some((aor, bindings))
-}
-
-/// A connection ended with its process; over UDP any socket on the same address is the same flow.
-fn listener_of(flow: Option<Flow>, config: &LocationConfig) -> Option<ListenerId> {
-    let flow = flow.filter(|flow| flow.transport == Transport::Udp)?;
-    let at = config.listeners.iter().position(|listener| {
-        let (bound, ours) = (listener.address, flow.local);
-        let same_address = bound.ip() == ours.ip()
-            || (bound.ip().is_unspecified() && bound.is_ipv4() == ours.is_ipv4());
-        listener.transport == Transport::Udp && same_address && bound.port() == ours.port()
-    });
-    Some(ListenerId(u16::try_from(at?).ok()?))
 }
 
 /// The wall clock, for what expires without a message.

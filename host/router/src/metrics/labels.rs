@@ -64,6 +64,8 @@ pub enum LimitLabel {
     LocationQueue,
     /// Any other.
     Other,
+    /// `[policy.route.limits]`.
+    Route,
 }
 
 /// Why a message was dropped.
@@ -155,6 +157,7 @@ impl Label for LimitLabel {
         "max_breadth",
         "location_queue",
         "other",
+        "route",
     ];
 
     fn index(self) -> usize {
@@ -212,6 +215,7 @@ impl Label for HookFault {
         "memory",
         "verdict",
         "unavailable",
+        "no_policy",
     ];
 
     fn index(self) -> usize {
@@ -222,6 +226,7 @@ impl Label for HookFault {
             HookFault::Memory => 3,
             HookFault::Verdict => 4,
             HookFault::Unavailable => 5,
+            HookFault::NoPolicy => 6,
         }
     }
 }

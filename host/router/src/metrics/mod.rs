@@ -107,7 +107,7 @@ pub struct WorkerMetrics {
     /// Branches that Timer C ended.
     pub timer_c: Counter,
     /// Limits reached.
-    pub limits: Family<11>,
+    pub limits: Family<12>,
     /// Keep-alives answered.
     pub keep_alives: Counter,
     /// Messages handed to another worker.
@@ -123,7 +123,7 @@ pub struct WorkerMetrics {
     /// Nanoseconds in hooks, waiting included.
     pub hook_nanoseconds: Family<5>,
     /// Hook runs without a verdict.
-    pub hook_faults: Family<6>,
+    pub hook_faults: Family<7>,
     /// Gauge: hooks that run or wait.
     pub hooks: Counter,
     /// Registrations handled.

@@ -117,7 +117,7 @@ impl Metrics {
             "Messages dropped without an answer.",
             |w| &w.dropped,
         );
-        self.family::<LimitLabel, 11>(
+        self.family::<LimitLabel, 12>(
             text,
             "sip_limits_total",
             "limit",
@@ -188,7 +188,7 @@ impl Metrics {
         self.family::<Hook, 5>(text, "hook_runs_total", "hook", "Hook runs.", |w| {
             &w.hook_runs
         });
-        self.family::<HookFault, 6>(
+        self.family::<HookFault, 7>(
             text,
             "hook_faults_total",
             "fault",

@@ -24,7 +24,7 @@ pub(super) struct Configured {
 }
 
 /// The name of the policy that the configuration makes active.
-pub(super) fn configured_name(policy: &Policy) -> String {
+pub(crate) fn configured_name(policy: &Policy) -> String {
     match &policy.active {
         ActivePolicy::Builtin => BUILTIN.to_owned(),
         ActivePolicy::Named(name) => name.clone(),

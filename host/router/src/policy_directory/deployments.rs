@@ -2,6 +2,7 @@
 
 mod canary;
 mod files;
+mod routed;
 mod shadow;
 mod start;
 
@@ -20,7 +21,7 @@ use super::configured::{configured_name, file_of};
 use super::memory::{Activation, ActivationFile, VersionName};
 use super::origin::{Origin, Via};
 use super::versions::{VersionFiles, VersionRecord};
-use crate::config::{BUILTIN, is_policy_name};
+use crate::config::{BUILTIN, Place, is_policy_name};
 use crate::hooks::HookHost;
 use crate::metrics::Metrics;
 use crate::rollout::Rollout;
@@ -70,6 +71,9 @@ pub enum DeployError {
     /// Another version is the canary.
     #[error("version {} of policy `{}` is the canary: promote or abort it first", .0.version.short(), .0.policy)]
     OtherCanary(Deployed),
+    /// There is nothing of this policy, neither in the directory nor among the versions that are kept.
+    #[error("there is no {0}.wasm in the directory of policies, and no version of it was pushed")]
+    NoFile(String),
     /// It can't be kept.
     #[error("the version can't be stored: {0}")]
     Io(#[from] io::Error),
@@ -77,6 +81,15 @@ pub enum DeployError {
 
 fn of(policy: Option<&str>) -> String {
     policy.map_or_else(String::new, |policy| format!(" of policy `{policy}`"))
+}
+
+/// The file and the line, with a colon behind each.
+fn written(file: Option<&Path>, place: &Place) -> String {
+    match (file, place) {
+        (Some(file), Place::Line(line)) => format!("{}:{line}: ", file.display()),
+        (None, Place::Line(line)) => format!("line {line}: "),
+        (_, Place::CommandLine | Place::Nowhere) => String::new(),
+    }
 }
 
 /// Why the router has no policy to start with.
@@ -97,6 +110,18 @@ pub enum StartPolicyError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// A policy that a route names can't run.
+    #[error("{}policy.route.policy: {policy}: {source}", written(.file.as_deref(), .place))]
+    Route {
+        /// The file of the configuration.
+        file: Option<PathBuf>,
+        /// Where the route is written.
+        place: Place,
+        /// The policy.
+        policy: String,
+        /// Why.
+        source: Box<DeployError>,
     },
     /// It is no policy that can run.
     #[error("policy {name}: {source}")]
@@ -163,7 +188,7 @@ impl Deployments {
         origin: &Origin,
         state: &mut Option<Activation>,
     ) -> Result<Deployed, DeployError> {
-        let before = self.active();
+        let before = self.active_before(name);
         let result = self.store_missing(name, state).and_then(|()| {
             let version = self.policies.activate(name, version)?;
             Ok(Deployed {
@@ -184,11 +209,19 @@ impl Deployments {
         Ok(activated)
     }
 
-    /// Makes the version active that was active before.
-    pub fn rollback(&self, origin: &Origin) -> Result<Deployed, DeployError> {
+    /// Makes the version active that was active before: of this policy, for the routes that name it; without one, for the requests that
+    /// no route takes.
+    pub fn rollback(&self, policy: Option<&str>, origin: &Origin) -> Result<Deployed, DeployError> {
         let mut state = self.lock();
-        let before = self.active();
-        let result = self.policies.rollback().map_err(DeployError::from);
+        let before = match policy {
+            Some(policy) => self.active_before(policy),
+            None => self.active(),
+        };
+        let result = match policy {
+            Some(policy) => self.policies.rollback_of(policy),
+            None => self.policies.rollback(),
+        };
+        let result = result.map_err(DeployError::from);
         let result = result.map(|version| Deployed {
             policy: version.name().to_string(),
             version: version.digest().clone(),
@@ -236,7 +269,9 @@ impl Deployments {
                 &record.because("it kept failing soon after its activation, for several sources"),
             );
             // An operator may have been faster.
-            if self.active().as_ref() == Some(&restored) {
+            let is_active = self.active().as_ref() == Some(&restored)
+                || self.active_of(&restored.policy).as_ref() == Some(&restored);
+            if is_active {
                 self.end_canary_of(&restored);
                 self.remember(&mut state, &restored, true);
             }
@@ -437,6 +472,12 @@ impl Deployments {
 
     fn remember(&self, state: &mut Option<Activation>, active: &Deployed, went_back: bool) {
         self.metrics.activations.add_shared(1);
+        if self.policies.is_routed(&active.policy) {
+            self.remember_routed(state, active, went_back);
+        }
+        if state.is_some() && self.active().as_ref() != Some(active) {
+            return;
+        }
         let name = active.name();
         let before = state
             .as_ref()
@@ -455,6 +496,10 @@ impl Deployments {
                 .as_ref()
                 .and_then(|state| state.canary.clone())
                 .filter(|canary| canary.name != name),
+            routed: state
+                .as_ref()
+                .map(|state| state.routed.clone())
+                .unwrap_or_default(),
             active: name,
         };
         self.activation.write(&activation);

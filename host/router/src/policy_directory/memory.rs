@@ -1,5 +1,6 @@
 //! The last activation or rollback, remembered over a restart.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -54,6 +55,20 @@ pub(super) struct Activation {
     /// What ran some new dialogs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) canary: Option<RememberedCanary>,
+    /// The same of the policies that routes name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) routed: BTreeMap<String, RememberedLane>,
+}
+
+/// What was active of a policy that routes name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct RememberedLane {
+    /// What was active.
+    pub(super) active: VersionName,
+    /// What was active before: where a rollback leads.
+    pub(super) previous: Option<VersionName>,
+    /// The digest of the policy's own file at that time; a file that changed since then wins.
+    pub(super) file: Option<String>,
 }
 
 impl Activation {
@@ -64,13 +79,14 @@ impl Activation {
 
     /// The versions that a later start needs.
     pub(super) fn versions(&self) -> impl Iterator<Item = &VersionName> {
-        [
+        let shared = [
             Some(&self.active),
             self.previous.as_ref(),
             self.canary_name(),
-        ]
-        .into_iter()
-        .flatten()
+        ];
+        let lanes = self.routed.values();
+        let routed = lanes.flat_map(|lane| [Some(&lane.active), lane.previous.as_ref()]);
+        shared.into_iter().chain(routed).flatten()
     }
 }
 

@@ -9,6 +9,7 @@ mod configured;
 mod deployments;
 mod memory;
 mod origin;
+mod routes;
 mod versions;
 mod watch;
 
@@ -23,11 +24,13 @@ use crate::signature;
 
 pub use audit::{Action, AuditLog, AuditRecord};
 use configured::ActiveSource;
+pub(crate) use configured::configured_name;
 pub use deployments::{
     CanaryWatch, Component, DeployError, Deployed, Deployments, StartPolicyError,
 };
 pub use memory::VersionName;
 pub use origin::{Origin, Proof, Via, client_name, own_user_name, user_name};
+pub use routes::check_routes;
 pub use versions::VersionRecord;
 pub use watch::DirectoryWatch;
 
@@ -100,6 +103,9 @@ pub fn check(config: Config) -> Vec<String> {
         Err(problem) => problems.push(problem.to_string()),
     }
     let host = init_host();
+    // Those are checked for each of their routes.
+    let routed = config.routed_policies();
+    files.retain(|(name, _)| !routed.contains(name));
     for (_, path) in files {
         problems.extend(problem_of(&path, |bytes| {
             engine

@@ -17,6 +17,7 @@ use patchbay_policy::{Counts, Version};
 
 use crate::hooks::HookHost;
 use crate::metrics::{Counter, Family, StatusClass};
+use crate::routes;
 
 pub use guards::{Judgement, Record, judge};
 pub use rule::{By, Guards, Match, Network, Rule};
@@ -93,17 +94,23 @@ impl Rollout {
         self.canary.load_full()
     }
 
-    /// The version of a new dialog, when it is the canary's.
+    /// The version of a new dialog, when it is the canary's. `may_run` says whether the dialog could run in a policy of that name at all.
     #[inline]
-    pub(crate) fn choose(
+    pub(crate) fn choose_for(
         &self,
         context: &HookContext,
         worker: u16,
+        may_run: impl FnOnce(&str) -> bool,
     ) -> Option<Arc<Version<HookHost>>> {
         if !self.is_on.load(Ordering::Relaxed) {
             return None;
         }
-        self.canary.load().as_ref()?.choose(context, worker)
+        let canary = self.canary.load();
+        let canary = canary.as_ref()?;
+        if !may_run(canary.version.name()) {
+            return None;
+        }
+        canary.choose(context, worker)
     }
 
     /// Counts a final response for the side that its request ran in.
@@ -214,11 +221,16 @@ impl Canary {
         };
         let side = match version.number() {
             0 => return,
-            number if number == self.version.number() => &sides.canary,
+            number if is_of_canary(version, number, self.version.number()) => &sides.canary,
             _ => &sides.stable,
         };
         side.finals.increment(StatusClass(status));
     }
+}
+
+/// Whether a transaction of this number runs in the canary: alone, or in a chain, whose dialogs are kept in it, too.
+fn is_of_canary(version: PolicyVersion, number: u64, canary: u64) -> bool {
+    number == canary || version.keeps_dialog() && routes::may_have(number, canary)
 }
 
 /// Where a text stands among all of them, from 0 to 2^64.

@@ -177,14 +177,21 @@ impl From<Match> for String {
     fn from(only: Match) -> String {
         match only {
             Match::Domain(domain) => format!("domain={domain}"),
-            Match::Source(network) => format!("source={}/{}", network.address, network.bits),
+            Match::Source(network) => format!("source={network}"),
             Match::User(user) => format!("user={user}"),
         }
     }
 }
 
+impl std::fmt::Display for Network {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.address, self.bits)
+    }
+}
+
 impl Network {
-    fn contains(&self, address: IpAddr) -> bool {
+    /// Whether the address is one of them.
+    pub fn contains(&self, address: IpAddr) -> bool {
         let differing = match (self.address, address.to_canonical()) {
             (IpAddr::V4(own), IpAddr::V4(other)) => {
                 u128::from(own.to_bits() ^ other.to_bits()) << 96

@@ -21,6 +21,7 @@ use crate::keyvalue::KeyValueStore;
 use crate::location::{DEFAULT_NAMESPACE, Events, LocationConfig, LocationService};
 use crate::metrics::Metrics;
 use crate::outside::{HttpClient, Script};
+use crate::routes::Routes;
 use crate::server::{Shared, auth_config};
 use crate::trace::Traces;
 use crate::users::Users;
@@ -203,6 +204,8 @@ impl Tested {
             authenticator: Arc::new(Authenticator::new(key, auth)),
             policies,
             rollout: Arc::default(),
+            // A scenario has one policy.
+            routes: Routes::default(),
             // What a scenario tells happens in it alone.
             http: HttpClient::scripted(Arc::new(script)),
             keyvalue: store(setting)?,

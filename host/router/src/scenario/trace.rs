@@ -81,6 +81,7 @@ pub(super) fn fault_name(fault: HookFault) -> &'static str {
         HookFault::Memory => "it asked for more than memory_limit",
         HookFault::Verdict => "its verdict is not possible there",
         HookFault::Unavailable => "no instance could be made",
+        HookFault::NoPolicy => "a policy of the route has no version",
     }
 }
 

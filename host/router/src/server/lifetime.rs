@@ -1,8 +1,8 @@
 //! A running router: signals, reload, drain, end.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -15,7 +15,8 @@ use crate::admin::{AdminThread, Endpoint};
 use crate::config::{Config, Pin};
 use crate::data_dir::DataDir;
 use crate::logging;
-use crate::policy_directory::{CanaryWatch, DirectoryWatch};
+use crate::policy_directory::{CanaryWatch, Deployments, DirectoryWatch, StartPolicyError};
+use crate::routes::Table;
 use crate::trace::TraceThread;
 use crate::users::UserWatch;
 use crate::worker::Workers;
@@ -57,6 +58,8 @@ pub(super) struct Running {
     pub(super) workers: Arc<Workers>,
     /// What `init` sees.
     pub(super) init_config: Arc<ArcSwap<Config>>,
+    /// Takes over the routes of a new configuration.
+    pub(super) deployments: Weak<Deployments>,
     pub(super) source: Source,
     pub(super) data_dir: DataDir,
     pub(super) admin_thread: AdminThread,
@@ -97,11 +100,16 @@ impl Running {
     fn reload(&self) {
         let metrics = &self.shared.metrics;
         match Config::load(self.source.file.as_deref(), &self.source.overrides) {
-            Ok(config) => {
-                self.apply(config);
-                metrics.reloads.add_shared(1);
-                tracing::info!("configuration reloaded");
-            }
+            Ok(config) => match self.apply(config) {
+                Ok(()) => {
+                    metrics.reloads.add_shared(1);
+                    tracing::info!("configuration reloaded");
+                }
+                Err(problem) => {
+                    metrics.reload_failures.add_shared(1);
+                    tracing::error!(%problem, "the configuration is not reloaded");
+                }
+            },
             Err(problems) => {
                 metrics.reload_failures.add_shared(1);
                 for problem in problems.lines() {
@@ -116,12 +124,13 @@ impl Running {
         }
     }
 
-    fn apply(&self, new: Config) {
+    fn apply(&self, new: Config) -> Result<(), StartPolicyError> {
         let old = self.shared.config.load_full();
         for section in needs_restart(&old, &new) {
             tracing::warn!(section, "a change here takes effect at the next start");
         }
         let config = Arc::new(reloaded(&old, new));
+        self.take_routes(&config)?;
         logging::set_filter(&config.log.filter);
         self.shared
             .location
@@ -134,8 +143,24 @@ impl Running {
             tracing::error!(%error, "values of policies are not stored");
         }
         self.init_config.store(Arc::clone(&config));
+        let routes = Table::new(&config, &self.shared, &self.shared.routes.table());
         self.shared.config.store(config);
+        // The domains of new routes are ours once the workers have the configuration; a request that comes before is treated as before.
+        self.shared.routes.replace(routes);
         self.workers.reload();
+        Ok(())
+    }
+
+    /// The policies that routes name get versions, before anything else changes.
+    fn take_routes(&self, config: &Arc<Config>) -> Result<(), StartPolicyError> {
+        let Some(deployments) = self.deployments.upgrade() else {
+            return Ok(());
+        };
+        let before = self.init_config.swap(Arc::clone(config));
+        deployments.take_routes(config).map_err(|error| {
+            self.init_config.store(before);
+            error.in_file(self.source.file.as_deref())
+        })
     }
 
     /// RFC 3261 §21.5.4: new requests outside of dialogs get 503 with Retry-After, all others are served to the end, until everything is
@@ -271,6 +296,7 @@ fn reloaded(old: &Config, mut new: Config) -> Config {
         call_ring: new.policy.call_ring,
         settings: new.policy.settings,
         grants: new.policy.grants,
+        routes: new.policy.routes,
         ..old.policy.clone()
     };
     new.registrar.durability = old.registrar.durability;

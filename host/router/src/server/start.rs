@@ -11,7 +11,7 @@ use patchbay_core::auth::{Algorithm, AuthConfig, Authenticator};
 use patchbay_core::door::Listener;
 use patchbay_core::registrar::{ChangeKind, RegistrarConfig};
 use patchbay_core::time::UnixTime;
-use patchbay_policy::{Engine, EngineConfig, Event, Hook, Policies, RegistrationEvent};
+use patchbay_policy::{Engine, EngineConfig, Event, Policies, RegistrationEvent};
 use rand::TryRngCore;
 
 use super::lifetime::Running;
@@ -29,12 +29,13 @@ use crate::location::{
 };
 use crate::metrics::Metrics;
 use crate::outside::HttpClient;
-use crate::policy_directory::{CanaryWatch, Deployments, DirectoryWatch};
+use crate::policy_directory::{CanaryWatch, Deployments, DirectoryWatch, StartPolicyError};
 use crate::rollout::Rollout;
+use crate::routes::{Routes, Table, uses_of};
 use crate::trace::{TraceThread, Traces};
 use crate::transport::{self, BoundListener};
 use crate::users::{UserFile, UserWatch, Users};
-use crate::worker::{self, Workers};
+use crate::worker::{self, Addressee, Notice, Workers};
 
 /// Registration events that wait for the policy; more are lost and counted.
 const MAX_LOCATION_EVENTS: usize = 10_000;
@@ -58,13 +59,15 @@ pub(super) fn start(config: Config, source: Source) -> Result<Running, StartErro
     let engine = Engine::new(engine_config(&config, &data_dir))?;
     let policies = Arc::new(policies(&engine, &init_config));
     let rollout = Arc::new(Rollout::default());
-    let deployments = Arc::new(Deployments::start(
+    let deployments = Deployments::start(
         Arc::clone(&policies),
         Arc::clone(&metrics),
         Arc::clone(&rollout),
         &config,
         &data_dir,
-    )?);
+    );
+    let in_file = |error: StartPolicyError| error.in_file(source.file.as_deref());
+    let deployments = Arc::new(deployments.map_err(in_file)?);
 
     let bound = transport::bind(&config.listen, config.node.workers)?;
     let listeners: Vec<Listener> = bound.first().into_iter().flatten().map(listener).collect();
@@ -89,6 +92,7 @@ pub(super) fn start(config: Config, source: Source) -> Result<Running, StartErro
         users: Arc::clone(&users),
         policies,
         rollout,
+        routes: Routes::default(),
         metrics,
         traces: Arc::new(Traces::new(
             config.node.workers,
@@ -98,6 +102,8 @@ pub(super) fn start(config: Config, source: Source) -> Result<Running, StartErro
         draining: AtomicBool::new(false),
         config: ArcSwap::from_pointee(config),
     });
+    let routes = Table::new(&shared.config.load(), &shared, &Table::default());
+    shared.routes.replace(routes);
     let trace_thread = TraceThread::start(Arc::clone(&shared.traces))?;
     let workers = Arc::new(worker::start(&shared, bound)?);
     post_events(events, Arc::downgrade(&workers))?;
@@ -121,6 +127,7 @@ pub(super) fn start(config: Config, source: Source) -> Result<Running, StartErro
     .write(data_dir.path())?;
     let admin_thread = AdminThread::start(Arc::clone(&admin), admin_listener)?;
     let canary_watch = CanaryWatch::start(Arc::downgrade(&deployments))?;
+    let routed = Arc::downgrade(&deployments);
     let policy_watch = DirectoryWatch::start(deployments)?;
     let user_watch = UserWatch::start(users)?;
     log_listeners(&shared.listeners, &admin);
@@ -130,6 +137,7 @@ pub(super) fn start(config: Config, source: Source) -> Result<Running, StartErro
         shared,
         workers,
         init_config,
+        deployments: routed,
         source,
         data_dir,
         admin_thread,
@@ -154,7 +162,7 @@ pub(super) fn open_keyvalue(
     config: &Config,
     data_dir: &DataDir,
 ) -> Result<(), StartError> {
-    if config.policy.grants.keyvalue.is_empty() || keyvalue.is_open() {
+    if !config.grants_keyvalue() || keyvalue.is_open() {
         return Ok(());
     }
     let store = SledStore::tree(data_dir.store()?, keyvalue::TREE).map_err(StartError::KeyValue)?;
@@ -178,8 +186,8 @@ fn engine_config(config: &Config, data_dir: &DataDir) -> EngineConfig {
 
 fn policies(engine: &Engine<HookHost>, config: &Arc<ArcSwap<Config>>) -> Policies<HookHost> {
     let config = Arc::clone(config);
-    Policies::new(engine.clone(), move || {
-        HookHost::for_init(config.load_full(), "init")
+    Policies::with_uses(engine.clone(), move |name| {
+        uses_of(&config.load_full(), name)
     })
 }
 
@@ -216,11 +224,7 @@ fn location(
         listeners: listeners.to_vec(),
         events: Some(Events {
             sender,
-            wanted: Arc::new(move || {
-                policies
-                    .active()
-                    .is_some_and(|version| version.exports(Hook::EventRoute))
-            }),
+            wanted: Arc::new(move || policies.hears_events()),
         }),
         ..LocationConfig::default()
     };
@@ -262,14 +266,25 @@ fn post_events(events: Receiver<LocationEvent>, workers: Weak<Workers>) -> std::
                 return;
             };
             // What finds too many waiting is counted by the worker.
-            let _ = workers.post_event(policy_event(&event, unix_now()));
+            let _ = workers.post_event(notice_of(&event, unix_now()));
         }
     })?;
     Ok(())
 }
 
-/// An event of the location service as `event-route` sees it.
-pub(crate) fn policy_event(event: &LocationEvent, now: UnixTime) -> Event {
+/// An event of the location service, and whom it concerns.
+pub(crate) fn notice_of(event: &LocationEvent, now: UnixTime) -> Notice {
+    Notice {
+        to: Addressee::Registration {
+            namespace: Arc::clone(&event.namespace),
+            domain: event.aor.host().to_owned(),
+        },
+        event: policy_event(event, now),
+    }
+}
+
+/// The same as `event-route` sees it.
+fn policy_event(event: &LocationEvent, now: UnixTime) -> Event {
     let registration = RegistrationEvent {
         aor: event.aor.as_str().to_owned(),
         contact: String::from_utf8_lossy(event.binding.uri()).into_owned(),

@@ -18,7 +18,7 @@ use super::environment::Environment;
 use super::model::HookTrace;
 use super::recording::{Recording, RecordingBounds, RecordingReport};
 use super::ring::{CallReport, CallRing, CallSummary};
-use super::shadow::{Shadow, ShadowReport};
+use super::shadow::{Copies, Shadow, ShadowReport};
 use crate::config::Config;
 use crate::hooks::HookHost;
 
@@ -27,8 +27,9 @@ const MAX_QUEUED: usize = 4096;
 const MAX_QUEUED_BYTES: usize = 16 << 20;
 /// How often the queues are drained.
 const DRAIN_INTERVAL: Duration = Duration::from_millis(20);
-/// Configurations that are remembered, to give each trace its environment: workers take a new one over one after the other.
-const MAX_ENVIRONMENTS: usize = 4;
+/// Configurations that are remembered, to give each trace its environment: workers take a new one over one after the other, and each
+/// route has one.
+const MAX_ENVIRONMENTS: usize = 256;
 
 /// A trace as it leaves the worker.
 pub(crate) struct Captured {
@@ -239,14 +240,15 @@ impl Traces {
             .or_else(|| sinks.recorded.clone())
     }
 
-    /// Runs this version on copies of what the workers run, in place of the one before it.
+    /// Runs this version on copies of what the workers run, as far as it may have them, in place of the one before it.
     pub fn set_shadow(
         &self,
         engine: Engine<HookHost>,
         version: Arc<Version<HookHost>>,
+        copies: Copies,
     ) -> std::io::Result<ShadowReport> {
         let mut sinks = self.drained();
-        let shadow = Shadow::start(engine, version)?;
+        let shadow = Shadow::start(engine, version, copies)?;
         let report = shadow.report();
         sinks.shadow = Some(shadow);
         self.switch(&sinks);

@@ -71,7 +71,7 @@ impl Environment {
         let configured = config.listen.iter().map(|listen| Some(listen.address));
         Environment {
             node: config.node.name.clone(),
-            domains: config.node.domains.clone(),
+            domains: config.shared_domains(),
             listeners: listeners
                 .iter()
                 .zip(configured.chain(std::iter::repeat(None)))
@@ -149,6 +149,7 @@ impl Environment {
             worker: 0,
             domains: self.domains.clone(),
             listeners: listeners.to_vec(),
+            tenant_domains: Default::default(),
             token_key: [0; 32],
             registration_required: self.registration_required,
             realm: self.realm.clone(),

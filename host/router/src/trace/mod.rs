@@ -24,8 +24,8 @@ pub use collect::{RecordError, TraceCounts, TraceThread, Traces};
 pub use differences::{Difference, RunDifference, changes};
 pub use environment::{Environment, ListenerTrace};
 pub use model::{
-    Act, Answer, ContactTrace, Effects, ErrorTrace, EventTrace, FlowTrace, HookTrace, Input,
-    MessageTrace, Outcome, RegistrationTrace, TargetTrace,
+    Act, Answer, Carried, ContactTrace, Effects, ErrorTrace, EventTrace, FlowTrace, HookTrace,
+    Input, MessageTrace, Outcome, RegistrationTrace, TargetTrace,
 };
 pub use outside::{
     HttpExchange, KeyValueCall, KeyValueExchange, KeyValueTold, RequestTrace, ResponseTrace,
@@ -34,7 +34,7 @@ pub use recording::{RecordingBounds, RecordingReport};
 pub use replay::{ReplayError, Replayer};
 pub use ring::{CallReport, CallSummary};
 pub use scrub::scrubbed;
-pub use shadow::ShadowReport;
+pub use shadow::{Copies, ShadowReport};
 pub use text::Text;
 
 pub(crate) use collect::Captured;

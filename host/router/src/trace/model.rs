@@ -73,9 +73,32 @@ pub struct Input {
     /// `user@realm` that was verified before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified_user: Option<String>,
+    /// `request-route`: what the policies before it in the chain have decided, when they decided anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Box<Carried>>,
     /// `event-route`: what happened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<EventTrace>,
+}
+
+/// What a hook finds of the policies before it in the chain, besides their edits and variables.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Carried {
+    /// Their targets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub targets: Vec<TargetTrace>,
+    /// Whether they turned Record-Route on or off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record_route: Option<bool>,
+    /// Their parameters for our Record-Route.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub record_route_parameters: Vec<(String, String)>,
+    /// The group that further targets are in.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub group: u16,
+    /// How long targets may ring that do not say it, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_answer_ms: Option<u32>,
 }
 
 /// A message as a hook saw it.
@@ -395,6 +418,7 @@ impl Input {
             variables: Vec::new(),
             record_route_parameters: Vec::new(),
             verified_user: None,
+            before: None,
             event: None,
         }
     }

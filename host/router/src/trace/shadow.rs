@@ -3,7 +3,7 @@
 //! It sees what the active version saw and gets the answers that this one got; nothing it does is real. When it can't keep up, copies are
 //! dropped and counted.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -43,9 +43,19 @@ pub struct ShadowReport {
     pub differences: Vec<RunDifference>,
 }
 
+/// Which runs a shadow gets copies of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Copies {
+    /// Those of its own policy, which routes name.
+    OfItsPolicy,
+    /// Those of requests that no route takes: of every policy but these, which routes name.
+    OfOthersThan(BTreeSet<String>),
+}
+
 /// A version in the shadow. It ends when this is dropped.
 pub(super) struct Shadow {
     version: Arc<Version<HookHost>>,
+    wanted: Copies,
     started_unix_ms: u64,
     copies: SyncSender<Arc<Traced>>,
     dropped: AtomicU64,
@@ -65,6 +75,7 @@ impl Shadow {
     pub(super) fn start(
         engine: Engine<HookHost>,
         version: Arc<Version<HookHost>>,
+        wanted: Copies,
     ) -> std::io::Result<Shadow> {
         let (copies, waiting) = sync_channel(MAX_WAITING);
         let results = Arc::new(Results::default());
@@ -74,6 +85,7 @@ impl Shadow {
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
         Ok(Shadow {
             version,
+            wanted,
             started_unix_ms: since_1970.map_or(0, |since| since.as_millis() as u64),
             copies,
             dropped: AtomicU64::new(0),
@@ -83,7 +95,11 @@ impl Shadow {
 
     /// Gives it the copy of a run, unless that was its own.
     pub(super) fn offer(&self, traced: &Arc<Traced>) {
-        if traced.trace.version == self.version.digest().as_str() {
+        let is_wanted = match &self.wanted {
+            Copies::OfItsPolicy => traced.trace.policy == **self.version.name(),
+            Copies::OfOthersThan(names) => !names.contains(&traced.trace.policy),
+        };
+        if !is_wanted || traced.trace.version == self.version.digest().as_str() {
             return;
         }
         if self.copies.try_send(Arc::clone(traced)).is_err() {

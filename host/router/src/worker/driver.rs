@@ -12,25 +12,28 @@ use patchbay_core::Core;
 use patchbay_core::affinity::Affinity;
 use patchbay_core::door::{
     Destination, DropReason, Event, Flow, Input, ListenerId, Originate, OriginateId, Output,
-    ResolveId, SendId, Transport, UpdateId,
+    PolicyVersion, ResolveId, SendId, Tenant, Transport, UpdateId,
 };
 use patchbay_core::registrar::Registration;
 use patchbay_core::time::Now;
 use patchbay_message::{Limits, Message, MessagePool, ScanError};
+use patchbay_policy::Policies;
 use tokio::sync::oneshot;
 
 use super::hand_over::HandedOver;
 use super::hook_runs::{HookJob, HookRuns};
+use super::notices::Notice;
 use super::sending::Sending;
 use super::source_limit::SourceLimit;
 use super::spin::Last;
 use super::{Answer, Mailbox};
-use crate::hooks::Services;
-use crate::location::{self, Done, Recipient};
+use crate::hooks::{HookHost, Services};
+use crate::location::{self, Done, Namespace, Recipient};
 use crate::metrics::{
     DropLabel, LimitLabel, MethodLabel, RegistrationResult, StatusClass, WorkerMetrics,
 };
 use crate::resolve::{Resolution, Resolver};
+use crate::routes::Chain;
 
 /// Questions to name servers at the same time. One more is answered with "nowhere" and counted.
 const MAX_RESOLUTIONS: usize = 1000;
@@ -200,8 +203,8 @@ impl Driver {
     }
 
     /// Runs `event-route`.
-    pub(super) fn run_event(&mut self, event: patchbay_policy::Event) {
-        self.hooks.run_event(event, &self.services, self.now);
+    pub(super) fn run_event(&mut self, notice: Notice) {
+        self.hooks.run_event(notice, &self.services, self.now);
     }
 
     /// Whether hooks or name servers have answers to give.
@@ -244,12 +247,14 @@ impl Driver {
                     id,
                     hook,
                     version,
+                    tenant,
                     context: seen,
                 } => {
                     let job = HookJob {
                         id,
                         hook,
                         version,
+                        tenant,
                         context: seen,
                     };
                     if let Some(input) = self.hooks.run(job, &self.services, self.now, context) {
@@ -257,11 +262,17 @@ impl Driver {
                     }
                 }
                 Output::Resolve { id, uri, listener } => self.resolve(id, &uri, listener),
-                Output::UpdateBindings { id, registration } => {
-                    self.update_bindings(id, &registration);
+                Output::UpdateBindings {
+                    id,
+                    registration,
+                    tenant,
+                } => {
+                    self.update_bindings(id, &registration, tenant.as_deref());
                     self.core.give_back(registration);
                 }
-                Output::Unpin { version } => self.services.shared.policies.unpin(version.number()),
+                Output::Unpin { version, tenant } => {
+                    unpin(&self.services.shared.policies, version, tenant.as_deref());
+                }
                 Output::OriginateResponse { id, response } => self.originate_answered(id, response),
                 Output::Event(event) => count(&self.services, &event, self.method),
             }
@@ -306,16 +317,20 @@ impl Driver {
     }
 
     /// What needs no store is answered in the same step.
-    fn update_bindings(&mut self, id: UpdateId, registration: &Registration) {
+    fn update_bindings(
+        &mut self,
+        id: UpdateId,
+        registration: &Registration,
+        tenant: Option<&Tenant>,
+    ) {
         let recipient = &self.recipient;
-        let answer = self
-            .services
-            .shared
-            .location
-            .update(registration, self.now.unix, || Done::Tell {
-                recipient: Arc::clone(recipient),
-                id: id.0,
-            });
+        let done = || Done::Tell {
+            recipient: Arc::clone(recipient),
+            id: id.0,
+        };
+        let location = &self.services.shared.location;
+        let namespace = tenant.and_then(namespace_of);
+        let answer = location.update_in(namespace, registration, self.now.unix, done);
         if let Some(result) = answer {
             self.bindings_updated(id, result);
         }
@@ -420,6 +435,23 @@ impl Messages {
             }
             self.lent.push_back(message);
         }
+    }
+}
+
+/// The namespace of a tenant's registrations.
+pub(super) fn namespace_of(tenant: &Tenant) -> Option<&Arc<Namespace>> {
+    Chain::of(tenant).map(|chain| &chain.route.namespace)
+}
+
+/// A transaction is over that has run in this version, or in the versions of a chain.
+pub(super) fn unpin(
+    policies: &Policies<HookHost>,
+    version: PolicyVersion,
+    tenant: Option<&Tenant>,
+) {
+    match tenant.and_then(Chain::of) {
+        None => policies.unpin(version.number()),
+        Some(chain) => chain.end(policies),
     }
 }
 

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use patchbay_core::door::Input;
 use patchbay_core::time::Instant;
-use patchbay_policy::Event;
 use tokio::sync::mpsc;
 
 use super::driver::Driver;
+use super::notices::Notice;
 use super::setup;
 use super::{Mail, Mailbox, Order, Status};
 use crate::transport::{Arrival, UdpReceivers};
@@ -37,7 +37,7 @@ pub(super) struct EventLoop {
     pub(super) mailbox: Mailbox,
     pub(super) mail: Mail,
     /// Events for `event-route` that wait for their turn.
-    pub(super) events: VecDeque<Event>,
+    pub(super) events: VecDeque<Notice>,
     pub(super) status: std::sync::Arc<Status>,
     /// When it has to wake up by itself.
     pub(super) wakes_at: Option<Instant>,
@@ -170,7 +170,9 @@ impl EventLoop {
             .is_some_and(|deadline| deadline <= now)
         {
             let events = &mut self.events;
-            services.take_due_timers(now, |name| events.push_back(Event::Timer(name)));
+            services.take_due_timers(now, |owner, name| {
+                events.push_back(Notice::timer(owner, name))
+            });
             progress = true;
         }
         progress

@@ -3,14 +3,18 @@
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::net::IpAddr;
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
-use patchbay_core::door::{self, HookContext, HookFault, HookId, Input, PolicyVersion};
+use patchbay_core::door::{
+    self, HookContext, HookFault, HookId, Input, PolicyVersion, RouteId, Tenant,
+};
 use patchbay_core::time::Now;
-use patchbay_policy::{Engine, Event, Hook, HookDone, HookRun, Instances, Version};
+use patchbay_policy::{Engine, Fault, Hook, HookDone, HookRun, Instances, Verdict, Version};
 
+use super::chain_runs::ChainRun;
 use super::driver::metrics_of;
 use super::mailbox::{Answer, Mailbox};
 use crate::hooks::{HookHost, Services, core_fault, policy_hook};
@@ -21,7 +25,7 @@ const MAX_EVENT_RUNS: usize = 16;
 
 /// The hooks of one worker.
 pub(super) struct HookRuns {
-    instances: Instances<HookHost>,
+    pub(super) instances: Instances<HookHost>,
     /// In the order of their turns: those that have yielded, and those whose answer from outside is there.
     waiting: VecDeque<Waiting>,
     /// Those that wait for an answer from outside, by a number of their own. `max_concurrent_hooks` bounds them.
@@ -46,14 +50,16 @@ impl Wake for Bell {
 }
 
 /// A hook that did not return at once.
-struct Waiting {
+pub(super) struct Waiting {
     /// `None`: an event's.
-    id: Option<HookId>,
+    pub(super) id: Option<HookId>,
     /// As the core is told.
-    version: PolicyVersion,
-    run: HookRun<HookHost>,
+    pub(super) version: PolicyVersion,
+    pub(super) run: HookRun<HookHost>,
     /// Whom to blame for a fault.
-    source: Option<IpAddr>,
+    pub(super) source: Option<IpAddr>,
+    /// Where it is in the chain of a route.
+    pub(super) chain: Option<ChainRun>,
 }
 
 /// A hook to run.
@@ -64,6 +70,8 @@ pub(super) struct HookJob {
     pub(super) hook: door::Hook,
     /// In which version; 0: the active one.
     pub(super) version: PolicyVersion,
+    /// Whose transaction it is for.
+    pub(super) tenant: Option<Arc<Tenant>>,
     /// What it sees.
     pub(super) context: Box<HookContext>,
 }
@@ -105,6 +113,21 @@ impl HookRuns {
         now: Now,
         context: &mut Context<'_>,
     ) -> Option<Input> {
+        let is_routed = match job.hook {
+            // A dialog may be of a route that is gone.
+            door::Hook::RequestRoute => {
+                services.shared.routes.is_on() || job.context.route != RouteId::NONE
+            }
+            _ => job.tenant.is_some(),
+        };
+        let job = if is_routed {
+            match self.run_routed(job, services, now, context) {
+                ControlFlow::Continue(job) => job,
+                ControlFlow::Break(input) => return input,
+            }
+        } else {
+            job
+        };
         let Some((version, number)) = version_for(&job, services) else {
             return Some(unavailable(job));
         };
@@ -125,6 +148,7 @@ impl HookRuns {
             version: number,
             run,
             source,
+            chain: None,
         };
         match Pin::new(&mut waiting).poll(context) {
             Poll::Ready(ended) => ended.answer(services, now),
@@ -133,7 +157,7 @@ impl HookRuns {
     }
 
     /// Keeps a hook that is not done; or it is done, because what it waits for came just now.
-    fn keep(&mut self, mut waiting: Waiting) -> Option<Ended> {
+    pub(super) fn keep(&mut self, mut waiting: Waiting) -> Option<Ended> {
         if !waiting.run.waits() {
             self.waiting.push_back(waiting);
             return None;
@@ -158,25 +182,15 @@ impl HookRuns {
         self.waiting.extend(self.suspended.remove(&number));
     }
 
-    /// Runs `event-route` of the active version.
-    pub(super) fn run_event(&mut self, event: Event, services: &Arc<Services>, now: Now) {
-        let Some(version) = services.shared.policies.active() else {
-            return;
-        };
-        if !version.exports(Hook::EventRoute) {
-            return;
-        }
-        metrics_of(services).hook_runs.increment(Hook::EventRoute);
-        let host = HookHost::for_event(services, &version, now, &event);
-        let run = self
-            .instances
-            .run(&version, Hook::EventRoute, host, Some(event));
+    /// Keeps a hook of an event.
+    pub(super) fn keep_event(&mut self, run: HookRun<HookHost>) {
         self.event_runs += 1;
         self.waiting.push_back(Waiting {
             id: None,
-            version: PolicyVersion(version.number()),
+            version: PolicyVersion(run.version().number()),
             run,
             source: None,
+            chain: None,
         });
     }
 
@@ -212,7 +226,11 @@ impl HookRuns {
                 self.event_runs = self.event_runs.saturating_sub(1);
                 self.event_faults += u64::from(ended.done.result.is_err());
             }
-            if let Some(input) = ended.answer(services, now) {
+            let answer = match ended.chain {
+                None => ended.answer(services, now),
+                Some(_) => self.go_on(ended, services, now, context),
+            };
+            if let Some(input) = answer {
                 return Poll::Ready(input);
             }
         }
@@ -224,14 +242,16 @@ impl HookRuns {
 }
 
 /// A hook that is done.
-struct Ended {
-    id: Option<HookId>,
-    hook: Hook,
-    version: PolicyVersion,
-    /// Set when there is a fault to tell of.
-    failed: Option<Arc<Version<HookHost>>>,
-    source: Option<IpAddr>,
-    done: HookDone<HookHost>,
+pub(super) struct Ended {
+    pub(super) id: Option<HookId>,
+    pub(super) hook: Hook,
+    pub(super) version: PolicyVersion,
+    /// Set when there is a fault to tell of, or there may be one.
+    pub(super) failed: Option<Arc<Version<HookHost>>>,
+    pub(super) source: Option<IpAddr>,
+    pub(super) done: HookDone<HookHost>,
+    /// Where it is in the chain of a route.
+    pub(super) chain: Option<ChainRun>,
 }
 
 impl Future for Waiting {
@@ -245,11 +265,12 @@ impl Future for Waiting {
             hook: waiting.run.hook(),
             version: waiting.version,
             failed: match done.result {
+                Ok(Verdict::Next) | Err(_) => Some(Arc::clone(waiting.run.version())),
                 Ok(_) => None,
-                Err(_) => Some(Arc::clone(waiting.run.version())),
             },
             source: waiting.source,
             done,
+            chain: waiting.chain.take(),
         })
     }
 }
@@ -265,10 +286,13 @@ fn version_for(
     let version = match job.version.number() {
         0 => {
             if !job.context.in_dialog
-                && let Some(canary) = services
-                    .shared
-                    .rollout
-                    .choose(&job.context, services.worker)
+                && let Some(canary) =
+                    services
+                        .shared
+                        .rollout
+                        .choose_for(&job.context, services.worker, |name| {
+                            is_shared(name, services)
+                        })
             {
                 let number = PolicyVersion(canary.number()).keeping_dialog();
                 return Some((canary, number));
@@ -284,6 +308,17 @@ fn version_for(
     Some((version, number))
 }
 
+/// Whether a policy of this name may run requests that no route takes: it is the active one, or no route names it.
+#[cold]
+fn is_shared(name: &str, services: &Services) -> bool {
+    let is_active = services
+        .shared
+        .policies
+        .active()
+        .is_some_and(|active| **active.name() == *name);
+    is_active || !services.shared.routes.table().names_policy(name)
+}
+
 /// The answer where no policy is active.
 fn unavailable(job: HookJob) -> Input {
     let result = Err(HookFault::Unavailable);
@@ -292,6 +327,7 @@ fn unavailable(job: HookJob) -> Input {
         result,
         context: Some(job.context),
         version: job.version,
+        tenant: None,
     }
 }
 
@@ -306,21 +342,17 @@ fn absent(job: HookJob, version: PolicyVersion) -> Input {
         result,
         context: Some(job.context),
         version,
+        tenant: None,
     }
 }
 
 impl Ended {
     /// The answer to the core; an event has none.
-    fn answer(mut self, services: &Services, now: Now) -> Option<Input> {
-        let nanoseconds = u64::try_from(self.done.elapsed.as_nanos()).unwrap_or(u64::MAX);
-        metrics_of(services)
-            .hook_nanoseconds
-            .add(self.hook, nanoseconds);
-        self.trace(services);
-        if matches!(&self.done.result, Err(fault) if fault.is_of_crowding()) {
-            metrics_of(services).limits.increment(LimitLabel::Hooks);
+    pub(super) fn answer(mut self, services: &Services, now: Now) -> Option<Input> {
+        if matches!(self.done.result, Ok(Verdict::Next)) {
+            self.refuse_next(services);
         }
-        self.blame(services, now);
+        self.account(services, now);
         let (context, result) = match (self.done.host, self.done.result) {
             (Some(host), Ok(verdict)) => host.finish(verdict),
             (Some(host), Err(fault)) => (host.into_context(), Err(core_fault(&fault))),
@@ -332,7 +364,33 @@ impl Ended {
             result,
             context,
             version: self.version,
+            tenant: self.chain.map(|run| run.tenant),
         })
+    }
+
+    /// Nobody is left to give the request to: that is no verdict.
+    #[cold]
+    fn refuse_next(&mut self, services: &Services) {
+        let text = "`next` from the last policy of the chain";
+        let fault = Fault::Verdict(text.to_owned());
+        if let Some(version) = &self.failed {
+            let worker = usize::from(services.worker);
+            version.stats().count_fault(worker, self.hook, &fault);
+        }
+        self.done.result = Err(fault);
+    }
+
+    /// Counts, traces and logs a run that is over.
+    pub(super) fn account(&mut self, services: &Services, now: Now) {
+        let nanoseconds = u64::try_from(self.done.elapsed.as_nanos()).unwrap_or(u64::MAX);
+        metrics_of(services)
+            .hook_nanoseconds
+            .add(self.hook, nanoseconds);
+        self.trace(services);
+        if matches!(&self.done.result, Err(fault) if fault.is_of_crowding()) {
+            metrics_of(services).limits.increment(LimitLabel::Hooks);
+        }
+        self.blame(services, now);
     }
 
     /// Gives away the trace of a run that was traced.

@@ -9,10 +9,10 @@ use patchbay_core::TransactionSnapshot;
 use patchbay_core::door::{Originate, Reject, SendId, UpdateId};
 use patchbay_core::registrar::Bindings;
 use patchbay_message::Message;
-use patchbay_policy::Event;
 use tokio::sync::oneshot;
 
 use super::hand_over::HandedOver;
+use super::notices::Notice;
 use crate::location::{self, Recipient};
 
 /// Messages of other workers' sockets that wait. A message that finds the mailbox full is dropped and counted: over UDP it comes again.
@@ -41,7 +41,7 @@ pub(crate) struct Mail {
     /// Answers to this worker's own questions: there is at most one per question, and the core bounds those.
     pub(crate) answers: VecDeque<Answer>,
     /// For `event-route`.
-    pub(crate) events: VecDeque<Event>,
+    pub(crate) events: VecDeque<Notice>,
     /// From the operator: few.
     pub(crate) orders: VecDeque<Order>,
     /// The worker has read that it is to end.
@@ -111,7 +111,7 @@ impl Mailbox {
     }
 
     /// Puts in an event; `false` when there is no room.
-    pub(crate) fn event(&self, event: Event) -> bool {
+    pub(crate) fn event(&self, event: Notice) -> bool {
         let mut taken = false;
         self.put(|mail| {
             taken = mail.events.len() < MAX_EVENTS;
@@ -262,8 +262,8 @@ mod tests {
     fn events_are_bounded() {
         let mailbox = Mailbox::new();
         for _ in 0..MAX_EVENTS {
-            assert!(mailbox.event(Event::Timer("t".to_owned())));
+            assert!(mailbox.event(Notice::timer(None, "t".to_owned())));
         }
-        assert!(!mailbox.event(Event::Timer("t".to_owned())));
+        assert!(!mailbox.event(Notice::timer(None, "t".to_owned())));
     }
 }

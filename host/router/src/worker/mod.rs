@@ -3,12 +3,14 @@
 //! A worker has its own sockets, its own [`patchbay_core::Core`], its own timers and its own policy instances. Nothing in it is
 //! locked or shared on the path of a message, unless `requests_per_source` counts over all workers. Other threads reach it through its mailbox.
 
+mod chain_runs;
 mod clock;
 mod driver;
 mod event_loop;
 mod hand_over;
 mod hook_runs;
 mod mailbox;
+mod notices;
 mod random;
 mod sending;
 mod setup;
@@ -25,7 +27,6 @@ use std::thread::JoinHandle;
 use patchbay_core::TransactionSnapshot;
 use patchbay_core::door::Originate;
 use patchbay_message::Message;
-use patchbay_policy::Event;
 use tokio::sync::oneshot;
 
 use crate::config;
@@ -34,6 +35,7 @@ use crate::transport::{BoundListener, Connections, Ring};
 
 pub(crate) use clock::{Clock, VirtualTime};
 pub(crate) use mailbox::{Answer, Mail, Mailbox, Order};
+pub(crate) use notices::{Addressee, Notice};
 pub(crate) use random::{generator, unpredictable};
 use setup::Setup;
 use source_limit::SourceLimit;
@@ -176,7 +178,7 @@ impl Workers {
     }
 
     /// Runs `event-route` for this event. One that finds too many waiting is dropped and counted.
-    pub fn post_event(&self, event: Event) -> bool {
+    pub(crate) fn post_event(&self, event: Notice) -> bool {
         self.workers
             .first()
             .is_some_and(|worker| worker.mailbox.event(event))

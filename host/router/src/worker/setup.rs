@@ -117,7 +117,7 @@ fn event_loop(setup: Setup, way: Way) -> io::Result<EventLoop> {
     let Some(mailbox) = setup.mailboxes.get(usize::from(setup.worker)).cloned() else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
-    let names = LocalNames::new(&core_config);
+    let names = LocalNames::of(&config.shared_domains(), &setup.shared.listeners);
     let now = setup.clock.now();
     let services = Services::new(
         Arc::clone(&setup.shared),
@@ -190,7 +190,8 @@ pub(super) fn reload(driver: &mut Driver) {
         .services
         .connections
         .set_max(config.limits.max_connections);
-    driver.services.set_names(LocalNames::new(&core_config));
+    let names = LocalNames::of(&config.shared_domains(), &shared.listeners);
+    driver.services.set_names(names);
     driver.core.reconfigure(Arc::new(core_config));
 }
 
@@ -206,12 +207,8 @@ pub(super) fn core_config(shared: &Shared, config: &Config, worker: u16) -> Core
     CoreConfig {
         node: config.node.name.clone(),
         worker,
-        domains: config
-            .node
-            .domains
-            .iter()
-            .map(|domain| domain.to_ascii_lowercase())
-            .collect(),
+        domains: config.all_domains(),
+        tenant_domains: config.tenant_domains(),
         listeners: shared.listeners.clone(),
         token_key: shared.secrets.token_key,
         registration_required: config.auth.registration == config::Registration::Required,

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use patchbay_core::door::{
     DropReason, Event, Flow, Hook, HookFault, HookId, Input, ListenerId, Output, ResolveId, SendId,
-    SendTo, Target, UpdateId, Verdict,
+    SendTo, Target, Tenant, UpdateId, Verdict,
 };
 use patchbay_core::local::LocalNames;
 use patchbay_core::time::{Instant, Now, UnixTime};
@@ -17,15 +17,17 @@ use patchbay_message::{Limits, Message, ScanError};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+use super::driver::{namespace_of, unpin};
 use super::hook_runs::{HookJob, HookRuns};
 use super::mailbox::{Answer, Mail};
+use super::notices::Notice;
 use super::setup::{core_config, message_limits};
 use super::{Clock, Mailbox, VirtualTime};
 use crate::hooks::Services;
 use crate::location::{Done, LocationEvent};
 use crate::outside::Script;
 use crate::resolve::{Resolution, Resolver};
-use crate::server::{Shared, policy_event};
+use crate::server::{Shared, notice_of};
 use crate::transport::Connections;
 
 /// The only worker there is.
@@ -71,7 +73,7 @@ pub(crate) struct VirtualWorker {
     now: Now,
     /// Changes of bindings, for `event-route`.
     changes: Receiver<LocationEvent>,
-    events: VecDeque<patchbay_policy::Event>,
+    events: VecDeque<Notice>,
     /// Versions pinned, less those given back.
     pins: i64,
     running: Vec<(HookId, Hook)>,
@@ -102,7 +104,7 @@ impl VirtualWorker {
             Arc::clone(&shared),
             WORKER,
             Arc::new(connections),
-            LocalNames::new(&core_config),
+            LocalNames::of(&config.shared_domains(), &shared.listeners),
             clock,
         );
         VirtualWorker {
@@ -206,9 +208,10 @@ impl VirtualWorker {
             self.core.handle_timeout(self.now);
         }
         let events = &mut self.events;
-        self.services.take_due_timers(self.now.instant, |name| {
-            events.push_back(patchbay_policy::Event::Timer(name))
-        });
+        self.services
+            .take_due_timers(self.now.instant, |owner, name| {
+                events.push_back(Notice::timer(owner, name))
+            });
         if self
             .next_expiry()
             .is_some_and(|expiry| expiry <= self.now.unix)
@@ -284,6 +287,7 @@ impl VirtualWorker {
                 id,
                 hook,
                 version,
+                tenant,
                 context: seen,
             } => {
                 self.pins += i64::from(hook == Hook::RequestRoute);
@@ -292,6 +296,7 @@ impl VirtualWorker {
                     id,
                     hook,
                     version,
+                    tenant,
                     context: seen,
                 };
                 if let Some(input) = self.hooks.run(job, &self.services, self.now, context) {
@@ -299,13 +304,17 @@ impl VirtualWorker {
                 }
             }
             Output::Resolve { id, uri, listener } => self.resolve(id, &uri, listener),
-            Output::UpdateBindings { id, registration } => {
-                self.update_bindings(id, &registration);
+            Output::UpdateBindings {
+                id,
+                registration,
+                tenant,
+            } => {
+                self.update_bindings(id, &registration, tenant.as_deref());
                 self.core.give_back(registration);
             }
-            Output::Unpin { version } => {
+            Output::Unpin { version, tenant } => {
                 self.pins -= 1;
-                self.services.shared.policies.unpin(version.number());
+                unpin(&self.services.shared.policies, version, tenant.as_deref());
             }
             // Nobody asks for requests of the router's own here.
             Output::OriginateResponse { .. } => {}
@@ -340,11 +349,11 @@ impl VirtualWorker {
     fn start_events(&mut self, effects: &mut Vec<Effect>) {
         self.take_changes();
         while self.hooks.takes_event()
-            && let Some(event) = self.events.pop_front()
+            && let Some(notice) = self.events.pop_front()
         {
-            effects.push(Effect::Event(event.clone()));
+            effects.push(Effect::Event(notice.event.clone()));
             self.is_expiry_stale = true;
-            self.hooks.run_event(event, &self.services, self.now);
+            self.hooks.run_event(notice, &self.services, self.now);
         }
     }
 
@@ -352,7 +361,7 @@ impl VirtualWorker {
         let now = self.now.unix;
         let changes = self.changes.try_iter();
         self.events
-            .extend(changes.map(|change| policy_event(&change, now)));
+            .extend(changes.map(|change| notice_of(&change, now)));
     }
 
     fn resolve(&mut self, id: ResolveId, uri: &[u8], listener: Option<ListenerId>) {
@@ -368,11 +377,14 @@ impl VirtualWorker {
         &mut self,
         id: UpdateId,
         registration: &patchbay_core::registrar::Registration,
+        tenant: Option<&Tenant>,
     ) {
         self.is_expiry_stale = true;
         let location = &self.services.shared.location;
         // Without a store every answer comes at once.
-        let answer = location.update(registration, self.now.unix, || Done::call(drop));
+        let namespace = tenant.and_then(namespace_of);
+        let done = || Done::call(drop);
+        let answer = location.update_in(namespace, registration, self.now.unix, done);
         if let Some(result) = answer {
             self.core
                 .handle(self.now, Input::BindingsUpdated { id, result });

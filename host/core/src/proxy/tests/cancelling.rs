@@ -105,7 +105,7 @@ fn cancel_between_groups_starts_no_other() {
         ..Target::of_uri(b"sip:c@192.0.2.3".to_vec())
     };
     hook.context.routing.targets = vec![Target::of_uri(b"sip:b@192.0.2.2".to_vec()), second];
-    hook.context.routing.armed.failure_route = true;
+    hook.context.routing.armed.failure_route = true.into();
     stage.decide(hook, Verdict::Relay);
     let first = stage.next_request("INVITE");
     stage.answer(&first, 180, "b");
@@ -147,7 +147,7 @@ fn cancel_during_failure_route_is_487() {
     stage.receive(ALICE, &invite());
     let mut hook = stage.hook();
     hook.context.routing.targets = vec![Target::of_uri(b"sip:b@192.0.2.2".to_vec())];
-    hook.context.routing.armed.failure_route = true;
+    hook.context.routing.armed.failure_route = true.into();
     stage.decide(hook, Verdict::Relay);
     let first = stage.next_request("INVITE");
     stage.answer(&first, 486, "b");

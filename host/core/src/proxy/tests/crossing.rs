@@ -120,9 +120,9 @@ fn a_6xx_that_waits_for_its_hook_ends_the_search() {
         Target::of_uri(b"sip:carol@192.0.2.3:5060".to_vec()),
     ];
     hook.context.routing.armed = Armed {
-        branch_route: true,
-        onreply_route: true,
-        failure_route: false,
+        branch_route: true.into(),
+        onreply_route: true.into(),
+        failure_route: false.into(),
     };
     stage.decide(hook, Verdict::Relay);
     let first = stage.hook();
@@ -148,9 +148,9 @@ fn a_2xx_during_failure_route_wins() {
         ..Target::of_uri(b"sip:bob@192.0.2.2:5060".to_vec())
     }];
     hook.context.routing.armed = Armed {
-        branch_route: false,
-        onreply_route: true,
-        failure_route: true,
+        branch_route: false.into(),
+        onreply_route: true.into(),
+        failure_route: true.into(),
     };
     stage.decide(hook, Verdict::Relay);
     let forwarded = stage.next_request("INVITE");

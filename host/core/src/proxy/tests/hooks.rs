@@ -5,9 +5,9 @@ use crate::door::*;
 
 fn armed(branch_route: bool, onreply_route: bool, failure_route: bool) -> Armed {
     Armed {
-        branch_route,
-        onreply_route,
-        failure_route,
+        branch_route: branch_route.into(),
+        onreply_route: onreply_route.into(),
+        failure_route: failure_route.into(),
     }
 }
 
@@ -115,7 +115,7 @@ fn rounds_of_failure_route_are_limited() {
     for round in 0..3 {
         let mut hook = stage.hook();
         hook.context.routing.targets = vec![Target::of_uri(b"sip:bob@192.0.2.2".to_vec())];
-        hook.context.routing.armed.failure_route = true;
+        hook.context.routing.armed.failure_route = true.into();
         stage.decide(hook, Verdict::Relay);
         if round == 2 {
             break;
@@ -276,6 +276,7 @@ fn a_fault_outside_of_dialogs_is_500_and_an_overload_503() {
     for (fault, status) in [
         (HookFault::Trap, 500),
         (HookFault::Deadline, 500),
+        (HookFault::NoPolicy, 500),
         (HookFault::Unavailable, 503),
     ] {
         let mut stage = stage();
@@ -286,6 +287,7 @@ fn a_fault_outside_of_dialogs_is_500_and_an_overload_503() {
             result: Err(fault),
             context: None,
             version: PolicyVersion(0),
+            tenant: None,
         });
         stage.next_response(status);
         assert!(stage.unpinned.is_empty());
@@ -399,6 +401,7 @@ fn an_answer_to_a_hook_that_is_gone_is_ignored() {
         result: Ok(Verdict::Relay),
         context: None,
         version: PolicyVersion(1),
+        tenant: None,
     });
     stage.assert_silent();
 }

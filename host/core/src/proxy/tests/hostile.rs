@@ -66,7 +66,7 @@ fn provisionals_behind_a_slow_hook_are_bounded() {
     stage.receive(ALICE, &invite());
     let mut hook = stage.hook();
     hook.context.routing.targets = vec![Target::of_uri(b"sip:bob@192.0.2.2".to_vec())];
-    hook.context.routing.armed.onreply_route = true;
+    hook.context.routing.armed.onreply_route = true.into();
     stage.decide(hook, Verdict::Relay);
     let invite = stage.next_request("INVITE");
     for _ in 0..1000 {
@@ -88,7 +88,7 @@ fn acceptances_of_one_branch_are_bounded_and_all_forwarded() {
     stage.receive(ALICE, &invite());
     let mut hook = stage.hook();
     hook.context.routing.targets = vec![Target::of_uri(b"sip:bob@192.0.2.2".to_vec())];
-    hook.context.routing.armed.onreply_route = true;
+    hook.context.routing.armed.onreply_route = true.into();
     stage.decide(hook, Verdict::Relay);
     let invite = stage.next_request("INVITE");
     for tag in 0..1000 {

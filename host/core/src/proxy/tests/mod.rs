@@ -12,6 +12,7 @@ mod hostile;
 mod originating;
 mod registering;
 mod responses;
-mod stage;
+pub(crate) mod stage;
 mod storms;
+mod tenants;
 mod validation;

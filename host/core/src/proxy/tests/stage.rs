@@ -63,6 +63,7 @@ pub(super) struct AskedHook {
     pub(super) id: HookId,
     pub(super) hook: Hook,
     pub(super) version: PolicyVersion,
+    pub(super) tenant: Option<Arc<Tenant>>,
     pub(super) context: Box<HookContext>,
 }
 
@@ -78,7 +79,7 @@ pub(super) struct StageCore {
     pub(super) events: Vec<Event>,
 }
 
-pub(super) fn config() -> CoreConfig {
+pub(crate) fn config() -> CoreConfig {
     CoreConfig {
         node: "test".into(),
         worker: 0,
@@ -95,6 +96,7 @@ pub(super) fn config() -> CoreConfig {
                 advertise: None,
             },
         ],
+        tenant_domains: Default::default(),
         token_key: [7; 32],
         registration_required: true,
         realm: "example.com".into(),
@@ -191,20 +193,22 @@ impl StageCore {
                     id,
                     hook,
                     version,
+                    tenant,
                     context,
                 } => self.hooks.push_back(AskedHook {
                     id,
                     hook,
                     version,
+                    tenant,
                     context,
                 }),
                 Output::Resolve { id, uri, .. } => self
                     .resolves
                     .push_back((id, String::from_utf8_lossy(&uri).into_owned())),
-                Output::UpdateBindings { id, registration } => {
-                    self.updates.push_back((id, registration))
-                }
-                Output::Unpin { version } => self.unpinned.push(version),
+                Output::UpdateBindings {
+                    id, registration, ..
+                } => self.updates.push_back((id, registration)),
+                Output::Unpin { version, .. } => self.unpinned.push(version),
                 Output::OriginateResponse { id, response } => {
                     let status = response.map(|response| response.status().unwrap());
                     self.originated.push_back((id, status));
@@ -254,6 +258,23 @@ impl StageCore {
         self.return_hook_in(version, hook, Ok(verdict));
     }
 
+    /// The hook ran for this tenant.
+    pub(super) fn decide_for(
+        &mut self,
+        tenant: &Arc<Tenant>,
+        hook: AskedHook,
+        result: Result<Verdict, HookFault>,
+    ) {
+        let AskedHook { id, context, .. } = hook;
+        self.input(Input::HookReturned {
+            id,
+            result,
+            context: Some(context),
+            version: PolicyVersion(1),
+            tenant: Some(Arc::clone(tenant)),
+        });
+    }
+
     fn return_hook_in(
         &mut self,
         version: PolicyVersion,
@@ -266,6 +287,7 @@ impl StageCore {
             result,
             context: Some(context),
             version,
+            tenant: None,
         });
     }
 

@@ -109,9 +109,9 @@ impl Storm {
             hook.context.routing.targets.push(target);
         }
         hook.context.routing.armed = Armed {
-            branch_route: self.random.random_bool(0.3),
-            onreply_route: self.random.random_bool(0.3),
-            failure_route: self.random.random_bool(0.5),
+            branch_route: self.random.random_bool(0.3).into(),
+            onreply_route: self.random.random_bool(0.3).into(),
+            failure_route: self.random.random_bool(0.5).into(),
         };
         let result = if self.random.random_bool(0.1) {
             Err(HookFault::Trap)

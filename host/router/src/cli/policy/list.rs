@@ -51,6 +51,10 @@ impl List {
                 }
             }
         }
+        let routes: Vec<String> = items(&answer, "policies")
+            .iter()
+            .filter_map(routes_line)
+            .collect();
         output::table(
             &[
                 "POLICY", "VERSION", "STATE", "PINNED", "CALLS", "FAULTS", "P50", "P90", "P99",
@@ -58,6 +62,7 @@ impl List {
             ],
             &rows,
         );
+        routes.iter().for_each(|line| output::line(line));
         if let Some(canary) = answer.get("canary").filter(|canary| !canary.is_null()) {
             output::line(&canary_line(canary));
         }
@@ -87,6 +92,14 @@ fn row(policy: &Value, version: &Value) -> Vec<String> {
         moment(version, "stored_at"),
         version.get("origin").map_or_else(|| "-".to_owned(), who),
     ]
+}
+
+/// `tenant routes: a.example, b.example`; `None`: no route names the policy.
+fn routes_line(policy: &Value) -> Option<String> {
+    let routes = items(policy, "routes").iter().filter_map(Value::as_str);
+    let routes: Vec<&str> = routes.collect();
+    let is_any = !routes.is_empty();
+    is_any.then(|| format!("routes of {}: {}", cell(policy, "name"), routes.join(", ")))
 }
 
 fn time_text(micros: f64) -> String {

@@ -193,6 +193,13 @@ impl Common {
             NODE.clone_into(&mut config.node.name);
         }
         config.node.workers = 1;
+        if let Some(route) = config.policy.routes.first() {
+            findings.report(Problem::new(
+                route.place,
+                "router.policy.route",
+                "a scenario has one policy, and no routes: what a route gives it can be written as settings and as router.auth.realm",
+            ));
+        }
         config.policy.settings.extend(self.settings.clone());
         let domain = config.node.domains.first().cloned().unwrap_or_default();
         let phones = phones::complete(&self.phones, &domain);
@@ -369,6 +376,16 @@ mod tests {
         assert_eq!(
             problems(&text),
             ["line 18: router.auth.registratoin: unknown key; did you mean auth.registration?"]
+        );
+    }
+
+    #[test]
+    fn a_scenario_has_no_routes() {
+        let route = "[[router.policy.route]]\ndomain = \"a.example\"\npolicy = \"builtin\"\n";
+        let found = problems(&format!("{CALL}\n{route}"));
+        assert!(
+            found.len() == 1 && found[0].contains("router.policy.route: a scenario has one policy"),
+            "{found:?}"
         );
     }
 

@@ -2,8 +2,11 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, channel, sync_channel};
 
+use patchbay_core::door::{Flow, ListenerId, Transport};
 use patchbay_core::registrar::BindingParts;
 
+use super::super::batch::Batch;
+use super::super::record;
 use super::super::sled_store::SledStore;
 use super::super::store::{EachRecord, MemoryStore};
 use super::*;
@@ -60,6 +63,18 @@ fn update(service: &LocationService, registration: &Registration, now: UnixTime)
     start(service, registration, now)
         .recv_timeout(Duration::from_secs(10))
         .unwrap()
+}
+
+fn update_of(
+    service: &LocationService,
+    namespace: Option<&Arc<Namespace>>,
+    registration: &Registration,
+) -> Answer {
+    let (done, answer) = channel();
+    let at_once = service.update_in(namespace, registration, NOW, || {
+        Done::call(move |result| drop(done.send(result)))
+    });
+    at_once.unwrap_or_else(|| answer.recv_timeout(Duration::from_secs(10)).unwrap())
 }
 
 fn open(store: impl LocationStore) -> LocationService {
@@ -248,17 +263,83 @@ fn expired_records_are_removed_at_the_start() {
 #[test]
 fn namespaces_do_not_see_each_other() {
     let store = MemoryStore::default();
-    drop(update(
-        &open(store.clone()),
-        &register("alice", "sip:alice@192.0.2.1", 60),
-        NOW,
-    ));
-    let config = LocationConfig {
-        namespace: "tenant".to_owned(),
-        ..LocationConfig::default()
+    let service = open(store.clone());
+    let tenant = service.namespace("tenant");
+    let registration = register("alice", "sip:alice@192.0.2.1", 60);
+    let done = || unreachable!("nothing waits");
+    drop(update_of(&service, Some(&tenant), &registration));
+    assert_eq!(service.lookup(&registration.aor, NOW).len(), 0);
+    let found = |service: &LocationService, name: &str| {
+        let namespace = service.namespace(name);
+        service
+            .lookup_in(Some(&namespace), &registration.aor, NOW)
+            .len()
     };
-    let service = LocationService::open(Some(Box::new(store)), config).unwrap();
-    assert_eq!(service.counts(), Counts::default());
+    assert_eq!(
+        (found(&service, "tenant"), found(&service, "other")),
+        (1, 0)
+    );
+    assert!(service.list(None, 10, NOW).is_empty());
+    assert_eq!(service.list_in(Some(&tenant), None, 10, NOW).len(), 1);
+    assert_eq!(service.counts().contacts, 1);
+    drop(service);
+    assert_eq!(store.len(), 1);
+    // They come back where they were.
+    let service = open(store.clone());
+    assert_eq!(
+        (found(&service, "tenant"), found(&service, "other")),
+        (1, 0)
+    );
+    let removal = Registration::of_removal(registration.aor.clone());
+    assert!(
+        service
+            .update(&removal, NOW, done)
+            .is_some_and(|answer| answer.is_ok())
+    );
+    assert_eq!(found(&service, "tenant"), 1, "another namespace's removal");
+    service.expire(UnixTime(NOW.0 + 61));
+    assert_eq!(service.counts().contacts, 0);
+    drop(service);
+    assert!(store.is_empty());
+}
+
+#[test]
+fn a_tenant_may_have_fewer_contacts() {
+    let service = LocationService::untimed(LocationConfig::default());
+    let tenant = service.namespace("tenant");
+    let mut registration = register("alice", "sip:alice@192.0.2.1", 60);
+    registration.max_contacts = Some(1);
+    assert!(update_of(&service, Some(&tenant), &registration).is_ok());
+    let mut second = register("alice", "sip:alice@192.0.2.2", 60);
+    second.max_contacts = Some(1);
+    let refused = update_of(&service, Some(&tenant), &second);
+    assert_eq!(refused.map_err(|reject| reject.status).err(), Some(403));
+    second.max_contacts = None;
+    assert!(update_of(&service, Some(&tenant), &second).is_ok());
+}
+
+#[test]
+fn expiry_reports_the_namespace() {
+    let (sender, events) = std::sync::mpsc::sync_channel(10);
+    let service = LocationService::untimed(LocationConfig {
+        events: Some(wanted(sender)),
+        ..LocationConfig::default()
+    });
+    let tenant = service.namespace("tenant");
+    let registration = register("alice", "sip:alice@192.0.2.1", 60);
+    drop(update_of(&service, Some(&tenant), &registration));
+    service.expire(UnixTime(NOW.0 + 61));
+    let seen: Vec<_> = events
+        .try_iter()
+        .map(|event| (event.kind, event.namespace))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            (ChangeKind::Added, "tenant".into()),
+            (ChangeKind::Expired, "tenant".into())
+        ]
+    );
 }
 
 #[test]

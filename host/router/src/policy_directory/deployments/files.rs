@@ -25,8 +25,10 @@ impl Deployments {
         };
         // One lock from the question to the answer: an operator may be activating another policy just now, and that stays.
         let mut state = self.lock();
-        let is_active = self.active().is_some_and(|active| active.policy == name);
-        if is_active && is_known_file(&state, &bytes) || self.is_stored(name, &bytes) && !is_active
+        let is_active = self.policies.is_routed(name)
+            || self.active().is_some_and(|active| active.policy == name);
+        if is_active && self.is_known_file(name, &state, &bytes)
+            || self.is_stored(name, &bytes) && !is_active
         {
             return;
         }
@@ -96,18 +98,19 @@ impl Deployments {
         {
             tracing::error!(policy = BUILTIN, %error, "the embedded policy does not load");
         }
-        let known: Vec<String> = self
-            .policies
-            .list()
-            .iter()
-            .flat_map(|policy| &policy.versions)
-            .map(|version| version.digest.to_string())
-            .collect();
+        let listed = self.policies.list();
+        let is_known = |file: &VersionFile| {
+            let mut policies = listed.iter().filter(|policy| policy.name == file.policy);
+            policies.any(|policy| {
+                let mut versions = policy.versions.iter();
+                versions.any(|version| version.digest.as_str() == file.digest)
+            })
+        };
         for file in self.versions.list().unwrap_or_default() {
             if is_stopping() {
                 return;
             }
-            if known.contains(&file.digest) {
+            if is_known(&file) {
                 continue;
             }
             let state = self.lock();
@@ -146,8 +149,8 @@ impl Deployments {
     /// of an earlier run. To be called while the state is held.
     fn keep_newest(&self, policy: &str) {
         let stored = self.stored_since_start().get(policy).cloned();
-        let active = || self.active().filter(|active| active.policy == policy);
-        let Some(newest) = stored.or_else(|| active().map(|active| active.version)) else {
+        let active = || self.active_of(policy).map(|active| active.version);
+        let Some(newest) = stored.or_else(active) else {
             return;
         };
         if let Ok(bytes) = self.versions.get(policy, newest.as_str())
@@ -156,13 +159,4 @@ impl Deployments {
             tracing::debug!(policy, %error, "the newest version is not refreshed");
         }
     }
-}
-
-/// Whether the active policy's file is the one that was there at the last activation.
-fn is_known_file(state: &Option<Activation>, bytes: &[u8]) -> bool {
-    let digest = Digest::of(bytes);
-    state
-        .as_ref()
-        .and_then(|activation| activation.file.as_deref())
-        == Some(digest.as_str())
 }

@@ -4,7 +4,7 @@ use super::{DeployError, Deployments};
 use crate::policy_directory::audit::{Action, AuditRecord};
 use crate::policy_directory::memory::VersionName;
 use crate::policy_directory::origin::Origin;
-use crate::trace::{ShadowReport, Traces};
+use crate::trace::{Copies, ShadowReport, Traces};
 
 impl Deployments {
     /// Runs a stored version on copies of what the workers run, in place of one before: the named one (a digest or its beginning), else
@@ -46,11 +46,24 @@ impl Deployments {
         version: Option<&str>,
     ) -> Result<ShadowReport, DeployError> {
         let version = self.policies.begin_shadow(name, version)?;
-        let started = traces.set_shadow(self.policies.engine().clone(), version);
+        let engine = self.policies.engine().clone();
+        let started = traces.set_shadow(engine, version, self.copies_for(name));
         if started.is_err() {
             self.policies.end_shadow();
         }
         Ok(started?)
+    }
+
+    /// A policy that routes name is compared with itself; another one with what runs for requests that no route takes.
+    fn copies_for(&self, name: &str) -> Copies {
+        let mut routed = self.policies.routed();
+        if routed.contains(name) {
+            return Copies::OfItsPolicy;
+        }
+        if let Some(active) = self.policies.active() {
+            routed.remove(&**active.name());
+        }
+        Copies::OfOthersThan(routed)
     }
 
     /// Ends the shadow when it is of this policy, and tells what it has found.

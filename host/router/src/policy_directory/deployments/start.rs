@@ -46,16 +46,16 @@ impl Deployments {
             .set_keeps_dialogs(config.policy.pin == Pin::Dialog);
         deployments.listen_for_rollbacks();
         let configured = configured_name(&deployments.config);
-        let remembered = deployments
-            .activation
-            .read()
-            .filter(|activation| activation.configured == configured);
-        if let Some(remembered) = remembered
-            && deployments.restore(&remembered)
-        {
-            return Ok(deployments);
+        let read = deployments.activation.read();
+        let routed = read.as_ref().map(|activation| activation.routed.clone());
+        let remembered = read.filter(|activation| activation.configured == configured);
+        if remembered.is_none_or(|remembered| !deployments.restore(&remembered)) {
+            deployments.start_configured()?;
         }
-        deployments.start_configured()?;
+        if let Some(state) = &mut *deployments.lock() {
+            state.routed = routed.unwrap_or_default();
+        }
+        deployments.take_routes(config)?;
         Ok(deployments)
     }
 

@@ -162,7 +162,7 @@ fn every_change_is_written_down_with_who_and_what() {
     deployments
         .activate("first", None, &operator())
         .expect("activate");
-    deployments.rollback(&operator()).expect("back");
+    deployments.rollback(None, &operator()).expect("back");
     assert!(
         deployments
             .store("first", plain(b"no wasm"), &operator())

@@ -1,0 +1,164 @@
+//! Policies that routes name: each has an active version of its own. Instances of different scopes are not shared.
+
+#![allow(clippy::unwrap_used, reason = "tests state expectations by panicking")]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Instant;
+
+use patchbay_policy::*;
+use support::*;
+
+fn policies() -> Policies<TestHost> {
+    Policies::new(engine(), || TestHost::new(0))
+}
+
+fn names(names: &[&str]) -> BTreeSet<String> {
+    names.iter().map(|&name| name.to_owned()).collect()
+}
+
+fn active(policies: &Policies<TestHost>, name: &str) -> Option<String> {
+    let active = policies.active_of(name)?.load()?;
+    Some(active.digest().to_string())
+}
+
+#[test]
+fn a_routed_policy_is_activated_and_rolled_back_alone() {
+    let policies = policies();
+    let shared = policies.store("shared", &many_ways(9)).unwrap();
+    policies.activate("shared", None).unwrap();
+    policies.set_routed(&names(&["a", "b"]));
+    let [one, two] = [0, 1].map(many_ways);
+    for name in ["a", "b"] {
+        policies.store(name, &one).unwrap();
+        policies.activate(name, None).unwrap();
+    }
+    let before = active(&policies, "b");
+    policies.store("a", &two).unwrap();
+    policies.activate("a", None).unwrap();
+    assert_ne!(active(&policies, "a"), before);
+    assert_eq!(active(&policies, "b"), before);
+    assert_eq!(*policies.active().unwrap().digest(), shared);
+    policies.rollback_of("a").unwrap();
+    assert_eq!(active(&policies, "a"), before);
+    assert_eq!(
+        policies.rollback_of("b").unwrap_err(),
+        RollbackError::NothingBefore
+    );
+    let unknown = policies.rollback_of("c").unwrap_err();
+    assert_eq!(unknown, RollbackError::NotActive("c".to_owned()));
+    assert_eq!(
+        policies.rollback().unwrap_err(),
+        RollbackError::NothingBefore
+    );
+}
+
+#[test]
+fn a_policy_that_is_active_and_routed_has_one_version() {
+    let policies = policies();
+    let [one, two] = [0, 1].map(many_ways);
+    policies.store("both", &one).unwrap();
+    policies.activate("both", None).unwrap();
+    policies.set_routed(&names(&["both"]));
+    let of_both = |policies: &Policies<TestHost>| {
+        let shared = policies.active().unwrap().digest().to_string();
+        (active(policies, "both").unwrap(), shared)
+    };
+    let (routed, shared) = of_both(&policies);
+    assert_eq!(routed, shared);
+    policies.store("both", &two).unwrap();
+    policies.activate("both", None).unwrap();
+    let (new, shared) = of_both(&policies);
+    assert!(new == shared && new != routed);
+    policies.rollback().unwrap();
+    assert_eq!(of_both(&policies), (routed.clone(), routed));
+}
+
+#[test]
+fn a_routed_version_that_keeps_failing_is_rolled_back_and_no_other() {
+    let policies = policies();
+    policies.store("shared", &many_ways(9)).unwrap();
+    policies.activate("shared", None).unwrap();
+    policies.set_routed(&names(&["a"]));
+    for variant in [0, 1] {
+        policies.store("a", &many_ways(variant)).unwrap();
+        policies.activate("a", None).unwrap();
+    }
+    let failing = policies.active_of("a").unwrap().load().unwrap();
+    let shared = policies.active().unwrap();
+    let rollbacks = (1..=5u8).filter_map(|last| {
+        let source = IpAddr::from([192, 0, 2, last]);
+        policies.report_fault(failing.number(), source, Instant::now())
+    });
+    let rollbacks: Vec<_> = rollbacks.collect();
+    assert_eq!(rollbacks.len(), 1);
+    assert_eq!(rollbacks[0].version, *failing.digest());
+    assert_eq!(
+        active(&policies, "a"),
+        Some(rollbacks[0].restored_version.to_string())
+    );
+    assert_eq!(policies.active().unwrap().number(), shared.number());
+}
+
+#[test]
+fn versions_of_routes_that_are_gone_are_freed() {
+    let policies = policies();
+    policies.set_routed(&names(&["a"]));
+    policies.store("a", &many_ways(0)).unwrap();
+    let version = policies.activate("a", None).unwrap();
+    policies.pin_version(&version);
+    policies.set_routed(&names(&[]));
+    assert!(policies.active_of("a").is_none());
+    assert!(
+        policies.by_number(version.number()).is_some(),
+        "it is pinned"
+    );
+    policies.unpin_version(&version);
+    assert!(policies.by_number(version.number()).is_none());
+}
+
+#[test]
+fn a_version_has_to_start_for_each_route() {
+    let policies = Policies::with_uses(engine(), |_| {
+        let of = |route: &str, setting: &str| Use {
+            route: Some(route.to_owned()),
+            host: TestHost {
+                settings: vec![(setting.to_owned(), "hello".to_owned())],
+                ..TestHost::new(0)
+            },
+        };
+        vec![of("good", "greeting"), of("bad", "other")]
+    });
+    let policy = component(PREPARED, PREPARED_WORLD);
+    let error = policies.store("p", &policy).unwrap_err();
+    assert!(
+        matches!(&error, LoadError::Route { route, .. } if route == "bad"),
+        "{error}"
+    );
+    let again = policies.activate("p", None).unwrap_err();
+    assert!(matches!(again, ActivateError::Rejected { .. }), "{again}");
+}
+
+#[test]
+fn instances_of_two_scopes_are_not_shared() {
+    let policies = policies();
+    policies.store("p", &many_ways(0)).unwrap();
+    let version = policies.activate("p", None).unwrap();
+    let instances = Instances::new(policies.engine().clone(), 0);
+    let [first, second] = [Scope::new(), Scope::new()];
+    let run = |scope| {
+        let hook = Hook::RequestRoute;
+        let run = instances.run_in(scope, &version, hook, TestHost::new(0), None);
+        assert!(block_on(run).result.is_ok());
+        instances.idle()
+    };
+    assert_eq!(run(None), 1);
+    assert_eq!(run(Some(&first)), 2);
+    assert_eq!(run(Some(&second)), 3);
+    assert_eq!(run(Some(&first)), 3, "it is used again");
+    drop(second);
+    instances.sweep();
+    assert_eq!(instances.idle(), 2);
+}

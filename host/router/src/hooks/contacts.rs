@@ -1,0 +1,79 @@
+//! Contacts that a policy saves and removes by itself, past the registrar's rules.
+
+use patchbay_core::registrar::Registration;
+use patchbay_core::time::UnixTime;
+use patchbay_message::AddressOfRecord;
+use patchbay_policy::{ErrorKind, HostError};
+
+use super::HookHost;
+use super::host::LOG_TARGET;
+use super::lookups::{address_of_record, host_error};
+use crate::location::{self, Done};
+
+impl HookHost {
+    /// Removes one contact of an address-of-record, or all, and says how many there were.
+    pub(super) fn remove_known(
+        &self,
+        aor: AddressOfRecord,
+        contact: &str,
+    ) -> Result<u32, HostError> {
+        let location = &self.services()?.shared.location;
+        let bindings = location.lookup_in(self.namespace(), &aor, self.now.unix);
+        if contact.is_empty() {
+            self.update_location(Registration::of_removal(aor))?;
+            return Ok(u32::try_from(bindings.len()).unwrap_or(u32::MAX));
+        }
+        if !bindings
+            .iter()
+            .any(|binding| binding.uri() == contact.as_bytes())
+        {
+            return Ok(0);
+        }
+        let registration = Registration::of_contact(aor, contact.as_bytes(), 0, None);
+        let registration = registration
+            .map_err(|_| host_error(ErrorKind::InvalidArgument, "this is no contact"))?;
+        self.update_location(registration)?;
+        Ok(1)
+    }
+
+    pub(super) fn granted(&self, aor: &str) -> Result<AddressOfRecord, HostError> {
+        if !self.config().policy.grants.save_location {
+            return Err(host_error(
+                ErrorKind::Denied,
+                "the operator has not granted save_location",
+            ));
+        }
+        let aor = address_of_record(aor.as_bytes())?;
+        let domains = self.route().map(|route| &route.written.domains);
+        let is_own = domains.is_none_or(|domains| {
+            domains.is_empty() || domains.iter().any(|domain| domain == aor.host())
+        });
+        if !is_own {
+            return Err(host_error(
+                ErrorKind::Denied,
+                "a tenant's policy saves contacts of the tenant's domains only",
+            ));
+        }
+        Ok(aor)
+    }
+
+    pub(super) fn update_location(&self, mut registration: Registration) -> Result<(), HostError> {
+        let route = self.route();
+        registration.max_contacts = route.map(|route| route.written.limits.max_contacts);
+        let now: UnixTime = self.now.unix;
+        let location = &self.services()?.shared.location;
+        let namespace = self.namespace();
+        let done = || Done::call(log_refusal);
+        if let Some(answer) = location.update_in(namespace, &registration, now, done) {
+            log_refusal(answer);
+        }
+        Ok(())
+    }
+}
+
+/// A policy is not told what becomes of its change.
+fn log_refusal(answer: location::Answer) {
+    if let Err(reject) = answer {
+        tracing::debug!(target: LOG_TARGET, status = reject.status, "a policy's change of a contact was refused");
+    }
+}

@@ -1,0 +1,217 @@
+//! The policies that routes of the configuration name: each has an active version of its own.
+
+use std::path::Path;
+
+use patchbay_policy::Digest;
+
+use super::{DeployError, Deployed, Deployments, StartPolicyError};
+use crate::config::{BUILTIN, Config, PolicyRoute};
+use crate::policy_directory::audit::{Action, AuditRecord};
+use crate::policy_directory::configured::file_of;
+use crate::policy_directory::memory::{Activation, RememberedLane, VersionName};
+use crate::policy_directory::origin::Origin;
+
+impl Deployments {
+    /// Takes over the routes of a configuration: every policy that they name gets an active version, and has to start for each of
+    /// its routes. After an error the policies have the routes that they had.
+    pub fn take_routes(&self, config: &Config) -> Result<(), StartPolicyError> {
+        let before = self.policies.routed();
+        let wanted = config.routed_policies();
+        self.policies
+            .set_routed(&before.union(&wanted).cloned().collect());
+        let brought_up = self.bring_up_all(config);
+        let routed = if brought_up.is_ok() { wanted } else { before };
+        self.policies.set_routed(&routed);
+        brought_up
+    }
+
+    fn bring_up_all(&self, config: &Config) -> Result<(), StartPolicyError> {
+        for name in config.routed_policies() {
+            self.bring_up(&name)
+                .map_err(|problem| StartPolicyError::of_route(config, &name, problem))?;
+        }
+        Ok(())
+    }
+
+    /// The version of a policy that was active last, unless its file has changed since then; else its file; else what is kept of it.
+    fn bring_up(&self, name: &str) -> Result<(), DeployError> {
+        let mut state = self.lock();
+        if self.active_of(name).is_some() {
+            self.policies.check_uses(name)?;
+            return Ok(());
+        }
+        let lanes = state.as_ref().map(|activation| &activation.routed);
+        let remembered = lanes.and_then(|lanes| lanes.get(name)).cloned();
+        let file = self.file_digest(name);
+        let is_unchanged = |lane: &RememberedLane| file.is_none() || file == lane.file;
+        if let Some(remembered) = remembered.filter(is_unchanged)
+            && self.bring_back(&remembered)
+        {
+            return Ok(());
+        }
+        let path = file_of(&self.config, name).filter(|path| path.is_file());
+        let (stored, origin) = match path {
+            Some(path) => self.first_of_file(name, &path, &state)?,
+            None if name == BUILTIN => self.first_of_builtin()?,
+            None => self.first_of_kept(name)?,
+        };
+        self.policies
+            .activate(name, Some(stored.version.as_str()))?;
+        let record = AuditRecord {
+            after: Some(stored.name()),
+            ..AuditRecord::new(Action::Activate, &origin, name)
+        };
+        self.audit
+            .write(&record.because("a route names the policy"));
+        self.remember(&mut state, &stored, false);
+        Ok(())
+    }
+
+    /// Makes the remembered version of a policy active again; false when it is not there any more.
+    fn bring_back(&self, remembered: &RememberedLane) -> bool {
+        if let Some(previous) = &remembered.previous
+            && let Err(error) = self.load_version(previous)
+        {
+            tracing::warn!(policy = previous.policy, %error, "the version to go back to does not load");
+        }
+        let active = &remembered.active;
+        match self.load_version(active) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!(policy = active.policy, policy_version = active.version, %error, "the last active version does not load");
+                false
+            }
+        }
+    }
+
+    fn first_of_file(
+        &self,
+        name: &str,
+        path: &Path,
+        state: &Option<Activation>,
+    ) -> Result<(Deployed, Origin), DeployError> {
+        Ok((self.store_file(name, path, state)?, Origin::file(path)))
+    }
+
+    fn first_of_builtin(&self) -> Result<(Deployed, Origin), DeployError> {
+        self.store_builtin()?;
+        let version = self.policies.choose(BUILTIN, None)?;
+        let policy = BUILTIN.to_owned();
+        Ok((Deployed { policy, version }, Origin::builtin()))
+    }
+
+    /// The newest version that is kept of a policy without a file: somebody has pushed it.
+    fn first_of_kept(&self, name: &str) -> Result<(Deployed, Origin), DeployError> {
+        let kept = self.versions.list().unwrap_or_default();
+        let mut newest = kept.iter().rev().filter(|file| file.policy == name);
+        let Some(file) = newest.next() else {
+            return Err(DeployError::NoFile(name.to_owned()));
+        };
+        let version = VersionName::new(name, &file.digest);
+        self.load_kept(&version)?;
+        let version = self.policies.choose(name, Some(&file.digest))?;
+        let policy = name.to_owned();
+        Ok((Deployed { policy, version }, Origin::router()))
+    }
+
+    /// The active version of a policy: for the routes that name it, else for the requests that no route takes.
+    pub(super) fn active_of(&self, name: &str) -> Option<Deployed> {
+        match self.policies.active_of(name) {
+            Some(active) => active.load().map(|version| Deployed {
+                policy: name.to_owned(),
+                version: version.digest().clone(),
+            }),
+            None => self.active().filter(|active| active.policy == name),
+        }
+    }
+
+    /// What was active before a policy's version is changed, for the audit log.
+    pub(super) fn active_before(&self, name: &str) -> Option<Deployed> {
+        if self.policies.is_routed(name) {
+            self.active_of(name)
+        } else {
+            self.active()
+        }
+    }
+
+    /// Remembers the active version of a policy that routes name.
+    pub(super) fn remember_routed(
+        &self,
+        state: &mut Option<Activation>,
+        active: &Deployed,
+        went_back: bool,
+    ) {
+        let Some(activation) = state else { return };
+        let name = active.name();
+        let before = activation.routed.remove(&active.policy);
+        let known = before.as_ref().and_then(|lane| lane.previous.clone());
+        let replaced = before
+            .map(|lane| lane.active)
+            .filter(|before| *before != name);
+        let lane = RememberedLane {
+            file: self.file_digest(&active.policy),
+            previous: if went_back { None } else { replaced.or(known) },
+            active: name.clone(),
+        };
+        activation.canary.take_if(|canary| canary.name == name);
+        activation.routed.insert(active.policy.clone(), lane);
+        self.activation.write(activation);
+    }
+
+    /// Whether a policy's file is the one that was there when a version of it became active last.
+    pub(super) fn is_known_file(
+        &self,
+        name: &str,
+        state: &Option<Activation>,
+        bytes: &[u8],
+    ) -> bool {
+        let digest = Digest::of(bytes);
+        let known = state
+            .as_ref()
+            .and_then(|activation| match activation.routed.get(name) {
+                Some(lane) if self.policies.is_routed(name) => lane.file.as_deref(),
+                _ => activation.file.as_deref(),
+            });
+        known == Some(digest.as_str())
+    }
+}
+
+impl StartPolicyError {
+    /// The policy of a route can't run: where that is written.
+    fn of_route(config: &Config, policy: &str, source: DeployError) -> StartPolicyError {
+        let mut routes = config.policy.routes.iter();
+        let is_meant = |route: &&PolicyRoute| match source.route() {
+            Some(name) => route.name == name,
+            None => route.policies.iter().any(|name| name == policy),
+        };
+        let place = routes.find(is_meant).map(|route| route.place);
+        StartPolicyError::Route {
+            file: None,
+            place: place.unwrap_or(crate::config::Place::Nowhere),
+            policy: policy.to_owned(),
+            source: Box::new(source),
+        }
+    }
+
+    /// The same for a configuration that was read from this file.
+    pub fn in_file(mut self, path: Option<&Path>) -> StartPolicyError {
+        if let StartPolicyError::Route { file, .. } = &mut self {
+            *file = path.map(Path::to_path_buf);
+        }
+        self
+    }
+}
+
+impl DeployError {
+    /// The route for which a version does not start.
+    fn route(&self) -> Option<&str> {
+        use patchbay_policy::{ActivateError, LoadError};
+        match self {
+            DeployError::Load(LoadError::Route { route, .. })
+            | DeployError::Activate(ActivateError::Load(LoadError::Route { route, .. })) => {
+                Some(route)
+            }
+            _ => None,
+        }
+    }
+}
