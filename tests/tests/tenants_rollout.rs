@@ -237,6 +237,26 @@ fn a_failing_version_of_one_tenant_is_rolled_back_for_it_alone() {
 }
 
 #[test]
+fn nothing_is_held_when_all_transactions_are_over() {
+    let router = chain("[\"screening\", \"tenant\"]").start();
+    let mut alice = registered(&router, "alice", A);
+    for _ in 0..5 {
+        assert_eq!(mark(&router, A), "a");
+    }
+    let (uri, spam) = ("sip:bob@a.example", "X-Spam: yes\r\n");
+    let text = alice.compose("INVITE", uri, uri, spam, "");
+    let invite = alice.request(text);
+    let refused = alice.expect(603);
+    alice.acknowledge(&invite, &refused);
+    let held = |name: &str| router.metric(name, "");
+    assert_eq!(held("patchbay_policy_route_requests_total"), 7.0);
+    wait_until("every transaction to be over", || {
+        held("patchbay_policy_route_transactions") == 0.0
+            && held("patchbay_policy_version_pinned") == 0.0
+    });
+}
+
+#[test]
 fn a_shadow_of_a_routed_policy_sees_its_own_runs() {
     let router = own_policies().start();
     let two = push(&router, "of-a", &version("two"));
