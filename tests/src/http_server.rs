@@ -39,7 +39,7 @@ impl HttpServer {
     /// Answers every request with this status and body after `delay`.
     pub fn start(status: u16, body: &str, delay: Duration) -> HttpServer {
         let shared = Arc::new(Shared::new(status, body, delay));
-        let address = listen(&shared, |shared, stream| serve(shared, stream));
+        let address = listen(&shared, serve);
         HttpServer {
             origin: format!("http://{address}"),
             shared,

@@ -319,7 +319,7 @@ fn a_route_without_a_policy_is_a_problem_of_its_line() {
     let config = std::fs::read_to_string(&file).expect("the configuration");
     let line = 1 + config
         .lines()
-        .position(|line| line == "[[policy.route]]")
+        .position(|line| line == "policy = \"tenant\"")
         .expect("a route");
     let broken = config.replacen("policy = \"tenant\"", "policy = \"absent\"", 1);
     std::fs::write(&file, &broken).expect("write");

@@ -303,18 +303,18 @@ fn show_workers(extent: workers::Extent, parts: &[Part], common: &Common) -> Res
         instructions: parts.contains(&Part::Instructions),
     };
     let mut tables = Vec::new();
-    let mut everything = json!({});
+    let mut everything = serde_json::Map::new();
     if parts.contains(&Part::Cpu) {
         let results = workers::measure(&machine, extent)?;
         tables.push(workers::markdown(&results));
-        everything["workers"] = json!(results);
+        everything.insert("workers".to_owned(), json!(results));
     }
     if counted.system_calls || counted.instructions {
         let results = workers::count(&machine, extent.workers, counted)?;
         tables.push(workers::counts_markdown(&results));
-        everything["counts"] = json!(results);
+        everything.insert("counts".to_owned(), json!(results));
     }
-    finish(common, "workers", &tables.join("\n"), &everything)
+    finish(common, "workers", &tables.join("\n"), &json!(everything))
 }
 
 fn temporary() -> Result<TempDir, Failure> {

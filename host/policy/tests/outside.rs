@@ -1,6 +1,10 @@
 //! What a policy reaches beyond the router: it has to be granted, and waiting for it harms nobody.
 
-#![allow(clippy::unwrap_used, reason = "tests state expectations by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "tests state expectations by panicking"
+)]
 
 mod support;
 

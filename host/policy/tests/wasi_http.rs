@@ -1,6 +1,10 @@
 //! A policy that brings a client for `wasi:http`: the same door as `interface http`, and the same limits.
 
-#![allow(clippy::unwrap_used, reason = "tests state expectations by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "tests state expectations by panicking"
+)]
 
 mod support;
 

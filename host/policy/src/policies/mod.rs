@@ -29,10 +29,13 @@ use registry::{Registry, Stored};
 pub use report::{PolicyReport, VersionReport, VersionState};
 use watch::Finding;
 
+/// Tells on which terms a policy of this name is to run.
+type Uses<H> = dyn Fn(&str) -> Vec<Use<H>> + Send + Sync;
+
 /// The registry of policies. All of it may be called from any thread.
 pub struct Policies<H: Host> {
     engine: Engine<H>,
-    uses: Box<dyn Fn(&str) -> Vec<Use<H>> + Send + Sync>,
+    uses: Box<Uses<H>>,
     active: ArcSwapOption<Version<H>>,
     /// The versions that can be found by number: the active one, the one before, and those that are pinned.
     table: ArcSwap<Vec<Arc<Version<H>>>>,

@@ -37,7 +37,7 @@ pub struct PolicyRoute {
     pub grants: Grants,
     /// Its limits.
     pub limits: RouteLimits,
-    /// Where it is written.
+    /// Where its policies are written.
     pub place: Place,
 }
 
@@ -163,7 +163,7 @@ pub(super) fn read(sections: Vec<Section<'_>>, config: &Config) -> Vec<PolicyRou
 }
 
 fn route(section: &mut Section<'_>, config: &Config) -> Option<PolicyRoute> {
-    let place = section.place();
+    let place = section.place_of("policy");
     let domains = list(section, "domain", check::domain);
     let listeners = list(section, "listener", |text| listener(text, config));
     let sources = list(section, "source", |text| text.parse());

@@ -81,12 +81,8 @@ impl<'a> Section<'a> {
 
     /// Reports a problem of `key`.
     pub(super) fn problem(&self, key: &str, message: impl Into<String>) {
-        let place = self
-            .entries
-            .and_then(|entries| entries.get(key))
-            .map_or(self.place, |entry| entry.place);
         self.findings
-            .report(Problem::new(place, self.full(key), message));
+            .report(Problem::new(self.place_of(key), self.full(key), message));
     }
 
     /// Reports the keys that were not asked for.
@@ -401,6 +397,13 @@ impl<'a> Section<'a> {
     /// Where the section is written.
     pub(super) fn place(&self) -> Place {
         self.place
+    }
+
+    /// Where this key is written; without it, where the section begins.
+    pub(super) fn place_of(&self, key: &str) -> Place {
+        self.entries
+            .and_then(|entries| entries.get(key))
+            .map_or(self.place, |entry| entry.place)
     }
 
     /// The value as it is written, whatever its type.

@@ -1,6 +1,6 @@
 //! The key-value store of policies.
 //!
-//! All of it is in memory ([`table`]), so that a hook never waits for the disk; a thread writes what has changed behind ([`writer`]). Every key
+//! All of it is in memory (`table`), so that a hook never waits for the disk; a thread writes what has changed behind (`writer`). Every key
 //! begins with a namespace.
 
 mod record;

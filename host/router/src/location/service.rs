@@ -328,7 +328,7 @@ impl LocationService {
     /// Applies a registration. Returns the answer when [`Durability`] allows it at once; otherwise whoever `done` names is told
     /// when it does.
     ///
-    /// Refusals: those of [`apply`]; 503 when too many changes wait for the store; 500 when the commit failed, after which
+    /// Refusals: those of [`patchbay_core::registrar::apply`]; 503 when too many changes wait for the store; 500 when the commit failed, after which
     /// the bindings are as before.
     #[must_use = "an answer that is returned is told to nobody else"]
     pub fn update(

@@ -73,6 +73,9 @@ impl Chain {
     }
 }
 
+/// The version for a place in a chain and the name of its policy, and whether the dialog is to be kept in it; `None`: the active one.
+type Choose<'a> = dyn Fn(usize, &str) -> Option<(Arc<Version<HookHost>>, bool)> + 'a;
+
 impl Entry {
     /// What new transactions of the route begin with.
     pub(crate) fn tenant(&self) -> Result<Arc<Tenant>, NoVersion> {
@@ -119,10 +122,7 @@ impl Entry {
     }
 
     /// A chain of the versions that `choose` names, with whether the dialog is to be kept in them, else of the active ones.
-    fn make(
-        &self,
-        choose: &dyn Fn(usize, &str) -> Option<(Arc<Version<HookHost>>, bool)>,
-    ) -> Result<Arc<Tenant>, NoVersion> {
+    fn make(&self, choose: &Choose<'_>) -> Result<Arc<Tenant>, NoVersion> {
         let route = &self.route;
         let mut keeps_dialog = false;
         let mut links = SmallVec::new();

@@ -1,7 +1,7 @@
 //! The routes of the configuration (`[[policy.route]]`): which requests other policies than the active one get, and on which terms.
 //!
-//! A [`Table`] is made of a configuration and replaced whole on a reload. Choosing among its routes is a look-up by domain or a look
-//! at a short list, without a lock or memory. What a transaction was begun with is a [`Chain`], which the core keeps with it: whatever
+//! A `Table` is made of a configuration and replaced whole on a reload. Choosing among its routes is a look-up by domain or a look
+//! at a short list, without a lock or memory. What a transaction was begun with is a `Chain`, which the core keeps with it: whatever
 //! the operator changes meanwhile, it ends with the same versions, settings and limits.
 
 mod chain;

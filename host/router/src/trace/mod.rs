@@ -2,8 +2,8 @@
 //!
 //! A worker that is told to traces each hook run: [`HookTrace`] has what the hook saw, what the host answered, and what it decided.
 //! [`Traces`] takes the traces off the workers through a bounded queue, and everything else happens on a thread of its own: the ring of
-//! recent calls, the [recording](file), the shadow. A [`Replayer`] runs a trace on a version, with the answers that it has, and
-//! [`differences`] tells where the two part.
+//! recent calls, the recording, the shadow. A [`Replayer`] runs a trace on a version, with the answers that it has, and
+//! `differences` tells where the two part.
 
 mod collect;
 mod conversions;
