@@ -51,8 +51,8 @@ const ALLOCATORS: &[&str] = &[
 
 /// Two runs, of which the difference counts: starting and stopping drop out.
 pub(super) fn count(machine: &Machine, subject: &Subject) -> Result<Instructions, Failure> {
-    // Patchbay compiles its policy at the first start on a processor, and valgrind's is another one than the machine's.
-    profile(machine, subject, 1)?;
+    // Patchbay compiles its policies at the first start on a processor, and valgrind's is another one than the machine's.
+    compile(machine, subject)?;
     let few = profile(machine, subject, FEW)?;
     let many = profile(machine, subject, FEW + MORE)?;
     let each = |many: u64, few: u64| many.saturating_sub(few) as f64 / MORE as f64;
@@ -74,16 +74,16 @@ struct Profile {
     calls: BTreeMap<String, u64>,
 }
 
+fn compile(machine: &Machine, subject: &Subject) -> Result<(), Failure> {
+    let server = watched(machine, subject)?;
+    server.wait_until_compiled(machine, PATIENCE)?;
+    server.stop();
+    Ok(())
+}
+
 fn profile(machine: &Machine, subject: &Subject, transactions: u64) -> Result<Profile, Failure> {
     let (product, scenario) = (subject.product, subject.scenario);
-    let folder = machine.folder.join("callgrind");
-    empty(&folder).map_err(Failure::file(&folder))?;
-    let setup = Setup {
-        watched_by: valgrind(&folder),
-        patience: PATIENCE,
-        ..subject.setup()
-    };
-    let server = Server::start(machine, product, &setup)?;
+    let server = watched(machine, subject)?;
     let callees = scenario
         .needs_callees()
         .then(|| Callees::start(machine, scenario))
@@ -100,7 +100,23 @@ fn profile(machine: &Machine, subject: &Subject, transactions: u64) -> Result<Pr
             "transactions fail under valgrind: statuses {statuses:?}, faults {faults:?}"
         )));
     }
-    sum(&folder)
+    sum(&folder(machine))
+}
+
+/// The server under callgrind, whose profiles go into an empty folder.
+fn watched(machine: &Machine, subject: &Subject) -> Result<Server, Failure> {
+    let folder = folder(machine);
+    empty(&folder).map_err(Failure::file(&folder))?;
+    let setup = Setup {
+        watched_by: valgrind(&folder),
+        patience: PATIENCE,
+        ..subject.setup()
+    };
+    Server::start(machine, subject.product, &setup)
+}
+
+fn folder(machine: &Machine) -> PathBuf {
+    machine.folder.join("callgrind")
 }
 
 fn valgrind(folder: &Path) -> Vec<String> {

@@ -174,6 +174,25 @@ impl Server {
         Ok(())
     }
 
+    /// Waits until it has compiled every policy, the built-in one included, which it does beside its work. Kamailio compiles none.
+    pub(crate) fn wait_until_compiled(
+        &self,
+        machine: &Machine,
+        patience: Duration,
+    ) -> Result<(), Failure> {
+        let began = Instant::now();
+        while self.product == Product::Patchbay && !patchbay::has_compiled(machine, &self.folder) {
+            if began.elapsed() > patience {
+                return Err(Failure::NotReady {
+                    name: self.product.name(),
+                    log: last_lines(&self.folder.join("log")),
+                });
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Ok(())
+    }
+
     /// All its processes.
     pub(crate) fn processes(&self) -> Vec<u32> {
         process::of_session(self.child.id())

@@ -53,6 +53,28 @@ fn only_bench(machine: &Machine, folder: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Whether every version of a policy that the running router has is compiled.
+pub(super) fn has_compiled(machine: &Machine, folder: &Path) -> bool {
+    let listed = Command::new(&machine.patchbay)
+        .args(["policy", "list", "--json", "--data-dir"])
+        .arg(folder.join("data"))
+        .output();
+    let listed: serde_json::Value = listed
+        .ok()
+        .and_then(|output| serde_json::from_slice(&output.stdout).ok())
+        .unwrap_or_default();
+    let policies = listed.as_array().or_else(|| listed["policies"].as_array());
+    let versions = policies
+        .into_iter()
+        .flatten()
+        .filter_map(|policy| policy["versions"].as_array())
+        .flatten();
+    let states: Vec<_> = versions
+        .map(|version| version["state"].as_str().unwrap_or("stored"))
+        .collect();
+    !states.is_empty() && !states.contains(&"stored")
+}
+
 fn make_users(machine: &Machine, data: &Path) -> Result<(), Failure> {
     fs::create_dir_all(data).map_err(Failure::file(data))?;
     let list = data.with_extension("csv");
