@@ -53,26 +53,21 @@ fn only_bench(machine: &Machine, folder: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whether every version of a policy that the running router has is compiled.
+/// Whether the running router has compiled its policies. The built-in one, which comes last, is in the list from then on.
 pub(super) fn has_compiled(machine: &Machine, folder: &Path) -> bool {
     let listed = Command::new(&machine.patchbay)
         .args(["policy", "list", "--json", "--data-dir"])
         .arg(folder.join("data"))
         .output();
-    let listed: serde_json::Value = listed
+    let listed: Option<serde_json::Value> = listed
         .ok()
-        .and_then(|output| serde_json::from_slice(&output.stdout).ok())
-        .unwrap_or_default();
-    let policies = listed.as_array().or_else(|| listed["policies"].as_array());
-    let versions = policies
+        .and_then(|output| serde_json::from_slice(&output.stdout).ok());
+    listed
+        .as_ref()
+        .and_then(|listed| listed.get("policies").unwrap_or(listed).as_array())
         .into_iter()
         .flatten()
-        .filter_map(|policy| policy["versions"].as_array())
-        .flatten();
-    let states: Vec<_> = versions
-        .map(|version| version["state"].as_str().unwrap_or("stored"))
-        .collect();
-    !states.is_empty() && !states.contains(&"stored")
+        .any(|policy| policy.get("name").is_some_and(|name| name == "builtin"))
 }
 
 fn make_users(machine: &Machine, data: &Path) -> Result<(), Failure> {
