@@ -3080,7 +3080,7 @@ pub mod patchbay {
             #[repr(u8)]
             #[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
             pub enum Verification {
-                /// Right, and for the realm of this router.
+                /// Right, and for the realm of this router (of a tenant: the tenant's).
                 Verified,
                 /// There are none for the realm.
                 Missing,
@@ -3257,7 +3257,7 @@ pub mod patchbay {
                 }
             }
         }
-        /// The operator's `[policy.settings]`.
+        /// The operator's `[policy.settings]`, of a tenant with those of its route over them.
         #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
         pub mod settings {
             #[used]
@@ -3640,7 +3640,7 @@ pub mod patchbay {
             pub type Error = super::super::super::patchbay::policy::types::Error;
             #[allow(unused_unsafe, clippy::all)]
             /// Sets (or sets anew) the timer of this name on this worker. `invalid-argument` when the name is no token of at most 64 characters or
-            /// the time is more than a day ahead, `limit` beyond 1024 timers of a worker, `wrong-hook` in `init`. Timers do not outlive the router,
+            /// the time is more than a day ahead, `limit` beyond 1024 timers of a worker (of a tenant: of its route on a worker), `wrong-hook` in `init`. Timers do not outlive the router,
             /// and end in the version that is active then.
             #[allow(async_fn_in_trait)]
             pub fn set(name: &str, delay_ms: u32) -> ::core::result::Result<(), Error> {

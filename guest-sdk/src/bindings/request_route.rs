@@ -14,7 +14,7 @@ pub mod exports {
         pub mod policy {
             /// Runs for each new request, outside and inside dialogs.
             ///
-            /// Not for CANCEL, which follows its INVITE, and not for retransmissions. For an ACK to a 2xx only `relay` and `drop` are allowed.
+            /// Not for CANCEL, which follows its INVITE, and not for retransmissions. For an ACK to a 2xx only `relay`, `drop` and, in a chain, `next` are allowed.
             #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
             pub mod request_route {
                 #[used]

@@ -10,7 +10,7 @@ use super::output;
 /// Shows and removes the registrations of a running router.
 #[derive(Debug, Subcommand)]
 pub(super) enum Registrations {
-    /// Lists every address-of-record with its contacts.
+    /// Lists the addresses-of-record of one namespace with their contacts.
     List(List),
     /// Shows the contacts of one address-of-record.
     Show(Show),
