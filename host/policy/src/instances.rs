@@ -147,16 +147,20 @@ impl<H: Host> Pool<H> {
     #[inline]
     fn take(&self, version: &Arc<Version<H>>) -> Instance<H> {
         let number = version.number();
-        if let Some(shelf) = self
+        // The shelves are free again after this line: making room looks at them.
+        let idle = self
             .shelves
             .borrow_mut()
             .iter_mut()
             .find(|shelf| shelf.number == number)
-        {
-            return shelf.idle.pop().unwrap_or_else(|| {
+            .map(|shelf| shelf.idle.pop());
+        match idle {
+            Some(Some(instance)) => return instance,
+            Some(None) => {
                 self.make_room();
-                Instance::new(&self.engine, version)
-            });
+                return Instance::new(&self.engine, version);
+            }
+            None => {}
         }
         self.make_room();
         self.sweep();

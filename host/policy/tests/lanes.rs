@@ -162,3 +162,21 @@ fn instances_of_two_scopes_are_not_shared() {
     instances.sweep();
     assert_eq!(instances.idle(), 2);
 }
+
+#[test]
+fn beside_scopes_hooks_without_one_run_at_the_same_time() {
+    let policies = policies();
+    policies.store("p", &many_ways(0)).unwrap();
+    let version = policies.activate("p", None).unwrap();
+    let instances = Instances::new(policies.engine().clone(), 0);
+    let hook = Hook::RequestRoute;
+    let scope = Scope::new();
+    // One is idle in a scope, and one without a scope is taken: the next one finds an empty shelf.
+    let scoped = instances.run_in(Some(&scope), &version, hook, TestHost::new(0), None);
+    assert!(block_on(scoped).result.is_ok());
+    let first = instances.run(&version, hook, TestHost::new(0), None);
+    let second = instances.run(&version, hook, TestHost::new(0), None);
+    for run in [first, second] {
+        assert!(block_on(run).result.is_ok());
+    }
+}

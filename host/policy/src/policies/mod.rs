@@ -393,14 +393,18 @@ impl<H: Host> Policies<H> {
             policy: name.to_owned(),
             version: digest.to_string(),
         };
-        let bytes = {
+        let (kept, bytes) = {
             let mut registry = self.lock();
             let stored = registry.stored(name, digest).ok_or_else(unknown)?;
-            if let Some(version) = stored.version() {
-                return Ok(version);
-            }
-            Arc::clone(&stored.bytes)
+            (stored.version(), Arc::clone(&stored.bytes))
         };
+        if let Some(version) = kept {
+            // Routes and settings may have changed since it was loaded.
+            self.engine
+                .check_uses(&version, (self.uses)(name))
+                .map_err(ActivateError::Load)?;
+            return Ok(version);
+        }
         let version = self.engine.load_for(name, &bytes, (self.uses)(name));
         let mut registry = self.lock();
         let stored = registry.stored(name, digest).ok_or_else(unknown)?;

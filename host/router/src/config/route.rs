@@ -308,10 +308,10 @@ fn limits(mut section: Section<'_>, config: &Config) -> RouteLimits {
     let rounds = section.number(
         "max_failure_rounds",
         shared.max_failure_rounds as usize,
-        0..=1000,
+        0..=shared.max_failure_rounds as usize,
     );
     let limits = RouteLimits {
-        max_branches: section.number("max_branches", shared.max_branches, 1..=1000),
+        max_branches: section.number("max_branches", shared.max_branches, 1..=shared.max_branches),
         max_failure_rounds: u32::try_from(rounds).unwrap_or(u32::MAX),
         max_contacts: section.number("max_contacts", config.registrar.max_contacts, 1..=1000),
         max_transactions: section.number("max_transactions", 0, 0..=100_000_000),

@@ -44,17 +44,26 @@ impl HookHost {
             ));
         }
         let aor = address_of_record(aor.as_bytes())?;
-        let domains = self.route().map(|route| &route.written.domains);
-        let is_own = domains.is_none_or(|domains| {
-            domains.is_empty() || domains.iter().any(|domain| domain == aor.host())
-        });
-        if !is_own {
+        if !self.is_of_tenant(&aor) {
             return Err(host_error(
                 ErrorKind::Denied,
-                "a tenant's policy saves contacts of the tenant's domains only",
+                "contacts of a tenant's domains are saved by the tenant's policies only, and by these no others",
             ));
         }
         Ok(aor)
+    }
+
+    /// A tenant's addresses-of-record are those of its domains, and nobody else's: the core's rule for REGISTER.
+    fn is_of_tenant(&self, aor: &AddressOfRecord) -> bool {
+        let domains = self.route().map(|route| &route.written.domains);
+        if let Some(domains) = domains.filter(|domains| !domains.is_empty()) {
+            return domains.iter().any(|domain| domain == aor.host());
+        }
+        // In a run that is played the answers are those of then.
+        self.services.as_ref().is_none_or(|services| {
+            let config = services.config();
+            config.policy.routes.is_empty() || !config.tenant_domains().contains(aor.host())
+        })
     }
 
     pub(super) fn update_location(&self, mut registration: Registration) -> Result<(), HostError> {

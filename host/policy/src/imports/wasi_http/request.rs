@@ -42,8 +42,25 @@ pub struct OutgoingBody {
 
 type Answer<T, E = ()> = Result<std::result::Result<T, E>>;
 
+/// Bytes of method, authority and path: more than any server takes.
+const MAX_TEXT_BYTES: usize = 64 << 10;
+
 impl OutgoingRequest {
-    /// Takes account of the texts after a change; false when they are too much.
+    /// Gives a part another value; when its texts are too much then, it keeps the one that it had.
+    fn change<T>(
+        &mut self,
+        part: impl Fn(&mut OutgoingRequest) -> &mut T,
+        value: T,
+    ) -> std::result::Result<(), ()> {
+        let before = std::mem::replace(part(self), value);
+        if self.hold() {
+            return Ok(());
+        }
+        *part(self) = before;
+        Err(())
+    }
+
+    /// Takes account of the texts; false when they are too much.
     fn hold(&mut self) -> bool {
         let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
         let method = match &self.method {
@@ -51,7 +68,7 @@ impl OutgoingRequest {
             _ => 0,
         };
         let bytes = method + length(&self.authority) + length(&self.path_with_query);
-        self.held.set(bytes)
+        bytes <= MAX_TEXT_BYTES && self.held.set(bytes)
     }
 
     /// The request without its body.
@@ -204,8 +221,7 @@ impl<H: Host> HostOutgoingRequest for State<H> {
         if matches!(&method, Method::Other(name) if !super::fields::is_name(name)) {
             return Ok(Err(()));
         }
-        request.method = method;
-        Ok(request.hold().then_some(()).ok_or(()))
+        Ok(request.change(|request| &mut request.method, method))
     }
 
     fn path_with_query(&mut self, request: Resource<OutgoingRequest>) -> Result<Option<String>> {
@@ -221,8 +237,7 @@ impl<H: Host> HostOutgoingRequest for State<H> {
         if path.as_ref().is_some_and(|path| !is_of_url(path)) {
             return Ok(Err(()));
         }
-        request.path_with_query = path;
-        Ok(request.hold().then_some(()).ok_or(()))
+        Ok(request.change(|request| &mut request.path_with_query, path))
     }
 
     fn scheme(&mut self, request: Resource<OutgoingRequest>) -> Result<Option<Scheme>> {
@@ -258,8 +273,7 @@ impl<H: Host> HostOutgoingRequest for State<H> {
         {
             return Ok(Err(()));
         }
-        request.authority = authority;
-        Ok(request.hold().then_some(()).ok_or(()))
+        Ok(request.change(|request| &mut request.authority, authority))
     }
 
     fn headers(&mut self, request: Resource<OutgoingRequest>) -> Result<Resource<Fields>> {
@@ -356,5 +370,47 @@ impl<H: Host> HostOutgoingBody for State<H> {
         body.exchange.drop_body();
         send(self, &body.exchange);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::held::Holder;
+    use super::*;
+
+    #[test]
+    fn texts_that_are_too_long_are_not_kept() {
+        let holder = Holder::default();
+        let mut request = OutgoingRequest {
+            method: Method::Get,
+            scheme: None,
+            authority: None,
+            path_with_query: Some("/short".to_owned()),
+            headers: Fields::complete(Vec::new(), holder.held()).unwrap(),
+            exchange: None,
+            held: holder.held(),
+        };
+        let long = || "x".repeat(MAX_TEXT_BYTES + 1);
+        let path = Some(long());
+        assert!(
+            request
+                .change(|request| &mut request.path_with_query, path)
+                .is_err()
+        );
+        assert_eq!(request.path_with_query.as_deref(), Some("/short"));
+        let method = Method::Other(long());
+        assert!(
+            request
+                .change(|request| &mut request.method, method)
+                .is_err()
+        );
+        assert!(matches!(request.method, Method::Get));
+        let authority = Some("a.example".to_owned());
+        assert!(
+            request
+                .change(|request| &mut request.authority, authority)
+                .is_ok()
+        );
+        assert_eq!(request.held.bytes(), "/shorta.example".len());
     }
 }
