@@ -48,6 +48,8 @@ pub(super) struct Played {
     used: RefCell<Vec<bool>>,
     /// What is asked now.
     asked: RefCell<Vec<Answer>>,
+    /// How many bytes of requests and values may still be asked with.
+    left: Cell<usize>,
     /// What was not asked then.
     unknown: RefCell<Vec<String>>,
     lookups: Vec<Vec<ContactTrace>>,
@@ -185,7 +187,26 @@ impl HookHost {
     }
 }
 
+/// Bytes of what a run that is played asks beyond the router: a multiple of what is recorded of one, so that a loop in a version that runs in
+/// the shadow takes no more of the router's memory.
+const MAX_PLAYED_BYTES: usize = 8 << 20;
+/// What a question takes beside its texts.
+const QUESTION_BYTES: usize = 256;
+
 impl Played {
+    /// Whether a question of so many bytes may be asked as well.
+    fn admit(&self, bytes: usize) -> Result<(), HostError> {
+        let left = self.left.get().checked_sub(bytes + QUESTION_BYTES);
+        let Some(left) = left else {
+            return Err(HostError {
+                kind: ErrorKind::Limit,
+                message: "a run that is played again asks no more than 8 MiB".into(),
+            });
+        };
+        self.left.set(left);
+        Ok(())
+    }
+
     pub(super) fn new(world: Arc<World>, trace: &HookTrace) -> Played {
         Played {
             world,
@@ -193,6 +214,7 @@ impl Played {
             used: RefCell::new(vec![false; trace.answers.len()]),
             recorded: trace.answers.clone(),
             asked: RefCell::default(),
+            left: Cell::new(MAX_PLAYED_BYTES),
             unknown: RefCell::default(),
             lookups: Vec::new(),
             values: RefCell::default(),

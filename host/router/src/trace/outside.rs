@@ -257,7 +257,13 @@ impl HttpExchange {
         // Such a URL was refused, with a message that names it.
         let url = self.request.url.replacen(&user_info, GONE, 1);
         if let Some(error) = &mut self.error {
-            error.message = error.message.replace(&user_info, GONE);
+            // It may show the URL as a text of Rust, with escapes.
+            let shown = format!("{user_info:?}");
+            let escaped = shown.get(1..shown.len() - 1).unwrap_or_default();
+            error.message = error
+                .message
+                .replace(&user_info, GONE)
+                .replace(escaped, GONE);
         }
         self.request.url = url;
     }
@@ -293,12 +299,22 @@ impl RequestTrace {
     }
 
     /// About how many bytes it takes.
-    fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.method.len() + self.url.len() + bytes_of(&self.headers) + self.body.0.len()
     }
 }
 
 impl KeyValueCall {
+    /// About how many bytes it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        let value = match self {
+            KeyValueCall::Set { value, .. } => value.0.len(),
+            KeyValueCall::ListKeys { after, .. } => after.len(),
+            _ => 0,
+        };
+        self.key().len() + value
+    }
+
     /// The key, or what the keys begin with.
     pub fn key(&self) -> &str {
         match self {
@@ -354,17 +370,12 @@ impl KeyValueCall {
 impl KeyValueExchange {
     /// About how many bytes it takes.
     pub(crate) fn bytes(&self) -> usize {
-        let value = match &self.request {
-            KeyValueCall::Set { value, .. } => value.0.len(),
-            KeyValueCall::ListKeys { after, .. } => after.len(),
-            _ => 0,
-        };
         let told = match &self.told {
             Some(KeyValueTold::Value(Some(value))) => value.0.len(),
             Some(KeyValueTold::Keys(keys)) => keys.iter().map(|key| key.len() + 24).sum(),
             _ => 0,
         };
-        self.request.key().len() + value + told
+        self.request.bytes() + told
     }
 }
 
@@ -391,7 +402,8 @@ fn user_info(url: &str) -> Option<&str> {
     let (_, rest) = url.split_once("://")?;
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let authority = rest.get(..end)?;
-    authority.rsplit_once('@').map(|(user_info, _)| user_info)
+    let (user_info, _) = authority.rsplit_once('@')?;
+    (!user_info.is_empty()).then_some(user_info)
 }
 
 /// Whether the URLs are the same when the credentials of one of them are removed.
@@ -495,5 +507,35 @@ mod tests {
         );
         let read: KeyValueExchange = serde_json::from_str(&json).expect("the same");
         assert_eq!(read, exchange);
+    }
+
+    #[test]
+    fn credentials_of_a_url_go_from_a_message_however_it_shows_them() {
+        let url = "https://user:s3c\"ret@lcr.example/";
+        for message in [format!("{url:?} is no URL"), format!("{url} is no URL")] {
+            let request = HttpRequest {
+                url: url.to_owned(),
+                ..HttpRequest::default()
+            };
+            let error = patchbay_policy::HostError {
+                kind: patchbay_policy::ErrorKind::InvalidArgument,
+                message,
+            };
+            let mut exchange = HttpExchange {
+                request: RequestTrace::from(&request),
+                response: None,
+                error: Some(ErrorTrace::from(&error)),
+            };
+            exchange.scrub();
+            let told = exchange.error.unwrap().message;
+            assert!(!told.contains("s3c") && !told.contains("ret@"), "{told}");
+            assert!(!exchange.request.url.contains("s3c"));
+        }
+    }
+
+    #[test]
+    fn a_url_without_a_name_has_no_credentials() {
+        assert_eq!(user_info("https://@lcr.example/"), None);
+        assert_eq!(user_info("https://a@lcr.example/"), Some("a"));
     }
 }

@@ -203,6 +203,7 @@ impl Played {
         refused: impl FnOnce() -> Option<HostError>,
     ) -> Result<HttpResponse, HostError> {
         let request = RequestTrace::from(request);
+        self.admit(request.bytes())?;
         let recorded = self.recorded(|answer| match answer {
             Answer::Http(exchange) if exchange.request.is_same(&request) => {
                 Some((exchange.response.clone(), exchange.error.clone()))
@@ -243,6 +244,7 @@ impl Played {
         refused: impl FnOnce() -> Option<HostError>,
     ) -> Result<KeyValueAnswer, HostError> {
         let call = KeyValueCall::from(request);
+        self.admit(call.bytes())?;
         let answer = self.key_value_answer(&call, request, refused);
         let exchange = key_value_exchange(call, &answer);
         self.asked
