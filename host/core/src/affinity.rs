@@ -16,6 +16,30 @@ use crate::proxy::record_route;
 /// What a Call-ID that we made begins with; four characters of the worker follow.
 const CALL_ID_PREFIX: &[u8] = b"pb-";
 
+/// What stands before the worker in a response, as it is usually written: our branch in the first Via.
+pub const IN_BRANCH: &[u8] = b";branch=z9hG4bKpb";
+/// What stands before the worker in a request inside a dialog, as it is usually written: our token in the first Route.
+///
+/// Behind either come the 16 bits of the worker in base 32 (digits, then `a` to `v`): three characters, and the highest bit of a fourth.
+pub const IN_ROUTE: &[u8] = b"\nRoute: <sip:pb";
+
+/// A branch of ours of this worker, to try with what reads [`IN_BRANCH`].
+pub fn example_branch(worker: u16) -> String {
+    let branch = Branch {
+        worker,
+        slot: 0x8765_4321,
+        generation: 7,
+        random: u64::MAX,
+        loop_hash: 1,
+    };
+    String::from_utf8_lossy(branch.text().as_bytes()).into_owned()
+}
+
+/// The user part of a Route of ours of this worker, to try with what reads [`IN_ROUTE`].
+pub fn example_route_user(worker: u16) -> String {
+    String::from_utf8_lossy(&record_route::example(worker)).into_owned()
+}
+
 /// The rule that spreads messages over workers.
 #[derive(Clone)]
 pub struct Affinity {
@@ -209,6 +233,31 @@ fn worker_in_first_line(line: &[u8]) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_written_of_a_worker_begins_as_it_is_said_to() {
+        for worker in [0u16, 1, 33, 63, u16::MAX] {
+            let route = format!("\nRoute: <sip:{}", example_route_user(worker));
+            let branch = format!(";branch={}", example_branch(worker));
+            for (text, mark) in [(route, IN_ROUTE), (branch, IN_BRANCH)] {
+                let rest = text.as_bytes().strip_prefix(mark).unwrap();
+                let value =
+                    |byte: u8| u16::from_str_radix(&char::from(byte).to_string(), 32).unwrap();
+                let high = rest[..3]
+                    .iter()
+                    .fold(0, |all, byte| all << 5 | value(*byte));
+                assert_eq!(high << 1 | value(rest[3]) >> 4, worker);
+            }
+            assert_eq!(
+                record_route::worker_in(example_route_user(worker).as_bytes()),
+                Some(worker)
+            );
+            assert_eq!(
+                Branch::worker_in(example_branch(worker).as_bytes()),
+                Some(worker)
+            );
+        }
+    }
     use crate::door::{ListenerId, PolicyVersion};
     use crate::proxy::record_route::{DialogIdentity, TokenFacts, write_token};
 

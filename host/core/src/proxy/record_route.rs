@@ -115,7 +115,24 @@ pub(crate) fn write_token<'p>(
     out.extend_from_slice(&text);
 }
 
-/// The same for a dialog of a route.
+/// A token of this worker that proves nothing.
+pub(crate) fn example(worker: u16) -> Vec<u8> {
+    let facts = TokenFacts {
+        worker,
+        listener: ListenerId(u16::MAX),
+        version: PolicyVersion(7),
+        route: RouteId::NONE,
+    };
+    let mut token = [u8::MAX; TOKEN_BYTES];
+    for (to, from) in token.iter_mut().zip(facts.bytes()) {
+        *to = from;
+    }
+    let mut text = vec![0; base32::text_len(TOKEN_BYTES)];
+    base32::encode(&token, &mut text);
+    [PREFIX, &text].concat()
+}
+
+/// [`write_token`] for a dialog of a route.
 fn write_routed_token<'p>(
     out: &mut Vec<u8>,
     keyed: &Keyed,

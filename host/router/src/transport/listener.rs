@@ -80,8 +80,26 @@ pub fn bind(listens: &[Listen], workers: usize) -> Result<Vec<Vec<BoundListener>
             address = listener.address;
             worker.push(listener);
         }
+        if workers > 1 {
+            steer(per_worker.first().and_then(|listeners| listeners.last()));
+        }
     }
     Ok(per_worker)
+}
+
+/// Has datagrams come to the workers that they belong to. Without it they are handed over, which is slower and the same otherwise.
+fn steer(first: Option<&BoundListener>) {
+    let Some(BoundListener {
+        socket: ListenerSocket::Udp(socket),
+        address,
+        ..
+    }) = first
+    else {
+        return;
+    };
+    if let Err(error) = super::steering::attach(socket) {
+        tracing::debug!(%address, %error, "the system does not take a filter for its sockets: more messages are handed over");
+    }
 }
 
 /// `SO_REUSEPORT` would let a second router take half of the traffic of the first one: a plain bind tells whether the address is in use.

@@ -11,6 +11,7 @@ mod doorbell;
 mod listener;
 mod poller;
 mod ring;
+mod steering;
 mod system;
 mod udp;
 
