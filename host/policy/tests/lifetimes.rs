@@ -202,6 +202,17 @@ fn dialogs_keep_a_few_replaced_versions_and_no_more() {
 }
 
 #[test]
+fn what_is_freed_is_counted() {
+    let policies = policies(engine());
+    for variant in 0..2 {
+        activate(&policies, &many_ways(variant));
+    }
+    assert_eq!(policies.freed(), 0, "the one before is kept");
+    activate(&policies, &many_ways(2));
+    assert_eq!(policies.freed(), 1);
+}
+
+#[test]
 fn a_version_has_its_number_again_when_it_is_loaded_again() {
     let first = activate(&policies(engine()), &many_ways(0)).number();
     let again = activate(&policies(engine()), &many_ways(0)).number();
