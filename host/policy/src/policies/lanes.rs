@@ -173,13 +173,17 @@ impl<H: Host> Policies<H> {
                 .lock()
                 .lane(lane)
                 .and_then(|lane| lane.history.last().cloned());
-            let Some((name, digest)) = before else {
+            let Some(entry) = before else {
                 return Err(RollbackError::NothingBefore);
             };
-            let loaded = self.loaded(&name, &digest);
+            let loaded = match self.loaded(&entry.0, &entry.1) {
+                // It stays the one to go back to: what is in its way may be gone the next time.
+                Err(super::ActivateError::Load(error)) => return Err(error.into()),
+                loaded => loaded,
+            };
             let mut registry = self.lock();
             if let Some(lane) = registry.lane(lane) {
-                lane.history.pop();
+                lane.history.pop_if(|last| *last == entry);
             }
             match loaded {
                 Ok(version) => {
@@ -187,7 +191,6 @@ impl<H: Host> Policies<H> {
                     self.follow(&mut registry, lane, &version);
                     return Ok(version);
                 }
-                Err(super::ActivateError::Load(error)) => return Err(error.into()),
                 // It is not kept any more: the one before it may be.
                 Err(_) => {}
             }
