@@ -179,6 +179,37 @@ fn a_canary_in_a_chain_keeps_its_dialogs() {
 }
 
 #[test]
+fn a_canary_that_does_not_start_for_a_new_route_is_ended() {
+    let router = own_policies().start();
+    let two = push(&router, "of-a", &version_that_refuses("c", "two"));
+    let begin = ["canary", &format!("of-a@{two}"), "--percent", "100"];
+    policy_json(&router, &begin);
+    let canary = || router.get("/api/v1/policies")["canary"].clone();
+    let route = |mark: &str| {
+        format!(
+            "\n[[policy.route]]\ndomain = \"{mark}.example\"\npolicy = \"of-a\"\n[policy.route.settings]\nmark = {mark:?}\n"
+        )
+    };
+    reload(&router, |text| text + &route("d"));
+    assert_eq!(mark(&router, "d.example"), "dtwo", "it starts for this one");
+    reload(&router, |text| text + &route("c"));
+    assert!(canary().is_null(), "{}", canary());
+    assert_eq!(marks(&router), ["a", "b"]);
+    assert_eq!(mark(&router, "c.example"), "c");
+    let last = patchbay_tests::rollout::audit(&router).remove(0);
+    assert_eq!(last["action"], "automatic-abort");
+    let reason = last["detail"].as_str().expect("a reason");
+    assert!(
+        reason.contains("c.example") && reason.contains("not c"),
+        "{reason}"
+    );
+    let aborts = router.metric("patchbay_policy_automatic_aborts_total", "");
+    assert_eq!(aborts, 1.0);
+    let again = patchbay(&router, &[&["policy"], &begin[..]].concat());
+    assert!(!again.status.success());
+}
+
+#[test]
 fn a_pinned_dialog_of_a_chain_stays_in_its_versions() {
     let router = chain("[\"screening\", \"tenant\"]")
         .policy_keys("pin = \"dialog\"")

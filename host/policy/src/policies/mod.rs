@@ -408,9 +408,7 @@ impl<H: Host> Policies<H> {
         };
         if let Some(version) = kept {
             // Routes and settings may have changed since it was loaded.
-            self.engine
-                .check_uses(&version, (self.uses)(name))
-                .map_err(ActivateError::Load)?;
+            self.check_uses_of(&version).map_err(ActivateError::Load)?;
             return Ok(version);
         }
         let version = self.engine.load_for(name, &bytes, (self.uses)(name));
