@@ -154,6 +154,26 @@ fn a_canary_of_a_routed_policy_is_for_its_routes() {
 }
 
 #[test]
+fn the_numbers_of_a_canary_are_of_its_policy_alone() {
+    let router = own_policies().start();
+    let two = push(&router, "of-a", &version("two"));
+    let canary = format!("of-a@{two}");
+    let mut begin = vec!["canary", &canary, "--percent", "100"];
+    let asked = || {
+        marks(&router);
+        mark(&router, "localhost");
+        let canary = router.get("/api/v1/policies")["canary"].clone();
+        let answered = |side: &str| canary[side]["responses"]["2xx"].as_u64();
+        (answered("canary"), answered("stable"))
+    };
+    policy_json(&router, &begin);
+    assert_eq!(asked(), (Some(1), Some(0)));
+    begin.extend(["--match", "user=nobody"]);
+    policy_json(&router, &begin);
+    assert_eq!(asked(), (Some(0), Some(1)));
+}
+
+#[test]
 fn a_canary_in_a_chain_keeps_its_dialogs() {
     let router = chain("[\"screening\", \"tenant\"]").start();
     let (mut alice, mut bob) = (
