@@ -44,6 +44,11 @@ impl Fields {
         })
     }
 
+    /// The account of what they take, when they themselves are no headers of the guest's any more.
+    pub(super) fn into_held(self) -> Held {
+        self.held
+    }
+
     pub(super) fn entries(&self) -> &[(String, Vec<u8>)] {
         &self.entries
     }
