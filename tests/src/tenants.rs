@@ -33,6 +33,20 @@ pub fn two_tenants() -> Setup {
         .section(&routes("tenant", "tenant"))
 }
 
+/// Both registered with the first tenant: who calls, and who is called.
+pub fn alice_and_bob(router: &Router) -> (Agent, Agent) {
+    (registered(router, "alice", A), registered(router, "bob", A))
+}
+
+/// Each tenant with a policy of its own, `of-a` and `of-b`, from the same component.
+pub fn own_policies() -> Setup {
+    let tenant = policies::guest("tenant");
+    Setup::new()
+        .policy("of-a", &tenant)
+        .policy("of-b", &tenant)
+        .section(&routes("of-a", "of-b"))
+}
+
 /// Two tenants with these policies.
 pub fn routes(of_a: &str, of_b: &str) -> String {
     let route = |domain: &str, policy: &str, mark: &str| {
