@@ -11,10 +11,12 @@
 
 pub mod agent;
 pub mod callgrind;
+pub mod command;
 pub mod core_events;
 pub mod http_server;
 pub mod load;
 pub mod lock_step;
+pub mod outside;
 pub mod policies;
 pub mod rollout;
 pub mod router;

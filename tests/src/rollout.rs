@@ -1,12 +1,12 @@
 //! Versions of one policy that say which they are, and what it takes to push them to a router.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
 use serde_json::Value;
 
-use crate::policies;
-use crate::router::{Router, binary};
+use crate::router::Router;
+use crate::{command, policies};
 
 /// The component of `tests/guests/rollout.rs` that calls itself `name`; `bad` fails on every new INVITE.
 pub fn version(name: &str) -> PathBuf {
@@ -23,31 +23,23 @@ pub fn version(name: &str) -> PathBuf {
 
 /// Runs `patchbay policy …` against a router, on its data directory as its operator does.
 pub fn policy(router: &Router, arguments: &[&str]) -> Output {
-    Command::new(binary())
-        .arg("policy")
-        .args(arguments)
-        .arg("--config")
-        .arg(router.path().join("patchbay.toml"))
-        .output()
-        .expect("run patchbay")
+    command::patchbay(router, &[&["policy"], arguments].concat())
 }
 
 /// Runs `patchbay policy … --json`, which has to end well, and gives back what it prints.
 pub fn policy_json(router: &Router, arguments: &[&str]) -> Value {
-    let output = policy(router, &[arguments, &["--json"]].concat());
-    assert!(
-        output.status.success(),
-        "patchbay policy {}: {}",
-        arguments.join(" "),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    serde_json::from_slice(&output.stdout).expect("JSON")
+    command::json(router, &[&["policy"], arguments].concat())
 }
 
 /// Stores a component as a version of `rolled`; its digest.
 pub fn push(router: &Router, component: &Path) -> String {
+    push_as(router, "rolled", component)
+}
+
+/// The same of any policy.
+pub fn push_as(router: &Router, name: &str, component: &Path) -> String {
     let file = component.to_str().expect("a UTF-8 path");
-    let answer = policy_json(router, &["push", "rolled", file]);
+    let answer = policy_json(router, &["push", name, file]);
     answer["version"].as_str().expect("a digest").to_owned()
 }
 

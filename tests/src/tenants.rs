@@ -33,6 +33,20 @@ pub fn two_tenants() -> Setup {
         .section(&routes("tenant", "tenant"))
 }
 
+/// Both registered with the first tenant: who calls, and who is called.
+pub fn alice_and_bob(router: &Router) -> (Agent, Agent) {
+    (registered(router, "alice", A), registered(router, "bob", A))
+}
+
+/// Each tenant with a policy of its own, `of-a` and `of-b`, from the same component.
+pub fn own_policies() -> Setup {
+    let tenant = policies::guest("tenant");
+    Setup::new()
+        .policy("of-a", &tenant)
+        .policy("of-b", &tenant)
+        .section(&routes("of-a", "of-b"))
+}
+
 /// Two tenants with these policies.
 pub fn routes(of_a: &str, of_b: &str) -> String {
     let route = |domain: &str, policy: &str, mark: &str| {
@@ -56,12 +70,23 @@ pub fn chain(policies: &str) -> Setup {
 
 /// The tenant's policy with a text behind its mark.
 pub fn version(name: &str) -> PathBuf {
+    changed(name, &format!("self.mark.push_str({name:?});"))
+}
+
+/// The same that refuses to start with this mark.
+pub fn version_that_refuses(mark: &str, name: &str) -> PathBuf {
+    let refuse = format!("if self.mark == {mark:?} {{ return Err(Error::new(\"not {mark}\")); }}");
+    changed(
+        &format!("{name}-not-{mark}"),
+        &format!("{refuse} self.mark.push_str({name:?});"),
+    )
+}
+
+/// The tenant's policy that does this as well once it has its mark.
+fn changed(name: &str, and_then: &str) -> PathBuf {
     let source = include_str!("../guests/tenant.rs");
     let set = "self.mark = settings::get(\"mark\").unwrap_or_default();";
-    let changed = source.replace(
-        set,
-        &format!("{set}\n        self.mark.push_str({name:?});"),
-    );
+    let changed = source.replace(set, &format!("{set}\n        {and_then}"));
     assert_ne!(source, changed);
     policies::guest_from(&format!("tenant-{name}"), &changed)
 }

@@ -13,45 +13,11 @@ use std::time::{Duration, Instant};
 use patchbay_tests::agent::Agent;
 use patchbay_tests::http_server::HttpServer;
 use patchbay_tests::load::{Call, Load};
+use patchbay_tests::outside::*;
 use patchbay_tests::policies;
 use patchbay_tests::router::{Router, Setup, binary, wait_until};
-use patchbay_tests::text::Text;
 
 const QUIET: Duration = Duration::from_millis(300);
-
-/// A router with the policy `outside`, which asks at this server.
-fn setup(server: &HttpServer, more: &str) -> Setup {
-    let grants = format!(
-        "[policy.grants]\nhttp = [{:?}]\nkeyvalue = [\"calls/\"]\n{more}",
-        server.url("/api/")
-    );
-    Setup::new()
-        .policy("outside", &policies::guest("outside"))
-        .active("outside")
-        .setting("url", &server.url("/api/route"))
-        .section(&grants)
-}
-
-/// The final response to a call to this user.
-fn called(router: &Router, user: &str) -> Text {
-    let mut alice = Agent::udp(router.udp(), "alice");
-    let invite = alice.invite(&format!("sip:{user}@localhost"));
-    let answer = alice.final_response();
-    alice.acknowledge(&invite, &answer);
-    answer
-}
-
-fn result(router: &Router, user: &str) -> String {
-    let answer = called(router, user);
-    assert_eq!(answer.status(), 486, "{answer:?}");
-    answer.header("X-Result").to_owned()
-}
-
-fn error(router: &Router, user: &str) -> String {
-    let answer = called(router, user);
-    assert_eq!(answer.status(), 480, "{answer:?}");
-    answer.header("X-Error").to_owned()
-}
 
 /// A policy that waits as long as the router lets it, in its limits.
 fn slow(limits: &str) -> (HttpServer, Router) {
@@ -82,7 +48,7 @@ fn slow(limits: &str) -> (HttpServer, Router) {
 #[test]
 fn a_policy_asks_over_http_and_keeps_the_connection() {
     let server = HttpServer::start(201, "sip:gateway", Duration::ZERO);
-    let router = setup(&server, "").start();
+    let router = outside(&server, "").start();
     for _ in 0..3 {
         assert_eq!(result(&router, "ask"), "201 sip:gateway test");
     }
@@ -102,7 +68,7 @@ fn a_policy_asks_over_http_and_keeps_the_connection() {
 #[test]
 fn only_what_is_granted_is_reached() {
     let server = HttpServer::start(200, "", Duration::ZERO);
-    let router = setup(&server, "").start();
+    let router = outside(&server, "").start();
     let refused = error(&router, "forbidden");
     assert!(refused.contains("policy.grants.http"), "{refused}");
     let refused = error(&router, "wrong-key");
@@ -207,7 +173,7 @@ fn beyond_max_concurrent_hooks_calls_get_503() {
 #[test]
 fn cancel_ends_a_call_whose_policy_waits() {
     let server = HttpServer::start(200, "late", Duration::from_secs(1));
-    let router = setup(&server, "").start();
+    let router = outside(&server, "").start();
     let mut alice = Agent::udp(router.udp(), "alice");
     let invite = alice.invite("sip:ask@localhost");
     alice.expect(100);
@@ -232,14 +198,14 @@ fn cancel_ends_a_call_whose_policy_waits() {
 #[test]
 fn values_are_shared_by_workers_and_outlive_the_router() {
     let server = HttpServer::start(200, "", Duration::ZERO);
-    let router = setup(&server, "").workers(2).start();
+    let router = outside(&server, "").workers(2).start();
     for expected in 1..=20 {
         assert_eq!(result(&router, "count"), expected.to_string());
     }
     assert_eq!(result(&router, "keep"), "set");
     assert_eq!(result(&router, "keys"), "calls/kept calls/total");
     let directory = router.stop();
-    let router = setup(&server, "").directory(directory).start();
+    let router = outside(&server, "").directory(directory).start();
     assert_eq!(result(&router, "kept"), "kept");
     assert_eq!(result(&router, "count"), "21");
     wait_until("it is on the disk", || {
@@ -247,7 +213,7 @@ fn values_are_shared_by_workers_and_outlive_the_router() {
             && router.metric("patchbay_policy_keyvalue_keys", "") == 2.0
     });
     let directory = router.kill();
-    let router = setup(&server, "").directory(directory).start();
+    let router = outside(&server, "").directory(directory).start();
     assert_eq!(result(&router, "count"), "22");
 }
 
@@ -271,7 +237,7 @@ fn plain_calls(router: &Router, name: &str) -> Vec<Call> {
 #[test]
 fn while_calls_wait_two_seconds_others_take_as_long_as_ever() {
     let server = HttpServer::start(200, "", Duration::from_secs(2));
-    let router = setup(&server, "").start();
+    let router = outside(&server, "").start();
     let alone = plain_calls(&router, "plain1");
     let mut load = Load::new(router.udp(), "slow");
     load.register("slow");

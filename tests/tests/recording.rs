@@ -12,9 +12,10 @@
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
 use patchbay_tests::agent::Agent;
+use patchbay_tests::command::{json, patchbay, text};
 use patchbay_tests::load::Load;
 use patchbay_tests::policies;
 use patchbay_tests::router::{Router, Setup, binary, wait_until};
@@ -59,30 +60,6 @@ fn router(setup: Setup) -> Router {
         .active("ruled")
         .setting("word", "blue")
         .start()
-}
-
-fn patchbay(router: &Router, arguments: &[&str]) -> Output {
-    Command::new(binary())
-        .args(arguments)
-        .arg("--config")
-        .arg(router.path().join("patchbay.toml"))
-        .output()
-        .expect("run patchbay")
-}
-
-/// The JSON that a command prints, which has to succeed.
-fn json(router: &Router, arguments: &[&str]) -> Value {
-    let output = patchbay(router, &[arguments, &["--json"]].concat());
-    assert!(output.status.success(), "{arguments:?}: {}", text(&output));
-    serde_json::from_slice(&output.stdout).expect("JSON")
-}
-
-fn text(output: &Output) -> String {
-    format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    )
 }
 
 /// `policy replay`: its exit code and its JSON.

@@ -8,13 +8,13 @@
 )]
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::time::Duration;
 
-use patchbay_tests::agent::Agent;
+use patchbay_tests::command::{json, patchbay, text};
 use patchbay_tests::http_server::HttpServer;
-use patchbay_tests::policies;
-use patchbay_tests::router::{Router, Setup, binary, wait_until};
+use patchbay_tests::router::{Router, binary, wait_until};
+use patchbay_tests::{outside, policies};
 use serde_json::Value;
 
 /// The policy `outside`, with one text of its source in place of another.
@@ -36,47 +36,16 @@ fn counting_by_two() -> PathBuf {
 }
 
 fn router(server: &HttpServer) -> Router {
-    let grants = format!(
-        "[policy.grants]\nhttp = [{:?}]\nkeyvalue = [\"calls/\"]\n",
-        server.url("/api/")
-    );
-    Setup::new()
-        .policy("outside", &policies::guest("outside"))
-        .active("outside")
-        .setting("url", &server.url("/api/route"))
+    outside::outside(server, "")
         .policy_keys("call_ring = 100")
-        .section(&grants)
         .start()
 }
 
 /// A call to this user: what its policy tells of what it asked, and the Call-ID.
 fn called(router: &Router, user: &str) -> (String, String) {
-    let mut alice = Agent::udp(router.udp(), "alice");
-    let invite = alice.invite(&format!("sip:{user}@localhost"));
-    let answer = alice.final_response();
-    alice.acknowledge(&invite, &answer);
+    let answer = outside::called(router, user);
     let told = [answer.header("X-Result"), answer.header("X-Error")].concat();
-    (told, invite.text.header("Call-ID").to_owned())
-}
-
-fn patchbay(router: &Router, arguments: &[&str]) -> Output {
-    Command::new(binary())
-        .args(arguments)
-        .arg("--config")
-        .arg(router.path().join("patchbay.toml"))
-        .output()
-        .expect("run patchbay")
-}
-
-fn text(output: &Output) -> String {
-    String::from_utf8_lossy(&[output.stdout.as_slice(), &output.stderr].concat()).into_owned()
-}
-
-/// The JSON that a command prints, which has to succeed.
-fn json(router: &Router, arguments: &[&str]) -> Value {
-    let output = patchbay(router, &[arguments, &["--json"]].concat());
-    assert!(output.status.success(), "{arguments:?}: {}", text(&output));
-    serde_json::from_slice(&output.stdout).expect("JSON")
+    (told, answer.header("Call-ID").to_owned())
 }
 
 fn replay(file: &Path, policy: &Path) -> Value {

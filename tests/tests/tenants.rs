@@ -121,8 +121,7 @@ fn credentials_are_of_the_tenants_realm() {
 #[test]
 fn requests_of_a_dialog_stay_with_its_tenant() {
     let router = two_tenants().workers(2).start();
-    let mut bob = registered(&router, "bob", A);
-    let mut alice = registered(&router, "alice", A);
+    let (mut alice, mut bob) = alice_and_bob(&router);
     let call = call(&mut alice, &mut bob);
     // The Request-URI is a contact: no domain leads to the tenant any more.
     let again = alice.in_dialog("INVITE", &call.invite, &call.answer);
@@ -175,10 +174,7 @@ fn a_token_of_one_tenant_opens_no_other() {
 #[test]
 fn a_chain_runs_one_policy_after_the_other() {
     let router = chain("[\"screening\", \"tenant\"]").start();
-    let (mut alice, mut bob) = (
-        registered(&router, "alice", A),
-        registered(&router, "bob", A),
-    );
+    let (mut alice, mut bob) = alice_and_bob(&router);
     let call = call(&mut alice, &mut bob);
     assert_eq!(call.received.header("X-Screened"), "yes");
     assert_eq!(call.received.header("X-Tenant"), "a");
@@ -211,10 +207,7 @@ fn a_chain_runs_one_policy_after_the_other() {
 #[test]
 fn a_later_policy_of_a_chain_retargets_when_the_first_passes() {
     let router = chain("[\"screening\", \"tenant\"]").start();
-    let (mut alice, mut bob) = (
-        registered(&router, "alice", A),
-        registered(&router, "bob", A),
-    );
+    let (mut alice, mut bob) = alice_and_bob(&router);
     let mut voicemail = agent(&router, "voicemail", A);
     let line = format!("voicemail = \"{}\"\nmark = ", voicemail.contact());
     reload(&router, |text| text.replacen("mark = ", &line, 1));
@@ -273,12 +266,7 @@ fn limits_are_a_tenants_own() {
 
 #[test]
 fn one_tenants_policy_is_activated_and_rolled_back_alone() {
-    let tenant = policies::guest("tenant");
-    let router = Setup::new()
-        .policy("of-a", &tenant)
-        .policy("of-b", &tenant)
-        .section(&routes("of-a", "of-b"))
-        .start();
+    let router = own_policies().start();
     let before = policy(&router, "of-b").0;
     let first = policy(&router, "of-a").0;
     // A changed file of a policy that a route names becomes active by itself.
@@ -311,10 +299,7 @@ fn one_tenants_policy_is_activated_and_rolled_back_alone() {
 #[test]
 fn routes_change_while_calls_are_under_way() {
     let router = two_tenants().start();
-    let (mut alice, mut bob) = (
-        registered(&router, "alice", A),
-        registered(&router, "bob", A),
-    );
+    let (mut alice, mut bob) = alice_and_bob(&router);
     let invite = alice.invite(&bob.aor());
     let received = bob.expect_request("INVITE");
     bob.respond(&received, 180, "", "");
@@ -349,10 +334,7 @@ fn routes_change_while_calls_are_under_way() {
 #[test]
 fn dialogs_of_a_tenant_end_well_when_there_are_no_routes_any_more() {
     let router = two_tenants().start();
-    let (mut alice, mut bob) = (
-        registered(&router, "alice", A),
-        registered(&router, "bob", A),
-    );
+    let (mut alice, mut bob) = alice_and_bob(&router);
     let call = call(&mut alice, &mut bob);
     reload(&router, |text| {
         let routes = text.find("[[policy.route]]").expect("routes");
@@ -445,10 +427,7 @@ fn values_of_tenants_are_apart_and_grants_are_each_tenants() {
 #[test]
 fn a_policy_that_takes_its_time_leaves_the_request_to_the_next_all_the_same() {
     let router = chain("[\"screening\", \"tenant\"]").start();
-    let (mut alice, mut bob) = (
-        registered(&router, "alice", A),
-        registered(&router, "bob", A),
-    );
+    let (mut alice, mut bob) = alice_and_bob(&router);
     let text = alice.compose("INVITE", &bob.aor(), &bob.aor(), "X-Slow: yes\r\n", "");
     alice.request(text);
     let received = bob.expect_request("INVITE");

@@ -8,43 +8,15 @@
 )]
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 
 use patchbay_tests::agent::Agent;
+use patchbay_tests::command::{patchbay, text};
 use patchbay_tests::policies;
-use patchbay_tests::rollout::policy_json;
+use patchbay_tests::rollout::{self, policy_json, push_as};
 use patchbay_tests::router::{Router, Setup, binary, wait_until};
 use patchbay_tests::tenants::*;
 use serde_json::Value;
-
-fn patchbay(router: &Router, arguments: &[&str]) -> Output {
-    Command::new(binary())
-        .args(arguments)
-        .arg("--config")
-        .arg(router.path().join("patchbay.toml"))
-        .output()
-        .expect("run patchbay")
-}
-
-fn text(output: &Output) -> String {
-    let both = [&output.stdout, &output.stderr];
-    both.map(|bytes| String::from_utf8_lossy(bytes)).concat()
-}
-
-/// Each tenant with a policy of its own, from the same component.
-fn own_policies() -> Setup {
-    let tenant = policies::guest("tenant");
-    Setup::new()
-        .policy("of-a", &tenant)
-        .policy("of-b", &tenant)
-        .section(&routes("of-a", "of-b"))
-}
-
-fn push(router: &Router, name: &str, component: &Path) -> String {
-    let file = component.to_str().expect("a UTF-8 path");
-    let answer = policy_json(router, &["push", name, file]);
-    answer["version"].as_str().expect("a digest").to_owned()
-}
 
 fn in_dialog(caller: &mut Agent, callee: &mut Agent, call: &Call) -> String {
     let info = caller.in_dialog("INFO", &call.invite, &call.answer);
@@ -111,7 +83,7 @@ fn the_default_policy_serves_tenants_with_settings_of_their_own() {
         }
     }
     // The active policy and the routes have the same version of it, and change together.
-    let two = push(&router, "default", &version("two"));
+    let two = push_as(&router, "default", &version("two"));
     policy_json(&router, &["activate", "default"]);
     assert_eq!(router.get("/api/v1/status")["policy"]["version"], two);
     assert_eq!(marks(&router), ["two", "two"]);
@@ -123,11 +95,8 @@ fn the_default_policy_serves_tenants_with_settings_of_their_own() {
 #[test]
 fn a_canary_of_a_routed_policy_is_for_its_routes() {
     let router = own_policies().start();
-    let (mut alice, mut bob) = (
-        registered(&router, "alice", A),
-        registered(&router, "bob", A),
-    );
-    let two = push(&router, "of-a", &version("two"));
+    let (mut alice, mut bob) = alice_and_bob(&router);
+    let two = push_as(&router, "of-a", &version("two"));
     policy_json(
         &router,
         &["canary", &format!("of-a@{two}"), "--percent", "100"],
@@ -154,13 +123,30 @@ fn a_canary_of_a_routed_policy_is_for_its_routes() {
 }
 
 #[test]
+fn the_numbers_of_a_canary_are_of_its_policy_alone() {
+    let router = own_policies().start();
+    let two = push_as(&router, "of-a", &version("two"));
+    let canary = format!("of-a@{two}");
+    let mut begin = vec!["canary", &canary, "--percent", "100"];
+    let asked = || {
+        marks(&router);
+        mark(&router, "localhost");
+        let canary = router.get("/api/v1/policies")["canary"].clone();
+        let answered = |side: &str| canary[side]["responses"]["2xx"].as_u64();
+        (answered("canary"), answered("stable"))
+    };
+    policy_json(&router, &begin);
+    assert_eq!(asked(), (Some(1), Some(0)));
+    begin.extend(["--match", "user=nobody"]);
+    policy_json(&router, &begin);
+    assert_eq!(asked(), (Some(0), Some(1)));
+}
+
+#[test]
 fn a_canary_in_a_chain_keeps_its_dialogs() {
     let router = chain("[\"screening\", \"tenant\"]").start();
-    let (mut alice, mut bob) = (
-        registered(&router, "alice", A),
-        registered(&router, "bob", A),
-    );
-    let two = push(&router, "tenant", &version("two"));
+    let (mut alice, mut bob) = alice_and_bob(&router);
+    let two = push_as(&router, "tenant", &version("two"));
     let begun = policy_json(
         &router,
         &["canary", &format!("tenant@{two}"), "--percent", "100"],
@@ -179,14 +165,42 @@ fn a_canary_in_a_chain_keeps_its_dialogs() {
 }
 
 #[test]
+fn a_canary_that_does_not_start_for_a_new_route_is_ended() {
+    let router = own_policies().start();
+    let two = push_as(&router, "of-a", &version_that_refuses("c", "two"));
+    let begin = ["canary", &format!("of-a@{two}"), "--percent", "100"];
+    policy_json(&router, &begin);
+    let canary = || router.get("/api/v1/policies")["canary"].clone();
+    let route = |mark: &str| {
+        format!(
+            "\n[[policy.route]]\ndomain = \"{mark}.example\"\npolicy = \"of-a\"\n[policy.route.settings]\nmark = {mark:?}\n"
+        )
+    };
+    reload(&router, |text| text + &route("d"));
+    assert_eq!(mark(&router, "d.example"), "dtwo", "it starts for this one");
+    reload(&router, |text| text + &route("c"));
+    assert!(canary().is_null(), "{}", canary());
+    assert_eq!(marks(&router), ["a", "b"]);
+    assert_eq!(mark(&router, "c.example"), "c");
+    let last = rollout::audit(&router).remove(0);
+    assert_eq!(last["action"], "automatic-abort");
+    let reason = last["detail"].as_str().expect("a reason");
+    assert!(
+        reason.contains("c.example") && reason.contains("not c"),
+        "{reason}"
+    );
+    let aborts = router.metric("patchbay_policy_automatic_aborts_total", "");
+    assert_eq!(aborts, 1.0);
+    let again = patchbay(&router, &[&["policy"], &begin[..]].concat());
+    assert!(!again.status.success());
+}
+
+#[test]
 fn a_pinned_dialog_of_a_chain_stays_in_its_versions() {
     let router = chain("[\"screening\", \"tenant\"]")
         .policy_keys("pin = \"dialog\"")
         .start();
-    let (mut alice, mut bob) = (
-        registered(&router, "alice", A),
-        registered(&router, "bob", A),
-    );
+    let (mut alice, mut bob) = alice_and_bob(&router);
     let call = call(&mut alice, &mut bob);
     let before = policy(&router, "tenant").0;
     std::fs::copy(version("two"), router.path().join("policies/tenant.wasm")).expect("copy");
@@ -201,7 +215,6 @@ fn a_pinned_dialog_of_a_chain_stays_in_its_versions() {
 
 #[test]
 fn a_failing_version_of_one_tenant_is_rolled_back_for_it_alone() {
-    use patchbay_tests::rollout;
     let good = rollout::version("one");
     let router = Setup::new()
         .policy("of-a", &good)
@@ -209,7 +222,7 @@ fn a_failing_version_of_one_tenant_is_rolled_back_for_it_alone() {
         .section(&routes("of-a", "of-b"))
         .start();
     let (one, of_b) = (policy(&router, "of-a").0, policy(&router, "of-b").0);
-    let bad = push(&router, "of-a", &rollout::version("bad"));
+    let bad = push_as(&router, "of-a", &rollout::version("bad"));
     policy_json(&router, &["activate", "of-a", "--version", &bad]);
     let call_from = |last: u8, domain: &str| {
         let mut caller = Agent::udp_from(router.udp(), "alice", [127, 0, 0, last].into());
@@ -259,7 +272,7 @@ fn nothing_is_held_when_all_transactions_are_over() {
 #[test]
 fn a_shadow_of_a_routed_policy_sees_its_own_runs() {
     let router = own_policies().start();
-    let two = push(&router, "of-a", &version("two"));
+    let two = push_as(&router, "of-a", &version("two"));
     policy_json(&router, &["shadow", &format!("of-a@{two}")]);
     for _ in 0..3 {
         assert_eq!(marks(&router), ["a", "b"]);
@@ -280,10 +293,7 @@ fn policy_json_or_differing(router: &Router) -> Value {
 fn a_chain_is_recorded_and_replayed_policy_by_policy() {
     let router = chain("[\"screening\", \"tenant\"]").start();
     assert!(patchbay(&router, &["record", "start"]).status.success());
-    let (mut alice, mut bob) = (
-        registered(&router, "alice", A),
-        registered(&router, "bob", A),
-    );
+    let (mut alice, mut bob) = alice_and_bob(&router);
     call(&mut alice, &mut bob);
     let stopped = patchbay(&router, &["record", "stop", "--json"]);
     let report: Value = serde_json::from_slice(&stopped.stdout).expect("JSON");
@@ -352,7 +362,7 @@ fn a_route_without_a_policy_is_a_problem_of_its_line() {
 #[test]
 fn a_pushed_policy_serves_a_route_without_a_file() {
     let router = own_policies().start();
-    push(&router, "pushed", &version("two"));
+    push_as(&router, "pushed", &version("two"));
     reload(&router, |text| {
         text.replacen("policy = \"of-a\"", "policy = \"pushed\"", 1)
     });
@@ -382,7 +392,7 @@ fn the_command_line_knows_tenants() {
         "{}",
         text(&list)
     );
-    push(&router, "of-a", &version("two"));
+    push_as(&router, "of-a", &version("two"));
     policy_json(&router, &["activate", "of-a"]);
     assert_eq!(marks(&router), ["atwo", "b"]);
     policy_json(&router, &["rollback", "of-a"]);

@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 
 use patchbay_tests::agent::Agent;
 use patchbay_tests::http_server::{CERTIFICATE, HttpServer};
+use patchbay_tests::outside::*;
 use patchbay_tests::policies;
 use patchbay_tests::router::{Router, Setup, binary, wait_until};
-use patchbay_tests::text::Text;
 
 fn web() -> PathBuf {
     policies::guest_with("web", "wstd = \"0.6\"\n")
@@ -29,42 +29,15 @@ fn setup(server: &HttpServer, name: &str, policy: &Path) -> Setup {
 
 /// A router with a policy that asks at these servers: the setting `url` is the first, `late` the last.
 fn setup_for(servers: &[&HttpServer], name: &str, policy: &Path) -> Setup {
-    let urls: Vec<String> = servers.iter().map(|server| server.url("/api/")).collect();
-    let grants = format!("[policy.grants]\nhttp = {urls:?}\nsave_location = true\n");
-    let route = |server: Option<&&HttpServer>| server.expect("a server").url("/api/route");
-    Setup::new()
-        .policy(name, policy)
-        .active(name)
-        .setting("url", &route(servers.first()))
-        .setting("late", &route(servers.last()))
+    let last = servers.last().expect("a server");
+    asking(servers, name, policy, "save_location = true\n")
+        .setting("late", &last.url("/api/route"))
         // A busy machine makes no faults: the first hook of a router takes some milliseconds in a debug build.
         .policy_keys("hook_deadline = \"1s\"")
-        .section(&grants)
 }
 
 fn start(server: &HttpServer) -> Router {
     setup(server, "web", &web()).start()
-}
-
-/// The final response to a call to this user.
-fn called(router: &Router, user: &str) -> Text {
-    let mut alice = Agent::udp(router.udp(), "alice");
-    let invite = alice.invite(&format!("sip:{user}@localhost"));
-    let answer = alice.final_response();
-    alice.acknowledge(&invite, &answer);
-    answer
-}
-
-fn result(router: &Router, user: &str) -> String {
-    let answer = called(router, user);
-    assert_eq!(answer.status(), 486, "{answer:?}");
-    answer.header("X-Result").to_owned()
-}
-
-fn error(router: &Router, user: &str) -> String {
-    let answer = called(router, user);
-    assert_eq!(answer.status(), 480, "{answer:?}");
-    answer.header("X-Error").to_owned()
 }
 
 #[test]

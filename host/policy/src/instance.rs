@@ -15,6 +15,7 @@ use crate::direct::{self, InitRefused, Program};
 use crate::engine::{Engine, LoadError};
 use crate::exchange::{self, Job, NextJob, Seat};
 use crate::host::{Hook, Host};
+use crate::imports::MAX_CALL_BYTES;
 use crate::state::{Interrupt, Phase, State, on_tick};
 use crate::verdict::{Event, FailureVerdict, Fault, PassVerdict, RequestVerdict, Verdict};
 use crate::version::{Code, Version};
@@ -105,6 +106,7 @@ impl<H: Host> Instance<H> {
 fn new_store<H: Host>(engine: &Engine<H>) -> Store<State<H>> {
     let mut store = Store::new(engine.wasmtime(), State::new(engine.run_limits()));
     store.limiter(|state| state);
+    store.set_hostcall_fuel(MAX_CALL_BYTES);
     store.epoch_deadline_callback(on_tick);
     store
 }

@@ -43,7 +43,12 @@ const WORLD: &str = "import patchbay:policy/message@0.1.0; import patchbay:polic
     export patchbay:policy/request-route@0.1.0;";
 
 fn outcome(bytes: &[u8], direct: bool) -> Result<Verdict, Fault> {
-    let engine = Engine::new(EngineConfig { direct, ..config() }).unwrap();
+    outcome_in(EngineConfig { direct, ..config() }, bytes)
+}
+
+fn outcome_in(config: EngineConfig, bytes: &[u8]) -> Result<Verdict, Fault> {
+    let direct = config.direct;
+    let engine = Engine::new(config).unwrap();
     let version = engine.load("test", bytes, || TestHost::new(0)).unwrap();
     assert_eq!(version.is_direct(), direct);
     let instances = Instances::new(engine, 0);
@@ -110,6 +115,53 @@ fn arguments_have_to_be_what_they_say() {
     ] {
         bad(body);
     }
+}
+
+/// A list of so many texts, each of these bytes, in memory that has been grown for it.
+fn named(count: u32, length: u32) -> String {
+    format!(
+        "(local $i i32)
+        (drop (memory.grow (i32.const 8)))
+        (loop $next
+            (i32.store (i32.add (i32.const 8192) (i32.shl (local.get $i) (i32.const 3))) (i32.const 65536))
+            (i32.store (i32.add (i32.const 8196) (i32.shl (local.get $i) (i32.const 3))) (i32.const {length}))
+            (local.set $i (i32.add (local.get $i) (i32.const 1)))
+            (br_if $next (i32.lt_u (local.get $i) (i32.const {count}))))
+        (call $named (i32.const 8192) (i32.const {count}) (i32.const 128))"
+    )
+}
+
+#[test]
+fn a_list_has_a_bounded_number_of_texts_and_bytes() {
+    assert_eq!(both(&named(256, 4), ""), Ok(Verdict::Relay));
+    assert!(bad(&named(257, 4)).contains("256 at most"));
+    // Together they are 20 MiB and some more.
+    assert!(bad(&named(210, 100_000)).contains("too much data"));
+}
+
+#[test]
+fn a_component_hands_over_a_bounded_number_of_bytes() {
+    let body = |mebibytes: u32| {
+        let grow = 16 * mebibytes;
+        let length = mebibytes << 20;
+        format!(
+            "(drop (memory.grow (i32.const {grow})))
+            (call $body (i32.const 0) (i32.const 4) (i32.const 65536) (i32.const {length}) (i32.const 128))"
+        )
+    };
+    let of_component = |body: &str| {
+        let config = EngineConfig {
+            direct: false,
+            memory_limit: 64 << 20,
+            ..config()
+        };
+        outcome_in(config, &component(&guest(body, ""), WORLD))
+    };
+    assert_eq!(of_component(&body(16)), Ok(Verdict::Relay));
+    let Err(Fault::Verdict(text)) = of_component(&body(21)) else {
+        unreachable!("it is too much")
+    };
+    assert!(text.contains("too much data"), "{text}");
 }
 
 #[test]

@@ -6,6 +6,8 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use patchbay_policy::*;
@@ -139,6 +141,71 @@ fn a_version_has_to_start_for_each_route() {
     );
     let again = policies.activate("p", None).unwrap_err();
     assert!(matches!(again, ActivateError::Rejected { .. }), "{again}");
+}
+
+/// Policies of which `PREPARED` starts as long as the setting that it reads is there.
+fn with_a_setting(is_there: &Arc<AtomicBool>) -> Policies<TestHost> {
+    let is_there = Arc::clone(is_there);
+    Policies::with_uses(engine(), move |_| {
+        let name = match is_there.load(Ordering::Relaxed) {
+            true => "greeting",
+            false => "other",
+        };
+        vec![Use {
+            route: Some("r".to_owned()),
+            host: TestHost {
+                settings: vec![(name.to_owned(), "hello".to_owned())],
+                ..TestHost::new(0)
+            },
+        }]
+    })
+}
+
+fn is_refused_for_the_route<T: std::fmt::Debug>(result: Result<T, LoadError>) -> bool {
+    matches!(&result, Err(LoadError::Route { route, .. }) if route == "r")
+}
+
+#[test]
+fn a_version_in_memory_has_to_start_with_settings_that_have_changed() {
+    let is_there = Arc::new(AtomicBool::new(true));
+    let policies = with_a_setting(&is_there);
+    policies
+        .store("p", &component(PREPARED, PREPARED_WORLD))
+        .unwrap();
+    is_there.store(false, Ordering::Relaxed);
+    let refused = policies.activate("p", None).map_err(|error| match error {
+        ActivateError::Load(error) => error,
+        other => panic!("{other}"),
+    });
+    assert!(is_refused_for_the_route(refused));
+    assert!(policies.active().is_none());
+    is_there.store(true, Ordering::Relaxed);
+    policies.activate("p", None).unwrap();
+}
+
+#[test]
+fn a_rollback_that_fails_can_be_tried_again() {
+    let is_there = Arc::new(AtomicBool::new(true));
+    let policies = with_a_setting(&is_there);
+    policies.set_routed(&names(&["p"]));
+    let good = policies
+        .store("p", &component(PREPARED, PREPARED_WORLD))
+        .unwrap();
+    policies.activate("p", None).unwrap();
+    let bad = policies.store("p", &many_ways(0)).unwrap();
+    policies.activate("p", None).unwrap();
+    is_there.store(false, Ordering::Relaxed);
+    for _ in 0..2 {
+        let refused = policies.rollback_of("p").map_err(|error| match error {
+            RollbackError::Load(error) => error,
+            other => panic!("{other}"),
+        });
+        assert!(is_refused_for_the_route(refused));
+        assert_eq!(active(&policies, "p"), Some(bad.to_string()));
+    }
+    is_there.store(true, Ordering::Relaxed);
+    policies.rollback_of("p").unwrap();
+    assert_eq!(active(&policies, "p"), Some(good.to_string()));
 }
 
 #[test]

@@ -201,6 +201,54 @@ fn dialogs_keep_a_few_replaced_versions_and_no_more() {
     assert_eq!(numbers.iter().filter(alive).count(), 2);
 }
 
+/// Replaces the version of a policy so often that the first ones have to go; the numbers of all, the active one last.
+fn roll_out(policies: &Policies<TestHost>, name: &str, variants: std::ops::Range<u32>) -> Vec<u64> {
+    let activated = variants.map(|variant| {
+        let digest = policies.store(name, &many_ways(variant)).unwrap();
+        let version = policies.activate(name, Some(digest.as_str())).unwrap();
+        version.number()
+    });
+    activated.collect()
+}
+
+#[test]
+fn dialogs_of_one_policy_keep_their_versions_while_others_are_rolled_out() {
+    let policies = policies(engine());
+    policies.set_keeps_dialogs(true);
+    let names: Vec<String> = (0..12).map(|number| format!("p{number}")).collect();
+    policies.set_routed(&names.iter().cloned().collect());
+    let quiet = roll_out(&policies, &names[0], 0..4);
+    let busy = roll_out(&policies, &names[1], 100..120);
+    let alive = |numbers: &[u64]| {
+        let mut alive = numbers.to_vec();
+        alive.retain(|number| policies.by_number(*number).is_some());
+        alive.len()
+    };
+    assert_eq!(alive(&busy), 1 + 8);
+    assert_eq!(alive(&quiet), quiet.len());
+    let mut all = [quiet.clone(), busy].concat();
+    for (name, first) in names[2..].iter().zip((200..).step_by(20)) {
+        all.extend(roll_out(&policies, name, first..first + 9));
+    }
+    assert_eq!(
+        alive(&all),
+        names.len() + 64,
+        "they are bounded over all, too"
+    );
+    assert_eq!(alive(&quiet), quiet.len(), "those with the most lose some");
+}
+
+#[test]
+fn what_is_freed_is_counted() {
+    let policies = policies(engine());
+    for variant in 0..2 {
+        activate(&policies, &many_ways(variant));
+    }
+    assert_eq!(policies.freed(), 0, "the one before is kept");
+    activate(&policies, &many_ways(2));
+    assert_eq!(policies.freed(), 1);
+}
+
 #[test]
 fn a_version_has_its_number_again_when_it_is_loaded_again() {
     let first = activate(&policies(engine()), &many_ways(0)).number();

@@ -3,7 +3,7 @@
 use wasmtime::{Result, bail};
 
 use crate::host::{HttpRequest, Level, Target};
-use crate::imports::Hooks;
+use crate::imports::{Hooks, MAX_CALL_BYTES, check_texts};
 use crate::utf8;
 
 /// The bytes of a list of bytes, where they lie in the guest's memory.
@@ -26,6 +26,13 @@ pub(crate) fn text(memory: &[u8], pointer: i32, length: i32) -> Result<&str> {
 
 /// A list of texts.
 pub(crate) fn texts(memory: &[u8], pointer: i32, length: i32) -> Result<Vec<&str>> {
+    let texts = listed(memory, pointer, length)?;
+    check_texts(texts.len())?;
+    Ok(texts)
+}
+
+/// As many texts as take no more than a call may.
+fn listed(memory: &[u8], pointer: i32, length: i32) -> Result<Vec<&str>> {
     let size = (length as u32).checked_mul(8).map(|size| size as i32);
     let Some(pairs) = size.and_then(|size| slice(memory, pointer, size)) else {
         bail!("list pointer/length out of bounds of memory");
@@ -34,14 +41,20 @@ pub(crate) fn texts(memory: &[u8], pointer: i32, length: i32) -> Result<Vec<&str
         bail!("list pointer is not aligned");
     }
     let (pairs, _) = pairs.as_chunks::<8>();
+    let mut left = MAX_CALL_BYTES;
     pairs
         .iter()
         .map(|&[a, b, c, d, e, f, g, h]| {
-            text(
-                memory,
-                i32::from_le_bytes([a, b, c, d]),
-                i32::from_le_bytes([e, f, g, h]),
-            )
+            let length = i32::from_le_bytes([e, f, g, h]);
+            let text = text(memory, i32::from_le_bytes([a, b, c, d]), length)?;
+            match left.checked_sub(text.len() + size_of::<String>()) {
+                Some(rest) => left = rest,
+                None => bail!(
+                    "too much data is being copied between the host and the guest: \
+                     fuel allocated for hostcalls has been exhausted"
+                ),
+            }
+            Ok(text)
         })
         .collect()
 }
@@ -149,7 +162,7 @@ fn pairs(memory: &[u8], pointer: i32, length: i32) -> Result<Vec<(String, String
     let Some(doubled) = (length as u32).checked_mul(2) else {
         bail!("list pointer/length out of bounds of memory");
     };
-    let texts = texts(memory, pointer, doubled as i32)?;
+    let texts = listed(memory, pointer, doubled as i32)?;
     let (pairs, _) = texts.as_chunks::<2>();
     Ok(pairs
         .iter()

@@ -20,7 +20,7 @@ mod transaction;
 pub(crate) mod wasi_http;
 pub(crate) mod wasi_keyvalue;
 
-use wasmtime::{Engine, StoreContextMut};
+use wasmtime::{Engine, StoreContextMut, bail};
 
 pub(crate) use message::{MessageFacts, MessageSummary, facts};
 pub(crate) use table::{ResultKind, Signature};
@@ -30,6 +30,20 @@ use crate::host::{Host, HostError};
 use crate::state::State;
 use crate::world::{PACKAGE, VERSION};
 use table::Interface;
+
+/// Bytes that a guest may hand over in one call, as they lie in the host: as much as the largest message, and some more. While they are
+/// copied the worker does nothing else, and a short list can name the same long text again and again.
+pub(crate) const MAX_CALL_BYTES: usize = 20 << 20;
+/// Texts of one list.
+const MAX_TEXTS: usize = 256;
+
+/// Whether a list may have so many texts.
+pub(crate) fn check_texts(count: usize) -> wasmtime::Result<()> {
+    if count > MAX_TEXTS {
+        bail!("a list of {count} texts: the host takes {MAX_TEXTS} at most");
+    }
+    Ok(())
+}
 
 /// The store of a call to the host.
 pub(crate) type Call<'a, H> = StoreContextMut<'a, State<H>>;

@@ -126,6 +126,7 @@ macro_rules! copied {
         let $argument = $argument.to_str(&$call)?.into_owned();
     };
     ($call:ident, $argument:ident, texts) => {
+        $crate::imports::check_texts($argument.len())?;
         let $argument = $argument
             .iter()
             .map(|text| Ok(text.to_str(&$call)?.into_owned()))

@@ -140,10 +140,13 @@ impl<H: Host> Policies<H> {
     /// Whether the active version of a policy that routes name starts for each of them: they may be others than when it was loaded.
     pub fn check_uses(&self, name: &str) -> Result<(), LoadError> {
         let active = self.active_of(name).and_then(|active| active.load());
-        match active {
-            Some(version) => self.engine.check_uses(&version, (self.uses)(name)),
-            None => Ok(()),
-        }
+        active.map_or(Ok(()), |version| self.check_uses_of(&version))
+    }
+
+    /// Whether a version, be it active or not, starts for each use of its policy.
+    pub fn check_uses_of(&self, version: &Version<H>) -> Result<(), LoadError> {
+        let uses = (self.uses)(version.name());
+        self.engine.check_uses(version, uses)
     }
 
     /// Whether a version that is active anywhere is told of events.
@@ -173,13 +176,17 @@ impl<H: Host> Policies<H> {
                 .lock()
                 .lane(lane)
                 .and_then(|lane| lane.history.last().cloned());
-            let Some((name, digest)) = before else {
+            let Some(entry) = before else {
                 return Err(RollbackError::NothingBefore);
             };
-            let loaded = self.loaded(&name, &digest);
+            let loaded = match self.loaded(&entry.0, &entry.1) {
+                // It stays the one to go back to: what is in its way may be gone the next time.
+                Err(super::ActivateError::Load(error)) => return Err(error.into()),
+                loaded => loaded,
+            };
             let mut registry = self.lock();
             if let Some(lane) = registry.lane(lane) {
-                lane.history.pop();
+                lane.history.pop_if(|last| *last == entry);
             }
             match loaded {
                 Ok(version) => {
@@ -187,7 +194,6 @@ impl<H: Host> Policies<H> {
                     self.follow(&mut registry, lane, &version);
                     return Ok(version);
                 }
-                Err(super::ActivateError::Load(error)) => return Err(error.into()),
                 // It is not kept any more: the one before it may be.
                 Err(_) => {}
             }

@@ -12,7 +12,7 @@ mod watch;
 
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
@@ -48,6 +48,8 @@ pub struct Policies<H: Host> {
     loading: Mutex<()>,
     /// Whether replaced versions are kept for their dialogs.
     keeps_dialogs: AtomicBool,
+    /// How many were freed.
+    freed: AtomicU64,
     /// Told of each automatic rollback, at once and on the worker's thread.
     on_rollback: OnceLock<Box<dyn Fn(AutomaticRollback) + Send + Sync>>,
 }
@@ -156,6 +158,7 @@ impl<H: Host> Policies<H> {
             registry: Mutex::new(Registry::default()),
             loading: Mutex::new(()),
             keeps_dialogs: AtomicBool::new(false),
+            freed: AtomicU64::new(0),
             on_rollback: OnceLock::new(),
         }
     }
@@ -377,6 +380,11 @@ impl<H: Host> Policies<H> {
         }
     }
 
+    /// How many versions were freed so far: when it is another number, workers may have idle instances to throw away.
+    pub fn freed(&self) -> u64 {
+        self.freed.load(Ordering::Relaxed)
+    }
+
     /// Every policy with its versions, in the order of their names, the newest version first.
     pub fn list(&self) -> Vec<PolicyReport> {
         self.lock().report(&|number| self.is_active(number))
@@ -400,9 +408,7 @@ impl<H: Host> Policies<H> {
         };
         if let Some(version) = kept {
             // Routes and settings may have changed since it was loaded.
-            self.engine
-                .check_uses(&version, (self.uses)(name))
-                .map_err(ActivateError::Load)?;
+            self.check_uses_of(&version).map_err(ActivateError::Load)?;
             return Ok(version);
         }
         let version = self.engine.load_for(name, &bytes, (self.uses)(name));
@@ -424,6 +430,8 @@ impl<H: Host> Policies<H> {
             };
             freed = table.extract_if(.., needless).collect();
         });
+        let count = u64::try_from(freed.len()).unwrap_or(u64::MAX);
+        self.freed.fetch_add(count, Ordering::Relaxed);
         for version in freed {
             registry.freed(&version);
         }

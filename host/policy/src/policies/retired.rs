@@ -1,7 +1,7 @@
 //! Versions that live on for the dialogs which began in them.
 //!
 //! A proxy does not know when a dialog ends: a version is kept until no hook has run in it for two hours, and only the latest few
-//! are. A dialog whose version is gone goes on in the active one.
+//! of each policy are: who rolls out one policy often takes nothing from the dialogs of others. A dialog whose version is gone goes on in the active one.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 use crate::host::Host;
 use crate::version::Version;
 
-/// How many are kept; the oldest goes.
-const MAX_RETIRED: usize = 8;
+/// How many of one policy are kept; its oldest goes.
+const MAX_OF_POLICY: usize = 8;
+/// How many are kept in all; of the policy that has the most, the oldest goes.
+const MAX_RETIRED: usize = 64;
 /// How long one is kept after its last hook.
 const IDLE: Duration = Duration::from_secs(2 * 3600);
 
@@ -38,8 +40,32 @@ impl<H: Host> RetiredVersions<H> {
             version: Arc::clone(version),
             last_used: now,
         });
-        if self.0.len() > MAX_RETIRED {
-            self.0.remove(0);
+        if self.count_of(version.name()) > MAX_OF_POLICY {
+            self.remove_oldest_of(version.name());
+        }
+        if self.0.len() > MAX_RETIRED
+            && let Some(fullest) = self.fullest()
+        {
+            self.remove_oldest_of(&fullest);
+        }
+    }
+
+    /// The policy that has the most; of several the one with the oldest version.
+    fn fullest(&self) -> Option<Arc<str>> {
+        let newest_first = self.0.iter().rev().map(|retired| retired.version.name());
+        newest_first.max_by_key(|name| self.count_of(name)).cloned()
+    }
+
+    fn count_of(&self, policy: &str) -> usize {
+        self.0
+            .iter()
+            .filter(|retired| retired.is_of(policy))
+            .count()
+    }
+
+    fn remove_oldest_of(&mut self, policy: &str) {
+        if let Some(oldest) = self.0.iter().position(|retired| retired.is_of(policy)) {
+            self.0.remove(oldest);
         }
     }
 
@@ -67,6 +93,12 @@ impl<H: Host> RetiredVersions<H> {
         self.0
             .retain(|retired| now.saturating_duration_since(retired.last_used) < IDLE);
         self.0.len() < before
+    }
+}
+
+impl<H: Host> Retired<H> {
+    fn is_of(&self, policy: &str) -> bool {
+        **self.version.name() == *policy
     }
 }
 

@@ -436,6 +436,39 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_of_a_route_is_within_that_of_the_router() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("patchbay.toml");
+        let load = |shared: &str, own: &str| {
+            let text = format!(
+                "{BEGIN}[[policy.route]]\ndomain = \"t.example\"\npolicy = \"t\"\n[policy.route.limits]\n{own}\n[limits]\n{shared}\n"
+            );
+            std::fs::write(&file, text).expect("write");
+            Config::load(Some(&file), &Overrides::default()).map_err(|problems| {
+                let lines: Vec<String> = problems.lines().collect();
+                assert_eq!(lines.len(), 1, "{lines:?}");
+                lines.concat()
+            })
+        };
+        for (key, default) in [("max_branches", 32), ("max_failure_rounds", 8)] {
+            let refused = load("", &format!("{key} = {}", default + 1)).expect_err("too many");
+            let place = format!("{}:18: policy.route.limits.{key}: ", file.display());
+            assert!(refused.starts_with(&place), "{refused}");
+            assert!(refused.contains(&default.to_string()), "{refused}");
+            let (shared, own) = (format!("{key} = 100"), format!("{key} = 99"));
+            let limits = load(&shared, &own).expect("valid").policy.routes[0].limits;
+            let numbers = [limits.max_branches, limits.max_failure_rounds as usize];
+            assert!(numbers.contains(&99), "{numbers:?}");
+            let inherited = load(&shared, "").expect("valid").policy.routes[0].limits;
+            let numbers = [
+                inherited.max_branches,
+                inherited.max_failure_rounds as usize,
+            ];
+            assert!(numbers.contains(&100), "{numbers:?}");
+        }
+    }
+
+    #[test]
     fn routes_that_can_not_be_told_apart_are_refused() {
         let one = "[[policy.route]]\ndomain = \"t.example\"\npolicy = \"t\"\n";
         assert!(

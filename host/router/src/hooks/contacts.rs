@@ -86,3 +86,76 @@ fn log_refusal(answer: location::Answer) {
         tracing::debug!(target: LOG_TARGET, status = reject.status, "a policy's change of a contact was refused");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use patchbay_core::door::Transport;
+    use patchbay_policy::Host;
+
+    use super::super::services::Services;
+    use super::super::tests::{NOW, flow, host, services};
+    use super::*;
+    use crate::policy_directory::component;
+    use crate::routes::{Chain, Table};
+
+    const CONFIG: &str = "[policy]\ndirectory = \".\"\n[policy.grants]\nsave_location = true\n\
+        [[policy.route]]\ndomain = \"a.example\"\npolicy = \"p\"\nnamespace = \"a\"\n\
+        [[policy.route]]\nname = \"trunk\"\nsource = \"10.0.0.0/8\"\npolicy = \"p\"\n";
+
+    /// The host of a policy for the route of this name; without one, of the policy that has all other requests.
+    fn host_of(services: &std::sync::Arc<Services>, route: Option<&str>) -> HookHost {
+        let host = host(services, flow(Transport::Udp, None));
+        let Some(route) = route else {
+            return host;
+        };
+        let shared = &services.shared;
+        shared
+            .policies
+            .set_routed(&services.config().routed_policies());
+        shared.policies.store("p", &component("p")).unwrap();
+        shared.policies.activate("p", None).unwrap();
+        let table = Table::new(&services.config(), shared, &Table::default());
+        let number = table.routes().find(|known| known.name() == route).unwrap();
+        let tenant = table.by_number(number.id).unwrap().tenant().unwrap();
+        let link = Chain::of(&tenant).unwrap().link(0).unwrap();
+        HookHost::for_link(services, link, NOW, host.context.unwrap())
+    }
+
+    /// Whether it may save and remove a contact of this address-of-record: the one as the other.
+    fn may_change(host: &mut HookHost, aor: &str) -> bool {
+        let is_denied = |error: &HostError| error.kind == ErrorKind::Denied;
+        let saved = host.save_contact(aor, "<sip:x@127.0.0.1:9>", 60);
+        let removed = host.remove_contact(aor, "");
+        let (saved, removed) = (
+            !saved.as_ref().is_err_and(is_denied),
+            !removed.as_ref().is_err_and(is_denied),
+        );
+        assert_eq!(saved, removed);
+        saved
+    }
+
+    #[test]
+    fn contacts_of_a_tenant_are_out_of_reach_of_all_others() {
+        let services = services(CONFIG);
+        for (route, own, foreign) in [
+            (None, "sip:bob@example.com", "sip:bob@a.example"),
+            (Some("trunk"), "sip:bob@example.com", "sip:bob@A.Example"),
+            (
+                Some("a.example"),
+                "sip:bob@a.example",
+                "sip:bob@example.com",
+            ),
+        ] {
+            let mut host = host_of(&services, route);
+            assert!(may_change(&mut host, own), "{route:?} {own}");
+            assert!(!may_change(&mut host, foreign), "{route:?} {foreign}");
+        }
+    }
+
+    #[test]
+    fn without_tenants_all_contacts_are_everybodys() {
+        let services = services("[policy.grants]\nsave_location = true\n");
+        let mut host = host_of(&services, None);
+        assert!(may_change(&mut host, "sip:bob@a.example"));
+    }
+}

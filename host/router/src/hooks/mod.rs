@@ -219,7 +219,7 @@ pub(crate) mod tests {
     use crate::users::Users;
     use crate::worker::{Clock, Mailbox};
 
-    const NOW: Now = Now {
+    pub(in crate::hooks) const NOW: Now = Now {
         instant: Instant(0),
         unix: UnixTime(1_000_000),
     };

@@ -436,3 +436,34 @@ fn split_mix(state: &Cell<u64>) -> u64 {
     let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     mixed ^ (mixed >> 31)
 }
+
+#[cfg(test)]
+mod tests {
+    use patchbay_core::door::Transport;
+    use patchbay_policy::{Host, KeyValueRequest, Verdict};
+
+    use super::super::tests::{flow, services};
+    use super::super::traced::tests::{GRANTS, playing, traced_host};
+    use super::*;
+
+    #[test]
+    fn a_run_that_is_played_asks_no_more_than_its_bytes() {
+        let mut host = traced_host(&services(GRANTS), flow(Transport::Udp, None));
+        let captured = host.end_trace(&Ok(Verdict::Relay), 7).expect("traced");
+        let mut host = playing(&captured.trace);
+        let value = vec![0; 60_000];
+        let set = KeyValueRequest::Set {
+            key: "calls/large",
+            value: &value,
+            ttl_secs: None,
+        };
+        let is_limit = |error: HostError| error.kind == ErrorKind::Limit;
+        let is_asked = |_: &u32| !host.key_value(set).is_err_and(is_limit);
+        let asked = (0..1000).take_while(is_asked).count();
+        assert_eq!(asked, MAX_PLAYED_BYTES / (60_000 + 11 + QUESTION_BYTES));
+        // A small question has room, until there is none at all.
+        let get = KeyValueRequest::Get { key: "calls/large" };
+        let is_asked = |_: &u32| !host.key_value(get).is_err_and(is_limit);
+        assert!((1..1000).contains(&(0..1000).take_while(is_asked).count()));
+    }
+}

@@ -236,7 +236,7 @@ impl Metrics {
             ),
             (
                 "policy_automatic_aborts_total",
-                "Canaries aborted because a guard did not hold.",
+                "Canaries aborted because a guard did not hold, or because they do not start for a route that a reload has brought.",
                 &self.automatic_aborts,
             ),
             (

@@ -522,4 +522,4 @@ impl Deployed {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

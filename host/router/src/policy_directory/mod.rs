@@ -25,6 +25,8 @@ use crate::signature;
 pub use audit::{Action, AuditLog, AuditRecord};
 use configured::ActiveSource;
 pub(crate) use configured::configured_name;
+#[cfg(test)]
+pub(crate) use deployments::tests::policy as component;
 pub use deployments::{
     CanaryWatch, Component, DeployError, Deployed, Deployments, StartPolicyError,
 };

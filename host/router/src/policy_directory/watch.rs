@@ -51,8 +51,12 @@ struct Seen {
 }
 
 impl DirectoryWatch {
-    /// Loads what the directory and earlier runs left, and goes on watching.
-    pub fn start(deployments: Arc<Deployments>) -> std::io::Result<DirectoryWatch> {
+    /// Loads what the directory and earlier runs left, and goes on watching. Each time that it has looked, at least once a second, it calls
+    /// `after_look`.
+    pub fn start(
+        deployments: Arc<Deployments>,
+        after_look: impl FnMut() + Send + 'static,
+    ) -> std::io::Result<DirectoryWatch> {
         let (wake, woken) = sync_channel(1);
         let wake_up = wake.clone();
         deployments.on_change(move || {
@@ -66,7 +70,7 @@ impl DirectoryWatch {
         let is_stopping = Arc::clone(&stopping);
         let thread = std::thread::Builder::new()
             .name("policy-watch".to_owned())
-            .spawn(move || watch(&deployments, &woken, &is_stopping))?;
+            .spawn(move || watch(&deployments, after_look, &woken, &is_stopping))?;
         Ok(DirectoryWatch {
             watcher,
             wake,
@@ -76,7 +80,12 @@ impl DirectoryWatch {
     }
 }
 
-fn watch(deployments: &Deployments, woken: &Receiver<()>, stopping: &AtomicBool) {
+fn watch(
+    deployments: &Deployments,
+    mut after_look: impl FnMut(),
+    woken: &Receiver<()>,
+    stopping: &AtomicBool,
+) {
     let is_stopping = || stopping.load(Ordering::SeqCst);
     let mut seen = BTreeMap::new();
     deployments.load_stored(is_stopping);
@@ -90,6 +99,9 @@ fn watch(deployments: &Deployments, woken: &Receiver<()>, stopping: &AtomicBool)
             Err(RecvTimeoutError::Disconnected) => return,
         }
         deployments.follow();
+        if !is_stopping() {
+            after_look();
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
 use patchbay_core::door::{HookContext, PolicyVersion};
-use patchbay_policy::{Counts, Version};
+use patchbay_policy::{Counts, Policies, Version};
 
 use crate::hooks::HookHost;
 use crate::metrics::{Counter, Family, StatusClass};
@@ -115,11 +115,17 @@ impl Rollout {
 
     /// Counts a final response for the side that its request ran in.
     #[inline]
-    pub(crate) fn count_final(&self, worker: u16, version: PolicyVersion, status: u16) {
+    pub(crate) fn count_final(
+        &self,
+        worker: u16,
+        version: PolicyVersion,
+        status: u16,
+        policies: &Policies<HookHost>,
+    ) {
         if self.is_on.load(Ordering::Relaxed)
             && let Some(canary) = self.canary.load().as_ref()
         {
-            canary.count_final(worker, version, status);
+            canary.count_final(worker, version, status, policies);
         }
     }
 }
@@ -215,14 +221,29 @@ impl Canary {
     }
 
     #[cold]
-    fn count_final(&self, worker: u16, version: PolicyVersion, status: u16) {
+    fn count_final(
+        &self,
+        worker: u16,
+        version: PolicyVersion,
+        status: u16,
+        policies: &Policies<HookHost>,
+    ) {
         let Some(sides) = self.workers.get(usize::from(worker)) else {
             return;
         };
-        let side = match version.number() {
-            0 => return,
-            number if is_of_canary(version, number, self.version.number()) => &sides.canary,
-            _ => &sides.stable,
+        let number = version.number();
+        let is_stable = |other: &Version<HookHost>| {
+            other.name() == self.version.name() && routes::may_have(number, other.number())
+        };
+        let side = if number == 0 {
+            return;
+        } else if is_of_canary(version, number, self.version.number()) {
+            &sides.canary
+        } else if policies.find(is_stable).is_some() {
+            &sides.stable
+        } else {
+            // Another policy, perhaps another tenant's.
+            return;
         };
         side.finals.increment(StatusClass(status));
     }

@@ -90,7 +90,22 @@ impl Entry {
         Ok(tenant)
     }
 
-    /// The same with another version of one policy, for one dialog to be kept in it.
+    /// Lets go of versions that new transactions do not begin with any more; whether there were any.
+    pub(super) fn let_go_of_replaced(&self) -> bool {
+        let current = self.current.load();
+        let is_replaced = |tenant: &Arc<Tenant>| {
+            let chain = Chain::of(tenant);
+            chain.is_none_or(|chain| !chain.is_current())
+        };
+        if !current.as_ref().is_some_and(is_replaced) {
+            return false;
+        }
+        // A request may have come meanwhile: what it made stays.
+        self.current.compare_and_swap(&current, None);
+        true
+    }
+
+    /// What a transaction begins with that has another version of one policy, for one dialog to be kept in it.
     pub(crate) fn tenant_with(
         &self,
         version: &Arc<Version<HookHost>>,

@@ -53,6 +53,11 @@ impl Routes {
         named.map(|route| route.name().to_owned()).collect()
     }
 
+    /// Lets go of versions that were replaced; whether there were any. To be called now and then, off the workers.
+    pub(crate) fn let_go_of_replaced(&self) -> bool {
+        self.table.load().let_go_of_replaced()
+    }
+
     /// Takes over those of a new configuration.
     pub(crate) fn replace(&self, table: Table) {
         let is_on = !table.is_empty();

@@ -156,6 +156,13 @@ impl Table {
         }
     }
 
+    /// Lets go of versions that new transactions do not begin with any more: a route without requests would hold them until its next one.
+    /// To be called now and then; whether there were any.
+    pub(crate) fn let_go_of_replaced(&self) -> bool {
+        let let_go = |count, entry: &Entry| count + usize::from(entry.let_go_of_replaced());
+        self.entries.iter().fold(0, let_go) > 0
+    }
+
     /// The routes that an event of this address-of-record concerns: of those with its namespace, the ones whose domain it is in or for
     /// which the domain does not matter.
     pub(crate) fn of_registration<'t>(
@@ -275,6 +282,7 @@ mod tests {
 
     use super::*;
     use crate::hooks::tests::{flow, services};
+    use crate::policy_directory::component;
 
     fn table(routes: &str) -> Table {
         let text = format!("[policy]\ndirectory = \".\"\n{routes}");
@@ -415,6 +423,33 @@ mod tests {
         assert_eq!(of("a", "z.example"), ["all-of-a"]);
         assert_eq!(of("default", "b.example"), ["shared"]);
         assert_eq!(of("default", "z.example"), [""; 0], "the active policy's");
+    }
+
+    #[test]
+    fn a_route_without_requests_lets_go_of_a_replaced_version() {
+        let text = format!(
+            "[policy]\ndirectory = \".\"\n{}",
+            route("a", "domain = \"a.example\"")
+        );
+        let services = services(&text);
+        let policies = &services.shared.policies;
+        policies.set_routed(&services.config().routed_policies());
+        let activate = |comment: &str| {
+            policies.store("p", &component(comment)).unwrap();
+            Arc::downgrade(&policies.activate("p", None).unwrap())
+        };
+        let first = activate("first");
+        let table = Table::new(&services.config(), &services.shared, &Table::default());
+        let tenant = table.entries[0].tenant().unwrap();
+        assert!(!table.let_go_of_replaced(), "it is the current one");
+        // So that it is not what a rollback goes back to, either.
+        activate("second");
+        activate("third");
+        assert!(table.let_go_of_replaced());
+        assert!(first.upgrade().is_some(), "a transaction has it");
+        drop(tenant);
+        assert!(first.upgrade().is_none(), "nobody has it any more");
+        assert!(!table.let_go_of_replaced(), "nothing is left");
     }
 
     #[test]

@@ -128,7 +128,8 @@ pub(super) fn start(config: Config, source: Source) -> Result<Running, StartErro
     let admin_thread = AdminThread::start(Arc::clone(&admin), admin_listener)?;
     let canary_watch = CanaryWatch::start(Arc::downgrade(&deployments))?;
     let routed = Arc::downgrade(&deployments);
-    let policy_watch = DirectoryWatch::start(deployments)?;
+    let free = free_replaced(Arc::downgrade(&shared), Arc::downgrade(&workers));
+    let policy_watch = DirectoryWatch::start(deployments, free)?;
     let user_watch = UserWatch::start(users)?;
     log_listeners(&shared.listeners, &admin);
     admin.ready.store(true, Ordering::Relaxed);
@@ -146,6 +147,23 @@ pub(super) fn start(config: Config, source: Source) -> Result<Running, StartErro
         policy_watch,
         user_watch,
     })
+}
+
+/// Frees what versions leave behind that nobody needs any more: where they were kept for routes without requests, and their instances on
+/// workers that have nothing to do.
+fn free_replaced(shared: Weak<Shared>, workers: Weak<Workers>) -> impl FnMut() + Send + 'static {
+    let mut seen = 0;
+    move || {
+        // What is gone has freed it.
+        let (Some(shared), Some(workers)) = (shared.upgrade(), workers.upgrade()) else {
+            return;
+        };
+        let was_held = shared.routes.let_go_of_replaced();
+        let freed = shared.policies.freed();
+        if std::mem::replace(&mut seen, freed) != freed || was_held {
+            workers.sweep();
+        }
+    }
 }
 
 fn warn_of(config: &Config) {

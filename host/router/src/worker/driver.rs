@@ -470,10 +470,10 @@ pub(super) fn metrics_of(services: &Services) -> &WorkerMetrics {
 fn count(services: &Services, event: &Event, method: MethodLabel) {
     let metrics = metrics_of(services);
     let count_final = |status, version| {
-        services
-            .shared
+        let shared = &services.shared;
+        shared
             .rollout
-            .count_final(services.worker, version, status);
+            .count_final(services.worker, version, status, &shared.policies);
     };
     match event {
         Event::Request => metrics.requests.increment(method),

@@ -71,6 +71,8 @@ pub(crate) enum Order {
     Stop,
     /// Take over the configuration in `Shared`.
     Reload,
+    /// Throw away idle instances of versions that are gone.
+    Sweep,
     /// Report live transactions.
     Transactions {
         /// At most so many.

@@ -130,6 +130,11 @@ impl Workers {
         self.order_all(|| Order::Reload);
     }
 
+    /// Throws away idle instances of versions that are gone.
+    pub fn sweep(&self) {
+        self.order_all(|| Order::Sweep);
+    }
+
     /// Ends all workers at once.
     pub fn stop(&self) {
         self.order_all(|| Order::Stop);

@@ -10,6 +10,7 @@
 
 use super::bindings::types::ErrorCode;
 use super::error_code::{body_too_large, explained};
+use super::held::Held;
 use crate::host::{HttpAnswer, HttpRequest, HttpResponse};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -20,8 +21,8 @@ pub(super) struct Exchange(Arc<Mutex<Contents>>);
 
 #[derive(Default)]
 struct Contents {
-    /// Since `handle`, until it is sent: without its body.
-    head: Option<HttpRequest>,
+    /// Since `handle`, until it is sent: without its body, and with the account of what it takes.
+    head: Option<(HttpRequest, Held)>,
     body: Vec<u8>,
     /// What the request's Content-Length says.
     declared_length: Option<u64>,
@@ -140,8 +141,8 @@ impl Exchange {
     }
 
     /// The request is to be sent.
-    pub(super) fn handle(&self, head: HttpRequest) {
-        self.lock().head = Some(head);
+    pub(super) fn handle(&self, head: HttpRequest, held: Held) {
+        self.lock().head = Some((head, held));
     }
 
     /// The request, once, when it can be sent.
@@ -150,7 +151,7 @@ impl Exchange {
         match &contents.writing {
             Writing::Open | Writing::TooLarge => None,
             Writing::Finished => {
-                let mut request = contents.head.take()?;
+                let (mut request, _) = contents.head.take()?;
                 request.body = std::mem::take(&mut contents.body);
                 Some(request)
             }
@@ -292,11 +293,16 @@ fn over() -> ErrorCode {
 mod tests {
     use std::time::Duration;
 
+    use super::super::held::Holder;
     use super::*;
     use crate::host::HostError;
 
     fn head() -> HttpRequest {
         HttpRequest::default()
+    }
+
+    fn held() -> Held {
+        Holder::default().held()
     }
 
     fn readiness(exchange: &Exchange) -> Readiness {
@@ -305,7 +311,7 @@ mod tests {
 
     fn answered(answer: Result<HttpResponse, HostError>) -> Exchange {
         let exchange = Exchange::default();
-        exchange.handle(head());
+        exchange.handle(head(), held());
         assert!(exchange.take_request().is_some());
         exchange.asked(Ok(Box::pin(std::future::ready(answer))));
         assert_eq!(readiness(&exchange), Readiness::Ready);
@@ -315,7 +321,7 @@ mod tests {
     #[test]
     fn a_request_without_body_is_sent_at_once_and_once() {
         let exchange = Exchange::default();
-        exchange.handle(head());
+        exchange.handle(head(), held());
         assert!(exchange.take_request().is_some());
         assert!(exchange.take_request().is_none());
     }
@@ -326,7 +332,7 @@ mod tests {
             let exchange = Exchange::default();
             exchange.open_body(Some(5));
             if handled_first {
-                exchange.handle(head());
+                exchange.handle(head(), held());
             }
             exchange.write(b"he").unwrap();
             exchange.write(b"llo").unwrap();
@@ -334,7 +340,7 @@ mod tests {
             assert_eq!(readiness(&exchange), Readiness::Stuck);
             exchange.finish_body().unwrap();
             if !handled_first {
-                exchange.handle(head());
+                exchange.handle(head(), held());
             }
             assert_eq!(exchange.take_request().unwrap().body, b"hello");
             assert!(matches!(exchange.write(b"x"), Err(Ended::Closed)));
@@ -354,7 +360,7 @@ mod tests {
             Err(ErrorCode::HttpRequestBodySize(Some(2)))
         ));
         for exchange in [dropped, short] {
-            exchange.handle(head());
+            exchange.handle(head(), held());
             assert!(exchange.take_request().is_none());
             assert!(matches!(exchange.take(), Taken::Failed(_)));
         }
@@ -364,7 +370,7 @@ mod tests {
     fn a_body_that_is_too_large_is_not_kept_and_the_response_says_so() {
         let exchange = Exchange::default();
         exchange.open_body(None);
-        exchange.handle(head());
+        exchange.handle(head(), held());
         let most = vec![0; HttpRequest::MAX_BODY_BYTES];
         exchange.write(&most).unwrap();
         for _ in 0..2 {
@@ -411,7 +417,7 @@ mod tests {
     fn who_waits_for_what_can_not_come_gets_an_error() {
         let exchange = Exchange::default();
         exchange.open_body(None);
-        exchange.handle(head());
+        exchange.handle(head(), held());
         exchange.give_up();
         assert_eq!(readiness(&exchange), Readiness::Ready);
         assert!(matches!(exchange.take(), Taken::Failed(_)));

@@ -44,6 +44,11 @@ impl Fields {
         })
     }
 
+    /// The account of what they take, when they themselves are no headers of the guest's any more.
+    pub(super) fn into_held(self) -> Held {
+        self.held
+    }
+
     pub(super) fn entries(&self) -> &[(String, Vec<u8>)] {
         &self.entries
     }
@@ -80,12 +85,40 @@ impl Fields {
     fn append(&mut self, name: &str, value: Vec<u8>) -> Changed {
         self.check(name, &value)?;
         let bytes = self.held.bytes() + name.len() + value.len() + ENTRY_BYTES;
+        self.hold(self.entries.len() + 1, bytes)?;
+        self.entries.push((name.to_ascii_lowercase(), value));
+        Ok(())
+    }
+
+    /// Gives a name these values instead of those that it has, or changes nothing.
+    fn set(&mut self, name: &str, values: Vec<Vec<u8>>) -> Changed {
+        if values.is_empty() {
+            return self.remove(name);
+        }
+        for value in &values {
+            self.check(name, value)?;
+        }
+        if values.len() > HttpRequest::MAX_HEADERS {
+            return Err(HeaderError::Forbidden);
+        }
+        let new = values
+            .into_iter()
+            .map(|value| (name.to_ascii_lowercase(), value));
+        let is_other = |(other, _): &&(String, _)| !other.eq_ignore_ascii_case(name);
+        let others = self.entries.iter().filter(is_other);
+        let entries: Vec<_> = others.cloned().chain(new).collect();
+        self.hold(entries.len(), size(&entries))?;
+        self.entries = entries;
+        Ok(())
+    }
+
+    /// Takes account of so many entries of so many bytes instead of those that there are, unless they are too many.
+    fn hold(&mut self, entries: usize, bytes: usize) -> Changed {
         // The interface has no word for too many.
-        let has_room = self.entries.len() < HttpRequest::MAX_HEADERS && bytes <= MAX_BYTES;
+        let has_room = entries <= HttpRequest::MAX_HEADERS && bytes <= MAX_BYTES;
         if !has_room || !self.held.set(bytes) {
             return Err(HeaderError::Forbidden);
         }
-        self.entries.push((name.to_ascii_lowercase(), value));
         Ok(())
     }
 
@@ -172,17 +205,7 @@ impl<H: Host> HostFields for State<H> {
         name: String,
         values: Vec<Vec<u8>>,
     ) -> Result<Changed> {
-        let fields = self.table().get_mut(&fields)?;
-        let set = |fields: &mut Fields| {
-            for value in &values {
-                fields.check(&name, value)?;
-            }
-            fields.remove(&name)?;
-            values
-                .into_iter()
-                .try_for_each(|value| fields.append(&name, value))
-        };
-        Ok(set(fields))
+        Ok(self.table().get_mut(&fields)?.set(&name, values))
     }
 
     fn delete(&mut self, fields: Resource<Fields>, name: String) -> Result<Changed> {
@@ -264,6 +287,28 @@ mod tests {
             fields.append("a", b"1".to_vec()).unwrap();
         }
         assert!(fields.append("a", b"1".to_vec()).is_err());
+    }
+
+    #[test]
+    fn values_that_are_refused_leave_those_before() {
+        let holder = Holder::default();
+        let mut fields = Fields::new(holder.held());
+        fields.append("Other", b"0".to_vec()).unwrap();
+        fields.append("X-A", b"1".to_vec()).unwrap();
+        let before = (fields.entries().to_vec(), fields.held.bytes());
+        let too_many = vec![b"2".to_vec(); HttpRequest::MAX_HEADERS];
+        let too_long = vec![b"2".to_vec(), vec![b'x'; MAX_BYTES]];
+        let wrong = vec![b"2".to_vec(), b"\n".to_vec()];
+        for values in [too_many, too_long, wrong] {
+            assert!(fields.set("x-a", values).is_err());
+            assert_eq!((fields.entries().to_vec(), fields.held.bytes()), before);
+        }
+        let most = vec![b"2".to_vec(); HttpRequest::MAX_HEADERS - 1];
+        fields.set("X-a", most).unwrap();
+        assert_eq!(fields.entries().len(), HttpRequest::MAX_HEADERS);
+        fields.set("X-A", Vec::new()).unwrap();
+        assert_eq!(fields.entries(), [("other".to_owned(), b"0".to_vec())]);
+        assert_eq!(fields.held.bytes(), size(fields.entries()));
     }
 
     #[test]

@@ -23,12 +23,24 @@ impl Holder {
             total: Arc::clone(&self.0),
         }
     }
+
+    /// How much it is in all.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl Held {
     /// How much it is.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Both in one.
+    pub(super) fn join(mut self, mut other: Held) -> Held {
+        self.bytes += std::mem::take(&mut other.bytes);
+        self
     }
 
     /// Holds so much instead; false when it is too much, and nothing has changed.
@@ -68,5 +80,16 @@ mod tests {
         drop(one);
         assert!(other.set(MAX_HELD_BYTES));
         assert_eq!(other.bytes(), MAX_HELD_BYTES);
+    }
+
+    #[test]
+    fn what_is_joined_is_given_back_in_one() {
+        let holder = Holder::default();
+        let (mut one, mut other) = (holder.held(), holder.held());
+        assert!(one.set(2) && other.set(3));
+        let both = one.join(other);
+        assert_eq!((both.bytes(), holder.bytes()), (5, 5));
+        drop(both);
+        assert_eq!(holder.bytes(), 0);
     }
 }

@@ -71,8 +71,8 @@ impl OutgoingRequest {
         bytes <= MAX_TEXT_BYTES && self.held.set(bytes)
     }
 
-    /// The request without its body.
-    fn request(self) -> std::result::Result<HttpRequest, ErrorCode> {
+    /// The request without its body, and the account of what it takes.
+    fn request(self) -> std::result::Result<(HttpRequest, Held), ErrorCode> {
         let scheme = match &self.scheme {
             Some(Scheme::Http) => "http",
             Some(Scheme::Https) | None => "https",
@@ -83,12 +83,13 @@ impl OutgoingRequest {
         };
         let path = self.path_with_query.as_deref().unwrap_or_default();
         let root = if path.starts_with('/') { "" } else { "/" };
-        Ok(HttpRequest {
+        let request = HttpRequest {
             method: method_name(self.method)?,
             url: format!("{scheme}://{authority}{root}{path}"),
             headers: sent_headers(&self.headers),
             ..HttpRequest::default()
-        })
+        };
+        Ok((request, self.held.join(self.headers.into_held())))
     }
 }
 
@@ -160,10 +161,10 @@ impl<H: Host> outgoing_handler::Host for State<H> {
             },
         };
         match request.request() {
-            Ok(request) => exchange.handle(HttpRequest {
-                timeout_ms: timeout.map(milliseconds),
-                ..request
-            }),
+            Ok((mut request, held)) => {
+                request.timeout_ms = timeout.map(milliseconds);
+                exchange.handle(request, held);
+            }
             Err(code) => return Ok(Err(code)),
         }
         send(self, &exchange);
@@ -378,18 +379,43 @@ mod tests {
     use super::super::held::Holder;
     use super::*;
 
-    #[test]
-    fn texts_that_are_too_long_are_not_kept() {
-        let holder = Holder::default();
-        let mut request = OutgoingRequest {
+    fn request(holder: &Holder) -> OutgoingRequest {
+        let headers = vec![("x-name".to_owned(), b"value".to_vec())];
+        OutgoingRequest {
             method: Method::Get,
             scheme: None,
             authority: None,
             path_with_query: Some("/short".to_owned()),
-            headers: Fields::complete(Vec::new(), holder.held()).unwrap(),
+            headers: Fields::complete(headers, holder.held()).unwrap(),
             exchange: None,
             held: holder.held(),
-        };
+        }
+    }
+
+    #[test]
+    fn a_request_that_waits_for_its_body_is_held() {
+        let holder = Holder::default();
+        let mut request = request(&holder);
+        let authority = Some("a.example".to_owned());
+        request
+            .change(|request| &mut request.authority, authority)
+            .unwrap();
+        let held = holder.bytes();
+        assert!(held > "/shorta.examplex-namevalue".len());
+        let exchange = Exchange::default();
+        exchange.open_body(None);
+        let (request, account) = request.request().unwrap();
+        exchange.handle(request, account);
+        assert_eq!(holder.bytes(), held);
+        exchange.finish_body().unwrap();
+        assert!(exchange.take_request().is_some());
+        assert_eq!(holder.bytes(), 0, "it is the host's now");
+    }
+
+    #[test]
+    fn texts_that_are_too_long_are_not_kept() {
+        let holder = Holder::default();
+        let mut request = request(&holder);
         let long = || "x".repeat(MAX_TEXT_BYTES + 1);
         let path = Some(long());
         assert!(

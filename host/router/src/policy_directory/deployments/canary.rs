@@ -214,6 +214,33 @@ impl Deployments {
         Some((canary.origin.clone(), canary.began_at))
     }
 
+    /// Ends a canary that does not start for a route that its policy has now.
+    pub(super) fn check_canary(&self) {
+        let Some(canary) = self.rollout.canary() else {
+            return;
+        };
+        let version = canary.version();
+        if self.policies.is_routed(version.name())
+            && let Err(error) = self.policies.check_uses_of(version)
+        {
+            self.abort_by_itself(&canary, &format!("it does not start any more: {error}"));
+        }
+    }
+
+    fn abort_by_itself(&self, canary: &Arc<Canary>, reason: &str) {
+        let origin = Origin::router();
+        let ended = self.end_canary(canary, Action::AutomaticAbort, &origin, Some(reason));
+        if let Some(ended) = ended {
+            self.metrics.automatic_aborts.add_shared(1);
+            tracing::error!(
+                policy = ended.policy,
+                policy_version = ended.version.short(),
+                reason,
+                "the canary is aborted"
+            );
+        }
+    }
+
     /// Ends a canary whose guards do not hold, and makes one active that has done well for its time.
     pub fn judge_canary(&self) {
         let Some(canary) = self.rollout.canary() else {
@@ -225,18 +252,7 @@ impl Deployments {
         );
         match canary.judge() {
             Judgement::GoesOn => {}
-            Judgement::Abort(reason) => {
-                let ended = self.end_canary(
-                    &canary,
-                    Action::AutomaticAbort,
-                    &Origin::router(),
-                    Some(&reason),
-                );
-                if ended.is_some() {
-                    self.metrics.automatic_aborts.add_shared(1);
-                    tracing::error!(policy, policy_version, reason, "the canary is aborted");
-                }
-            }
+            Judgement::Abort(reason) => self.abort_by_itself(&canary, &reason),
             Judgement::Promote => {
                 let mut state = self.lock();
                 // It may have been aborted before the state was free.

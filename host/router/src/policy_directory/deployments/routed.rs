@@ -22,6 +22,9 @@ impl Deployments {
         let brought_up = self.bring_up_all(config);
         let routed = if brought_up.is_ok() { wanted } else { before };
         self.policies.set_routed(&routed);
+        if brought_up.is_ok() {
+            self.check_canary();
+        }
         brought_up
     }
 

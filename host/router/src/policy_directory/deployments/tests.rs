@@ -10,7 +10,7 @@ use crate::signature::PrivateKey;
 use crate::trace::Traces;
 
 /// A policy that lets every branch pass. What else is in it makes it another version.
-fn policy(comment: &str) -> Vec<u8> {
+pub(crate) fn policy(comment: &str) -> Vec<u8> {
     let text = format!(
         r#"(component
             (core module $code

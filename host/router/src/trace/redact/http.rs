@@ -23,22 +23,53 @@ impl Redactor {
             .and_then(Value::as_str)
             .map(|url| (url.to_owned(), self.url(url, users)));
         for (key, item) in exchange.iter_mut() {
-            if let Value::Object(part) = item {
-                if let Some(body) = part.get_mut("body") {
-                    hide_body(body);
-                }
-                // A message about a request names its URL.
-                if let (Some(Value::String(text)), Some((old, new))) =
-                    (part.get_mut("message"), &url)
-                {
-                    *text = text.replace(old, new);
-                }
+            let Value::Object(part) = item else {
+                self.hide(item, key, users);
+                continue;
+            };
+            if let Some(body) = part.get_mut("body") {
+                hide_body(body);
             }
+            let message = part.get("message").and_then(Value::as_str);
+            let message = message.map(|text| self.about(text, url.as_ref(), users));
             self.hide(item, key, users);
+            if let (Value::Object(part), Some(message)) = (item, message) {
+                part.insert("message".to_owned(), Value::String(message));
+            }
         }
         if let (Some(Value::Object(request)), Some((_, url))) = (exchange.get_mut("request"), url) {
             request.insert("url".to_owned(), Value::String(url));
         }
+    }
+
+    /// A message about a request to a URL: what names it names the hidden one then, and another spelling of it is hidden as well.
+    fn about(&self, message: &str, url: Option<&(String, String)>, users: &[Vec<u8>]) -> String {
+        let Some((old, new)) = url.filter(|(old, _)| !old.is_empty()) else {
+            return self.words(message, users);
+        };
+        let unquoted = |text: &str| {
+            let parts = text.split(old.as_str());
+            let parts: Vec<String> = parts.map(|part| self.words(part, users)).collect();
+            parts.join(new)
+        };
+        let quoted = format!("{old:?}");
+        let parts: Vec<String> = message.split(&quoted).map(unquoted).collect();
+        parts.join(&format!("{new:?}"))
+    }
+
+    /// A text with words that may be URLs or parts of some.
+    fn words(&self, text: &str, users: &[Vec<u8>]) -> String {
+        let is_end = |letter: char| letter.is_whitespace() || letter == '"';
+        let word = |word: &str| {
+            let (letters, end) = word.split_at(word.trim_end_matches(is_end).len());
+            let hidden = match letters {
+                url if url.contains("://") => self.url(url, users),
+                parts if parts.contains('%') => self.url_parts(parts, users),
+                _ => self.string(letters, users),
+            };
+            hidden + end
+        };
+        text.split_inclusive(is_end).map(word).collect()
     }
 
     /// A URL with the same scheme, the same host when that is a name, and as many parts.
@@ -48,9 +79,14 @@ impl Redactor {
             None => (String::new(), url),
         };
         let (authority, rest) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-        let mut hidden = start + &self.string(authority, users);
+        start + &self.string(authority, users) + &self.url_parts(rest, users)
+    }
+
+    /// Path, query and fragment.
+    fn url_parts(&self, parts: &str, users: &[Vec<u8>]) -> String {
+        let mut hidden = String::new();
         let mut part = String::new();
-        for letter in rest.chars() {
+        for letter in parts.chars() {
             if matches!(letter, '/' | '?' | '#' | '&' | '=' | ';') {
                 hidden.push_str(&self.url_part(&std::mem::take(&mut part), users));
                 hidden.push(letter);
@@ -153,9 +189,42 @@ mod tests {
     }
 
     #[test]
+    fn a_message_names_the_hidden_url_and_hides_it_once() {
+        let old = "http://192.0.2.7/v1?to=%2B4930123".to_owned();
+        let new = url(&old);
+        let about = |message: &str| {
+            let urls = (old.clone(), new.clone());
+            redactor().about(message, Some(&urls), &[b"alice".to_vec()])
+        };
+        assert_eq!(
+            about(&format!("policy.grants.http does not have {old:?}")),
+            format!("policy.grants.http does not have {new:?}")
+        );
+        assert_eq!(about(&format!("{old}: refused")), format!("{new}: refused"));
+        let address = redactor().string("192.0.2.7:80", &[]);
+        assert_eq!(
+            about("no answer of 192.0.2.7:80 in 3000 ms, alice"),
+            format!(
+                "no answer of {address} in 3000 ms, {}",
+                redactor().user(b"alice")
+            )
+        );
+        for message in [
+            "HTTP://192.0.2.7:80/v1?to=%2B4930123 is no URL",
+            "\"http://192.0.2.7/v1?to=%2B4930123&x=\\\"\"",
+            "/v1?to=%2b4930123",
+        ] {
+            let hidden = about(message);
+            for gone in ["192.0.2.7", "4930123"] {
+                assert!(!hidden.contains(gone), "{hidden}");
+            }
+        }
+    }
+
+    #[test]
     fn bodies_keep_their_length_and_messages_name_the_hidden_url() {
         let mut trace = trace_of("", "");
-        let url = "http://lcr.example/4930123";
+        let url = "http://192.0.2.7/4930123";
         trace.answers = vec![Answer::Http(Box::new(HttpExchange {
             request: RequestTrace {
                 method: "POST".to_owned(),
@@ -181,7 +250,7 @@ mod tests {
             panic!("one exchange")
         };
         let text = String::from_utf8_lossy(&json);
-        for gone in ["secret", "4930123", "alice"] {
+        for gone in ["secret", "4930123", "alice", "192.0.2.7"] {
             assert!(!text.contains(gone), "{gone} is in {text}");
         }
         assert_eq!(exchange.request.body.0, b"xxxxxxxxxxxx");
