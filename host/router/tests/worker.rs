@@ -299,7 +299,8 @@ fn calls_meet_in_their_worker_whatever_socket_receives_them() {
             .iter()
             .map(|worker| worker.handed_over.value())
             .sum();
-        assert!(handed_over > 0);
+        // At most what begins something: the two registrations and each INVITE. The kernel has brought everything else to its worker.
+        assert!((1..=2 + 20).contains(&handed_over), "{handed_over}");
     }
 }
 
