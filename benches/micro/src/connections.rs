@@ -1,19 +1,24 @@
 //! Calls through the real router while many TCP connections are open and idle.
 //!
 //! The router does not look out for the next datagram before it sleeps (`[node] spin`): that takes as long as this program needs for the next
-//! message, and says nothing about the router.
+//! message, and says nothing about the router. All routers run on the same core: to be woken costs several times as much on some cores as
+//! on others, and which one a router would get is chance.
 
+use std::ffi::OsString;
 use std::net::TcpStream;
+use std::thread;
 use std::time::Duration;
 
 use patchbay_tests::lock_step::LockStep;
-use patchbay_tests::router::{Router, Setup, wait_until};
+use patchbay_tests::router::{self, Router, Setup, wait_until};
 
 /// Idle connections of each router.
 const SIZES: [usize; 3] = [0, 1_000, 10_000];
 /// All routers take their turns in each round.
 const ROUNDS: u32 = 15;
 const CALLS: u32 = 100;
+/// How long a router may take to start.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 struct Loaded {
     router: Router,
@@ -49,6 +54,7 @@ fn start(connections: usize) -> Loaded {
     let router = Setup::new()
         .node("spin = \"0\"")
         .section("[registrar]\ndurability = \"memory\"")
+        .program(on_last_core(), PATIENCE)
         .start();
     let mut load = LockStep::new(Duration::ZERO);
     load.set_router(router.udp());
@@ -73,6 +79,17 @@ fn start(connections: usize) -> Loaded {
     loaded.round();
     loaded.rounds.clear();
     loaded
+}
+
+/// The router, on the last core.
+fn on_last_core() -> Vec<OsString> {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let last = (cores - 1).to_string();
+    let mut words = ["taskset", "--cpu-list", &last]
+        .map(OsString::from)
+        .to_vec();
+    words.push(router::binary().into());
+    words
 }
 
 impl Loaded {

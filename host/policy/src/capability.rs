@@ -22,6 +22,11 @@ pub enum Capability {
 }
 
 impl Capability {
+    /// Whether a call can have the policy wait.
+    pub(crate) fn may_wait(self) -> bool {
+        self == Capability::Http
+    }
+
     /// Every capability.
     pub const ALL: [Capability; 4] = [
         Capability::Http,

@@ -26,6 +26,10 @@ use crate::world::{self, CheckError, ComponentReport, Exports};
 
 /// Frames of a trap that are kept for the log.
 const BACKTRACE_FRAMES: usize = 8;
+/// Versions that are checked at the same time.
+const CHECKED_INSTANCES: usize = 8;
+/// A component's tables. Those of JavaScript and Python have several.
+const MAX_TABLES: u32 = 4;
 /// A component's core modules; those of JavaScript and Python have many.
 const MAX_CORE_INSTANCES: u32 = 60;
 /// Reserving 4 GiB for each memory lets compiled code skip bounds checks. Beyond this much address space in sum, every memory reserves
@@ -48,9 +52,9 @@ pub struct EngineConfig {
     pub hook_deadline: Duration,
     /// Running and waiting time of one hook.
     pub hook_timeout: Duration,
-    /// Hooks that have begun and are not done, per worker.
+    /// Hooks that wait for answers from outside, per worker.
     pub max_concurrent_hooks: usize,
-    /// Instances beyond those that hooks use at once, per worker: idle ones, and those that are being checked.
+    /// Instances beyond those of hooks that wait, per worker: of hooks that run, and idle ones.
     pub spare_instances: usize,
     /// How many workers there are.
     pub workers: usize,
@@ -434,12 +438,13 @@ fn memory_limit(config: &EngineConfig) -> usize {
         .max(WASM_PAGE)
 }
 
+/// The instances of all workers, and of versions that are being checked.
 fn instances(config: &EngineConfig) -> usize {
-    config.workers.max(1).saturating_mul(
-        config
-            .max_concurrent_hooks
-            .saturating_add(config.spare_instances),
-    )
+    let of_worker = config
+        .max_concurrent_hooks
+        .saturating_add(config.spare_instances);
+    let of_workers = config.workers.max(1).saturating_mul(of_worker);
+    of_workers.saturating_add(CHECKED_INSTANCES)
 }
 
 /// Takes what the machine's address space allows: pooled memories with 4 GiB each, pooled ones with their limit, or none pooled.
@@ -476,16 +481,17 @@ fn base() -> Config {
 }
 
 fn pooled(base: &Config, config: &EngineConfig) -> Config {
-    let count = u32::try_from(instances(config)).unwrap_or(u32::MAX / 4);
+    let count = u32::try_from(instances(config)).unwrap_or(u32::MAX / MAX_CORE_INSTANCES);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(count)
-        .total_core_instances(count.saturating_mul(4))
+        // They take no room before they are made.
+        .total_core_instances(count.saturating_mul(MAX_CORE_INSTANCES))
         .total_memories(count)
-        .total_tables(count.saturating_mul(2))
+        .total_tables(count.saturating_mul(MAX_TABLES))
         .total_stacks(count)
         .max_memory_size(memory_limit(config))
         .max_memories_per_component(4)
-        .max_tables_per_component(4)
+        .max_tables_per_component(MAX_TABLES)
         .max_core_instances_per_component(MAX_CORE_INSTANCES)
         .max_component_instance_size(4 << 20)
         .max_core_instance_size(4 << 20)

@@ -278,9 +278,7 @@ async fn make<H: Host, I>(
     store.set_epoch_deadline(1);
     match instantiate(store).await {
         Ok(instance) => Ok(instance),
-        Err(error) if error.is::<wasmtime::PoolConcurrencyLimitError>() => {
-            Err(Fault::Unavailable("every instance is in use".into()))
-        }
+        Err(error) if error.is::<wasmtime::PoolConcurrencyLimitError>() => Err(Fault::crowded()),
         Err(error) => Err(match fault_of(store, &error) {
             // The version could be instantiated when it was loaded: what fails now without a trap is the machine's.
             Fault::Verdict(text) => Fault::Unavailable(text),

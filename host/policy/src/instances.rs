@@ -20,6 +20,8 @@ use crate::version::Version;
 
 /// Idle instances that are kept per version.
 const MAX_IDLE: usize = 64;
+/// Idle instances that are thrown away when there was no place for a new one.
+const DROPPED_AT_ONCE: usize = 8;
 /// After how many hooks instances of versions that are gone are looked for.
 const SWEEP_INTERVAL: u32 = 256;
 
@@ -33,6 +35,8 @@ struct Pool<H: Host> {
     worker: usize,
     presence: Presence,
     running: Cell<usize>,
+    /// Those of them that wait for an answer from outside, or have waited.
+    waiting: Cell<usize>,
     /// Hooks since the last sweep.
     unswept: Cell<u32>,
     shelves: RefCell<Vec<Shelf<H>>>,
@@ -64,6 +68,7 @@ impl<H: Host> Instances<H> {
                 engine,
                 worker,
                 running: Cell::new(0),
+                waiting: Cell::new(0),
                 unswept: Cell::new(0),
                 shelves: RefCell::new(Vec::new()),
                 scoped: RefCell::default(),
@@ -99,7 +104,9 @@ impl<H: Host> Instances<H> {
     ) -> HookRun<H> {
         let pool = &self.pool;
         let started = Instant::now();
-        let stage = if pool.running.get() >= pool.engine.config().max_concurrent_hooks {
+        // Hooks of policies that never wait are over soon, however many of others wait.
+        let may_wait = version.may_wait();
+        let stage = if may_wait && !pool.may_wait(scope) {
             let fault = Fault::crowded();
             Stage::Refused(Box::new(HookDone {
                 host: Some(host),
@@ -119,9 +126,11 @@ impl<H: Host> Instances<H> {
             pool: Rc::clone(pool),
             version: Arc::clone(version),
             scope: scope.map_or(0, |scope| scope.number()),
+            waits_in: scope.filter(|_| may_wait).cloned(),
             hook,
             started,
             waits: false,
+            has_waited: false,
             stage,
         }
     }
@@ -129,6 +138,11 @@ impl<H: Host> Instances<H> {
     /// How many hooks have begun and are not done.
     pub fn running(&self) -> usize {
         self.pool.running.get()
+    }
+
+    /// How many of them wait for an answer from outside, or have waited.
+    pub fn waiting(&self) -> usize {
+        self.pool.waiting.get()
     }
 
     /// How many instances wait for a hook.
@@ -144,6 +158,12 @@ impl<H: Host> Instances<H> {
 }
 
 impl<H: Host> Pool<H> {
+    /// Whether one more hook may wait.
+    fn may_wait(&self, scope: Option<&Arc<Scope>>) -> bool {
+        self.waiting.get() < self.engine.config().max_concurrent_hooks
+            && scope.is_none_or(|scope| scope.has_room())
+    }
+
     #[inline]
     fn take(&self, version: &Arc<Version<H>>) -> Instance<H> {
         let number = version.number();
@@ -204,26 +224,30 @@ impl<H: Host> Pool<H> {
         shelves.iter().map(|shelf| shelf.idle.len()).sum()
     }
 
-    /// There are as many places for instances as hooks may run, and some more: with many scopes, idle instances can be in the way of one
-    /// that is needed now. Then the scope that has most of them loses one.
-    #[inline]
+    /// There are as many places for instances as hooks may wait, and some more. Idle instances can be in the way of one that is needed now,
+    /// above all those of many scopes.
     fn make_room(&self) {
-        if self.scoped_idle.get() == 0 {
-            return;
-        }
         let config = self.engine.config();
         let places = config.max_concurrent_hooks + config.spare_instances;
-        if self.running.get() + self.scoped_idle.get() + self.unscoped_idle() < places {
-            return;
+        if self.running.get() + self.scoped_idle.get() + self.unscoped_idle() >= places {
+            self.drop_idle(1);
         }
-        let mut scoped = self.scoped.borrow_mut();
-        let fullest = scoped
-            .values_mut()
-            .max_by_key(|found| found.shelf.idle.len());
-        if fullest.is_some_and(|found| found.shelf.idle.pop().is_some()) {
-            self.scoped_idle
-                .set(self.scoped_idle.get().saturating_sub(1));
+    }
+
+    /// Throws so many idle instances away, each of the version, or the scope, that has most of them.
+    #[cold]
+    fn drop_idle(&self, count: usize) {
+        let (mut shelves, mut scoped) = (self.shelves.borrow_mut(), self.scoped.borrow_mut());
+        for _ in 0..count {
+            let shelves = shelves.iter_mut();
+            let all = shelves.chain(scoped.values_mut().map(|found| &mut found.shelf));
+            let fullest = all.max_by_key(|shelf| shelf.idle.len());
+            if fullest.is_none_or(|shelf| shelf.idle.pop().is_none()) {
+                break;
+            }
         }
+        let idle = scoped.values().map(|found| found.shelf.idle.len()).sum();
+        self.scoped_idle.set(idle);
     }
 
     fn give_back_scoped(&self, version: &Version<H>, scope: u64, instance: Instance<H>) {
@@ -294,9 +318,13 @@ pub struct HookRun<H: Host> {
     version: Arc<Version<H>>,
     /// The number of its scope; 0: none.
     scope: u64,
+    /// That scope, where the hook may wait.
+    waits_in: Option<Arc<Scope>>,
     hook: Hook,
     started: Instant,
     waits: bool,
+    /// It counts as one that waits.
+    has_waited: bool,
     stage: Stage<H>,
 }
 
@@ -335,12 +363,39 @@ impl<H: Host> HookRun<H> {
     }
 
     #[inline]
+    fn ended(&mut self) {
+        self.pool.ended();
+        if std::mem::take(&mut self.has_waited) {
+            self.pool
+                .waiting
+                .set(self.pool.waiting.get().saturating_sub(1));
+            if let Some(scope) = &self.waits_in {
+                scope.leave();
+            }
+        }
+    }
+
+    /// It waits for an answer from outside.
+    fn count_as_waiting(&mut self) {
+        if !std::mem::replace(&mut self.has_waited, true) {
+            self.pool.waiting.set(self.pool.waiting.get() + 1);
+            if let Some(scope) = &self.waits_in {
+                scope.enter();
+            }
+        }
+    }
+
+    #[inline]
     fn done(
         &mut self,
         instance: &mut Instance<H>,
         result: Result<Verdict, Fault>,
     ) -> Poll<HookDone<H>> {
-        self.pool.ended();
+        self.ended();
+        if matches!(&result, Err(fault) if fault.is_of_crowding()) {
+            // There was no place for its instance.
+            self.pool.drop_idle(DROPPED_AT_ONCE);
+        }
         let elapsed = self.started.elapsed();
         self.version
             .stats()
@@ -385,6 +440,9 @@ impl<H: Host> Future for HookRun<H> {
                 match progress {
                     Progress::Running | Progress::Waiting => {
                         run.waits = matches!(progress, Progress::Waiting);
+                        if run.waits {
+                            run.count_as_waiting();
+                        }
                         run.stage = Stage::Running(instance);
                         Poll::Pending
                     }
@@ -404,7 +462,7 @@ impl<H: Host> Future for HookRun<H> {
 impl<H: Host> Drop for HookRun<H> {
     fn drop(&mut self) {
         if matches!(self.stage, Stage::Running(_)) {
-            self.pool.ended();
+            self.ended();
         }
     }
 }

@@ -81,7 +81,7 @@ impl Fault {
         }
     }
 
-    /// As many hooks run and wait as may.
+    /// As many hooks wait as may, or there is no place for one more instance.
     pub(crate) fn crowded() -> Fault {
         Fault::Unavailable(CROWDED.into())
     }

@@ -24,6 +24,7 @@ pub struct Version<H: Host> {
     imports: Vec<String>,
     /// What the operator has to grant.
     pub(crate) wants: Vec<Want>,
+    may_wait: bool,
     stats: Arc<Stats>,
     pub(crate) pins: Pins,
     pub(crate) exports: Exports,
@@ -61,6 +62,7 @@ impl<H: Host> Version<H> {
             name: Arc::from(name),
             digest,
             imports,
+            may_wait: wants.iter().any(|want| want.capability.may_wait()),
             wants,
             stats: Arc::new(Stats::new(workers)),
             pins: Pins::default(),
@@ -97,6 +99,12 @@ impl<H: Host> Version<H> {
     /// The interfaces it imports.
     pub fn imports(&self) -> &[String] {
         &self.imports
+    }
+
+    /// Whether its hooks can wait for answers from outside.
+    #[inline]
+    pub(crate) fn may_wait(&self) -> bool {
+        self.may_wait
     }
 
     /// Whether its core module runs directly, without the component model's machinery.

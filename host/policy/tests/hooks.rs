@@ -5,6 +5,9 @@
 mod support;
 
 use std::cell::Cell;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use patchbay_policy::*;
@@ -210,12 +213,57 @@ fn a_dropped_run_discards_its_instance() {
 }
 
 #[test]
-fn hooks_beyond_the_limit_are_refused() {
+fn hooks_that_do_not_wait_are_not_refused() {
     let worker = worker(config());
-    let held: Vec<_> = (0..4).map(|_| worker.start(0)).collect();
-    assert!(matches!(worker.run(0).result, Err(Fault::Unavailable(_))));
+    let held: Vec<_> = (0..40).map(|_| worker.start(0)).collect();
+    assert_eq!(worker.run(0).result, Ok(Verdict::Relay));
+    assert_eq!(worker.instances.waiting(), 0);
+    drop(held);
+}
+
+#[test]
+fn hooks_without_a_place_for_an_instance_are_refused() {
+    let worker = worker(EngineConfig {
+        max_concurrent_hooks: 2,
+        spare_instances: 2,
+        hook_deadline: Duration::from_secs(60),
+        hook_timeout: Duration::from_secs(60),
+        ..config()
+    });
+    let mut context = Context::from_waker(Waker::noop());
+    let mut held: Vec<_> = (0..20).map(|_| worker.start(2)).collect();
+    let polled = held.iter_mut().map(|run| Pin::new(run).poll(&mut context));
+    let ended: Vec<_> = polled.filter(Poll::is_ready).collect();
+    // Places for the worker's hooks, and those of versions that are being checked.
+    assert_eq!(ended.len(), 20 - (2 + 2 + 8));
+    for done in ended {
+        let Poll::Ready(done) = done else { continue };
+        let fault = done.result.unwrap_err();
+        assert!(fault.is_of_crowding() && !fault.is_policys(), "{fault}");
+        assert!(done.host.is_some());
+    }
     drop(held);
     assert_eq!(worker.run(0).result, Ok(Verdict::Relay));
+}
+
+#[test]
+fn idle_instances_give_way_to_those_that_are_needed() {
+    let worker = worker(EngineConfig {
+        max_concurrent_hooks: 2,
+        spare_instances: 2,
+        ..config()
+    });
+    let scopes: Vec<_> = (0..20).map(|_| Scope::new()).collect();
+    for scope in scopes.iter().chain(&scopes) {
+        let host = TestHost::new(0);
+        let run =
+            worker
+                .instances
+                .run_in(Some(scope), &worker.version, Hook::RequestRoute, host, None);
+        assert_eq!(block_on(run).result, Ok(Verdict::Relay));
+        assert_eq!(worker.run(0).result, Ok(Verdict::Relay));
+    }
+    assert!(worker.instances.idle() <= 4);
 }
 
 #[test]

@@ -217,6 +217,70 @@ fn waiting_hooks_are_bounded() {
 }
 
 #[test]
+fn those_that_wait_are_in_the_way_of_those_that_may_wait_and_of_nobody_else() {
+    let engine = Engine::new(config()).unwrap();
+    let host = || TestHost::new(0);
+    let load = |bytes: &[u8]| engine.load("test", bytes, host).unwrap();
+    let (asks, never) = (load(&component(ASKS, ASKS_WORLD)), load(&many_ways(0)));
+    let worker = Worker {
+        version: asks,
+        instances: Instances::new(engine.clone(), 0),
+    };
+    let mut waiting: Vec<_> = (0..4).map(|_| worker.ask(0)).collect();
+    for (run, _) in &mut waiting {
+        assert!(poll(run).is_pending());
+    }
+    assert_eq!(worker.instances.waiting(), 4);
+    let refused = worker.run(TestHost::new(0));
+    assert!(matches!(&refused.result, Err(fault) if fault.is_of_crowding()));
+    let run = worker
+        .instances
+        .run(&never, Hook::RequestRoute, TestHost::new(0), None);
+    assert_eq!(block_on(run).result, Ok(Verdict::Relay));
+    let (run, sender) = waiting.pop().unwrap();
+    sender.send(Ok(response(200))).unwrap();
+    assert_eq!(status(&block_on(run)), 200);
+    drop(waiting);
+    assert_eq!(worker.instances.waiting(), 0);
+}
+
+#[test]
+fn a_scope_has_a_share_of_those_that_wait() {
+    let worker = asking(config());
+    let (small, large) = (Scope::new(), Scope::new());
+    small.limit_waiting(1);
+    let ask_in = |scope: &Arc<Scope>| {
+        let (sender, receiver) = oneshot::channel();
+        let host = TestHost {
+            answer: Some(receiver),
+            ..TestHost::new(0)
+        };
+        let version = &worker.version;
+        let hook = Hook::RequestRoute;
+        let run = worker
+            .instances
+            .run_in(Some(scope), version, hook, host, None);
+        (run, sender)
+    };
+    let (mut first, sender) = ask_in(&small);
+    assert!(poll(&mut first).is_pending());
+    let (mut second, _) = ask_in(&small);
+    let Poll::Ready(done) = poll(&mut second) else {
+        panic!("it waits")
+    };
+    assert!(matches!(&done.result, Err(fault) if fault.is_of_crowding()));
+    let (mut other, _other_sender) = ask_in(&large);
+    assert!(poll(&mut other).is_pending());
+    sender.send(Ok(response(200))).unwrap();
+    assert_eq!(status(&block_on(first)), 200);
+    let (mut third, _third_sender) = ask_in(&small);
+    assert!(poll(&mut third).is_pending());
+    drop(third);
+    let (mut fourth, _fourth_sender) = ask_in(&small);
+    assert!(poll(&mut fourth).is_pending());
+}
+
+#[test]
 fn a_hook_that_nobody_waits_for_any_more_harms_nobody() {
     let worker = asking(config());
     let (mut waiting, sender) = worker.ask(0);

@@ -217,19 +217,6 @@ fn fail(policies: &Policies<TestHost>, number: u64) -> Option<AutomaticRollback>
 }
 
 #[test]
-fn a_full_router_is_no_fault_of_the_policy() {
-    let (policies, _, new) = swapped();
-    let full = Instances::new(policies.engine().clone(), 0);
-    let held: Vec<_> = (0..4)
-        .map(|_| full.run(&new, Hook::RequestRoute, TestHost::new(0), None))
-        .collect();
-    let refused = block_on(full.run(&new, Hook::RequestRoute, TestHost::new(0), None));
-    let fault = refused.result.unwrap_err();
-    assert!(!fault.is_policys(), "{fault}");
-    drop(held);
-}
-
-#[test]
 fn a_version_that_was_rolled_back_is_not_gone_back_to() {
     let (policies, good, bad) = swapped();
     fail(&policies, bad.number()).unwrap();

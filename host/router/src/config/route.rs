@@ -54,6 +54,8 @@ pub struct RouteLimits {
     pub max_transactions: usize,
     /// New requests outside of dialogs, per second; 0: no limit.
     pub requests_per_second: u32,
+    /// Hooks that wait for answers from outside, over all workers; 0: no limit but the router's.
+    pub max_concurrent_hooks: usize,
 }
 
 impl PolicyRoute {
@@ -318,6 +320,7 @@ fn limits(mut section: Section<'_>, config: &Config) -> RouteLimits {
         requests_per_second: section
             .parsed("requests_per_second", check::rate)
             .unwrap_or(0),
+        max_concurrent_hooks: section.number("max_concurrent_hooks", 0, 0..=1_000_000),
     };
     section.finish();
     limits

@@ -193,6 +193,11 @@ impl Route {
         let effective = config.of_route(written);
         let is_same = |old: &&Arc<Route>| is_same_for_instances(&old.config, &effective);
         let scope = old.filter(is_same).map(|old| Arc::clone(&old.scope));
+        let scope = scope.unwrap_or_else(Scope::new);
+        scope.limit_waiting(match written.limits.max_concurrent_hooks {
+            0 => usize::MAX,
+            limit => limit,
+        });
         let is_it = |listener: &crate::config::Listen| {
             let mut known = written.listeners.iter();
             known.any(|known| {
@@ -216,7 +221,7 @@ impl Route {
             names: LocalNames::of(&effective.node.domains, &shared.listeners),
             authenticator,
             namespace: shared.location.namespace(&written.namespace),
-            scope: scope.unwrap_or_else(Scope::new),
+            scope,
             usage: old.map(|old| Arc::clone(&old.usage)).unwrap_or_default(),
             policies: policies
                 .map(|name| shared.policies.active_of(name))

@@ -107,6 +107,7 @@ mod tests {
             max_contacts: 1,
             max_transactions,
             requests_per_second,
+            max_concurrent_hooks: 0,
         }
     }
 
