@@ -28,7 +28,8 @@ use crate::world::{self, CheckError, ComponentReport, Exports};
 const BACKTRACE_FRAMES: usize = 8;
 /// Versions that are checked at the same time.
 const CHECKED_INSTANCES: usize = 8;
-/// A component's tables. Those of JavaScript and Python have several.
+/// A component's memories and tables. Those of JavaScript and Python have several.
+const MAX_MEMORIES: u32 = 4;
 const MAX_TABLES: u32 = 4;
 /// A component's core modules; those of JavaScript and Python have many.
 const MAX_CORE_INSTANCES: u32 = 60;
@@ -449,15 +450,21 @@ fn instances(config: &EngineConfig) -> usize {
 
 /// Takes what the machine's address space allows: pooled memories with 4 GiB each, pooled ones with their limit, or none pooled.
 fn start(config: &EngineConfig) -> wasmtime::Result<wasmtime::Engine> {
-    let full = (instances(config) as u64).saturating_mul(FULL_RESERVATION) <= MAX_ADDRESS_SPACE;
-    if full && let Ok(engine) = wasmtime::Engine::new(&pooled(&base(), config)) {
+    let count = instances(config) as u64;
+    let memories = count.saturating_mul(u64::from(MAX_MEMORIES));
+    // With few workers there is room for all memories that there can be, with many for those of policies that have one.
+    let with_room = MAX_ADDRESS_SPACE / FULL_RESERVATION;
+    if count <= with_room
+        && let full = pooled(&base(), config, memories.min(with_room))
+        && let Ok(engine) = wasmtime::Engine::new(&full)
+    {
         return Ok(engine);
     }
     let mut small = base();
     small
         .memory_reservation(memory_limit(config) as u64)
         .memory_guard_size(SMALL_GUARD);
-    match wasmtime::Engine::new(&pooled(&small, config)) {
+    match wasmtime::Engine::new(&pooled(&small, config, memories)) {
         Ok(engine) => Ok(engine),
         Err(error) => {
             tracing::warn!(
@@ -480,17 +487,17 @@ fn base() -> Config {
     config
 }
 
-fn pooled(base: &Config, config: &EngineConfig) -> Config {
+fn pooled(base: &Config, config: &EngineConfig, memories: u64) -> Config {
     let count = u32::try_from(instances(config)).unwrap_or(u32::MAX / MAX_CORE_INSTANCES);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(count)
         // They take no room before they are made.
         .total_core_instances(count.saturating_mul(MAX_CORE_INSTANCES))
-        .total_memories(count)
+        .total_memories(u32::try_from(memories).unwrap_or(u32::MAX))
         .total_tables(count.saturating_mul(MAX_TABLES))
         .total_stacks(count)
         .max_memory_size(memory_limit(config))
-        .max_memories_per_component(4)
+        .max_memories_per_component(MAX_MEMORIES)
         .max_tables_per_component(MAX_TABLES)
         .max_core_instances_per_component(MAX_CORE_INSTANCES)
         .max_component_instance_size(4 << 20)

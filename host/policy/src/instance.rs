@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use wasmtime::component::{ComponentExportIndex, Instance as Component, InstancePre, TypedFunc};
-use wasmtime::{FrameInfo, Store, Trap, WasmBacktrace};
+use wasmtime::{FrameInfo, PoolConcurrencyLimitError, Store, Trap, WasmBacktrace};
 
 use crate::direct::{self, InitRefused, Program};
 use crate::engine::{Engine, LoadError};
@@ -278,7 +278,6 @@ async fn make<H: Host, I>(
     store.set_epoch_deadline(1);
     match instantiate(store).await {
         Ok(instance) => Ok(instance),
-        Err(error) if error.is::<wasmtime::PoolConcurrencyLimitError>() => Err(Fault::crowded()),
         Err(error) => Err(match fault_of(store, &error) {
             // The version could be instantiated when it was loaded: what fails now without a trap is the machine's.
             Fault::Verdict(text) => Fault::Unavailable(text),
@@ -355,6 +354,11 @@ fn fault_of<H: Host>(store: &Store<State<H>>, error: &wasmtime::Error) -> Fault 
             Interrupt::Deadline => Fault::Deadline,
             Interrupt::Timeout => Fault::Timeout,
         };
+    }
+    // Of what the pool has too little of, an instance is refused before any of the guest's code runs.
+    if error.is::<PoolConcurrencyLimitError>() {
+        tracing::debug!(%error, "there is no place for an instance");
+        return Fault::crowded();
     }
     // A refused growth shows as `unreachable` in most languages.
     if store.data().memory_refused {

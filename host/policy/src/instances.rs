@@ -234,10 +234,11 @@ impl<H: Host> Pool<H> {
         }
     }
 
-    /// Throws so many idle instances away, each of the version, or the scope, that has most of them.
+    /// Throws so many idle instances away, each of the version, or the scope, that has most of them. Whether there were any.
     #[cold]
-    fn drop_idle(&self, count: usize) {
+    fn drop_idle(&self, count: usize) -> bool {
         let (mut shelves, mut scoped) = (self.shelves.borrow_mut(), self.scoped.borrow_mut());
+        let mut dropped = 0;
         for _ in 0..count {
             let shelves = shelves.iter_mut();
             let all = shelves.chain(scoped.values_mut().map(|found| &mut found.shelf));
@@ -245,9 +246,11 @@ impl<H: Host> Pool<H> {
             if fullest.is_none_or(|shelf| shelf.idle.pop().is_none()) {
                 break;
             }
+            dropped += 1;
         }
         let idle = scoped.values().map(|found| found.shelf.idle.len()).sum();
         self.scoped_idle.set(idle);
+        dropped > 0
     }
 
     fn give_back_scoped(&self, version: &Version<H>, scope: u64, instance: Instance<H>) {
@@ -363,6 +366,30 @@ impl<H: Host> HookRun<H> {
     }
 
     #[inline]
+    fn enter(
+        &self,
+        instance: &mut Instance<H>,
+        now: Instant,
+        context: &mut Context<'_>,
+    ) -> Progress {
+        let _inside = self.pool.presence.enter();
+        instance.poll(now, context)
+    }
+
+    /// There was no place for its instance, so that nothing of the guest has run: another instance, in the place of idle ones. What an event
+    /// was about is gone with the first one.
+    #[cold]
+    fn other(&self, instance: &mut Instance<H>) -> Option<Instance<H>> {
+        if self.hook == Hook::EventRoute || !self.pool.drop_idle(DROPPED_AT_ONCE) {
+            return None;
+        }
+        let host = instance.take_host()?;
+        let mut other = Instance::new(&self.pool.engine, &self.version);
+        other.assign(self.hook, host, None, self.started);
+        Some(other)
+    }
+
+    #[inline]
     fn ended(&mut self) {
         self.pool.ended();
         if std::mem::take(&mut self.has_waited) {
@@ -392,10 +419,6 @@ impl<H: Host> HookRun<H> {
         result: Result<Verdict, Fault>,
     ) -> Poll<HookDone<H>> {
         self.ended();
-        if matches!(&result, Err(fault) if fault.is_of_crowding()) {
-            // There was no place for its instance.
-            self.pool.drop_idle(DROPPED_AT_ONCE);
-        }
         let elapsed = self.started.elapsed();
         self.version
             .stats()
@@ -434,9 +457,14 @@ impl<H: Host> Future for HookRun<H> {
                 } else {
                     Instant::now()
                 };
-                let inside = run.pool.presence.enter();
-                let progress = instance.poll(now, context);
-                drop(inside);
+                let mut progress = run.enter(&mut instance, now, context);
+                if let Progress::Spent(Err(fault)) = &progress
+                    && fault.is_of_crowding()
+                    && let Some(other) = run.other(&mut instance)
+                {
+                    instance = other;
+                    progress = run.enter(&mut instance, now, context);
+                }
                 match progress {
                     Progress::Running | Progress::Waiting => {
                         run.waits = matches!(progress, Progress::Waiting);

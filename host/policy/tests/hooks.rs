@@ -1,6 +1,10 @@
 //! Hooks run, end at their limits, and harm nobody else.
 
-#![allow(clippy::unwrap_used, reason = "tests state expectations by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "tests state expectations by panicking"
+)]
 
 mod support;
 
@@ -14,6 +18,7 @@ use patchbay_policy::*;
 use support::*;
 
 struct Worker {
+    engine: Engine<TestHost>,
     version: std::sync::Arc<Version<TestHost>>,
     instances: Instances<TestHost>,
 }
@@ -25,7 +30,8 @@ fn worker(config: EngineConfig) -> Worker {
         .unwrap();
     Worker {
         version,
-        instances: Instances::new(engine, 0),
+        instances: Instances::new(engine.clone(), 0),
+        engine,
     }
 }
 
@@ -264,6 +270,40 @@ fn idle_instances_give_way_to_those_that_are_needed() {
         assert_eq!(worker.run(0).result, Ok(Verdict::Relay));
     }
     assert!(worker.instances.idle() <= 4);
+}
+
+#[test]
+fn idle_instances_give_way_when_others_have_taken_all_places() {
+    let worker = worker(EngineConfig {
+        max_concurrent_hooks: 2,
+        spare_instances: 2,
+        hook_deadline: Duration::from_secs(60),
+        hook_timeout: Duration::from_secs(60),
+        ..config()
+    });
+    let run_in = |scope: &std::sync::Arc<Scope>| {
+        let (version, hook) = (&worker.version, Hook::RequestRoute);
+        let host = TestHost::new(0);
+        let run = worker
+            .instances
+            .run_in(Some(scope), version, hook, host, None);
+        block_on(run).result
+    };
+    let scopes: Vec<_> = (0..4).map(|_| Scope::new()).collect();
+    for scope in &scopes[..3] {
+        assert_eq!(run_in(scope), Ok(Verdict::Relay));
+    }
+    assert_eq!(worker.instances.idle(), 3);
+    let other = Instances::new(worker.engine.clone(), 0);
+    let mut context = Context::from_waker(Waker::noop());
+    let start = || other.run(&worker.version, Hook::RequestRoute, TestHost::new(2), None);
+    let mut held: Vec<_> = (0..9).map(|_| start()).collect();
+    let all_run = held
+        .iter_mut()
+        .all(|run| Pin::new(run).poll(&mut context).is_pending());
+    assert!(all_run);
+    assert_eq!(run_in(&scopes[3]), Ok(Verdict::Relay));
+    assert_eq!(worker.instances.idle(), 1);
 }
 
 #[test]
