@@ -22,4 +22,5 @@ pub use listener::{BindError, BoundListener, ListenerSocket, bind};
 pub(crate) use poller::Poller;
 pub(crate) use ring::Ring;
 pub use ring::has_io_uring;
+pub(crate) use system::wait_for_turns;
 pub(crate) use udp::{UdpReceivers, UdpSend, UdpSenders, Way, split as split_udp};

@@ -1,6 +1,7 @@
-//! What neither the standard library nor tokio offers: an eventfd, the epoll instance of the runtime, and whether valgrind runs the router.
+//! What neither the standard library nor tokio offers: an eventfd, the epoll instance of the runtime, how a thread takes turns with others,
+//! and whether valgrind runs the router.
 //!
-//! What makes the `unsafe` code sound: the calls get no pointer but one that may be null, and a descriptor that they return is new and
+//! What makes the `unsafe` code sound: the calls get no pointer but one that may be null or is lent for the call, and a descriptor that they return is new and
 //! owned by nobody else.
 #![allow(unsafe_code)]
 
@@ -47,9 +48,37 @@ pub(super) fn epoll_of_runtime() -> io::Result<OwnedFd> {
     Err(io::ErrorKind::NotFound.into())
 }
 
+/// Has this thread wait for its turn when it is woken, and not break into what another one does on the same processor.
+pub(crate) fn wait_for_turns() -> io::Result<()> {
+    let parameter = libc::sched_param { sched_priority: 0 };
+    // SAFETY: 0 is the calling thread, and the parameter is only read.
+    if unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const parameter) } == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 /// Whether valgrind runs the router. It lets one thread go on at a time, and does not know that one that waits in a ring could let the others:
 /// nobody would ever wake it. Like every program under valgrind the router has a library of it loaded before its own.
 pub(super) fn is_under_valgrind() -> bool {
     std::env::var_os("LD_PRELOAD")
         .is_some_and(|libraries| libraries.to_string_lossy().contains("/vgpreload_"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_for_turns_is_scheduled_so_and_no_other_thread_is() {
+        // SAFETY: no pointers; 0 is the calling thread.
+        let policy = || unsafe { libc::sched_getscheduler(0) };
+        let of_thread = std::thread::spawn(move || {
+            wait_for_turns().unwrap();
+            policy()
+        });
+        assert_eq!(of_thread.join().unwrap(), libc::SCHED_BATCH);
+        assert_eq!(policy(), libc::SCHED_OTHER);
+    }
 }

@@ -28,6 +28,7 @@ use crate::resolve::Resolver;
 use crate::server::Shared;
 use crate::transport::{
     BoundListener, ConnectionTasks, Connections, ListenerSocket, Poller, Ring, Way, split_udp,
+    wait_for_turns,
 };
 
 /// RFC 5393 §5.3.3: the recommended value.
@@ -50,6 +51,14 @@ pub(super) struct Setup {
     pub(super) source_limit: SourceLimit,
 }
 
+/// Workers that share a processor come one after the other. A worker that breaks into another one's turn finds few messages to handle
+/// together, and each change costs what both had at hand.
+fn share_processors() {
+    if let Err(error) = wait_for_turns() {
+        tracing::debug!(%error, "the system does not have workers take turns");
+    }
+}
+
 /// Runs a worker on this thread until it is told to stop.
 pub(super) fn run(setup: Setup) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -59,6 +68,9 @@ pub(super) fn run(setup: Setup) -> io::Result<()> {
     let node = setup.shared.config.load().node.clone();
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let spin = Spin::among(node.workers, processors, node.spin);
+    if node.workers > processors {
+        share_processors();
+    }
     runtime.block_on(async {
         let way = match ring(node.io, setup.worker, Ring::new)? {
             Some(ring) => Way::Ring(Box::new(ring)),
