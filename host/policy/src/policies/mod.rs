@@ -3,6 +3,7 @@
 //! Workers read without locks: the active version and the table of versions by number are swapped whole. What changes them takes
 //! the registry's lock for a moment; compiling happens outside of it.
 
+mod history;
 mod lanes;
 mod registry;
 mod report;
@@ -23,6 +24,7 @@ use crate::engine::{Engine, LoadError};
 use crate::host::Host;
 use crate::version::Version;
 
+pub use history::ActiveHistory;
 pub use lanes::ActiveVersion;
 use lanes::LaneName;
 use registry::{Registry, Stored};

@@ -22,12 +22,12 @@ const MAX_REJECTED: usize = 3;
 const MAX_ROLLED_BACK: usize = 64;
 
 pub(super) struct Registry<H: Host> {
-    policies: BTreeMap<String, Vec<Stored<H>>>,
+    pub(super) policies: BTreeMap<String, Vec<Stored<H>>>,
     /// Of the requests that no route takes.
     pub(super) shared: Lane<H>,
     /// Of the policies that routes name.
     pub(super) routed: BTreeMap<String, RoutedLane<H>>,
-    rolled_back: Vec<Digest>,
+    pub(super) rolled_back: Vec<Digest>,
     /// The version that some new dialogs run in.
     pub(super) canary: Option<Arc<Version<H>>>,
     /// The version that runs beside the active one, without effects.
@@ -125,6 +125,11 @@ impl<H: Host> Stored<H> {
         self.live.upgrade()
     }
 
+    /// Whether it is this version, and fit to run.
+    pub(super) fn is_good(&self, version: &Digest) -> bool {
+        self.digest == *version && self.rejected.is_none()
+    }
+
     pub(super) fn reloaded(
         &mut self,
         version: Result<Arc<Version<H>>, LoadError>,
@@ -219,10 +224,7 @@ impl<H: Host> Registry<H> {
         let Some(versions) = self.policies.get_mut(name) else {
             return false;
         };
-        let Some(at) = versions
-            .iter()
-            .position(|stored| stored.digest == *digest && stored.rejected.is_none())
-        else {
+        let Some(at) = versions.iter().position(|stored| stored.is_good(digest)) else {
             return false;
         };
         let stored = versions.remove(at);
@@ -292,10 +294,14 @@ impl<H: Host> Registry<H> {
     }
 
     pub(super) fn activated(&mut self, version: &Version<H>, at: SystemTime) {
+        self.set_activated_at(version, at);
+        self.taken(version);
+    }
+
+    pub(super) fn set_activated_at(&mut self, version: &Version<H>, at: SystemTime) {
         if let Some(stored) = self.stored(version.name(), version.digest()) {
             stored.activated_at = Some(at);
         }
-        self.taken(version);
     }
 
     /// From here on the registry's table keeps a version, as long as it is needed.

@@ -2,6 +2,7 @@
 
 mod canary;
 mod files;
+mod past;
 mod routed;
 mod shadow;
 mod start;
@@ -205,7 +206,7 @@ impl Deployments {
         self.write_down(record, &activated);
         let activated = activated?;
         self.end_canary_of(&activated);
-        self.remember(state, &activated, false);
+        self.remember(state, &activated);
         Ok(activated)
     }
 
@@ -213,6 +214,7 @@ impl Deployments {
     /// no route takes.
     pub fn rollback(&self, policy: Option<&str>, origin: &Origin) -> Result<Deployed, DeployError> {
         let mut state = self.lock();
+        self.load_before(policy);
         let before = match policy {
             Some(policy) => self.active_before(policy),
             None => self.active(),
@@ -235,7 +237,7 @@ impl Deployments {
         self.write_down(record, &result);
         let active = result?;
         self.end_canary_of(&active);
-        self.remember(&mut state, &active, true);
+        self.remember(&mut state, &active);
         Ok(active)
     }
 
@@ -273,8 +275,9 @@ impl Deployments {
                 || self.active_of(&restored.policy).as_ref() == Some(&restored);
             if is_active {
                 self.end_canary_of(&restored);
-                self.remember(&mut state, &restored, true);
+                self.remember(&mut state, &restored);
             }
+            self.remember_rolled_back(&mut state);
         }
         self.policies.drop_idle(std::time::Instant::now());
     }
@@ -470,37 +473,24 @@ impl Deployments {
         self.audit.write(&record);
     }
 
-    fn remember(&self, state: &mut Option<Activation>, active: &Deployed, went_back: bool) {
+    fn remember(&self, state: &mut Option<Activation>, active: &Deployed) {
         self.metrics.activations.add_shared(1);
         if self.policies.is_routed(&active.policy) {
-            self.remember_routed(state, active, went_back);
+            self.remember_routed(state, active);
         }
         if state.is_some() && self.active().as_ref() != Some(active) {
             return;
         }
         let name = active.name();
-        let before = state
-            .as_ref()
-            .map(|activation| activation.active.clone())
-            .filter(|before| *before != name);
-        let known = |part: fn(&Activation) -> Option<VersionName>| state.as_ref().and_then(part);
+        let before = state.take();
+        let (canary, routed) =
+            before.map_or_else(Default::default, |before| (before.canary, before.routed));
         let activation = Activation {
             configured: configured_name(&self.config),
-            file: self.file_digest(&active.policy),
-            previous: if went_back {
-                None
-            } else {
-                before.or_else(|| known(|activation| activation.previous.clone()))
-            },
-            canary: state
-                .as_ref()
-                .and_then(|state| state.canary.clone())
-                .filter(|canary| canary.name != name),
-            routed: state
-                .as_ref()
-                .map(|state| state.routed.clone())
-                .unwrap_or_default(),
-            active: name,
+            canary: canary.filter(|canary| canary.name != name),
+            lane: self.remembered_lane(None, active),
+            routed,
+            rolled_back: self.rolled_back_versions(),
         };
         self.activation.write(&activation);
         *state = Some(activation);

@@ -134,7 +134,7 @@ impl Deployments {
         // It is the active version already: who asks for a new dialog's version meanwhile gets the same.
         self.rollout.end(canary);
         self.forget_canary(state);
-        self.remember(state, &promoted, false);
+        self.remember(state, &promoted);
         Ok(promoted)
     }
 

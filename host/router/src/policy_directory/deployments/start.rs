@@ -2,17 +2,18 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use patchbay_policy::{AutomaticRollback, Digest, Policies};
+use patchbay_policy::{AutomaticRollback, Policies};
 
 use super::{Component, DeployError, Deployments, StartPolicyError};
 use crate::config::{BUILTIN, Config, Pin};
 use crate::data_dir::DataDir;
 use crate::hooks::HookHost;
 use crate::metrics::Metrics;
-use crate::policy_directory::BUILTIN_POLICY;
 use crate::policy_directory::audit::{Action, AuditLog, AuditRecord};
 use crate::policy_directory::configured::{self, Configured, configured_name, file_of};
-use crate::policy_directory::memory::{Activation, ActivationFile, VersionName};
+use crate::policy_directory::memory::{
+    Activation, ActivationFile, RememberedCanary, RememberedLane, VersionName,
+};
 use crate::policy_directory::versions::VersionFiles;
 use crate::rollout::Rollout;
 
@@ -45,17 +46,12 @@ impl Deployments {
             .policies
             .set_keeps_dialogs(config.policy.pin == Pin::Dialog);
         deployments.listen_for_rollbacks();
-        let configured = configured_name(&deployments.config);
-        let read = deployments.activation.read();
-        let routed = read.as_ref().map(|activation| activation.routed.clone());
-        let remembered = read.filter(|activation| activation.configured == configured);
-        if remembered.is_none_or(|remembered| !deployments.restore(&remembered)) {
-            deployments.start_configured()?;
-        }
-        if let Some(state) = &mut *deployments.lock() {
-            state.routed = routed.unwrap_or_default();
+        match deployments.activation.read() {
+            Some(remembered) => deployments.resume(&remembered)?,
+            None => deployments.start_configured(None)?,
         }
         deployments.take_routes(config)?;
+        deployments.recall_routed();
         Ok(deployments)
     }
 
@@ -73,40 +69,73 @@ impl Deployments {
             });
     }
 
-    /// Makes the remembered version active; false when the configuration has to decide.
-    fn restore(&self, remembered: &Activation) -> bool {
-        let active = &remembered.active;
-        let file = self.file_digest(&active.policy);
-        if file.is_some() && file != remembered.file && self.restore_changed_file(&active.policy) {
-            self.resume_canary(remembered);
-            return true;
+    /// What was active last is active again. When the configuration or the policy's file has changed since then, that becomes active
+    /// after it, so that there is something to go back to.
+    fn resume(&self, remembered: &Activation) -> Result<(), StartPolicyError> {
+        self.policies.recall_rolled_back(remembered.rolled_back());
+        let restored = self.restore(&remembered.lane);
+        let is_configured = remembered.configured == configured_name(&self.config);
+        let canary = remembered.canary.clone().filter(|_| is_configured);
+        *self.lock() = Some(Activation {
+            canary: None,
+            ..remembered.clone()
+        });
+        let active = &remembered.lane.active;
+        let has_started =
+            is_configured && (self.start_changed_file(&remembered.lane) || restored.is_ok());
+        if !has_started {
+            self.start_configured(Some(active))?;
         }
-        if active.policy == BUILTIN && Digest::of(BUILTIN_POLICY).as_str() != active.version {
-            return false;
+        if self
+            .active()
+            .is_some_and(|running| running.name() == *active)
+        {
+            tracing::info!(
+                policy = active.policy,
+                policy_version = active.version,
+                "the last activation is active again"
+            );
         }
+        if let Some(canary) = canary.filter(|_| has_started) {
+            self.resume_canary(&canary);
+        }
+        Ok(())
+    }
+
+    /// Makes the remembered version active, with its past.
+    pub(super) fn restore(&self, remembered: &RememberedLane) -> Result<(), DeployError> {
         if let Some(previous) = &remembered.previous
             && let Err(error) = self.load_version(previous)
         {
             tracing::warn!(policy = previous.policy, %error, "the version to go back to does not load");
         }
-        if let Err(error) = self.load_version(active) {
-            tracing::error!(policy = active.policy, policy_version = active.version, %error, "the last active version does not load, the configuration decides");
-            return false;
+        let active = &remembered.active;
+        let loaded = self.load_version(active);
+        if let Err(error) = &loaded
+            && active.policy == BUILTIN
+        {
+            tracing::info!(%error, "the embedded policy is another one than before");
+        } else if let Err(error) = &loaded {
+            tracing::error!(policy = active.policy, policy_version = active.version, %error, "the last active version does not load");
         }
-        *self.lock() = Some(remembered.clone());
-        tracing::info!(
-            policy = active.policy,
-            policy_version = active.version,
-            "the last activation is active again"
-        );
-        self.resume_canary(remembered);
-        true
+        let routed = Some(&*active.policy).filter(|policy| self.policies.is_routed(policy));
+        self.policies.recall(routed, &remembered.past());
+        loaded
     }
 
-    fn resume_canary(&self, remembered: &Activation) {
-        let Some(canary) = &remembered.canary else {
-            return;
-        };
+    /// A policy that routes name and that is the active one, too, is active already: only its past is to be known.
+    fn recall_routed(&self) {
+        let state = self.lock();
+        let lanes = state.iter().flat_map(|state| &state.routed);
+        for (policy, lane) in lanes {
+            let active = self.active_of(policy);
+            if active.is_some_and(|active| active.name() == lane.active) {
+                self.policies.recall(Some(policy), &lane.past());
+            }
+        }
+    }
+
+    fn resume_canary(&self, canary: &RememberedCanary) {
         if let Some(state) = &mut *self.lock() {
             state.canary = Some(canary.clone());
             self.activation.write(state);
@@ -114,13 +143,18 @@ impl Deployments {
         self.restore_canary(canary);
     }
 
-    /// The policy that was active has another file than then. One that is refused replaces nothing: false.
-    fn restore_changed_file(&self, policy: &str) -> bool {
-        let Some(path) = file_of(&self.config, policy) else {
+    /// The policy that was active may have another file than then. One that is refused replaces nothing: false.
+    fn start_changed_file(&self, lane: &RememberedLane) -> bool {
+        let policy = &lane.active.policy;
+        let file = self.file_digest(policy);
+        let Some(path) =
+            file_of(&self.config, policy).filter(|_| file.is_some() && file != lane.file)
+        else {
             return false;
         };
         let configured = configured::read_file(policy, &path).map_err(DeployError::from);
-        let deployed = configured.and_then(|configured| self.start_with(&configured));
+        let deployed =
+            configured.and_then(|configured| self.start_with(&configured, Some(&lane.active)));
         if let Err(error) = &deployed {
             tracing::error!(policy, %error, "the policy's file has changed and is refused, the last good version goes on");
         }
@@ -144,16 +178,20 @@ impl Deployments {
         Ok(())
     }
 
-    fn start_configured(&self) -> Result<(), StartPolicyError> {
+    fn start_configured(&self, before: Option<&VersionName>) -> Result<(), StartPolicyError> {
         let configured = configured::read(&self.config)?;
-        self.start_with(&configured)
+        self.start_with(&configured, before)
             .map_err(|source| StartPolicyError::Deploy {
                 name: configured.name.clone(),
                 source,
             })
     }
 
-    fn start_with(&self, configured: &Configured) -> Result<(), DeployError> {
+    fn start_with(
+        &self,
+        configured: &Configured,
+        before: Option<&VersionName>,
+    ) -> Result<(), DeployError> {
         let mut state = self.lock();
         let component = Component {
             bytes: &configured.bytes,
@@ -164,11 +202,12 @@ impl Deployments {
         self.policies
             .activate(&stored.policy, Some(stored.version.as_str()))?;
         let record = AuditRecord {
+            before: before.cloned(),
             after: Some(stored.name()),
             ..AuditRecord::new(Action::Activate, origin, &stored.policy)
         };
         self.audit.write(&record.because("the router started"));
-        self.remember(&mut state, &stored, false);
+        self.remember(&mut state, &stored);
         Ok(())
     }
 }

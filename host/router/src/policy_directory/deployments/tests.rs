@@ -34,7 +34,7 @@ pub(crate) fn policy(comment: &str) -> Vec<u8> {
 }
 
 /// A directory with two policies, and the router's policies on it.
-fn deployments(folder: &Path) -> Deployments {
+pub(super) fn deployments(folder: &Path) -> Deployments {
     let directory = folder.join("policies");
     std::fs::create_dir(&directory).expect("a directory of policies");
     for name in ["first", "second"] {
@@ -44,7 +44,7 @@ fn deployments(folder: &Path) -> Deployments {
 }
 
 /// The policies of a router that starts on this folder, with these further lines of `[policy]`.
-fn start(folder: &Path, lines: &str) -> Result<Deployments, StartPolicyError> {
+pub(super) fn start(folder: &Path, lines: &str) -> Result<Deployments, StartPolicyError> {
     let text = format!(
         "[policy]\ndirectory = \"policies\"\nactive = \"first\"\n{lines}[[listen]]\naddress = \"udp:127.0.0.1:0\"\n"
     );
@@ -65,14 +65,14 @@ fn start(folder: &Path, lines: &str) -> Result<Deployments, StartPolicyError> {
     )
 }
 
-fn plain(bytes: &[u8]) -> Component<'_> {
+pub(super) fn plain(bytes: &[u8]) -> Component<'_> {
     Component {
         bytes,
         signature: None,
     }
 }
 
-fn operator() -> Origin {
+pub(super) fn operator() -> Origin {
     Origin {
         by: Some("alice".to_owned()),
         ..Origin::router()
@@ -80,13 +80,13 @@ fn operator() -> Origin {
 }
 
 /// The actions of the audit log, the first one first.
-fn audited(deployments: &Deployments) -> Vec<(Action, bool)> {
+pub(super) fn audited(deployments: &Deployments) -> Vec<(Action, bool)> {
     let records = deployments.audit().latest(100).expect("readable");
     let actions = records.iter().map(|record| (record.action, record.done));
     actions.rev().collect()
 }
 
-fn active(deployments: &Deployments) -> String {
+pub(super) fn active(deployments: &Deployments) -> String {
     deployments.active().expect("an active policy").policy
 }
 
@@ -249,7 +249,7 @@ fn with_trusted_keys_only_signed_versions_are_taken_also_after_a_restart() {
     assert!(untrusted.is_err(), "nobody trusts the signatures any more");
 }
 
-fn rule(percent: f64) -> Rule {
+pub(super) fn rule(percent: f64) -> Rule {
     Rule {
         percent,
         ..serde_json::from_str("{\"percent\": 1}").expect("a rule")
