@@ -15,7 +15,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
@@ -260,15 +260,25 @@ impl<H: Host> Policies<H> {
     ///
     /// This takes as long as compiling takes: call it off the workers.
     pub fn store(&self, name: &str, bytes: &[u8]) -> Result<Digest, LoadError> {
+        self.store_of(name, bytes, SystemTime::now())
+    }
+
+    /// The same for a version that was stored at this time, before a restart: what was stored later stays newer.
+    pub fn store_of(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        stored_at: SystemTime,
+    ) -> Result<Digest, LoadError> {
         let digest = Digest::of(bytes);
         let _loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.lock().refresh(name, &digest) {
+        if self.lock().refresh(name, &digest, stored_at) {
             return Ok(digest);
         }
         let loaded = self.engine.load_for(name, bytes, (self.uses)(name));
         let mut registry = self.lock();
         let error = loaded.as_ref().err().cloned();
-        registry.keep(name, Stored::new(digest.clone(), bytes, loaded));
+        registry.keep(name, Stored::new(digest.clone(), bytes, loaded, stored_at));
         match error {
             None => Ok(digest),
             Some(error) => Err(error),

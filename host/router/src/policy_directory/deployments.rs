@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::UNIX_EPOCH;
 
 use patchbay_policy::{
     ActivateError, AutomaticRollback, Digest, LoadError, Policies, RollbackError, VersionState,
@@ -37,6 +38,15 @@ pub struct Deployed {
     pub policy: String,
     /// Its version.
     pub version: Digest,
+}
+
+/// What an activation led to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Activated {
+    /// The version that is active.
+    pub active: Deployed,
+    /// It was so before.
+    pub was_active: bool,
 }
 
 /// A component as it comes in.
@@ -177,9 +187,12 @@ impl Deployments {
         name: &str,
         version: Option<&str>,
         origin: &Origin,
-    ) -> Result<Deployed, DeployError> {
+    ) -> Result<Activated, DeployError> {
         let mut state = self.lock();
-        self.activate_locked(name, version, origin, &mut state)
+        let before = self.active_before(name);
+        let active = self.activate_locked(name, version, origin, &mut state)?;
+        let was_active = before.as_ref() == Some(&active);
+        Ok(Activated { active, was_active })
     }
 
     fn activate_locked(
@@ -367,7 +380,11 @@ impl Deployments {
         } else {
             self.check_signature(name, component)?
         };
-        let version = self.policies.store(name, bytes)?;
+        let version = if name == BUILTIN {
+            self.policies.store_of(name, bytes, UNIX_EPOCH)?
+        } else {
+            self.policies.store(name, bytes)?
+        };
         let record = VersionRecord {
             stored_at: unix_secs(),
             origin: origin.clone(),

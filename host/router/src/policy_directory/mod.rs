@@ -28,7 +28,7 @@ pub(crate) use configured::configured_name;
 #[cfg(test)]
 pub(crate) use deployments::tests::policy as component;
 pub use deployments::{
-    CanaryWatch, Component, DeployError, Deployed, Deployments, StartPolicyError,
+    Activated, CanaryWatch, Component, DeployError, Deployed, Deployments, StartPolicyError,
 };
 pub use memory::VersionName;
 pub use origin::{Origin, Proof, Via, client_name, own_user_name, user_name};

@@ -39,7 +39,8 @@ pub(super) struct VersionFile {
     pub(super) policy: String,
     pub(super) digest: String,
     pub(super) path: PathBuf,
-    stored: SystemTime,
+    /// When it was stored last.
+    pub(super) stored: SystemTime,
 }
 
 impl VersionFiles {
@@ -61,6 +62,8 @@ impl VersionFiles {
         if !path.exists() {
             write_private(&path, bytes)?;
         }
+        // A version that is stored again is the newest; the time that the system gives may be too coarse to tell two apart.
+        fs::File::open(&path)?.set_modified(SystemTime::now())?;
         let record = self.put_record(policy, digest.as_str(), record)?;
         let mut files = files(policy, &folder)?;
         files.sort_by_key(|file| file.stored);
@@ -114,6 +117,12 @@ impl VersionFiles {
         serde_json::from_slice(&text)
             .inspect_err(|error| tracing::warn!(path = %path.display(), %error, "what is known of a version is damaged"))
             .ok()
+    }
+
+    /// When a version was stored last.
+    pub(super) fn stored_at(&self, policy: &str, digest: &str) -> io::Result<SystemTime> {
+        let path = self.0.join(policy).join(format!("{digest}.wasm"));
+        fs::metadata(path)?.modified()
     }
 
     /// The bytes of a version, checked against its digest.

@@ -184,7 +184,11 @@ fn look(
         }
         if !file.taken && file.since.elapsed() >= settle {
             file.taken = true;
-            deployments.file_changed(&name, &path);
+            if settle.is_zero() {
+                deployments.file_found(&name, &path);
+            } else {
+                deployments.file_changed(&name, &path);
+            }
         }
     }
 }

@@ -14,6 +14,24 @@ use crate::policy_directory::versions::VersionFile;
 use crate::signature;
 
 impl Deployments {
+    /// A file of the directory is there at the start. A version that earlier runs have stored is no newer for that.
+    pub fn file_found(&self, name: &str, path: &Path) {
+        let state = self.lock();
+        let is_active = self.policies.is_routed(name)
+            || self.active().is_some_and(|active| active.policy == name);
+        let digest = std::fs::read(path).ok().map(|bytes| Digest::of(&bytes));
+        match digest.filter(|digest| !is_active && self.policies.is_stored(name, digest)) {
+            Some(digest) => {
+                let mut stored = self.stored_since_start();
+                stored.entry(name.to_owned()).or_insert(digest);
+            }
+            None => {
+                drop(state);
+                self.file_changed(name, path);
+            }
+        }
+    }
+
     /// A file of the directory is new or has changed: it is stored, and made active when its policy is the active one.
     pub fn file_changed(&self, name: &str, path: &Path) {
         let bytes = match std::fs::read(path) {
@@ -117,14 +135,13 @@ impl Deployments {
             if let Err(error) = self.load_file(&file) {
                 tracing::warn!(policy = file.policy, path = %file.path.display(), %error, "a stored version does not load");
             }
-            self.keep_newest(&file.policy);
             drop(state);
         }
     }
 
     fn load_file(&self, file: &VersionFile) -> Result<(), DeployError> {
         let bytes = self.read_version(&file.policy, &file.digest)?;
-        self.policies.store(&file.policy, &bytes)?;
+        self.policies.store_of(&file.policy, &bytes, file.stored)?;
         Ok(())
     }
 
@@ -143,20 +160,5 @@ impl Deployments {
                 .insert((policy.to_owned(), digest.to_owned()), record);
         }
         Ok(bytes)
-    }
-
-    /// What was loaded last counts as the newest. But what was stored since the start, else the active version, is newer than a version
-    /// of an earlier run. To be called while the state is held.
-    fn keep_newest(&self, policy: &str) {
-        let stored = self.stored_since_start().get(policy).cloned();
-        let active = || self.active_of(policy).map(|active| active.version);
-        let Some(newest) = stored.or_else(active) else {
-            return;
-        };
-        if let Ok(bytes) = self.versions.get(policy, newest.as_str())
-            && let Err(error) = self.policies.store(policy, &bytes)
-        {
-            tracing::debug!(policy, %error, "the newest version is not refreshed");
-        }
     }
 }

@@ -72,6 +72,7 @@ mod tests {
         deployments
             .activate("first", Some(version.as_str()), &operator())
             .expect("activated")
+            .active
     }
 
     /// The active version fails for several sources; whether it is rolled back.

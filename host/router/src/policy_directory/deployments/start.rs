@@ -174,7 +174,8 @@ impl Deployments {
             return self.store_builtin();
         }
         let bytes = self.read_version(&name.policy, &name.version)?;
-        self.policies.store(&name.policy, &bytes)?;
+        let stored_at = self.versions.stored_at(&name.policy, &name.version)?;
+        self.policies.store_of(&name.policy, &bytes, stored_at)?;
         Ok(())
     }
 

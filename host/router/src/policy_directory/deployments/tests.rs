@@ -132,9 +132,62 @@ fn what_is_stored_is_newer_than_what_earlier_runs_left() {
     deployments.load_stored(|| false);
     assert_eq!(deployments.record("first", digest.as_str()), Some(record));
     let activate = |version| deployments.activate("first", version, &operator());
-    assert_eq!(activate(None).expect("activate"), pushed);
+    assert_eq!(activate(None).expect("activate").active, pushed);
     let named = activate(Some(digest.as_str()));
-    assert_eq!(named.expect("it is loaded").version, digest);
+    assert_eq!(named.expect("it is loaded").active.version, digest);
+}
+
+#[test]
+fn the_newest_version_is_the_one_that_was_stored_last_also_after_a_restart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let before = deployments(folder.path());
+    let push = |text: &str| {
+        let stored = before.store("first", plain(&policy(text)), &operator());
+        stored.expect("a policy")
+    };
+    let activate = |router: &Deployments| {
+        let activated = router.activate("first", None, &operator());
+        activated.expect("activated")
+    };
+    let two = push("two");
+    assert_eq!(activate(&before).active, two);
+    push("three");
+    push("two");
+    let four = push("four");
+    let three = push("three");
+    drop(before);
+    let after = start(folder.path(), "").expect("a policy");
+    after.load_stored(|| false);
+    let file = folder.path().join("policies/first.wasm");
+    after.file_found("first", &file);
+    assert_eq!(after.active(), Some(two.clone()));
+    let listed = after.policies.list();
+    let first = listed.iter().find(|listed| listed.name == "first");
+    let order: Vec<_> = first.expect("listed").versions[..3]
+        .iter()
+        .map(|version| &version.digest)
+        .collect();
+    assert_eq!(order, [&three.version, &four.version, &two.version]);
+    let activated = activate(&after);
+    assert_eq!((activated.active, activated.was_active), (three, false));
+    assert!(activate(&after).was_active);
+}
+
+#[test]
+fn a_file_that_was_there_before_is_no_newer_than_what_was_pushed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let before = deployments(folder.path());
+    let file = folder.path().join("policies/second.wasm");
+    before.file_found("second", &file);
+    let pushed = before
+        .store("second", plain(&policy("pushed")), &operator())
+        .expect("a policy");
+    drop(before);
+    let after = start(folder.path(), "").expect("a policy");
+    after.load_stored(|| false);
+    after.file_found("second", &file);
+    let activated = after.activate("second", None, &operator());
+    assert_eq!(activated.expect("activated").active, pushed);
 }
 
 #[test]
