@@ -118,7 +118,7 @@ impl<H: Host> Lane<H> {
 }
 
 impl<H: Host> Registry<H> {
-    fn has_good(&self, policy: &str, version: &Digest) -> bool {
+    pub(super) fn has_good(&self, policy: &str, version: &Digest) -> bool {
         self.policies
             .get(policy)
             .is_some_and(|versions| versions.iter().any(|stored| stored.is_good(version)))

@@ -287,7 +287,13 @@ impl<H: Host> Policies<H> {
 
     /// Lists a version that is refused before it is even looked at, and why.
     pub fn reject(&self, name: &str, bytes: &[u8], reason: &str) {
-        self.lock().reject(name, bytes, reason);
+        let (digest, now) = (Digest::of(bytes), SystemTime::now());
+        self.lock().reject(name, digest, bytes.len(), now, reason);
+    }
+
+    /// The same for a version that was stored at this time and whose bytes are not known any more.
+    pub fn reject_version(&self, name: &str, version: Digest, stored_at: SystemTime, reason: &str) {
+        self.lock().reject(name, version, 0, stored_at, reason);
     }
 
     /// Makes a stored version the active one, in one step: the named one (a digest or the beginning of one), else the newest good one.

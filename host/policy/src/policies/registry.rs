@@ -105,7 +105,12 @@ impl<H: Host> Stored<H> {
         }
     }
 
-    fn refused(digest: Digest, size_bytes: usize, reason: &str) -> Stored<H> {
+    fn refused(
+        digest: Digest,
+        size_bytes: usize,
+        stored_at: SystemTime,
+        reason: &str,
+    ) -> Stored<H> {
         Stored {
             digest,
             bytes: Arc::default(),
@@ -118,7 +123,7 @@ impl<H: Host> Stored<H> {
             past: Counts::default(),
             last_error: Some(reason.to_owned()),
             alarms: 0,
-            stored_at: SystemTime::now(),
+            stored_at,
             activated_at: None,
         }
     }
@@ -331,14 +336,18 @@ impl<H: Host> Registry<H> {
         }
     }
 
-    /// Lists what is refused before it is even compiled. A good version of the same bytes stays.
-    pub(super) fn reject(&mut self, name: &str, bytes: &[u8], reason: &str) {
-        let digest = Digest::of(bytes);
-        if self
-            .stored(name, &digest)
-            .is_none_or(|stored| stored.rejected.is_some())
-        {
-            self.keep(name, Stored::refused(digest, bytes.len(), reason));
+    /// Lists what is refused before it is even compiled. A good version of the same digest stays.
+    pub(super) fn reject(
+        &mut self,
+        name: &str,
+        digest: Digest,
+        size_bytes: usize,
+        stored_at: SystemTime,
+        reason: &str,
+    ) {
+        if !self.has_good(name, &digest) {
+            let refused = Stored::refused(digest, size_bytes, stored_at, reason);
+            self.keep(name, refused);
         }
     }
 

@@ -10,6 +10,7 @@ mod start;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::UNIX_EPOCH;
 
@@ -163,6 +164,8 @@ pub struct Deployments {
     stored: Mutex<BTreeMap<String, Digest>>,
     /// Where the versions came from.
     records: Mutex<BTreeMap<(String, String), VersionRecord>>,
+    /// Files that were refused are to be looked at again.
+    reconsiders: AtomicBool,
     /// Automatic rollbacks that are not written down yet.
     rolled_back: Arc<Mutex<Vec<AutomaticRollback>>>,
     /// Has them written down soon.

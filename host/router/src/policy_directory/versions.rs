@@ -59,7 +59,8 @@ impl VersionFiles {
             .mode(0o700)
             .create(&folder)?;
         let path = folder.join(format!("{}.wasm", digest.as_str()));
-        if !path.exists() {
+        // One that is damaged is whole again.
+        if self.get(policy, digest.as_str()).is_err() {
             write_private(&path, bytes)?;
         }
         // A version that is stored again is the newest; the time that the system gives may be too coarse to tell two apart.
@@ -131,7 +132,7 @@ impl VersionFiles {
         if Digest::of(&bytes).as_str() != digest {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
-                "the stored version is damaged",
+                "the stored version is damaged: push it again",
             ));
         }
         Ok(bytes)

@@ -9,7 +9,7 @@ mod rule;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use patchbay_core::door::{HookContext, PolicyVersion};
@@ -41,6 +41,8 @@ pub struct Canary {
     /// Hashes below are the canary's.
     below: u128,
     began: Instant,
+    /// How long ago it began before that: the router has started again since.
+    ran_before: Duration,
     /// Of the version, before it was a canary.
     counts_before: Counts,
     workers: Box<[WorkerSides]>,
@@ -131,10 +133,11 @@ impl Rollout {
 }
 
 impl Canary {
-    /// A canary that begins now; `secret` is the node's.
+    /// A canary that begins now, or goes on after it `ran_before` a restart; `secret` is the node's.
     pub fn new(
         version: Arc<Version<HookHost>>,
         rule: Rule,
+        ran_before: Duration,
         secret: &[u8; 32],
         workers: usize,
     ) -> Canary {
@@ -147,6 +150,7 @@ impl Canary {
             key: *hasher.finalize().as_bytes(),
             below: (rule.percent / 100.0 * 2f64.powi(64)) as u128,
             began: Instant::now(),
+            ran_before,
             workers: (0..workers.max(1))
                 .map(|_| WorkerSides::default())
                 .collect(),
@@ -167,10 +171,15 @@ impl Canary {
 
     /// What becomes of it.
     pub fn judge(&self) -> Judgement {
-        judge(&self.rule.guards, &self.record(), self.began.elapsed())
+        judge(&self.rule.guards, &self.record(), self.elapsed())
     }
 
-    /// What it has done.
+    /// Since when it has new dialogs, over restarts.
+    fn elapsed(&self) -> Duration {
+        self.ran_before + self.began.elapsed()
+    }
+
+    /// What it has done since the router started.
     pub fn record(&self) -> Record {
         let counts = self.version.stats().counts();
         let side = self.sides().0;

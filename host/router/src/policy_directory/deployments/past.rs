@@ -55,7 +55,7 @@ mod tests {
     use std::path::Path;
     use std::time::Instant;
 
-    use super::super::tests::{deployments, operator, plain, policy, start};
+    use super::super::tests::{deployments, edit, operator, plain, policy, start};
     use super::*;
     use crate::policy_directory::audit::unix_secs;
 
@@ -87,15 +87,6 @@ mod tests {
             .count();
         deployments.follow();
         rollbacks > 0
-    }
-
-    /// Changes what is remembered of the active version.
-    fn edit(folder: &Path, change: impl FnOnce(&mut serde_json::Value)) {
-        let file = folder.join("data/policies/active");
-        let text = std::fs::read(&file).expect("what is remembered");
-        let mut remembered = serde_json::from_slice(&text).expect("JSON");
-        change(&mut remembered);
-        std::fs::write(&file, remembered.to_string()).expect("write");
     }
 
     fn restart(deployments: Deployments, folder: &Path) -> Deployments {

@@ -114,7 +114,7 @@ impl Deployments {
         }
     }
 
-    /// What was active before a policy's version is changed, for the audit log.
+    /// What is active where a policy's version is changed, or would be, for the audit log.
     pub(super) fn active_before(&self, name: &str) -> Option<Deployed> {
         if self.policies.is_routed(name) {
             self.active_of(name)

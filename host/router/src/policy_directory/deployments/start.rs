@@ -1,5 +1,7 @@
 //! Which version is active when the router starts.
 
+use std::borrow::Cow;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use patchbay_policy::{AutomaticRollback, Policies};
@@ -14,8 +16,37 @@ use crate::policy_directory::configured::{self, Configured, configured_name, fil
 use crate::policy_directory::memory::{
     Activation, ActivationFile, RememberedCanary, RememberedLane, VersionName,
 };
+use crate::policy_directory::origin::Via;
 use crate::policy_directory::versions::VersionFiles;
 use crate::rollout::Rollout;
+
+/// What the start of a router changes, for the audit log.
+struct Change {
+    /// What was active when it ended.
+    before: Option<VersionName>,
+    why: Cow<'static, str>,
+}
+
+const STARTED: &str = "the router started";
+
+/// Nothing was active before.
+const FIRST: Change = Change {
+    before: None,
+    why: Cow::Borrowed(STARTED),
+};
+
+/// Why another version is active than before the start.
+fn started(active: &VersionName, restored: &Result<(), DeployError>) -> Cow<'static, str> {
+    match restored {
+        Ok(()) => STARTED.into(),
+        Err(_) if active.policy == BUILTIN => {
+            format!("{STARTED}, with another embedded policy than before").into()
+        }
+        Err(error) => {
+            format!("{STARTED}, and the version that was active does not load: {error}").into()
+        }
+    }
+}
 
 impl Deployments {
     /// Makes the first version active: the remembered one, unless the configuration or the policy's file has changed since then.
@@ -39,6 +70,7 @@ impl Deployments {
             state: Mutex::new(None),
             stored: Mutex::default(),
             records: Mutex::default(),
+            reconsiders: AtomicBool::new(false),
             rolled_back: Arc::default(),
             wake: Arc::default(),
         };
@@ -48,7 +80,7 @@ impl Deployments {
         deployments.listen_for_rollbacks();
         match deployments.activation.read() {
             Some(remembered) => deployments.resume(&remembered)?,
-            None => deployments.start_configured(None)?,
+            None => deployments.start_configured(&FIRST)?,
         }
         deployments.take_routes(config)?;
         deployments.recall_routed();
@@ -81,10 +113,14 @@ impl Deployments {
             ..remembered.clone()
         });
         let active = &remembered.lane.active;
-        let has_started =
-            is_configured && (self.start_changed_file(&remembered.lane) || restored.is_ok());
+        let change = Change {
+            before: Some(active.clone()),
+            why: started(active, &restored),
+        };
+        let is_changed = is_configured && self.start_changed_file(&remembered.lane, &change);
+        let has_started = is_changed || is_configured && restored.is_ok();
         if !has_started {
-            self.start_configured(Some(active))?;
+            self.start_configured(&change)?;
         }
         if self
             .active()
@@ -144,7 +180,7 @@ impl Deployments {
     }
 
     /// The policy that was active may have another file than then. One that is refused replaces nothing: false.
-    fn start_changed_file(&self, lane: &RememberedLane) -> bool {
+    fn start_changed_file(&self, lane: &RememberedLane, change: &Change) -> bool {
         let policy = &lane.active.policy;
         let file = self.file_digest(policy);
         let Some(path) =
@@ -153,8 +189,7 @@ impl Deployments {
             return false;
         };
         let configured = configured::read_file(policy, &path).map_err(DeployError::from);
-        let deployed =
-            configured.and_then(|configured| self.start_with(&configured, Some(&lane.active)));
+        let deployed = configured.and_then(|configured| self.start_with(&configured, change));
         if let Err(error) = &deployed {
             tracing::error!(policy, %error, "the policy's file has changed and is refused, the last good version goes on");
         }
@@ -179,35 +214,35 @@ impl Deployments {
         Ok(())
     }
 
-    fn start_configured(&self, before: Option<&VersionName>) -> Result<(), StartPolicyError> {
+    fn start_configured(&self, change: &Change) -> Result<(), StartPolicyError> {
         let configured = configured::read(&self.config)?;
-        self.start_with(&configured, before)
+        self.start_with(&configured, change)
             .map_err(|source| StartPolicyError::Deploy {
                 name: configured.name.clone(),
                 source,
             })
     }
 
-    fn start_with(
-        &self,
-        configured: &Configured,
-        before: Option<&VersionName>,
-    ) -> Result<(), DeployError> {
+    fn start_with(&self, configured: &Configured, change: &Change) -> Result<(), DeployError> {
         let mut state = self.lock();
         let component = Component {
             bytes: &configured.bytes,
             signature: configured.signature.as_deref(),
         };
         let origin = &configured.origin;
-        let stored = self.store_locked(&configured.name, component, origin, &state)?;
+        let stored = if origin.via == Via::Builtin {
+            self.store_locked(&configured.name, component, origin, &state)?
+        } else {
+            self.store_own(&configured.name, component, origin, &state)?
+        };
         self.policies
             .activate(&stored.policy, Some(stored.version.as_str()))?;
         let record = AuditRecord {
-            before: before.cloned(),
+            before: change.before.clone(),
             after: Some(stored.name()),
             ..AuditRecord::new(Action::Activate, origin, &stored.policy)
         };
-        self.audit.write(&record.because("the router started"));
+        self.audit.write(&record.because(&change.why));
         self.remember(&mut state, &stored);
         Ok(())
     }

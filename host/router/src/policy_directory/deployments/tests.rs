@@ -86,6 +86,15 @@ pub(super) fn audited(deployments: &Deployments) -> Vec<(Action, bool)> {
     actions.rev().collect()
 }
 
+/// Changes what is remembered of the active versions.
+pub(super) fn edit(folder: &Path, change: impl FnOnce(&mut serde_json::Value)) {
+    let file = folder.join("data/policies/active");
+    let text = std::fs::read(&file).expect("what is remembered");
+    let mut remembered = serde_json::from_slice(&text).expect("JSON");
+    change(&mut remembered);
+    std::fs::write(&file, remembered.to_string()).expect("write");
+}
+
 pub(super) fn active(deployments: &Deployments) -> String {
     deployments.active().expect("an active policy").policy
 }
@@ -225,6 +234,7 @@ fn every_change_is_written_down_with_who_and_what() {
     assert_eq!(
         audited(&deployments),
         [
+            (Action::Store, true),
             (Action::Activate, true),
             (Action::Store, true),
             (Action::Activate, true),
@@ -435,4 +445,45 @@ fn a_shadow_is_in_the_audit_log_with_what_it_found() {
         records[0].detail.as_deref(),
         Some("0 of 0 hook runs were different")
     );
+}
+
+#[test]
+fn a_damaged_version_is_listed_and_the_log_says_why_another_one_is_active() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let before = deployments(folder.path());
+    let pushed = before
+        .store("first", plain(&policy("pushed")), &operator())
+        .expect("a policy");
+    before
+        .activate("first", None, &operator())
+        .expect("activated");
+    drop(before);
+    let file = format!("data/policies/versions/first/{}.wasm", pushed.version);
+    std::fs::write(folder.path().join(file), b"damaged").expect("write");
+    let after = start(folder.path(), "").expect("the file's version");
+    assert_ne!(after.active(), Some(pushed.clone()));
+    let line = after.audit().latest(1).expect("readable").remove(0);
+    assert_eq!(line.before, Some(pushed.name()));
+    let why = line.detail.expect("why");
+    assert!(why.contains("damaged"), "{why}");
+    let listed = after.policies.list();
+    let shown = listed[0]
+        .versions
+        .iter()
+        .find(|version| version.digest == pushed.version)
+        .expect("it is listed");
+    assert_eq!(shown.state, VersionState::Rejected);
+    assert!(
+        shown
+            .last_error
+            .as_deref()
+            .unwrap_or_default()
+            .contains("damaged")
+    );
+    let again = after.store("first", plain(&policy("pushed")), &operator());
+    assert_eq!(again.expect("it is whole again"), pushed);
+    drop(after);
+    let later = start(folder.path(), "").expect("a policy");
+    let kept = later.load_kept(&pushed.name());
+    kept.expect("it is whole after a restart, too");
 }
