@@ -11,7 +11,7 @@ use super::rule::Guards;
 pub struct Record {
     /// New requests outside of dialogs.
     pub requests: u64,
-    /// Hook runs.
+    /// Hook runs, without those that the router had no room for.
     pub hook_runs: u64,
     /// Hook runs that ended in a fault.
     pub faults: u64,

@@ -184,10 +184,11 @@ impl Canary {
         let counts = self.version.stats().counts();
         let side = self.sides().0;
         let before = &self.counts_before;
+        let (hook_runs, faults) = own_runs(&counts, before);
         Record {
             requests: side.requests,
-            hook_runs: counts.total_calls().saturating_sub(before.total_calls()),
-            faults: counts.total_faults().saturating_sub(before.total_faults()),
+            hook_runs,
+            faults,
             times: counts.times.since(&before.times),
             finals: side.finals,
         }
@@ -258,6 +259,17 @@ impl Canary {
     }
 }
 
+/// Hook runs and faults since then, without those that the router had no room for: they say nothing of the version.
+fn own_runs(counts: &Counts, before: &Counts) -> (u64, u64) {
+    let since = |part: fn(&Counts) -> u64| part(counts).saturating_sub(part(before));
+    let unavailable = since(Counts::unavailable);
+    let without = |all: u64| all.saturating_sub(unavailable);
+    (
+        without(since(Counts::total_calls)),
+        without(since(Counts::total_faults)),
+    )
+}
+
 /// Whether a transaction of this number runs in the canary: alone, or in a chain, whose dialogs are kept in it, too.
 fn is_of_canary(version: PolicyVersion, number: u64, canary: u64) -> bool {
     number == canary || version.keeps_dialog() && routes::may_have(number, canary)
@@ -285,6 +297,18 @@ impl SideCounts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_router_had_no_room_for_is_not_the_canarys_fault() {
+        let counts = |calls, trapped, unavailable| Counts {
+            calls: [calls, 0, 0, 0, 0],
+            faults: [trapped, 0, 0, 0, 0, unavailable],
+            ..Counts::default()
+        };
+        let before = counts(10, 1, 1);
+        assert_eq!(own_runs(&counts(54, 1, 45), &before), (0, 0));
+        assert_eq!(own_runs(&counts(60, 3, 46), &before), (5, 2));
+    }
 
     #[test]
     fn a_share_of_texts_is_chosen_and_a_larger_one_contains_it() {
