@@ -332,6 +332,33 @@ fn failure_responses_end_a_canary_that_has_a_limit_for_them() {
 }
 
 #[test]
+fn a_canary_that_fails_more_often_than_the_others_ends_without_a_limit() {
+    let router = start(1);
+    let (mut alice, mut bob) = (
+        Agent::udp(router.udp(), "alice"),
+        Agent::udp(router.udp(), "bob"),
+    );
+    bob.register();
+    let two = push(&router, &version("two"));
+    canary(&router, &two, &["--percent", "50"]);
+    for _ in 0..80 {
+        let invite = alice.invite(&bob.aor());
+        let received = bob.expect_request("INVITE");
+        let is_canary = received.header("X-Version") == "two";
+        let status = if is_canary { 603 } else { 486 };
+        bob.respond(&received, status, "", "");
+        bob.expect_request("ACK");
+        let answer = alice.expect(status);
+        alice.acknowledge(&invite, &answer);
+    }
+    wait_until("the canary to end, and a line about it", || {
+        audit(&router)[0]["action"] == "automatic-abort"
+    });
+    let detail = audit(&router)[0]["detail"].to_string();
+    assert!(detail.contains("5xx or 6xx"), "{detail}");
+}
+
+#[test]
 fn a_canary_with_a_time_becomes_active_when_it_has_done_well() {
     let router = start(1);
     let two = push(&router, &version("two"));

@@ -17,7 +17,10 @@ use serde_json::Value;
 fn policy(router: &Router, name: &str) -> Option<Value> {
     let answer = router.get("/api/v1/policies");
     let policies = answer["policies"].as_array().expect("a list");
-    policies.iter().find(|policy| policy["name"] == name).cloned()
+    policies
+        .iter()
+        .find(|policy| policy["name"] == name)
+        .cloned()
 }
 
 fn state(router: &Router, name: &str) -> Option<Value> {

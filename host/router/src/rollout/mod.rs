@@ -182,7 +182,7 @@ impl Canary {
     /// What it has done since the router started.
     pub fn record(&self) -> Record {
         let counts = self.version.stats().counts();
-        let side = self.sides().0;
+        let (side, stable) = self.sides();
         let before = &self.counts_before;
         let (hook_runs, faults) = own_runs(&counts, before);
         Record {
@@ -191,6 +191,7 @@ impl Canary {
             faults,
             times: counts.times.since(&before.times),
             finals: side.finals,
+            stable_finals: stable.finals,
         }
     }
 

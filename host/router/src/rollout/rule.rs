@@ -49,6 +49,8 @@ pub struct Guards {
     /// Final responses of class 6xx, of the canary's final responses.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_6xx_rate: Option<f64>,
+    /// By how many points the canary's share of 5xx and 6xx may be above that of the dialogs beside it; 100: by any.
+    pub max_failure_excess: f64,
     /// The time that 99 % of the canary's hooks must not exceed.
     #[serde(skip_serializing_if = "Option::is_none", with = "text")]
     pub max_hook_time: Option<Duration>,
@@ -65,6 +67,7 @@ impl Default for Guards {
             max_fault_rate: 1.0,
             max_5xx_rate: None,
             max_6xx_rate: None,
+            max_failure_excess: 20.0,
             max_hook_time: None,
             min_calls: 20,
             duration: None,
@@ -103,6 +106,7 @@ impl Rule {
             ("max_fault_rate", Some(guards.max_fault_rate)),
             ("max_5xx_rate", guards.max_5xx_rate),
             ("max_6xx_rate", guards.max_6xx_rate),
+            ("max_failure_excess", Some(guards.max_failure_excess)),
         ];
         rates
             .into_iter()
