@@ -95,6 +95,12 @@ fn a_tenth_of_the_calls_run_in_the_canary_each_wholly() {
     assert_eq!(listed["calls_by_hook"]["request-route"], 3 * chosen);
     let dialogs = router.metric("patchbay_policy_canary_requests_total", "side=\"canary\"");
     assert_eq!(dialogs, chosen as f64);
+    let one = router.get("/api/v1/status")["policy"]["version"].clone();
+    for (digest, side) in [(two.as_str(), "canary"), (one.as_str().unwrap(), "stable")] {
+        let labels = format!("version=\"{}\",side=\"{side}\"", &digest[..12]);
+        let requests = router.metric("patchbay_policy_canary_requests_total", &labels);
+        assert!(requests > 0.0, "{labels}");
+    }
 }
 
 /// A call that is answered: the INVITE, its 200, and the version that the callee saw.
