@@ -95,7 +95,7 @@ pub enum ActivateError {
         /// Why.
         reason: String,
     },
-    /// New dialogs run in it already: it can't be tried on some of them.
+    /// New dialogs run in it already: it can't be tried on some of them, or compared with itself.
     #[error("version {version} of policy `{policy}` is active already")]
     AlreadyActive {
         /// The policy.

@@ -413,6 +413,11 @@ fn a_shadow_is_in_the_audit_log_with_what_it_found() {
     let traces = Traces::new(1, Vec::new(), 0);
     let begin = |name| deployments.begin_shadow(&traces, name, None, &operator());
     begin("none").expect_err("there is no such policy");
+    let itself = begin("first").expect_err("that is active");
+    assert!(itself.to_string().contains("is active already"), "{itself}");
+    deployments
+        .store("first", plain(&policy("pushed")), &operator())
+        .expect("a policy");
     let digest = begin("second").expect("a shadow").version;
     assert!(
         deployments
@@ -423,7 +428,7 @@ fn a_shadow_is_in_the_audit_log_with_what_it_found() {
     let ended = deployments.end_shadow(&traces, "first", &operator());
     assert_eq!(ended.expect("it ended").policy, "first");
     assert!(traces.shadow().is_none());
-    let records = deployments.audit().latest(5).expect("readable");
+    let records = deployments.audit().latest(7).expect("readable");
     let shown: Vec<_> = records
         .iter()
         .rev()
@@ -433,6 +438,8 @@ fn a_shadow_is_in_the_audit_log_with_what_it_found() {
         shown,
         [
             (Action::Shadow, "none", false),
+            (Action::Shadow, "first", false),
+            (Action::Store, "first", true),
             (Action::Store, "second", true),
             (Action::Shadow, "second", true),
             (Action::Shadow, "first", true),
