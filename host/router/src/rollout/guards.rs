@@ -5,6 +5,7 @@ use std::time::Duration;
 use patchbay_policy::HookTimes;
 
 use super::rule::Guards;
+use crate::config::duration_text;
 
 /// So many final responses are compared at least.
 const MIN_RESPONSES: u64 = 20;
@@ -94,7 +95,13 @@ fn broken(guards: &Guards, record: &Record) -> Option<String> {
 fn slow_hooks(guards: &Guards, record: &Record) -> Option<String> {
     let limit = guards.max_hook_time?;
     let slow = record.times.quantile(0.99)?;
-    (slow > limit).then(|| format!("99 % of its hooks take up to {slow:?}, {limit:?} are allowed"))
+    (slow > limit).then(|| {
+        format!(
+            "99 % of its hooks take up to {:.1}ms, {} are allowed",
+            slow.as_secs_f64() * 1000.0,
+            duration_text(limit)
+        )
+    })
 }
 
 /// Failures among final responses: 5xx and 6xx.

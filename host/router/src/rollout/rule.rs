@@ -236,7 +236,7 @@ mod text {
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         match duration {
-            Some(duration) => serializer.serialize_str(&format!("{}us", duration.as_micros())),
+            Some(duration) => serializer.serialize_str(&super::config::duration_text(*duration)),
             None => serializer.serialize_none(),
         }
     }
@@ -262,6 +262,7 @@ mod tests {
         assert_eq!(rule.guards.duration, Some(Duration::from_secs(600)));
         assert_eq!(rule.guards.max_hook_time, Some(Duration::from_millis(20)));
         let again = serde_json::to_string(&rule).expect("JSON");
+        assert!(again.contains(r#""for":"10m""#), "{again}");
         assert_eq!(serde_json::from_str::<Rule>(&again).expect("a rule"), rule);
         assert_eq!(rule.problem(), None);
     }
