@@ -202,6 +202,11 @@ fn only_matching_requests_get_the_canary() {
     );
     assert_eq!(version_for("alice", [127, 0, 0, 1]), "two");
     assert_eq!(version_for("carol", [127, 0, 0, 1]), "one");
+    let told = "100 % of new dialogs with user=alice; ends above 1 % faults";
+    let detail = audit(&router)[0]["detail"].to_string();
+    assert!(detail.contains(told), "{detail}");
+    let listed = String::from_utf8(policy(&router, &["list"]).stdout).expect("text");
+    assert!(listed.contains(told), "{listed}");
     canary(
         &router,
         &two,

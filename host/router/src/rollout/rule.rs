@@ -1,5 +1,6 @@
 //! Which new dialogs a canary gets, and what it must not do to keep them.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -128,6 +129,48 @@ impl Rule {
     }
 }
 
+/// What it says, in words: `5 % of new dialogs with user=alice; ends above 1 % faults; ...`.
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} % of new dialogs", self.percent)?;
+        if self.by == By::Aor {
+            write!(f, " by caller")?;
+        }
+        let only: Vec<String> = self.only.iter().cloned().map(String::from).collect();
+        if !only.is_empty() {
+            write!(f, " with {}", only.join(", "))?;
+        }
+        write!(f, "; {}", self.guards)
+    }
+}
+
+impl fmt::Display for Guards {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ends above {} % faults", self.max_fault_rate)?;
+        for (limit, class) in [(self.max_5xx_rate, "5xx"), (self.max_6xx_rate, "6xx")] {
+            if let Some(limit) = limit {
+                write!(f, ", {limit} % {class}")?;
+            }
+        }
+        if self.max_failure_excess < 100.0 {
+            let points = self.max_failure_excess;
+            write!(f, ", {points} points more 5xx and 6xx than beside it")?;
+        }
+        if let Some(limit) = self.max_hook_time {
+            write!(
+                f,
+                ", {} for 99 % of its hooks",
+                config::duration_text(limit)
+            )?;
+        }
+        write!(f, "; judged after {} requests", self.min_calls)?;
+        if let Some(duration) = self.duration {
+            write!(f, "; active after {}", config::duration_text(duration))?;
+        }
+        Ok(())
+    }
+}
+
 impl Match {
     fn matches(&self, context: &HookContext) -> bool {
         match self {
@@ -187,8 +230,8 @@ impl From<Match> for String {
     }
 }
 
-impl std::fmt::Display for Network {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.address, self.bits)
     }
 }
@@ -265,6 +308,25 @@ mod tests {
         assert!(again.contains(r#""for":"10m""#), "{again}");
         assert_eq!(serde_json::from_str::<Rule>(&again).expect("a rule"), rule);
         assert_eq!(rule.problem(), None);
+    }
+
+    #[test]
+    fn a_rule_is_told_in_words() {
+        let text = r#"{"percent":0.00001,"by":"aor","match":["domain=example.com","user=alice"],
+            "guards":{"max_5xx_rate":2.5,"max_hook_time":"20ms","for":"48h"}}"#;
+        let rule: Rule = serde_json::from_str(text).expect("a rule");
+        assert_eq!(
+            rule.to_string(),
+            "0.00001 % of new dialogs by caller with domain=example.com, user=alice; ends above 1 % faults, 2.5 % 5xx, \
+             20 points more 5xx and 6xx than beside it, 20ms for 99 % of its hooks; judged after 20 requests; active after 2d"
+        );
+        let plain: Rule =
+            serde_json::from_str(r#"{"percent":100,"guards":{"max_failure_excess":100}}"#)
+                .expect("a rule");
+        assert_eq!(
+            plain.to_string(),
+            "100 % of new dialogs; ends above 1 % faults; judged after 20 requests"
+        );
     }
 
     #[test]

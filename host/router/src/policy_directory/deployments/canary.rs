@@ -26,7 +26,7 @@ impl Deployments {
         origin: &Origin,
     ) -> Result<Deployed, DeployError> {
         let mut state = self.lock();
-        let percent = rule.percent;
+        let told = rule.to_string();
         let result = self
             .store_missing(name, &state)
             .and_then(|()| self.begin_canary_locked(name, version, rule.clone(), Duration::ZERO));
@@ -35,10 +35,7 @@ impl Deployments {
             after: version.map(|version| VersionName::new(name, version)),
             ..AuditRecord::new(Action::Canary, origin, name)
         };
-        self.write_down(
-            record.because(format!("{percent} % of new dialogs")),
-            &result,
-        );
+        self.write_down(record.because(told), &result);
         let begun = result?;
         if let Some(state) = &mut *state {
             state.canary = Some(RememberedCanary {
