@@ -7,7 +7,7 @@ mod routed;
 mod shadow;
 mod start;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -360,10 +360,38 @@ impl Deployments {
         if !(result.is_ok() && origin.via == Via::File && was_known) {
             self.write_down(record, &result);
         }
+        if result.is_err() {
+            self.record_rejected(name, &digest, origin);
+        }
         let stored = result?;
         self.stored_since_start()
             .insert(name.to_owned(), stored.version.clone());
         Ok(stored)
+    }
+
+    /// Where a version came from that is listed as rejected; as long as it is, and no longer.
+    fn record_rejected(&self, name: &str, version: &Digest, origin: &Origin) {
+        let listed: BTreeSet<(String, String)> = self
+            .policies
+            .list()
+            .into_iter()
+            .flat_map(|policy| {
+                let name = policy.name;
+                let versions = policy.versions.into_iter();
+                versions.map(move |version| (name.clone(), version.digest.to_string()))
+            })
+            .collect();
+        let key = (name.to_owned(), version.to_string());
+        let mut records = self.records();
+        records.retain(|key, _| listed.contains(key));
+        if listed.contains(&key) {
+            records.entry(key).or_insert_with(|| VersionRecord {
+                stored_at: unix_secs(),
+                origin: origin.clone(),
+                signature: None,
+                signed_by: None,
+            });
+        }
     }
 
     fn stored_since_start(&self) -> MutexGuard<'_, BTreeMap<String, Digest>> {

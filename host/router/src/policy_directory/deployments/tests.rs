@@ -253,6 +253,24 @@ fn every_change_is_written_down_with_who_and_what() {
 }
 
 #[test]
+fn who_brought_a_rejected_version_is_known_while_it_is_listed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let deployments = deployments(folder.path());
+    let refuse = |text: &str| {
+        let refused = deployments.store("first", plain(text.as_bytes()), &operator());
+        assert!(refused.is_err());
+    };
+    let origin = || {
+        let record = deployments.record("first", Digest::of(b"garbage").as_str());
+        record.map(|record| record.origin)
+    };
+    refuse("garbage");
+    assert_eq!(origin(), Some(operator()));
+    ["one", "two", "three"].map(refuse);
+    assert_eq!(origin(), None);
+}
+
+#[test]
 fn who_stored_a_version_is_known_after_a_restart() {
     let folder = tempfile::tempdir().expect("a folder");
     let before = deployments(folder.path());
