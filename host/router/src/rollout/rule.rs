@@ -212,11 +212,27 @@ impl std::str::FromStr for Match {
                 Ok(Match::Domain(domain.to_owned()))
             }
             Some(("source", network)) => network.parse().map(Match::Source),
-            Some(("user", user)) if !user.is_empty() => Ok(Match::User(user.to_owned())),
+            Some(("user", user)) if !without_scheme(user).is_empty() => {
+                Ok(Match::User(without_scheme(user).to_owned()))
+            }
             _ => Err(format!(
                 "{text:?} is not domain=HOST, source=ADDRESS[/BITS] or user=NAME[@HOST]"
             )),
         }
+    }
+}
+
+/// A user as it is in an address-of-record: whoever writes the whole URI means the same.
+fn without_scheme(user: &str) -> &str {
+    let schemes = ["sip:", "sips:"];
+    let is_scheme = |start: &str| {
+        schemes
+            .iter()
+            .any(|scheme| start.eq_ignore_ascii_case(scheme))
+    };
+    match user.find(':').map(|colon| user.split_at(colon + 1)) {
+        Some((scheme, rest)) if is_scheme(scheme) => rest,
+        _ => user,
     }
 }
 
@@ -355,8 +371,23 @@ mod tests {
             "source=192.0.2.0/33",
             "source=x",
             "user=",
+            "user=sip:",
         ] {
             assert!(only.parse::<Match>().is_err(), "{only}");
+        }
+    }
+
+    #[test]
+    fn a_user_may_be_written_as_a_uri() {
+        for text in [
+            "user=alice@example.com",
+            "user=sip:alice@example.com",
+            "user=SIPS:alice@example.com",
+        ] {
+            assert_eq!(
+                text.parse(),
+                Ok(Match::User("alice@example.com".to_owned()))
+            );
         }
     }
 
