@@ -346,3 +346,17 @@ fn a_version_of_an_earlier_run_is_older_than_one_of_this_run() {
     let again = policies.store("p", &many_ways(0)).unwrap();
     assert_eq!(policies.choose("p", None), Ok(again));
 }
+
+#[test]
+fn what_names_no_version_is_answered_with_what_would() {
+    let policies = policies();
+    let digest = policies.store("p", &many_ways(0)).unwrap();
+    let error = |name, version| policies.choose(name, version).unwrap_err().to_string();
+    assert!(error("q", None).contains("`patchbay policy list`"));
+    let short = error("p", Some(&digest.as_str()[..5]));
+    assert!(short.contains("six digits or more"), "{short}");
+    let other = error("p", Some("00000000"));
+    assert!(other.contains("no version `00000000`: "), "{other}");
+    let upper = digest.as_str()[..6].to_uppercase();
+    assert_eq!(policies.choose("p", Some(&upper)), Ok(digest));
+}

@@ -19,7 +19,7 @@ use std::time::{Instant, SystemTime};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
-use crate::digest::Digest;
+use crate::digest::{Digest, MIN_LEN};
 use crate::engine::{Engine, LoadError};
 use crate::host::Host;
 use crate::version::Version;
@@ -75,11 +75,19 @@ impl<H> Use<H> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ActivateError {
     /// There is no policy of that name.
-    #[error("there is no policy `{0}`")]
+    #[error("there is no policy `{0}`: `patchbay policy list` shows which there are")]
     UnknownPolicy(String),
-    /// It has no such version, or more than one.
-    #[error("policy `{policy}` has no version `{version}`")]
+    /// It has no such version.
+    #[error("policy `{policy}` has no version `{version}`{}: `patchbay policy list` shows which it has", too_short(.version))]
     UnknownVersion {
+        /// The policy.
+        policy: String,
+        /// What was asked for.
+        version: String,
+    },
+    /// More than one version begins so.
+    #[error("more than one version of policy `{policy}` begins with `{version}`: give more digits")]
+    AmbiguousVersion {
         /// The policy.
         policy: String,
         /// What was asked for.
@@ -106,6 +114,15 @@ pub enum ActivateError {
     /// It can't be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
+}
+
+/// What is wrong with a version of few digits.
+fn too_short(version: &str) -> &'static str {
+    if !version.is_empty() && version.len() < MIN_LEN {
+        " (it takes six digits or more)"
+    } else {
+        ""
+    }
 }
 
 /// Why nothing is rolled back.

@@ -300,7 +300,14 @@ impl<H: Host> Registry<H> {
                 .or(versions.last()),
             Some(text) => {
                 let mut matching = versions.iter().filter(|stored| stored.digest.matches(text));
-                matching.next().filter(|_| matching.next().is_none())
+                let first = matching.next();
+                if matching.next().is_some() {
+                    return Err(ActivateError::AmbiguousVersion {
+                        policy: name.to_owned(),
+                        version: text.to_owned(),
+                    });
+                }
+                first
             }
         };
         let unknown = || ActivateError::UnknownVersion {

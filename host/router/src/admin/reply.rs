@@ -61,6 +61,9 @@ impl From<DeployError> for Refusal {
             DeployError::Activate(ActivateError::UnknownVersion { .. }) => {
                 Refusal::new(StatusCode::NOT_FOUND, "unknown_version", detail)
             }
+            DeployError::Activate(ActivateError::AmbiguousVersion { .. }) => {
+                Refusal::new(StatusCode::CONFLICT, "ambiguous_version", detail)
+            }
             DeployError::Activate(ActivateError::AlreadyActive { .. }) => {
                 Refusal::new(StatusCode::CONFLICT, "already_active", detail)
             }

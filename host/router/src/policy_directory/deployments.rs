@@ -78,7 +78,7 @@ pub enum DeployError {
     #[error("\"builtin\" is the embedded default policy: store yours under another name")]
     Reserved,
     /// There is no canary to promote or abort.
-    #[error("there is no canary{}", of(.0.as_deref()))]
+    #[error("there is no canary{}: `patchbay policy canary NAME --percent N` begins one", of(.0.as_deref()))]
     NoCanary(Option<String>),
     /// Another version is the canary.
     #[error("version {} of policy `{}` is the canary: promote or abort it first", .0.version.short(), .0.policy)]

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use super::super::client::{AdminArguments, Client, escape};
 use super::super::{Failure, output};
 use super::said;
+use crate::policy_directory::DeployError;
 use crate::rollout::Match;
 
 #[derive(Args, Debug)]
@@ -156,5 +157,5 @@ fn current(client: &Client) -> Result<String, Failure> {
         .get("canary")
         .and_then(|canary| canary.get("policy"))
         .map(output::cell)
-        .ok_or_else(|| Failure::Refused("there is no canary".to_owned()))
+        .ok_or_else(|| Failure::Refused(DeployError::NoCanary(None).to_string()))
 }

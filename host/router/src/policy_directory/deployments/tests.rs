@@ -266,7 +266,7 @@ fn who_brought_a_rejected_version_is_known_while_it_is_listed() {
     };
     refuse("garbage");
     assert_eq!(origin(), Some(operator()));
-    ["one", "two", "three"].map(refuse);
+    ["one", "two", "three"].iter().for_each(|text| refuse(text));
     assert_eq!(origin(), None);
 }
 
