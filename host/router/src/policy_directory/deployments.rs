@@ -6,29 +6,28 @@ mod past;
 mod routed;
 mod shadow;
 mod start;
+mod store;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::UNIX_EPOCH;
 
 use patchbay_policy::{
-    ActivateError, AutomaticRollback, Digest, LoadError, Policies, RollbackError, VersionState,
+    ActivateError, AutomaticRollback, Digest, LoadError, Policies, RollbackError,
 };
 
-use super::BUILTIN_POLICY;
-use super::audit::{Action, AuditLog, AuditRecord, unix_secs};
+use super::audit::{Action, AuditLog, AuditRecord};
 use super::configured::{configured_name, file_of};
 use super::memory::{Activation, ActivationFile, VersionName};
-use super::origin::{Origin, Via};
+use super::origin::Origin;
 use super::versions::{VersionFiles, VersionRecord};
-use crate::config::{BUILTIN, Place, is_policy_name};
+use crate::config::Place;
 use crate::hooks::HookHost;
 use crate::metrics::Metrics;
 use crate::rollout::Rollout;
-use crate::signature::{self, SignatureError};
+use crate::signature::SignatureError;
 
 pub use canary::CanaryWatch;
 
@@ -206,7 +205,7 @@ impl Deployments {
         state: &mut Option<Activation>,
     ) -> Result<Deployed, DeployError> {
         let before = self.active_before(name);
-        let result = self.store_missing(name, state).and_then(|()| {
+        let result = self.store_missing(name, version, state).and_then(|()| {
             let version = self.policies.activate(name, version)?;
             Ok(Deployed {
                 policy: name.to_owned(),
@@ -335,167 +334,6 @@ impl Deployments {
 
     fn lock(&self) -> MutexGuard<'_, Option<Activation>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Stores a version that did not come with the router.
-    fn store_own(
-        &self,
-        name: &str,
-        component: Component<'_>,
-        origin: &Origin,
-        state: &Option<Activation>,
-    ) -> Result<Deployed, DeployError> {
-        let digest = Digest::of(component.bytes);
-        let was_known = self.versions.record(name, digest.as_str()).is_some();
-        let result = if name == BUILTIN {
-            Err(DeployError::Reserved)
-        } else {
-            self.counted(self.store_locked(name, component, origin, state))
-        };
-        let record = AuditRecord {
-            after: Some(VersionName::new(name, digest.as_str())),
-            ..AuditRecord::new(Action::Store, origin, name)
-        };
-        // The directory is read at every start.
-        if !(result.is_ok() && origin.via == Via::File && was_known) {
-            self.write_down(record, &result);
-        }
-        if result.is_err() {
-            self.record_rejected(name, &digest, origin);
-        }
-        let stored = result?;
-        self.stored_since_start()
-            .insert(name.to_owned(), stored.version.clone());
-        Ok(stored)
-    }
-
-    /// Where a version came from that is listed as rejected; as long as it is, and no longer.
-    fn record_rejected(&self, name: &str, version: &Digest, origin: &Origin) {
-        let listed: BTreeSet<(String, String)> = self
-            .policies
-            .list()
-            .into_iter()
-            .flat_map(|policy| {
-                let name = policy.name;
-                let versions = policy.versions.into_iter();
-                versions.map(move |version| (name.clone(), version.digest.to_string()))
-            })
-            .collect();
-        let key = (name.to_owned(), version.to_string());
-        let mut records = self.records();
-        records.retain(|key, _| listed.contains(key));
-        if listed.contains(&key) {
-            records.entry(key).or_insert_with(|| VersionRecord {
-                stored_at: unix_secs(),
-                origin: origin.clone(),
-                signature: None,
-                signed_by: None,
-            });
-        }
-    }
-
-    fn stored_since_start(&self) -> MutexGuard<'_, BTreeMap<String, Digest>> {
-        self.stored.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn store_locked(
-        &self,
-        name: &str,
-        component: Component<'_>,
-        origin: &Origin,
-        state: &Option<Activation>,
-    ) -> Result<Deployed, DeployError> {
-        let bytes = component.bytes;
-        let signed_by = if name == BUILTIN {
-            None
-        } else {
-            self.check_signature(name, component)?
-        };
-        let version = if name == BUILTIN {
-            self.policies.store_of(name, bytes, UNIX_EPOCH)?
-        } else {
-            self.policies.store(name, bytes)?
-        };
-        let record = VersionRecord {
-            stored_at: unix_secs(),
-            origin: origin.clone(),
-            signature: signed_by
-                .as_ref()
-                .and(component.signature.map(str::to_owned)),
-            signed_by,
-        };
-        let record = if name == BUILTIN {
-            record
-        } else {
-            let keep = self.needed(state);
-            self.versions.put(name, &version, bytes, &record, &keep)?
-        };
-        self.records()
-            .insert((name.to_owned(), version.to_string()), record);
-        Ok(Deployed {
-            policy: name.to_owned(),
-            version,
-        })
-    }
-
-    /// The trusted key that signed a component, when there are any; what is not signed is listed as rejected.
-    fn check_signature(
-        &self,
-        name: &str,
-        component: Component<'_>,
-    ) -> Result<Option<String>, SignatureError> {
-        let keys = &self.config.trusted_keys;
-        if keys.is_empty() {
-            return Ok(None);
-        }
-        match signature::signer(keys, component.bytes, component.signature) {
-            Ok(key) => Ok(Some(key.to_string())),
-            Err(error) => {
-                self.policies
-                    .reject(name, component.bytes, &error.to_string());
-                Err(error)
-            }
-        }
-    }
-
-    /// The digests whose files are not to be dropped.
-    fn needed(&self, state: &Option<Activation>) -> Vec<String> {
-        let remembered = state.iter().flat_map(Activation::versions);
-        let mut needed: Vec<String> = remembered.map(|name| name.version.clone()).collect();
-        for policy in self.policies.list() {
-            let in_memory = policy.versions.iter().filter(|version| {
-                !matches!(version.state, VersionState::Stored | VersionState::Rejected)
-            });
-            needed.extend(in_memory.map(|version| version.digest.to_string()));
-        }
-        needed
-    }
-
-    /// Stores the file of a policy that nobody has asked for yet.
-    fn store_missing(&self, name: &str, state: &Option<Activation>) -> Result<(), DeployError> {
-        let path = Some(name)
-            .filter(|name| is_policy_name(name))
-            .and_then(|name| file_of(&self.config, name));
-        let is_known = || {
-            self.policies
-                .list()
-                .iter()
-                .any(|policy| policy.name == name)
-        };
-        match path.filter(|path| path.is_file() && !is_known()) {
-            Some(path) => self.store_file(name, &path, state).map(|_| ()),
-            None if name == BUILTIN && !BUILTIN_POLICY.is_empty() => self.store_builtin(),
-            None => Ok(()),
-        }
-    }
-
-    fn store_builtin(&self) -> Result<(), DeployError> {
-        let component = Component {
-            bytes: BUILTIN_POLICY,
-            signature: None,
-        };
-        self.store_locked(BUILTIN, component, &Origin::builtin(), &None)
-            .map(|_| ())
     }
 
     fn counted<T>(&self, result: Result<T, DeployError>) -> Result<T, DeployError> {

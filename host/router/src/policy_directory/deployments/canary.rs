@@ -28,7 +28,7 @@ impl Deployments {
         let mut state = self.lock();
         let told = rule.to_string();
         let result = self
-            .store_missing(name, &state)
+            .store_missing(name, version, &state)
             .and_then(|()| self.begin_canary_locked(name, version, rule.clone(), Duration::ZERO));
         let record = AuditRecord {
             before: self.active_before(name).as_ref().map(Deployed::name),

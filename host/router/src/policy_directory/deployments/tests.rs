@@ -1,12 +1,12 @@
 use std::time::Duration;
 
-use patchbay_policy::{Engine, EngineConfig};
+use patchbay_policy::{Engine, EngineConfig, VersionState};
 
 use super::*;
 use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::rollout::Rule;
-use crate::signature::PrivateKey;
+use crate::signature::{self, PrivateKey};
 use crate::trace::Traces;
 
 /// A policy that lets every branch pass. What else is in it makes it another version.
@@ -180,6 +180,27 @@ fn the_newest_version_is_the_one_that_was_stored_last_also_after_a_restart() {
     let activated = activate(&after);
     assert_eq!((activated.active, activated.was_active), (three, false));
     assert!(activate(&after).was_active);
+}
+
+#[test]
+fn what_is_asked_for_is_there_before_the_start_has_come_to_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let before = deployments(folder.path());
+    let push = |text: &str| {
+        let stored = before.store("first", plain(&policy(text)), &operator());
+        stored.expect("a policy")
+    };
+    let (two, three) = (push("two"), push("three"));
+    drop(before);
+    let after = start(folder.path(), "").expect("a policy");
+    let activate = |version| {
+        let activated = after.activate("first", version, &operator());
+        activated.expect("activated").active
+    };
+    assert_eq!(activate(None), three);
+    assert_eq!(activate(Some(&two.version.as_str()[..8])), two);
+    after.load_stored(|| false);
+    assert_eq!(activate(None), three);
 }
 
 #[test]
