@@ -87,7 +87,7 @@ impl From<DeployError> for Refusal {
                 Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "policy_refused", detail)
             }
             DeployError::Reserved => Refusal::new(StatusCode::CONFLICT, "reserved_name", detail),
-            DeployError::Io(_) => {
+            DeployError::Io(_) | DeployError::Kept(_) => {
                 Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "storage_failed", detail)
             }
         }

@@ -85,6 +85,9 @@ pub enum DeployError {
     /// There is nothing of this policy, neither in the directory nor among the versions that are kept.
     #[error("there is no {0}.wasm in the directory of policies, and no version of it was pushed")]
     NoFile(String),
+    /// What is kept of it can't be read.
+    #[error("what is kept of the version can't be read: {0}")]
+    Kept(io::Error),
     /// It can't be kept.
     #[error("the version can't be stored: {0}")]
     Io(#[from] io::Error),

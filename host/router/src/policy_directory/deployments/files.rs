@@ -12,7 +12,7 @@ use crate::config::BUILTIN;
 use crate::policy_directory::BUILTIN_POLICY;
 use crate::policy_directory::memory::Activation;
 use crate::policy_directory::origin::Origin;
-use crate::policy_directory::versions::VersionFile;
+use crate::policy_directory::versions::{VersionFile, VersionRecord};
 use crate::signature;
 
 impl Deployments {
@@ -176,20 +176,26 @@ impl Deployments {
 
     /// The bytes of a kept version, with its signature checked again: who may sign may have changed.
     pub(super) fn read_version(&self, policy: &str, digest: &str) -> Result<Vec<u8>, DeployError> {
-        let bytes = self.versions.get(policy, digest).inspect_err(|error| {
-            self.list_as_rejected(policy, digest, error);
-        })?;
         let record = self.versions.record(policy, digest);
+        let bytes = self.versions.get(policy, digest).map_err(|error| {
+            self.list_as_rejected(policy, digest, &error);
+            self.keep_record(policy, digest, record.clone());
+            DeployError::Kept(error)
+        })?;
         let signature = record.as_ref().and_then(|record| record.signature.clone());
         let component = Component {
             bytes: &bytes,
             signature: signature.as_deref(),
         };
         self.check_signature(policy, component)?;
-        if let Some(record) = record {
-            self.records()
-                .insert((policy.to_owned(), digest.to_owned()), record);
-        }
+        self.keep_record(policy, digest, record);
         Ok(bytes)
+    }
+
+    fn keep_record(&self, policy: &str, digest: &str, record: Option<VersionRecord>) {
+        if let Some(record) = record {
+            let key = (policy.to_owned(), digest.to_owned());
+            self.records().insert(key, record);
+        }
     }
 }

@@ -519,6 +519,8 @@ fn a_damaged_version_is_listed_and_the_log_says_why_another_one_is_active() {
         .find(|version| version.digest == pushed.version)
         .expect("it is listed");
     assert_eq!(shown.state, VersionState::Rejected);
+    let record = after.record("first", pushed.version.as_str());
+    assert_eq!(record.map(|record| record.origin), Some(operator()));
     assert!(
         shown
             .last_error
