@@ -370,6 +370,34 @@ fn a_canary_that_fails_more_often_than_the_others_ends_without_a_limit() {
 }
 
 #[test]
+fn a_canary_of_another_policy_is_compared_with_the_active_one() {
+    let router = start(1);
+    let (mut alice, mut bob) = (
+        Agent::udp(router.udp(), "alice"),
+        Agent::udp(router.udp(), "bob"),
+    );
+    bob.register();
+    let file = version("two");
+    let file = file.to_str().expect("a UTF-8 path");
+    policy_json(&router, &["push", "another", file]);
+    policy_json(&router, &["canary", "another", "--percent", "50"]);
+    for _ in 0..30 {
+        let call = establish(&mut alice, &mut bob);
+        hang_up(&mut alice, &mut bob, &call);
+    }
+    let shown = router.get("/api/v1/policies")["canary"].clone();
+    for side in ["canary", "stable"] {
+        let requests = shown[side]["requests"].as_u64();
+        assert!(requests > Some(0), "{shown}");
+        assert_eq!(
+            shown[side]["responses"]["2xx"].as_u64(),
+            requests,
+            "{shown}"
+        );
+    }
+}
+
+#[test]
 fn a_canary_with_a_time_becomes_active_when_it_has_done_well() {
     let router = start(1);
     let two = push(&router, &version("two"));

@@ -25,7 +25,7 @@ pub struct Record {
     pub times: HookTimes,
     /// Final responses by class, from 1xx.
     pub finals: [u64; 6],
-    /// The same of the new dialogs that it might have had and did not.
+    /// The same of what is active beside it.
     pub stable_finals: [u64; 6],
 }
 

@@ -35,6 +35,8 @@ pub struct Rollout {
 /// A version that runs some new dialogs.
 pub struct Canary {
     version: Arc<Version<HookHost>>,
+    /// The policy whose version has the dialogs that the canary might have had: mostly its own.
+    beside: String,
     rule: Rule,
     /// Keys the hash: who calls can't choose a Call-ID for a version.
     key: [u8; 32],
@@ -133,9 +135,10 @@ impl Rollout {
 }
 
 impl Canary {
-    /// A canary that begins now, or goes on after it `ran_before` a restart; `secret` is the node's.
+    /// A canary beside the active version of this policy. It begins now, or goes on after it `ran_before` a restart; `secret` is the node's.
     pub fn new(
         version: Arc<Version<HookHost>>,
+        beside: String,
         rule: Rule,
         ran_before: Duration,
         secret: &[u8; 32],
@@ -155,6 +158,7 @@ impl Canary {
                 .map(|_| WorkerSides::default())
                 .collect(),
             version,
+            beside,
             rule,
         }
     }
@@ -244,7 +248,7 @@ impl Canary {
         };
         let number = version.number();
         let is_stable = |other: &Version<HookHost>| {
-            other.name() == self.version.name() && routes::may_have(number, other.number())
+            **other.name() == *self.beside && routes::may_have(number, other.number())
         };
         let side = if number == 0 {
             return;

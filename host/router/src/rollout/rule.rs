@@ -50,7 +50,7 @@ pub struct Guards {
     /// Final responses of class 6xx, of the canary's final responses.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_6xx_rate: Option<f64>,
-    /// By how many points the canary's share of 5xx and 6xx may be above that of the dialogs beside it; 100: by any.
+    /// By how many points the canary's share of 5xx and 6xx may be above that of what is active beside it; 100: by any.
     pub max_failure_excess: f64,
     /// The time that 99 % of the canary's hooks must not exceed.
     #[serde(skip_serializing_if = "Option::is_none", with = "text")]

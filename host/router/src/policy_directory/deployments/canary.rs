@@ -68,8 +68,11 @@ impl Deployments {
         let version = self
             .policies
             .begin_canary(name, Some(begun.version.as_str()))?;
+        let beside = self.active_before(name);
+        let beside = beside.map_or_else(|| name.to_owned(), |active| active.policy);
         self.rollout.begin(Arc::new(Canary::new(
             version,
+            beside,
             rule,
             ran_before,
             &self.secret,
