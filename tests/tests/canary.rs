@@ -95,6 +95,12 @@ fn a_tenth_of_the_calls_run_in_the_canary_each_wholly() {
     assert_eq!(listed["calls_by_hook"]["request-route"], 3 * chosen);
     let dialogs = router.metric("patchbay_policy_canary_requests_total", "side=\"canary\"");
     assert_eq!(dialogs, chosen as f64);
+    let one = router.get("/api/v1/status")["policy"]["version"].clone();
+    for (digest, side) in [(two.as_str(), "canary"), (one.as_str().unwrap(), "stable")] {
+        let labels = format!("version=\"{}\",side=\"{side}\"", &digest[..12]);
+        let requests = router.metric("patchbay_policy_canary_requests_total", &labels);
+        assert!(requests > 0.0, "{labels}");
+    }
 }
 
 /// A call that is answered: the INVITE, its 200, and the version that the callee saw.
@@ -196,6 +202,11 @@ fn only_matching_requests_get_the_canary() {
     );
     assert_eq!(version_for("alice", [127, 0, 0, 1]), "two");
     assert_eq!(version_for("carol", [127, 0, 0, 1]), "one");
+    let told = "100 % of new dialogs with user=alice; ends above 1 % faults";
+    let detail = audit(&router)[0]["detail"].to_string();
+    assert!(detail.contains(told), "{detail}");
+    let listed = String::from_utf8(policy(&router, &["list"]).stdout).expect("text");
+    assert!(listed.contains(told), "{listed}");
     canary(
         &router,
         &two,
@@ -329,6 +340,61 @@ fn failure_responses_end_a_canary_that_has_a_limit_for_them() {
         line["detail"].as_str().expect("a reason").contains("6xx"),
         "{line}"
     );
+}
+
+#[test]
+fn a_canary_that_fails_more_often_than_the_others_ends_without_a_limit() {
+    let router = start(1);
+    let (mut alice, mut bob) = (
+        Agent::udp(router.udp(), "alice"),
+        Agent::udp(router.udp(), "bob"),
+    );
+    bob.register();
+    let two = push(&router, &version("two"));
+    canary(&router, &two, &["--percent", "50"]);
+    for _ in 0..80 {
+        let invite = alice.invite(&bob.aor());
+        let received = bob.expect_request("INVITE");
+        let is_canary = received.header("X-Version") == "two";
+        let status = if is_canary { 603 } else { 486 };
+        bob.respond(&received, status, "", "");
+        bob.expect_request("ACK");
+        let answer = alice.expect(status);
+        alice.acknowledge(&invite, &answer);
+    }
+    wait_until("the canary to end, and a line about it", || {
+        audit(&router)[0]["action"] == "automatic-abort"
+    });
+    let detail = audit(&router)[0]["detail"].to_string();
+    assert!(detail.contains("5xx or 6xx"), "{detail}");
+}
+
+#[test]
+fn a_canary_of_another_policy_is_compared_with_the_active_one() {
+    let router = start(1);
+    let (mut alice, mut bob) = (
+        Agent::udp(router.udp(), "alice"),
+        Agent::udp(router.udp(), "bob"),
+    );
+    bob.register();
+    let file = version("two");
+    let file = file.to_str().expect("a UTF-8 path");
+    policy_json(&router, &["push", "another", file]);
+    policy_json(&router, &["canary", "another", "--percent", "50"]);
+    for _ in 0..30 {
+        let call = establish(&mut alice, &mut bob);
+        hang_up(&mut alice, &mut bob, &call);
+    }
+    let shown = router.get("/api/v1/policies")["canary"].clone();
+    for side in ["canary", "stable"] {
+        let requests = shown[side]["requests"].as_u64();
+        assert!(requests > Some(0), "{shown}");
+        assert_eq!(
+            shown[side]["responses"]["2xx"].as_u64(),
+            requests,
+            "{shown}"
+        );
+    }
 }
 
 #[test]

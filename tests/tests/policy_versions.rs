@@ -144,7 +144,15 @@ fn a_version_that_fails_for_several_sources_is_rolled_back_once_and_written_down
     assert_eq!(line["before"]["version"], *bad);
     assert_eq!(line["after"]["version"], *one);
     assert_eq!(line["via"], "router");
-    assert!(router.log().contains("keeps failing since its activation"));
+    let log = router.log();
+    assert!(log.contains("keeps failing since its activation"));
+    let errors = log
+        .lines()
+        .filter(|line| line.contains("ERROR") && !line.contains("patchbay::policy: "));
+    assert_eq!(errors.count(), 1, "{log}");
+    let failed = log.lines().find(|line| line.contains("a hook failed"));
+    let failed = failed.expect("a line about a fault");
+    assert!(failed.contains("call_id="), "{failed}");
     let shown = version_of(&router, &bad);
     assert_eq!(shown["alarms"], 1);
     assert!(

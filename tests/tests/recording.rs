@@ -438,6 +438,9 @@ fn a_version_in_the_shadow_says_what_it_would_do_and_does_nothing() {
     let audit = json(&router, &["policy", "audit", "--limit", "2"]);
     let actions = [0, 1].map(|index| audit["audit"][index]["action"].clone());
     assert_eq!(actions, ["shadow-off", "shadow"], "{audit:#}");
+    let line = &audit["audit"][0];
+    assert_eq!(line["via"], "cli", "{line}");
+    assert!(line["by"].is_string(), "{line}");
     assert_eq!(audit["audit"][1]["after"]["version"], version, "{audit:#}");
     assert_ne!(state(), "shadow");
     assert_eq!(

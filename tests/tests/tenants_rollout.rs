@@ -116,9 +116,17 @@ fn a_canary_of_a_routed_policy_is_for_its_routes() {
         &router,
         &["canary", &format!("of-a@{two}"), "--percent", "100"],
     );
+    let one = policy(&router, "of-a").0;
     policy_json(&router, &["promote"]);
     assert_eq!(marks(&router), ["atwo", "b"]);
     assert_eq!(policy(&router, "of-a").0, two);
+    let lines = patchbay_tests::rollout::audit(&router);
+    for (line, action) in lines.iter().zip(["promote", "canary", "abort"]) {
+        let stable = if action == "abort" { "after" } else { "before" };
+        assert_eq!(line["action"], action, "{line}");
+        assert_eq!(line[stable]["policy"], "of-a", "{line}");
+        assert_eq!(line[stable]["version"], *one, "{line}");
+    }
     assert_eq!(router.get("/api/v1/status")["policy"]["name"], "default");
 }
 
@@ -420,4 +428,20 @@ fn the_command_line_knows_tenants() {
             "route=\"a.example\""
         ) > 0.0
     );
+}
+
+#[test]
+fn a_routed_policys_file_that_changed_while_the_router_was_down_can_be_rolled_back() {
+    let router = own_policies().start();
+    let one = policy(&router, "of-a").0;
+    let directory = router.stop();
+    std::fs::copy(version("two"), directory.path().join("policies/of-a.wasm")).expect("copy");
+    let text = routes("of-a", "of-b");
+    let router = Setup::new().directory(directory).section(&text).start();
+    assert_eq!(marks(&router), ["atwo", "b"]);
+    let line = &patchbay_tests::rollout::audit(&router)[0];
+    assert_eq!(line["before"]["version"], *one, "{line}");
+    policy_json(&router, &["rollback", "of-a"]);
+    let router = Setup::new().directory(router.stop()).section(&text).start();
+    assert_eq!(policy(&router, "of-a").0, one, "over a restart");
 }

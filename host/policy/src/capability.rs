@@ -123,17 +123,17 @@ fn interface_of(import: &str) -> &str {
         .unwrap_or_default()
 }
 
-/// Refuses the first want that is not granted.
+/// Refuses what is wanted and not granted.
 pub(crate) fn check_grants(
     wants: &[Want],
     grants: impl Fn(Capability) -> bool,
 ) -> Result<(), CheckError> {
-    match wants.iter().find(|want| !grants(want.capability)) {
-        Some(want) => Err(CheckError::NotGranted {
-            import: want.imports.first().cloned().unwrap_or_default(),
-            capability: want.capability,
-        }),
-        None => Ok(()),
+    let missing = wants.iter().filter(|want| !grants(want.capability));
+    let missing: Vec<Want> = missing.cloned().collect();
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(CheckError::NotGranted(missing))
     }
 }
 
@@ -188,6 +188,13 @@ mod tests {
             refused.unwrap_err().to_string(),
             "it imports `patchbay:policy/http@0.1.0#fetch`, which is not granted: add `http = [\"https://HOST/\"]` to [policy.grants]"
         );
+        let refused = check_grants(&wants, |_| false).unwrap_err().to_string();
+        for part in [
+            "policy/keyvalue@0.1.0#get` and `patchbay:policy/http@0.1.0#fetch`, which are not granted",
+            "add each of `keyvalue = [\"PREFIX/\"]` and `http = [\"https://HOST/\"]` to",
+        ] {
+            assert!(refused.contains(part), "{refused}");
+        }
     }
 
     #[test]

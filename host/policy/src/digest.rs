@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 /// How many characters of a digest are shown where space is short.
 const SHORT_LEN: usize = 12;
+/// How many characters of a digest name a version at least.
+pub(crate) const MIN_LEN: usize = 6;
 
 /// BLAKE3 of a component's bytes, as 64 lower-case hexadecimal digits. Cloning it is cheap.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -32,9 +34,13 @@ impl Digest {
         self.0.get(..SHORT_LEN).unwrap_or(&self.0)
     }
 
-    /// Whether `text` is this digest or a beginning of it with at least 6 digits.
+    /// Whether `text` is this digest or a beginning of it with at least 6 digits, in upper or lower case.
     pub fn matches(&self, text: &str) -> bool {
-        text.len() >= 6 && self.0.starts_with(text)
+        let start = self
+            .0
+            .get(..text.len())
+            .filter(|start| start.len() >= MIN_LEN);
+        start.is_some_and(|start| start.eq_ignore_ascii_case(text))
     }
 }
 

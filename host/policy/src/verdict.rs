@@ -69,6 +69,9 @@ impl Fault {
         "unavailable",
     ];
 
+    /// The number of the kind for which the policy is not to blame.
+    pub(crate) const UNAVAILABLE: usize = 5;
+
     /// The number of the kind, below [`KINDS`](Fault::KINDS).
     pub fn index(&self) -> usize {
         match self {
@@ -77,7 +80,7 @@ impl Fault {
             Fault::Timeout => 2,
             Fault::Memory => 3,
             Fault::Verdict(_) => 4,
-            Fault::Unavailable(_) => 5,
+            Fault::Unavailable(_) => Fault::UNAVAILABLE,
         }
     }
 

@@ -235,6 +235,14 @@ impl Counts {
         self.times.add(&other.times);
     }
 
+    /// Faults that the policy is not to blame for: it was not run.
+    pub fn unavailable(&self) -> u64 {
+        self.faults
+            .get(Fault::UNAVAILABLE)
+            .copied()
+            .unwrap_or_default()
+    }
+
     /// All faults.
     pub fn total_faults(&self) -> u64 {
         self.faults.iter().sum()

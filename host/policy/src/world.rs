@@ -116,22 +116,32 @@ pub enum CheckError {
         /// The import.
         import: String,
     },
-    /// An import that the operator has not granted.
-    #[error(
-        "it imports `{import}`, which is not granted: add `{}` to [policy.grants]",
-        .capability.line()
-    )]
-    NotGranted {
-        /// The function.
-        import: String,
-        /// What has to be granted.
-        capability: Capability,
-    },
+    /// Imports that the operator has not granted: what is wanted by them.
+    #[error("{}", not_granted(.0))]
+    NotGranted(Vec<Want>),
     /// An import with another type than the host's.
     #[error(
         "wrong world: an import does not have the type of patchbay:policy@0.1.0 ({0}): build it against the router's wit/"
     )]
     Import(String),
+}
+
+/// Every import that is not granted, and the lines that grant them.
+fn not_granted(wants: &[Want]) -> String {
+    let named = |name: &dyn Fn(&Want) -> String| {
+        let names: Vec<String> = wants
+            .iter()
+            .map(|want| format!("`{}`", name(want)))
+            .collect();
+        names.join(" and ")
+    };
+    let imports = named(&|want| want.imports.first().cloned().unwrap_or_default());
+    let lines = named(&|want| want.capability.line().to_owned());
+    let (which, them) = match wants {
+        [_] => ("which is", ""),
+        _ => ("which are", "each of "),
+    };
+    format!("it imports {imports}, {which} not granted: add {them}{lines} to [policy.grants]")
 }
 
 fn listed(names: &[String]) -> String {

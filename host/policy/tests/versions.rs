@@ -308,3 +308,55 @@ fn code_without_its_seal_is_not_loaded() {
     let stats = engine.stats();
     assert_eq!((stats.compiled, stats.cached), (1, 0));
 }
+
+#[test]
+fn refused_versions_push_no_good_one_out() {
+    let policies = policies();
+    for number in 0..8 {
+        policies.store("p", &many_ways(number)).unwrap();
+    }
+    let first = Digest::of(&many_ways(0));
+    for garbage in ["one", "two", "three", "four"] {
+        assert!(policies.store("p", garbage.as_bytes()).is_err());
+    }
+    let count = |state| {
+        let listed = policies.list();
+        let versions = listed[0].versions.iter();
+        versions.filter(|version| version.state == state).count()
+    };
+    assert_eq!(count(VersionState::Rejected), 3);
+    assert_eq!(policies.list()[0].versions.len(), 8 + 3);
+    policies.activate("p", Some(first.as_str())).unwrap();
+    policies.store("p", &many_ways(8)).unwrap();
+    policies.store("p", &many_ways(9)).unwrap();
+    assert_eq!(policies.list()[0].versions.len(), 8 + 3);
+    assert_eq!(policies.active().unwrap().digest(), &first);
+}
+
+#[test]
+fn a_version_of_an_earlier_run_is_older_than_one_of_this_run() {
+    use std::time::{Duration, SystemTime};
+    let policies = policies();
+    let new = policies.store("p", &many_ways(1)).unwrap();
+    let earlier = SystemTime::now() - Duration::from_secs(60);
+    policies.store_of("p", &many_ways(0), earlier).unwrap();
+    assert_eq!(policies.choose("p", None), Ok(new.clone()));
+    policies.store_of("p", &many_ways(0), earlier).unwrap();
+    assert_eq!(policies.choose("p", None), Ok(new));
+    let again = policies.store("p", &many_ways(0)).unwrap();
+    assert_eq!(policies.choose("p", None), Ok(again));
+}
+
+#[test]
+fn what_names_no_version_is_answered_with_what_would() {
+    let policies = policies();
+    let digest = policies.store("p", &many_ways(0)).unwrap();
+    let error = |name, version| policies.choose(name, version).unwrap_err().to_string();
+    assert!(error("q", None).contains("`patchbay policy list`"));
+    let short = error("p", Some(&digest.as_str()[..5]));
+    assert!(short.contains("six digits or more"), "{short}");
+    let other = error("p", Some("00000000"));
+    assert!(other.contains("no version `00000000`: "), "{other}");
+    let upper = digest.as_str()[..6].to_uppercase();
+    assert_eq!(policies.choose("p", Some(&upper)), Ok(digest));
+}

@@ -27,6 +27,8 @@ pub(super) struct Lane<H: Host> {
     pub(super) history: Vec<(String, Digest)>,
     /// The latest of them while it is in memory.
     pub(super) previous: Option<Arc<Version<H>>>,
+    /// When its version became active; `None`: nobody knows.
+    pub(super) activated_at: Option<SystemTime>,
     /// Faults of the active version.
     pub(super) watch: Option<Watch>,
 }
@@ -36,13 +38,14 @@ impl<H: Host> Default for Lane<H> {
         Lane {
             history: Vec::new(),
             previous: None,
+            activated_at: None,
             watch: None,
         }
     }
 }
 
 impl<H: Host> Lane<H> {
-    fn remember(&mut self, name: &str, digest: &Digest) {
+    pub(super) fn remember(&mut self, name: &str, digest: &Digest) {
         let entry = (name.to_owned(), digest.clone());
         // Going back and forth must not push the versions before out of the history.
         self.history.retain(|other| *other != entry);
@@ -91,9 +94,18 @@ pub(super) enum LaneName {
     Routed(String),
 }
 
+impl LaneName {
+    /// That of the routes that name a policy; without one, of the requests without a route.
+    pub(super) fn of(policy: Option<&str>) -> LaneName {
+        policy.map_or(LaneName::Shared, |policy| {
+            LaneName::Routed(policy.to_owned())
+        })
+    }
+}
+
 impl<H: Host> Policies<H> {
     /// Says which policies have routes: each of them has an active version of its own from now on. One that is new here starts with
-    /// the active version when that is of the same policy, and without any otherwise.
+    /// the active version, and its past, when that is of the same policy, and without any otherwise.
     pub fn set_routed(&self, names: &BTreeSet<String>) {
         let mut registry = self.lock();
         registry.routed.retain(|name, _| names.contains(name));
@@ -102,13 +114,10 @@ impl<H: Host> Policies<H> {
                 continue;
             }
             let active = self.active().filter(|active| **active.name() == **name);
-            let watch = active
-                .as_ref()
-                .map(|version| Watch::new(version, Instant::now()));
             let lane = RoutedLane {
-                lane: Lane {
-                    watch,
-                    ..Lane::default()
+                lane: match active {
+                    Some(_) => registry.shared.part_of(name),
+                    None => Lane::default(),
                 },
                 active: Arc::new(ActiveVersion(ArcSwapOption::new(active))),
             };
@@ -250,7 +259,8 @@ impl<H: Host> Policies<H> {
             },
         };
         let before = active.swap(Some(Arc::clone(version)));
-        registry.activated(version, SystemTime::now());
+        let now = SystemTime::now();
+        registry.activated(version, now);
         if let Some(before) = before.as_ref().filter(|before| {
             let keeps_dialogs = self.keeps_dialogs.load(Ordering::Relaxed);
             keeps_dialogs && before.number() != version.number()
@@ -262,6 +272,7 @@ impl<H: Host> Policies<H> {
             .is_some_and(|before| registry.was_rolled_back(before.digest()));
         if let Some(lane) = registry.lane(lane) {
             lane.watch = Some(Watch::new(version, Instant::now()));
+            lane.activated_at = Some(now);
             lane.previous = match (past, before) {
                 (Past::Remember, Some(before)) => {
                     lane.remember(before.name(), before.digest());
@@ -294,6 +305,18 @@ impl<H: Host> Policies<H> {
             }
         };
         active == Some(number)
+    }
+
+    /// The active version of a lane.
+    pub(super) fn active_in(
+        &self,
+        registry: &Registry<H>,
+        lane: &LaneName,
+    ) -> Option<Arc<Version<H>>> {
+        match lane {
+            LaneName::Shared => self.active(),
+            LaneName::Routed(name) => registry.routed.get(name)?.active.load(),
+        }
     }
 
     /// Whether it is active anywhere.

@@ -3,6 +3,7 @@
 //! Workers read without locks: the active version and the table of versions by number are swapped whole. What changes them takes
 //! the registry's lock for a moment; compiling happens outside of it.
 
+mod history;
 mod lanes;
 mod registry;
 mod report;
@@ -14,15 +15,16 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
-use crate::digest::Digest;
+use crate::digest::{Digest, MIN_LEN};
 use crate::engine::{Engine, LoadError};
 use crate::host::Host;
 use crate::version::Version;
 
+pub use history::ActiveHistory;
 pub use lanes::ActiveVersion;
 use lanes::LaneName;
 use registry::{Registry, Stored};
@@ -73,11 +75,19 @@ impl<H> Use<H> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ActivateError {
     /// There is no policy of that name.
-    #[error("there is no policy `{0}`")]
+    #[error("there is no policy `{0}`: `patchbay policy list` shows which there are")]
     UnknownPolicy(String),
-    /// It has no such version, or more than one.
-    #[error("policy `{policy}` has no version `{version}`")]
+    /// It has no such version.
+    #[error("policy `{policy}` has no version `{version}`{}: `patchbay policy list` shows which it has", too_short(.version))]
     UnknownVersion {
+        /// The policy.
+        policy: String,
+        /// What was asked for.
+        version: String,
+    },
+    /// More than one version begins so.
+    #[error("more than one version of policy `{policy}` begins with `{version}`: give more digits")]
+    AmbiguousVersion {
         /// The policy.
         policy: String,
         /// What was asked for.
@@ -93,7 +103,7 @@ pub enum ActivateError {
         /// Why.
         reason: String,
     },
-    /// New dialogs run in it already: it can't be tried on some of them.
+    /// New dialogs run in it already: it can't be tried on some of them, or compared with itself.
     #[error("version {version} of policy `{policy}` is active already")]
     AlreadyActive {
         /// The policy.
@@ -104,6 +114,15 @@ pub enum ActivateError {
     /// It can't be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
+}
+
+/// What is wrong with a version of few digits.
+fn too_short(version: &str) -> &'static str {
+    if !version.is_empty() && version.len() < MIN_LEN {
+        " (it takes six digits or more)"
+    } else {
+        ""
+    }
 }
 
 /// Why nothing is rolled back.
@@ -258,15 +277,25 @@ impl<H: Host> Policies<H> {
     ///
     /// This takes as long as compiling takes: call it off the workers.
     pub fn store(&self, name: &str, bytes: &[u8]) -> Result<Digest, LoadError> {
+        self.store_of(name, bytes, SystemTime::now())
+    }
+
+    /// The same for a version that was stored at this time, before a restart: what was stored later stays newer.
+    pub fn store_of(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        stored_at: SystemTime,
+    ) -> Result<Digest, LoadError> {
         let digest = Digest::of(bytes);
         let _loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.lock().refresh(name, &digest) {
+        if self.lock().refresh(name, &digest, stored_at) {
             return Ok(digest);
         }
         let loaded = self.engine.load_for(name, bytes, (self.uses)(name));
         let mut registry = self.lock();
         let error = loaded.as_ref().err().cloned();
-        registry.keep(name, Stored::new(digest.clone(), bytes, loaded));
+        registry.keep(name, Stored::new(digest.clone(), bytes, loaded, stored_at));
         match error {
             None => Ok(digest),
             Some(error) => Err(error),
@@ -275,7 +304,13 @@ impl<H: Host> Policies<H> {
 
     /// Lists a version that is refused before it is even looked at, and why.
     pub fn reject(&self, name: &str, bytes: &[u8], reason: &str) {
-        self.lock().reject(name, bytes, reason);
+        let (digest, now) = (Digest::of(bytes), SystemTime::now());
+        self.lock().reject(name, digest, bytes.len(), now, reason);
+    }
+
+    /// The same for a version that was stored at this time and whose bytes are not known any more.
+    pub fn reject_version(&self, name: &str, version: Digest, stored_at: SystemTime, reason: &str) {
+        self.lock().reject(name, version, 0, stored_at, reason);
     }
 
     /// Makes a stored version the active one, in one step: the named one (a digest or the beginning of one), else the newest good one.

@@ -14,20 +14,21 @@ use super::lanes::{Lane, RoutedLane};
 use super::report::{PolicyReport, VersionReport, VersionState};
 use super::retired::RetiredVersions;
 
-/// Versions of one policy that are kept; older ones are forgotten.
+/// Good versions of one policy that are kept; older ones are forgotten.
 const MAX_VERSIONS: usize = 8;
-/// How many of them may be rejected ones: what is refused again and again must not push out what could be gone back to.
+/// Rejected ones that are listed besides: what is refused again and again must not push out what could be gone back to.
 const MAX_REJECTED: usize = 3;
 /// Versions that were rolled back by themselves and are not again.
 const MAX_ROLLED_BACK: usize = 64;
 
 pub(super) struct Registry<H: Host> {
-    policies: BTreeMap<String, Vec<Stored<H>>>,
+    /// The versions of each policy, in the order in which they were stored last.
+    pub(super) policies: BTreeMap<String, Vec<Stored<H>>>,
     /// Of the requests that no route takes.
     pub(super) shared: Lane<H>,
     /// Of the policies that routes name.
     pub(super) routed: BTreeMap<String, RoutedLane<H>>,
-    rolled_back: Vec<Digest>,
+    pub(super) rolled_back: Vec<Digest>,
     /// The version that some new dialogs run in.
     pub(super) canary: Option<Arc<Version<H>>>,
     /// The version that runs beside the active one, without effects.
@@ -76,6 +77,7 @@ impl<H: Host> Stored<H> {
         digest: Digest,
         bytes: &[u8],
         loaded: Result<Arc<Version<H>>, LoadError>,
+        stored_at: SystemTime,
     ) -> Stored<H> {
         let error = loaded.as_ref().err().map(LoadError::to_string);
         let version = loaded.ok();
@@ -98,12 +100,17 @@ impl<H: Host> Stored<H> {
             ready: version,
             last_error: error,
             alarms: 0,
-            stored_at: SystemTime::now(),
+            stored_at,
             activated_at: None,
         }
     }
 
-    fn refused(digest: Digest, size_bytes: usize, reason: &str) -> Stored<H> {
+    fn refused(
+        digest: Digest,
+        size_bytes: usize,
+        stored_at: SystemTime,
+        reason: &str,
+    ) -> Stored<H> {
         Stored {
             digest,
             bytes: Arc::default(),
@@ -116,13 +123,18 @@ impl<H: Host> Stored<H> {
             past: Counts::default(),
             last_error: Some(reason.to_owned()),
             alarms: 0,
-            stored_at: SystemTime::now(),
+            stored_at,
             activated_at: None,
         }
     }
 
     pub(super) fn version(&self) -> Option<Arc<Version<H>>> {
         self.live.upgrade()
+    }
+
+    /// Whether it is this version, and fit to run.
+    pub(super) fn is_good(&self, version: &Digest) -> bool {
+        self.digest == *version && self.rejected.is_none()
     }
 
     pub(super) fn reloaded(
@@ -200,6 +212,13 @@ impl<H: Host> Stored<H> {
     }
 }
 
+/// Puts a version where it belongs by the time it was stored; where that is.
+fn insert<H: Host>(versions: &mut Vec<Stored<H>>, new: Stored<H>) -> usize {
+    let at = versions.partition_point(|stored| stored.stored_at <= new.stored_at);
+    versions.insert(at, new);
+    at
+}
+
 /// What the versions are used for.
 struct Roles<'r, H: Host> {
     is_active: &'r dyn Fn(u64) -> bool,
@@ -214,42 +233,50 @@ impl<H: Host> Registry<H> {
             .find(|stored| stored.digest == *digest)
     }
 
-    /// Makes a good version that is stored again the newest; false when there is none to keep.
-    pub(super) fn refresh(&mut self, name: &str, digest: &Digest) -> bool {
+    /// Makes a good version that is stored again, at this time, as new as that; false when there is none to keep.
+    pub(super) fn refresh(&mut self, name: &str, digest: &Digest, stored_at: SystemTime) -> bool {
         let Some(versions) = self.policies.get_mut(name) else {
             return false;
         };
-        let Some(at) = versions
-            .iter()
-            .position(|stored| stored.digest == *digest && stored.rejected.is_none())
-        else {
+        let Some(at) = versions.iter().position(|stored| stored.is_good(digest)) else {
             return false;
         };
-        let stored = versions.remove(at);
-        versions.push(stored);
+        let mut stored = versions.remove(at);
+        stored.stored_at = stored.stored_at.max(stored_at);
+        insert(versions, stored);
         true
     }
 
-    /// Adds the newest version of a policy and forgets the oldest that nobody needs.
+    /// Adds a version of a policy and forgets the oldest that nobody needs.
     pub(super) fn keep(&mut self, name: &str, new: Stored<H>) {
         let versions = self.policies.entry(name.to_owned()).or_default();
         versions.retain(|stored| stored.digest != new.digest);
-        if new.rejected.is_none() {
+        let is_good = new.rejected.is_none();
+        let at = insert(versions, new);
+        let newest = versions
+            .iter()
+            .rposition(|stored| stored.rejected.is_none());
+        for (place, stored) in versions.iter_mut().enumerate().filter(|_| is_good) {
             // A version that waited for its activation and is overtaken need not wait in memory.
-            versions.iter_mut().for_each(|stored| stored.ready = None);
+            if place != at && Some(place) != newest {
+                stored.ready = None;
+            }
         }
-        versions.push(new);
         let is_rejected = |stored: &Stored<H>| stored.rejected.is_some();
         if versions.iter().filter(|stored| is_rejected(stored)).count() > MAX_REJECTED
             && let Some(oldest) = versions.iter().position(is_rejected)
         {
             versions.remove(oldest);
         }
-        while versions.len() > MAX_VERSIONS {
-            let Some(at) = versions
-                .iter()
-                .position(|stored| stored.live.strong_count() == 0)
-            else {
+        while versions
+            .iter()
+            .filter(|stored| !is_rejected(stored))
+            .count()
+            > MAX_VERSIONS
+        {
+            let is_needless =
+                |stored: &Stored<H>| !is_rejected(stored) && stored.live.strong_count() == 0;
+            let Some(at) = versions.iter().position(is_needless) else {
                 break;
             };
             versions.remove(at);
@@ -273,7 +300,14 @@ impl<H: Host> Registry<H> {
                 .or(versions.last()),
             Some(text) => {
                 let mut matching = versions.iter().filter(|stored| stored.digest.matches(text));
-                matching.next().filter(|_| matching.next().is_none())
+                let first = matching.next();
+                if matching.next().is_some() {
+                    return Err(ActivateError::AmbiguousVersion {
+                        policy: name.to_owned(),
+                        version: text.to_owned(),
+                    });
+                }
+                first
             }
         };
         let unknown = || ActivateError::UnknownVersion {
@@ -292,10 +326,14 @@ impl<H: Host> Registry<H> {
     }
 
     pub(super) fn activated(&mut self, version: &Version<H>, at: SystemTime) {
+        self.set_activated_at(version, at);
+        self.taken(version);
+    }
+
+    pub(super) fn set_activated_at(&mut self, version: &Version<H>, at: SystemTime) {
         if let Some(stored) = self.stored(version.name(), version.digest()) {
             stored.activated_at = Some(at);
         }
-        self.taken(version);
     }
 
     /// From here on the registry's table keeps a version, as long as it is needed.
@@ -305,14 +343,18 @@ impl<H: Host> Registry<H> {
         }
     }
 
-    /// Lists what is refused before it is even compiled. A good version of the same bytes stays.
-    pub(super) fn reject(&mut self, name: &str, bytes: &[u8], reason: &str) {
-        let digest = Digest::of(bytes);
-        if self
-            .stored(name, &digest)
-            .is_none_or(|stored| stored.rejected.is_some())
-        {
-            self.keep(name, Stored::refused(digest, bytes.len(), reason));
+    /// Lists what is refused before it is even compiled. A good version of the same digest stays.
+    pub(super) fn reject(
+        &mut self,
+        name: &str,
+        digest: Digest,
+        size_bytes: usize,
+        stored_at: SystemTime,
+        reason: &str,
+    ) {
+        if !self.has_good(name, &digest) {
+            let refused = Stored::refused(digest, size_bytes, stored_at, reason);
+            self.keep(name, refused);
         }
     }
 

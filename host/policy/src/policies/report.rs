@@ -72,7 +72,7 @@ pub struct VersionReport {
     pub alarms: u64,
     /// Its last fault, or why it was rejected.
     pub last_error: Option<String>,
-    /// When it was stored first.
+    /// When it was stored last.
     pub stored_at: SystemTime,
     /// When it was activated last.
     pub activated_at: Option<SystemTime>,

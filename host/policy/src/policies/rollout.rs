@@ -20,12 +20,7 @@ impl<H: Host> Policies<H> {
     ) -> Result<Arc<Version<H>>, ActivateError> {
         let version = self.load_chosen(name, version)?;
         let mut registry = self.lock();
-        if self.is_active(version.number()) {
-            return Err(ActivateError::AlreadyActive {
-                policy: name.to_owned(),
-                version: version.digest().clone(),
-            });
-        }
+        self.refuse_active(&version)?;
         let version = self.listed(&version);
         registry.retired.remove(version.number());
         registry.taken(&version);
@@ -66,6 +61,8 @@ impl<H: Host> Policies<H> {
     ) -> Result<Arc<Version<H>>, ActivateError> {
         let version = self.load_chosen(name, version)?;
         let mut registry = self.lock();
+        // It would be compared with itself: with nothing.
+        self.refuse_active(&version)?;
         let version = self.listed(&version);
         registry.taken(&version);
         registry.shadow = Some(Arc::clone(&version));
@@ -87,6 +84,16 @@ impl<H: Host> Policies<H> {
         if registry.retired.drop_idle(now) {
             self.release(&mut registry);
         }
+    }
+
+    fn refuse_active(&self, version: &Version<H>) -> Result<(), ActivateError> {
+        if self.is_active(version.number()) {
+            return Err(ActivateError::AlreadyActive {
+                policy: version.name().to_string(),
+                version: version.digest().clone(),
+            });
+        }
+        Ok(())
     }
 
     fn load_chosen(

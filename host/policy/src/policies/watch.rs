@@ -7,7 +7,7 @@ use crate::host::Host;
 use crate::version::Version;
 
 /// How long after its activation a version can be rolled back by itself.
-const PROBATION: Duration = Duration::from_secs(30);
+pub(super) const PROBATION: Duration = Duration::from_secs(30);
 /// Faults are counted in windows of this length.
 const WINDOW: Duration = Duration::from_secs(30);
 /// So many faults in a window are failing again and again...
@@ -18,9 +18,11 @@ const MIN_SOURCES: usize = 3;
 const MAX_CALLS_PER_FAULT: u64 = 50;
 
 /// The faults of one version.
+#[derive(Clone)]
 pub(super) struct Watch {
     number: u64,
-    activated: Instant,
+    /// Until then it can be rolled back by itself.
+    probation_ends: Instant,
     window_start: Instant,
     /// The version's hook runs before the window.
     calls_before: u64,
@@ -42,17 +44,22 @@ pub(super) enum Finding {
 impl Watch {
     /// Watches a version that is activated now. It may have run before: its earlier calls do not count.
     pub(super) fn new<H: Host>(version: &Version<H>, now: Instant) -> Watch {
-        Watch::of(
-            version.number(),
-            version.stats().counts().total_calls(),
-            now,
-        )
+        Watch::resumed(version, now, PROBATION)
+    }
+
+    /// Watches a version that was activated before a restart: so much is left of the time after its activation.
+    pub(super) fn resumed<H: Host>(version: &Version<H>, now: Instant, left: Duration) -> Watch {
+        let calls = version.stats().counts().total_calls();
+        Watch {
+            probation_ends: now + left,
+            ..Watch::of(version.number(), calls, now)
+        }
     }
 
     fn of(number: u64, calls_before: u64, now: Instant) -> Watch {
         Watch {
             number,
-            activated: now,
+            probation_ends: now + PROBATION,
             window_start: now,
             calls_before,
             faults: 0,
@@ -94,8 +101,7 @@ impl Watch {
         if !keeps_failing || std::mem::replace(&mut self.told, true) {
             return None;
         }
-        let soon = now.saturating_duration_since(self.activated) < PROBATION;
-        Some(if soon {
+        Some(if now < self.probation_ends {
             Finding::FailsSoon
         } else {
             Finding::Fails

@@ -8,7 +8,7 @@ use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
-use patchbay_policy::{Fault, Hook, PolicyReport, VersionReport};
+use patchbay_policy::{Fault, Hook, PolicyReport, VersionReport, VersionState};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -16,8 +16,8 @@ use super::Admin;
 use super::caller::Caller;
 use super::canary;
 use super::reply::{Answer, Refusal, blocking};
-use crate::config::is_policy_name;
-use crate::policy_directory::{Component, Deployed};
+use crate::config::{BUILTIN, is_policy_name};
+use crate::policy_directory::{Component, Deployed, VersionRecord};
 
 /// The header with the signature of a component.
 pub(crate) const SIGNATURE_HEADER: &str = "x-patchbay-signature";
@@ -37,18 +37,33 @@ fn policy(admin: &Admin, report: &PolicyReport) -> Value {
         .versions
         .iter()
         .find(|version| version.activated_at.is_some() && version.state.as_str() == "active");
-    let newest_error = report
-        .versions
-        .iter()
-        .find_map(|version| version.last_error.as_ref());
     json!({
         "name": report.name,
         "active": report.active,
         "routes": admin.shared.routes.names_of(&report.name),
         "active_version": active.map(|version| version.digest.as_str()),
-        "last_error": newest_error,
+        "last_error": last_error(report),
         "versions": report.versions.iter().map(|found| version(admin, &report.name, found)).collect::<Vec<_>>(),
     })
+}
+
+/// The error of what was stored or activated last: what a good version has replaced since then is over.
+fn last_error(report: &PolicyReport) -> Option<&String> {
+    let is = |version: &&VersionReport, state| version.state == state;
+    let versions = report.versions.iter();
+    let refused = versions
+        .clone()
+        .take_while(|version| is(version, VersionState::Rejected));
+    let active = versions
+        .clone()
+        .filter(|version| is(version, VersionState::Active));
+    let newest = versions
+        .filter(|version| !is(version, VersionState::Rejected))
+        .take(1);
+    refused
+        .chain(active)
+        .chain(newest)
+        .find_map(|version| version.last_error.as_ref())
 }
 
 fn version(admin: &Admin, policy: &str, report: &VersionReport) -> Value {
@@ -68,11 +83,17 @@ fn version(admin: &Admin, policy: &str, report: &VersionReport) -> Value {
         "hook_time_us": { "p50": quantile(0.5), "p90": quantile(0.9), "p99": quantile(0.99) },
         "alarms": report.alarms,
         "last_error": report.last_error,
-        "stored_at": record.as_ref().map_or_else(|| unix_secs(report.stored_at), |record| record.stored_at),
+        "stored_at": stored_at(policy, report, record.as_ref()),
         "origin": record.as_ref().map(|record| &record.origin),
         "signed_by": record.as_ref().and_then(|record| record.signed_by.as_ref()),
         "activated_at": report.activated_at.map(unix_secs),
     })
+}
+
+/// When a version was stored first; of the embedded policy nothing, it came with the router.
+fn stored_at(policy: &str, report: &VersionReport, record: Option<&VersionRecord>) -> Option<u64> {
+    let first = record.map_or_else(|| unix_secs(report.stored_at), |record| record.stored_at);
+    (policy != BUILTIN).then_some(first)
 }
 
 fn numbers(names: impl Iterator<Item = &'static str>, values: &[u64]) -> Map<String, Value> {
@@ -144,14 +165,20 @@ pub(super) async fn activate(
         })?
     };
     let deployments = Arc::clone(&admin.deployments);
-    let active =
+    let activated =
         blocking(move || deployments.activate(&name, asked.version.as_deref(), &origin)).await??;
+    let active = &activated.active;
     tracing::info!(
         policy = active.policy,
         policy_version = active.version.short(),
+        was_active = activated.was_active,
         "policy activated"
     );
-    Ok(deployed(&active))
+    Ok(Json(json!({
+        "policy": active.policy,
+        "version": active.version.as_str(),
+        "was_active": activated.was_active,
+    })))
 }
 
 #[derive(Default, Deserialize)]
@@ -195,4 +222,48 @@ pub(super) fn valid_name(name: String) -> Result<String, Refusal> {
 
 pub(super) fn deployed(deployed: &Deployed) -> Json<Value> {
     Json(json!({ "policy": deployed.policy, "version": deployed.version.as_str() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use patchbay_policy::Digest;
+
+    use super::*;
+
+    fn found(state: VersionState, last_error: Option<&str>) -> VersionReport {
+        VersionReport {
+            digest: Digest::of(b"any"),
+            number: None,
+            state,
+            size_bytes: 1,
+            hooks: Vec::new(),
+            pinned: 0,
+            counts: Default::default(),
+            alarms: 0,
+            last_error: last_error.map(str::to_owned),
+            stored_at: UNIX_EPOCH,
+            activated_at: None,
+        }
+    }
+
+    #[test]
+    fn an_error_is_over_when_a_good_version_comes() {
+        let error = |versions: Vec<VersionReport>| {
+            let report = PolicyReport {
+                name: "mine".to_owned(),
+                active: true,
+                versions,
+            };
+            last_error(&report).cloned()
+        };
+        let active = found(VersionState::Active, None);
+        let garbage = found(VersionState::Rejected, Some("no policy"));
+        let ready = found(VersionState::Ready, None);
+        let failing = found(VersionState::Active, Some("it trapped"));
+        let refused = vec![garbage.clone(), active.clone()];
+        assert_eq!(error(refused).as_deref(), Some("no policy"));
+        assert_eq!(error(vec![ready.clone(), garbage.clone(), active]), None);
+        let running = error(vec![ready, garbage, failing]);
+        assert_eq!(running.as_deref(), Some("it trapped"));
+    }
 }

@@ -61,6 +61,9 @@ impl From<DeployError> for Refusal {
             DeployError::Activate(ActivateError::UnknownVersion { .. }) => {
                 Refusal::new(StatusCode::NOT_FOUND, "unknown_version", detail)
             }
+            DeployError::Activate(ActivateError::AmbiguousVersion { .. }) => {
+                Refusal::new(StatusCode::CONFLICT, "ambiguous_version", detail)
+            }
             DeployError::Activate(ActivateError::AlreadyActive { .. }) => {
                 Refusal::new(StatusCode::CONFLICT, "already_active", detail)
             }
@@ -84,7 +87,7 @@ impl From<DeployError> for Refusal {
                 Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "policy_refused", detail)
             }
             DeployError::Reserved => Refusal::new(StatusCode::CONFLICT, "reserved_name", detail),
-            DeployError::Io(_) => {
+            DeployError::Io(_) | DeployError::Kept(_) => {
                 Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "storage_failed", detail)
             }
         }

@@ -1,8 +1,11 @@
 //! The numbers of policy versions and of the canary, for `/metrics`.
 
-use patchbay_policy::{Fault, Hook, PolicyReport, VersionReport};
+use std::sync::Arc;
+
+use patchbay_policy::{Fault, Hook, PolicyReport, Version, VersionReport};
 
 use super::Admin;
+use crate::hooks::HookHost;
 use crate::metrics::Reading;
 use crate::rollout::SideCounts;
 
@@ -90,38 +93,63 @@ fn counter(name: &'static str, help: &'static str, labels: Labels, value: u64) -
     }
 }
 
+/// One side of a canary.
+struct Side {
+    labels: Labels,
+    counts: SideCounts,
+}
+
+fn side_labels(version: &Version<HookHost>, side: &str) -> Labels {
+    vec![
+        ("policy", version.name().to_string()),
+        ("version", version.digest().short().to_owned()),
+        ("side", side.to_owned()),
+    ]
+}
+
+/// The version that runs where the canary might.
+fn stable_version(admin: &Admin, canary: &Version<HookHost>) -> Option<Arc<Version<HookHost>>> {
+    let policies = &admin.shared.policies;
+    match policies.active_of(canary.name()) {
+        Some(active) => active.load(),
+        None => policies.active(),
+    }
+}
+
 /// Both sides since the canary began; nothing without one.
 fn canary_readings(admin: &Admin) -> Vec<Reading> {
     let Some(canary) = admin.shared.rollout.canary() else {
         return Vec::new();
     };
     let (own, stable) = canary.sides();
-    let sides: [(&str, SideCounts); 2] = [("canary", own), ("stable", stable)];
-    let labels = |side: &str| {
-        vec![
-            ("policy", canary.version().name().to_string()),
-            ("version", canary.version().digest().short().to_owned()),
-            ("side", side.to_owned()),
-        ]
+    let own = Side {
+        labels: side_labels(canary.version(), "canary"),
+        counts: own,
     };
+    // Without an active version nothing runs beside it.
+    let stable = stable_version(admin, canary.version()).map(|version| Side {
+        labels: side_labels(&version, "stable"),
+        counts: stable,
+    });
     let mut readings = vec![Reading {
         name: "policy_canary_ratio",
         help: "The share of new dialogs that the canary gets.",
         counter: false,
-        labels: labels("canary"),
+        labels: own.labels.clone(),
         value: canary.rule().percent / 100.0,
     }];
-    readings.extend(sides.iter().map(|(side, counts)| {
+    let sides: Vec<Side> = std::iter::once(own).chain(stable).collect();
+    readings.extend(sides.iter().map(|side| {
         counter(
             "policy_canary_requests_total",
             "New requests outside of dialogs since the canary began.",
-            labels(side),
-            counts.requests,
+            side.labels.clone(),
+            side.counts.requests,
         )
     }));
-    for (side, counts) in &sides {
-        for (class, responses) in counts.finals.iter().enumerate().skip(1) {
-            let mut labels = labels(side);
+    for side in &sides {
+        for (class, responses) in side.counts.finals.iter().enumerate().skip(1) {
+            let mut labels = side.labels.clone();
             labels.push(("class", format!("{}xx", class + 1)));
             readings.push(counter(
                 "policy_canary_responses_total",

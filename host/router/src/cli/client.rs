@@ -106,6 +106,9 @@ impl Client {
         if let Some(authorization) = self.authorization() {
             request = request.header("authorization", authorization);
         }
+        for (name, value) in own_headers() {
+            request = request.header(name, value);
+        }
         answer(&url, request.call())
     }
 

@@ -337,7 +337,13 @@ impl Activate {
             &format!("/api/v1/policies/{}/activate", escape(&self.name)),
             &body,
         )?;
-        said(&answer, self.json, "active:")
+        let was_active = answer.get("was_active").and_then(Value::as_bool) == Some(true);
+        let word = if was_active {
+            "active already:"
+        } else {
+            "active:"
+        };
+        said(&answer, self.json, word)
     }
 }
 

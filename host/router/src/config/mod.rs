@@ -27,7 +27,7 @@ pub use read::Overrides;
 pub(crate) use route::MAX_CHAIN;
 pub use route::{PolicyRoute, RouteLimits};
 pub use units::duration;
-pub(crate) use units::size;
+pub(crate) use units::{duration_text, size};
 
 use crate::signature::PublicKey;
 

@@ -10,20 +10,34 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         )
     };
     let (number, unit) = split(text).ok_or_else(wrong)?;
-    let microseconds = match unit {
-        "us" => 1,
-        "ms" => 1000,
-        "s" => 1_000_000,
-        "m" => 60_000_000,
-        "h" => 3_600_000_000,
-        "d" => 86_400_000_000,
-        _ => return Err(wrong()),
-    };
+    let named = DURATION_UNITS.iter().find(|(name, _)| *name == unit);
+    let (_, microseconds) = named.ok_or_else(wrong)?;
     number
-        .checked_mul(microseconds)
+        .checked_mul(*microseconds)
         .map(Duration::from_micros)
         .ok_or_else(wrong)
 }
+
+/// Writes what [`duration`] reads, in the largest unit that makes a whole number: `"90m"`, `"48h"` as `"2d"`.
+pub(crate) fn duration_text(duration: Duration) -> String {
+    let whole = duration.as_micros();
+    let fits = |(_, microseconds): &&(&str, u64)| whole.is_multiple_of(u128::from(*microseconds));
+    let (name, microseconds) = DURATION_UNITS.iter().find(fits).unwrap_or(&("us", 1));
+    if whole == 0 {
+        return "0s".to_owned();
+    }
+    format!("{}{name}", whole / u128::from(*microseconds))
+}
+
+/// The units of durations in microseconds, the largest first.
+const DURATION_UNITS: [(&str, u64); 6] = [
+    ("d", 86_400_000_000),
+    ("h", 3_600_000_000),
+    ("m", 60_000_000),
+    ("s", 1_000_000),
+    ("ms", 1000),
+    ("us", 1),
+];
 
 /// Reads `"64KiB"`, `"64MiB"`, `"1GiB"`, `"1500B"`, and the decimal `kB`, `MB`, `GB`.
 pub(crate) fn size(text: &str) -> Result<usize, String> {
@@ -67,6 +81,15 @@ mod tests {
         assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
         assert_eq!(duration("1h"), Ok(Duration::from_secs(3600)));
         assert_eq!(duration("2d"), Ok(Duration::from_secs(172_800)));
+    }
+
+    #[test]
+    fn a_duration_is_written_in_its_largest_unit() {
+        for text in ["50us", "20ms", "32s", "90m", "1h", "2d", "0s"] {
+            let read = duration(text).expect("a duration");
+            assert_eq!(duration_text(read), text);
+        }
+        assert_eq!(duration_text(Duration::from_secs(48 * 3600)), "2d");
     }
 
     #[test]

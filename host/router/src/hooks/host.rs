@@ -1,5 +1,6 @@
 //! The capabilities of a policy, carried out.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -589,12 +590,15 @@ impl HookHost {
         u16::try_from(index).map(ListenerId).map_err(|_| unknown())
     }
 
+    /// The Call-ID of the request; empty without one.
+    pub(crate) fn call_id(&self) -> Cow<'_, str> {
+        let context = self.context.as_ref();
+        let call_id = context.and_then(|context| context.request.header(HeaderName::CallId));
+        String::from_utf8_lossy(call_id.unwrap_or_default())
+    }
+
     fn write(&self, level: Level, message: &str) {
-        let call_id = self
-            .context
-            .as_ref()
-            .and_then(|context| context.request.header(HeaderName::CallId));
-        let call_id = String::from_utf8_lossy(call_id.unwrap_or_default());
+        let call_id = self.call_id();
         let policy = self.policy.name();
         let policy_version = self
             .policy

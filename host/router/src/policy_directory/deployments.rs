@@ -2,30 +2,32 @@
 
 mod canary;
 mod files;
+mod past;
 mod routed;
 mod shadow;
 mod start;
+mod store;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use patchbay_policy::{
-    ActivateError, AutomaticRollback, Digest, LoadError, Policies, RollbackError, VersionState,
+    ActivateError, AutomaticRollback, Digest, LoadError, Policies, RollbackError,
 };
 
-use super::BUILTIN_POLICY;
-use super::audit::{Action, AuditLog, AuditRecord, unix_secs};
+use super::audit::{Action, AuditLog, AuditRecord};
 use super::configured::{configured_name, file_of};
 use super::memory::{Activation, ActivationFile, VersionName};
-use super::origin::{Origin, Via};
+use super::origin::Origin;
 use super::versions::{VersionFiles, VersionRecord};
-use crate::config::{BUILTIN, Place, is_policy_name};
+use crate::config::Place;
 use crate::hooks::HookHost;
 use crate::metrics::Metrics;
 use crate::rollout::Rollout;
-use crate::signature::{self, SignatureError};
+use crate::signature::SignatureError;
 
 pub use canary::CanaryWatch;
 
@@ -36,6 +38,15 @@ pub struct Deployed {
     pub policy: String,
     /// Its version.
     pub version: Digest,
+}
+
+/// What an activation led to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Activated {
+    /// The version that is active.
+    pub active: Deployed,
+    /// It was so before.
+    pub was_active: bool,
 }
 
 /// A component as it comes in.
@@ -66,7 +77,7 @@ pub enum DeployError {
     #[error("\"builtin\" is the embedded default policy: store yours under another name")]
     Reserved,
     /// There is no canary to promote or abort.
-    #[error("there is no canary{}", of(.0.as_deref()))]
+    #[error("there is no canary{}: `patchbay policy canary NAME --percent N` begins one", of(.0.as_deref()))]
     NoCanary(Option<String>),
     /// Another version is the canary.
     #[error("version {} of policy `{}` is the canary: promote or abort it first", .0.version.short(), .0.policy)]
@@ -74,6 +85,9 @@ pub enum DeployError {
     /// There is nothing of this policy, neither in the directory nor among the versions that are kept.
     #[error("there is no {0}.wasm in the directory of policies, and no version of it was pushed")]
     NoFile(String),
+    /// What is kept of it can't be read.
+    #[error("what is kept of the version can't be read: {0}")]
+    Kept(io::Error),
     /// It can't be kept.
     #[error("the version can't be stored: {0}")]
     Io(#[from] io::Error),
@@ -152,6 +166,8 @@ pub struct Deployments {
     stored: Mutex<BTreeMap<String, Digest>>,
     /// Where the versions came from.
     records: Mutex<BTreeMap<(String, String), VersionRecord>>,
+    /// Files that were refused are to be looked at again.
+    reconsiders: AtomicBool,
     /// Automatic rollbacks that are not written down yet.
     rolled_back: Arc<Mutex<Vec<AutomaticRollback>>>,
     /// Has them written down soon.
@@ -176,9 +192,12 @@ impl Deployments {
         name: &str,
         version: Option<&str>,
         origin: &Origin,
-    ) -> Result<Deployed, DeployError> {
+    ) -> Result<Activated, DeployError> {
         let mut state = self.lock();
-        self.activate_locked(name, version, origin, &mut state)
+        let before = self.active_before(name);
+        let active = self.activate_locked(name, version, origin, &mut state)?;
+        let was_active = before.as_ref() == Some(&active);
+        Ok(Activated { active, was_active })
     }
 
     fn activate_locked(
@@ -189,7 +208,7 @@ impl Deployments {
         state: &mut Option<Activation>,
     ) -> Result<Deployed, DeployError> {
         let before = self.active_before(name);
-        let result = self.store_missing(name, state).and_then(|()| {
+        let result = self.store_missing(name, version, state).and_then(|()| {
             let version = self.policies.activate(name, version)?;
             Ok(Deployed {
                 policy: name.to_owned(),
@@ -205,7 +224,7 @@ impl Deployments {
         self.write_down(record, &activated);
         let activated = activated?;
         self.end_canary_of(&activated);
-        self.remember(state, &activated, false);
+        self.remember(state, &activated);
         Ok(activated)
     }
 
@@ -213,6 +232,7 @@ impl Deployments {
     /// no route takes.
     pub fn rollback(&self, policy: Option<&str>, origin: &Origin) -> Result<Deployed, DeployError> {
         let mut state = self.lock();
+        self.load_before(policy);
         let before = match policy {
             Some(policy) => self.active_before(policy),
             None => self.active(),
@@ -235,7 +255,7 @@ impl Deployments {
         self.write_down(record, &result);
         let active = result?;
         self.end_canary_of(&active);
-        self.remember(&mut state, &active, true);
+        self.remember(&mut state, &active);
         Ok(active)
     }
 
@@ -273,8 +293,9 @@ impl Deployments {
                 || self.active_of(&restored.policy).as_ref() == Some(&restored);
             if is_active {
                 self.end_canary_of(&restored);
-                self.remember(&mut state, &restored, true);
+                self.remember(&mut state, &restored);
             }
+            self.remember_rolled_back(&mut state);
         }
         self.policies.drop_idle(std::time::Instant::now());
     }
@@ -318,135 +339,6 @@ impl Deployments {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Stores a version that did not come with the router.
-    fn store_own(
-        &self,
-        name: &str,
-        component: Component<'_>,
-        origin: &Origin,
-        state: &Option<Activation>,
-    ) -> Result<Deployed, DeployError> {
-        let digest = Digest::of(component.bytes);
-        let was_known = self.versions.record(name, digest.as_str()).is_some();
-        let result = if name == BUILTIN {
-            Err(DeployError::Reserved)
-        } else {
-            self.counted(self.store_locked(name, component, origin, state))
-        };
-        let record = AuditRecord {
-            after: Some(VersionName::new(name, digest.as_str())),
-            ..AuditRecord::new(Action::Store, origin, name)
-        };
-        // The directory is read at every start.
-        if !(result.is_ok() && origin.via == Via::File && was_known) {
-            self.write_down(record, &result);
-        }
-        let stored = result?;
-        self.stored_since_start()
-            .insert(name.to_owned(), stored.version.clone());
-        Ok(stored)
-    }
-
-    fn stored_since_start(&self) -> MutexGuard<'_, BTreeMap<String, Digest>> {
-        self.stored.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn store_locked(
-        &self,
-        name: &str,
-        component: Component<'_>,
-        origin: &Origin,
-        state: &Option<Activation>,
-    ) -> Result<Deployed, DeployError> {
-        let bytes = component.bytes;
-        let signed_by = if name == BUILTIN {
-            None
-        } else {
-            self.check_signature(name, component)?
-        };
-        let version = self.policies.store(name, bytes)?;
-        let record = VersionRecord {
-            stored_at: unix_secs(),
-            origin: origin.clone(),
-            signature: signed_by
-                .as_ref()
-                .and(component.signature.map(str::to_owned)),
-            signed_by,
-        };
-        let record = if name == BUILTIN {
-            record
-        } else {
-            let keep = self.needed(state);
-            self.versions.put(name, &version, bytes, &record, &keep)?
-        };
-        self.records()
-            .insert((name.to_owned(), version.to_string()), record);
-        Ok(Deployed {
-            policy: name.to_owned(),
-            version,
-        })
-    }
-
-    /// The trusted key that signed a component, when there are any; what is not signed is listed as rejected.
-    fn check_signature(
-        &self,
-        name: &str,
-        component: Component<'_>,
-    ) -> Result<Option<String>, SignatureError> {
-        let keys = &self.config.trusted_keys;
-        if keys.is_empty() {
-            return Ok(None);
-        }
-        match signature::signer(keys, component.bytes, component.signature) {
-            Ok(key) => Ok(Some(key.to_string())),
-            Err(error) => {
-                self.policies
-                    .reject(name, component.bytes, &error.to_string());
-                Err(error)
-            }
-        }
-    }
-
-    /// The digests whose files are not to be dropped.
-    fn needed(&self, state: &Option<Activation>) -> Vec<String> {
-        let remembered = state.iter().flat_map(Activation::versions);
-        let mut needed: Vec<String> = remembered.map(|name| name.version.clone()).collect();
-        for policy in self.policies.list() {
-            let in_memory = policy.versions.iter().filter(|version| {
-                !matches!(version.state, VersionState::Stored | VersionState::Rejected)
-            });
-            needed.extend(in_memory.map(|version| version.digest.to_string()));
-        }
-        needed
-    }
-
-    /// Stores the file of a policy that nobody has asked for yet.
-    fn store_missing(&self, name: &str, state: &Option<Activation>) -> Result<(), DeployError> {
-        let path = Some(name)
-            .filter(|name| is_policy_name(name))
-            .and_then(|name| file_of(&self.config, name));
-        let is_known = || {
-            self.policies
-                .list()
-                .iter()
-                .any(|policy| policy.name == name)
-        };
-        match path.filter(|path| path.is_file() && !is_known()) {
-            Some(path) => self.store_file(name, &path, state).map(|_| ()),
-            None if name == BUILTIN && !BUILTIN_POLICY.is_empty() => self.store_builtin(),
-            None => Ok(()),
-        }
-    }
-
-    fn store_builtin(&self) -> Result<(), DeployError> {
-        let component = Component {
-            bytes: BUILTIN_POLICY,
-            signature: None,
-        };
-        self.store_locked(BUILTIN, component, &Origin::builtin(), &None)
-            .map(|_| ())
-    }
-
     fn counted<T>(&self, result: Result<T, DeployError>) -> Result<T, DeployError> {
         if result.is_err() {
             self.metrics.activation_failures.add_shared(1);
@@ -470,37 +362,24 @@ impl Deployments {
         self.audit.write(&record);
     }
 
-    fn remember(&self, state: &mut Option<Activation>, active: &Deployed, went_back: bool) {
+    fn remember(&self, state: &mut Option<Activation>, active: &Deployed) {
         self.metrics.activations.add_shared(1);
         if self.policies.is_routed(&active.policy) {
-            self.remember_routed(state, active, went_back);
+            self.remember_routed(state, active);
         }
         if state.is_some() && self.active().as_ref() != Some(active) {
             return;
         }
         let name = active.name();
-        let before = state
-            .as_ref()
-            .map(|activation| activation.active.clone())
-            .filter(|before| *before != name);
-        let known = |part: fn(&Activation) -> Option<VersionName>| state.as_ref().and_then(part);
+        let before = state.take();
+        let (canary, routed) =
+            before.map_or_else(Default::default, |before| (before.canary, before.routed));
         let activation = Activation {
             configured: configured_name(&self.config),
-            file: self.file_digest(&active.policy),
-            previous: if went_back {
-                None
-            } else {
-                before.or_else(|| known(|activation| activation.previous.clone()))
-            },
-            canary: state
-                .as_ref()
-                .and_then(|state| state.canary.clone())
-                .filter(|canary| canary.name != name),
-            routed: state
-                .as_ref()
-                .map(|state| state.routed.clone())
-                .unwrap_or_default(),
-            active: name,
+            canary: canary.filter(|canary| canary.name != name),
+            lane: self.remembered_lane(None, active),
+            routed,
+            rolled_back: self.rolled_back_versions(),
         };
         self.activation.write(&activation);
         *state = Some(activation);

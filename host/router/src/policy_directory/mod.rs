@@ -28,7 +28,7 @@ pub(crate) use configured::configured_name;
 #[cfg(test)]
 pub(crate) use deployments::tests::policy as component;
 pub use deployments::{
-    CanaryWatch, Component, DeployError, Deployed, Deployments, StartPolicyError,
+    Activated, CanaryWatch, Component, DeployError, Deployed, Deployments, StartPolicyError,
 };
 pub use memory::VersionName;
 pub use origin::{Origin, Proof, Via, client_name, own_user_name, user_name};
@@ -80,6 +80,13 @@ pub fn check(config: Config) -> Vec<String> {
             Vec::new()
         }
     };
+    let misnamed = directory.and_then(|path| misnamed_files(path).ok());
+    problems.extend(misnamed.into_iter().flatten().map(|(path, reason)| {
+        format!(
+            "{}: it is no policy under this name: {reason}",
+            path.display()
+        )
+    }));
     let active = configured::active_source(&config.policy);
     let unsigned = unsigned(&config, &files, active.as_ref().ok());
     problems.extend(unsigned);
@@ -181,4 +188,65 @@ fn files_of(directory: &Path) -> std::io::Result<Vec<(String, PathBuf)>> {
     }
     files.sort();
     Ok(files)
+}
+
+/// The files of a directory that look like policies and can't be any under their names, with the reason. Hidden ones are left out: they may
+/// be on their way to a name.
+fn misnamed_files(directory: &Path) -> std::io::Result<Vec<(PathBuf, &'static str)>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        let part =
+            |part: Option<&std::ffi::OsStr>| part.map(|part| part.to_string_lossy().into_owned());
+        let name = part(path.file_stem()).unwrap_or_default();
+        let extension = part(path.extension()).unwrap_or_default();
+        if name.starts_with('.') || !extension.eq_ignore_ascii_case("wasm") {
+            continue;
+        }
+        let reason = if extension != "wasm" {
+            "it has to end in .wasm, in lower case"
+        } else if name == crate::config::BUILTIN {
+            "that is the name of the embedded policy"
+        } else if !crate::config::is_policy_name(&name) {
+            "a name has 1 to 64 letters, digits, '-' and '_'"
+        } else {
+            continue;
+        };
+        files.push((path, reason));
+    }
+    files.sort();
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_are_no_policies_under_their_names_are_told() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for name in [
+            "good.wasm",
+            "bad name.wasm",
+            "a.b.wasm",
+            "builtin.wasm",
+            "UP.WASM",
+            ".half.wasm",
+            "good.wasm.sig",
+            "notes.txt",
+        ] {
+            std::fs::write(folder.path().join(name), b"").expect("write");
+        }
+        let good = files_of(folder.path()).expect("files");
+        assert_eq!(good.len(), 1);
+        let misnamed = misnamed_files(folder.path()).expect("files");
+        let names: Vec<_> = misnamed
+            .iter()
+            .map(|(path, _)| path.file_name().expect("a name").to_string_lossy())
+            .collect();
+        assert_eq!(
+            names,
+            ["UP.WASM", "a.b.wasm", "bad name.wasm", "builtin.wasm"]
+        );
+    }
 }

@@ -39,7 +39,8 @@ pub(super) struct VersionFile {
     pub(super) policy: String,
     pub(super) digest: String,
     pub(super) path: PathBuf,
-    stored: SystemTime,
+    /// When it was stored last.
+    pub(super) stored: SystemTime,
 }
 
 impl VersionFiles {
@@ -58,9 +59,12 @@ impl VersionFiles {
             .mode(0o700)
             .create(&folder)?;
         let path = folder.join(format!("{}.wasm", digest.as_str()));
-        if !path.exists() {
+        // One that is damaged is whole again.
+        if self.get(policy, digest.as_str()).is_err() {
             write_private(&path, bytes)?;
         }
+        // A version that is stored again is the newest; the time that the system gives may be too coarse to tell two apart.
+        fs::File::open(&path)?.set_modified(SystemTime::now())?;
         let record = self.put_record(policy, digest.as_str(), record)?;
         let mut files = files(policy, &folder)?;
         files.sort_by_key(|file| file.stored);
@@ -116,13 +120,19 @@ impl VersionFiles {
             .ok()
     }
 
+    /// When a version was stored last.
+    pub(super) fn stored_at(&self, policy: &str, digest: &str) -> io::Result<SystemTime> {
+        let path = self.0.join(policy).join(format!("{digest}.wasm"));
+        fs::metadata(path)?.modified()
+    }
+
     /// The bytes of a version, checked against its digest.
     pub(super) fn get(&self, policy: &str, digest: &str) -> io::Result<Vec<u8>> {
         let bytes = fs::read(self.0.join(policy).join(format!("{digest}.wasm")))?;
         if Digest::of(&bytes).as_str() != digest {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
-                "the stored version is damaged",
+                "the stored version is damaged: push it again",
             ));
         }
         Ok(bytes)

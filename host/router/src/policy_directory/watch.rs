@@ -3,7 +3,7 @@
 //! The system only wakes the thread up; what has changed is found by looking. A file is taken when it has not changed for a
 //! moment, so that one that is being written is not taken half; if it is all the same, it is refused and taken when it is complete.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 
-use super::{Deployments, files_of};
+use super::{Deployments, files_of, misnamed_files};
 use crate::signature::signature_file;
 
 /// How long a file has to be left alone before it is taken.
@@ -48,6 +48,8 @@ struct Seen {
     state: (FileState, Option<FileState>),
     since: Instant,
     taken: bool,
+    /// It was looked at and can't be taken.
+    refused: bool,
 }
 
 impl DirectoryWatch {
@@ -88,13 +90,20 @@ fn watch(
 ) {
     let is_stopping = || stopping.load(Ordering::SeqCst);
     let mut seen = BTreeMap::new();
+    let mut told = BTreeSet::new();
     deployments.load_stored(is_stopping);
     look(deployments, &mut seen, Duration::ZERO, is_stopping);
+    tell_misnamed(deployments, &mut told);
     while !is_stopping() {
         let settling = seen.values().any(|file: &Seen| !file.taken);
         match woken.recv_timeout(if settling { LOOK_AGAIN } else { POLL }) {
             Ok(()) | Err(RecvTimeoutError::Timeout) => {
+                if deployments.reconsiders() {
+                    let refused = seen.values_mut().filter(|file: &&mut Seen| file.refused);
+                    refused.for_each(|file| file.taken = false);
+                }
                 look(deployments, &mut seen, SETTLE, is_stopping);
+                tell_misnamed(deployments, &mut told);
             }
             Err(RecvTimeoutError::Disconnected) => return,
         }
@@ -174,17 +183,37 @@ fn look(
             state,
             since: Instant::now(),
             taken: false,
+            refused: false,
         });
         if file.state != state {
             *file = Seen {
                 state,
                 since: Instant::now(),
                 taken: false,
+                refused: false,
             };
         }
         if !file.taken && file.since.elapsed() >= settle {
             file.taken = true;
-            deployments.file_changed(&name, &path);
+            file.refused = !if settle.is_zero() {
+                deployments.file_found(&name, &path)
+            } else {
+                deployments.file_changed(&name, &path)
+            };
+        }
+    }
+}
+
+/// Warns of files that are not taken because of their names, of each once.
+fn tell_misnamed(deployments: &Deployments, told: &mut BTreeSet<PathBuf>) {
+    let directory = deployments.directory();
+    let misnamed = directory.and_then(|directory| misnamed_files(directory).ok());
+    let misnamed = misnamed.unwrap_or_default();
+    told.retain(|path| misnamed.iter().any(|(other, _)| other == path));
+    for (path, reason) in misnamed {
+        if !told.contains(&path) {
+            tracing::warn!(path = %path.display(), reason, "a file is no policy under this name");
+            told.insert(path);
         }
     }
 }

@@ -5,13 +5,19 @@ use std::time::Duration;
 use patchbay_policy::HookTimes;
 
 use super::rule::Guards;
+use crate::config::duration_text;
+
+/// So many final responses are compared at least.
+const MIN_RESPONSES: u64 = 20;
+/// What is further apart than so many standard errors is so by chance once in some hundred times.
+const STANDARD_ERRORS: f64 = 3.0;
 
 /// What a canary has done since it began.
 #[derive(Clone, Debug, Default)]
 pub struct Record {
     /// New requests outside of dialogs.
     pub requests: u64,
-    /// Hook runs.
+    /// Hook runs, without those that the router had no room for.
     pub hook_runs: u64,
     /// Hook runs that ended in a fault.
     pub faults: u64,
@@ -19,6 +25,8 @@ pub struct Record {
     pub times: HookTimes,
     /// Final responses by class, from 1xx.
     pub finals: [u64; 6],
+    /// The same of what is active beside it.
+    pub stable_finals: [u64; 6],
 }
 
 /// What becomes of a canary.
@@ -81,9 +89,76 @@ fn broken(guards: &Guards, record: &Record) -> Option<String> {
             ));
         }
     }
+    slow_hooks(guards, record).or_else(|| more_failures(guards.max_failure_excess, record))
+}
+
+fn slow_hooks(guards: &Guards, record: &Record) -> Option<String> {
     let limit = guards.max_hook_time?;
     let slow = record.times.quantile(0.99)?;
-    (slow > limit).then(|| format!("99 % of its hooks take up to {slow:?}, {limit:?} are allowed"))
+    (slow > limit).then(|| {
+        format!(
+            "99 % of its hooks take up to {:.1}ms, {} are allowed",
+            slow.as_secs_f64() * 1000.0,
+            duration_text(limit)
+        )
+    })
+}
+
+/// Failures among final responses: 5xx and 6xx.
+#[derive(Clone, Copy)]
+struct Failures {
+    failures: u64,
+    finals: u64,
+}
+
+impl Failures {
+    fn of(finals: &[u64; 6]) -> Failures {
+        let [.., server, global] = finals;
+        Failures {
+            failures: server + global,
+            finals: finals.iter().sum(),
+        }
+    }
+
+    /// From 0 to 1; 0 where nothing is known.
+    fn share(self) -> f64 {
+        self.failures as f64 / self.finals.max(1) as f64
+    }
+
+    /// The standard error of the difference between two shares, were both samples of the same.
+    fn error_beside(self, other: Failures) -> f64 {
+        let both = Failures {
+            failures: self.failures + other.failures,
+            finals: self.finals + other.finals,
+        };
+        let counts = [self.finals, other.finals]
+            .into_iter()
+            .filter(|count| *count > 0);
+        let inverse: f64 = counts.map(|count| 1.0 / count as f64).sum();
+        (both.share() * (1.0 - both.share()) * inverse).sqrt()
+    }
+}
+
+/// Why the canary is worse than what runs beside it: by more than so many points, and by more than chance explains. Where nothing runs
+/// beside it, it has to be good by itself.
+fn more_failures(points: f64, record: &Record) -> Option<String> {
+    let (own, others) = (
+        Failures::of(&record.finals),
+        Failures::of(&record.stable_finals),
+    );
+    let excess = own.share() - others.share();
+    let is_told = own.finals >= MIN_RESPONSES
+        && excess * 100.0 > points
+        && excess > STANDARD_ERRORS * own.error_beside(others);
+    is_told.then(|| {
+        format!(
+            "{} of {} ({:.1} %) of its final responses are 5xx or 6xx, and {:.1} % of the others': {points} points more are allowed",
+            own.failures,
+            own.finals,
+            own.share() * 100.0,
+            others.share() * 100.0
+        )
+    })
 }
 
 #[cfg(test)]
@@ -117,6 +192,7 @@ mod tests {
     fn responses_end_a_canary_where_there_is_a_limit() {
         let mut record = record(100, 0);
         record.finals = [0, 90, 0, 0, 8, 2];
+        record.stable_finals = record.finals;
         assert!(!is_aborted(&Guards::default(), &record));
         for (class_5, class_6, aborted) in [
             (Some(8.0), None, false),
@@ -131,6 +207,46 @@ mod tests {
             };
             assert_eq!(is_aborted(&guards, &record), aborted, "{guards:?}");
         }
+    }
+
+    #[test]
+    fn more_failures_than_beside_it_end_a_canary() {
+        let aborted = |points, own, others| {
+            let guards = Guards {
+                max_failure_excess: points,
+                ..Guards::default()
+            };
+            let record = Record {
+                finals: own,
+                stable_finals: others,
+                ..record(100, 0)
+            };
+            is_aborted(&guards, &record)
+        };
+        let good = [0, 900, 0, 80, 10, 10];
+        let unavailable = [0, 0, 0, 0, 20, 0];
+        let declined = [0, 0, 0, 0, 0, 20];
+        let default = Guards::default().max_failure_excess;
+        for finals in [unavailable, declined] {
+            assert!(aborted(default, finals, good));
+            assert!(aborted(default, finals, [0; 6]), "nothing runs beside it");
+            assert!(!aborted(100.0, finals, good), "that is off");
+            assert!(
+                !aborted(default, finals, finals),
+                "the others are no better"
+            );
+        }
+        assert!(!aborted(default, [0, 0, 0, 0, 19, 0], good), "too few");
+        assert!(!aborted(default, [0, 84, 0, 0, 16, 0], good), "14 points");
+        assert!(aborted(default, [0, 70, 0, 0, 30, 0], good), "28 points");
+        assert!(
+            !aborted(5.0, [0, 17, 0, 0, 3, 0], [0, 9, 0, 0, 1, 0]),
+            "chance"
+        );
+        assert!(
+            !aborted(default, [0, 0, 0, 100, 0, 0], good),
+            "4xx are the callers'"
+        );
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod rule;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use patchbay_core::door::{HookContext, PolicyVersion};
@@ -35,12 +35,16 @@ pub struct Rollout {
 /// A version that runs some new dialogs.
 pub struct Canary {
     version: Arc<Version<HookHost>>,
+    /// The policy whose version has the dialogs that the canary might have had: mostly its own.
+    beside: String,
     rule: Rule,
     /// Keys the hash: who calls can't choose a Call-ID for a version.
     key: [u8; 32],
     /// Hashes below are the canary's.
     below: u128,
     began: Instant,
+    /// How long ago it began before that: the router has started again since.
+    ran_before: Duration,
     /// Of the version, before it was a canary.
     counts_before: Counts,
     workers: Box<[WorkerSides]>,
@@ -131,10 +135,12 @@ impl Rollout {
 }
 
 impl Canary {
-    /// A canary that begins now; `secret` is the node's.
+    /// A canary beside the active version of this policy. It begins now, or goes on after it `ran_before` a restart; `secret` is the node's.
     pub fn new(
         version: Arc<Version<HookHost>>,
+        beside: String,
         rule: Rule,
+        ran_before: Duration,
         secret: &[u8; 32],
         workers: usize,
     ) -> Canary {
@@ -147,10 +153,12 @@ impl Canary {
             key: *hasher.finalize().as_bytes(),
             below: (rule.percent / 100.0 * 2f64.powi(64)) as u128,
             began: Instant::now(),
+            ran_before,
             workers: (0..workers.max(1))
                 .map(|_| WorkerSides::default())
                 .collect(),
             version,
+            beside,
             rule,
         }
     }
@@ -167,20 +175,27 @@ impl Canary {
 
     /// What becomes of it.
     pub fn judge(&self) -> Judgement {
-        judge(&self.rule.guards, &self.record(), self.began.elapsed())
+        judge(&self.rule.guards, &self.record(), self.elapsed())
     }
 
-    /// What it has done.
+    /// Since when it has new dialogs, over restarts.
+    fn elapsed(&self) -> Duration {
+        self.ran_before + self.began.elapsed()
+    }
+
+    /// What it has done since the router started.
     pub fn record(&self) -> Record {
         let counts = self.version.stats().counts();
-        let side = self.sides().0;
+        let (side, stable) = self.sides();
         let before = &self.counts_before;
+        let (hook_runs, faults) = own_runs(&counts, before);
         Record {
             requests: side.requests,
-            hook_runs: counts.total_calls().saturating_sub(before.total_calls()),
-            faults: counts.total_faults().saturating_sub(before.total_faults()),
+            hook_runs,
+            faults,
             times: counts.times.since(&before.times),
             finals: side.finals,
+            stable_finals: stable.finals,
         }
     }
 
@@ -233,7 +248,7 @@ impl Canary {
         };
         let number = version.number();
         let is_stable = |other: &Version<HookHost>| {
-            other.name() == self.version.name() && routes::may_have(number, other.number())
+            **other.name() == *self.beside && routes::may_have(number, other.number())
         };
         let side = if number == 0 {
             return;
@@ -247,6 +262,17 @@ impl Canary {
         };
         side.finals.increment(StatusClass(status));
     }
+}
+
+/// Hook runs and faults since then, without those that the router had no room for: they say nothing of the version.
+fn own_runs(counts: &Counts, before: &Counts) -> (u64, u64) {
+    let since = |part: fn(&Counts) -> u64| part(counts).saturating_sub(part(before));
+    let unavailable = since(Counts::unavailable);
+    let without = |all: u64| all.saturating_sub(unavailable);
+    (
+        without(since(Counts::total_calls)),
+        without(since(Counts::total_faults)),
+    )
 }
 
 /// Whether a transaction of this number runs in the canary: alone, or in a chain, whose dialogs are kept in it, too.
@@ -276,6 +302,18 @@ impl SideCounts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_router_had_no_room_for_is_not_the_canarys_fault() {
+        let counts = |calls, trapped, unavailable| Counts {
+            calls: [calls, 0, 0, 0, 0],
+            faults: [trapped, 0, 0, 0, 0, unavailable],
+            ..Counts::default()
+        };
+        let before = counts(10, 1, 1);
+        assert_eq!(own_runs(&counts(54, 1, 45), &before), (0, 0));
+        assert_eq!(own_runs(&counts(60, 3, 46), &before), (5, 2));
+    }
 
     #[test]
     fn a_share_of_texts_is_chosen_and_a_larger_one_contains_it() {

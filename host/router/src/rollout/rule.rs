@@ -1,5 +1,6 @@
 //! Which new dialogs a canary gets, and what it must not do to keep them.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -49,6 +50,8 @@ pub struct Guards {
     /// Final responses of class 6xx, of the canary's final responses.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_6xx_rate: Option<f64>,
+    /// By how many points the canary's share of 5xx and 6xx may be above that of what is active beside it; 100: by any.
+    pub max_failure_excess: f64,
     /// The time that 99 % of the canary's hooks must not exceed.
     #[serde(skip_serializing_if = "Option::is_none", with = "text")]
     pub max_hook_time: Option<Duration>,
@@ -65,6 +68,7 @@ impl Default for Guards {
             max_fault_rate: 1.0,
             max_5xx_rate: None,
             max_6xx_rate: None,
+            max_failure_excess: 20.0,
             max_hook_time: None,
             min_calls: 20,
             duration: None,
@@ -103,6 +107,7 @@ impl Rule {
             ("max_fault_rate", Some(guards.max_fault_rate)),
             ("max_5xx_rate", guards.max_5xx_rate),
             ("max_6xx_rate", guards.max_6xx_rate),
+            ("max_failure_excess", Some(guards.max_failure_excess)),
         ];
         rates
             .into_iter()
@@ -121,6 +126,48 @@ impl Rule {
             let mut of_kind = self.only.iter().filter(|only| is_kind(only)).peekable();
             of_kind.peek().is_none() || of_kind.any(|only| only.matches(context))
         })
+    }
+}
+
+/// What it says, in words: `5 % of new dialogs with user=alice; ends above 1 % faults; ...`.
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} % of new dialogs", self.percent)?;
+        if self.by == By::Aor {
+            write!(f, " by caller")?;
+        }
+        let only: Vec<String> = self.only.iter().cloned().map(String::from).collect();
+        if !only.is_empty() {
+            write!(f, " with {}", only.join(", "))?;
+        }
+        write!(f, "; {}", self.guards)
+    }
+}
+
+impl fmt::Display for Guards {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ends above {} % faults", self.max_fault_rate)?;
+        for (limit, class) in [(self.max_5xx_rate, "5xx"), (self.max_6xx_rate, "6xx")] {
+            if let Some(limit) = limit {
+                write!(f, ", {limit} % {class}")?;
+            }
+        }
+        if self.max_failure_excess < 100.0 {
+            let points = self.max_failure_excess;
+            write!(f, ", {points} points more 5xx and 6xx than beside it")?;
+        }
+        if let Some(limit) = self.max_hook_time {
+            write!(
+                f,
+                ", {} for 99 % of its hooks",
+                config::duration_text(limit)
+            )?;
+        }
+        write!(f, "; judged after {} requests", self.min_calls)?;
+        if let Some(duration) = self.duration {
+            write!(f, "; active after {}", config::duration_text(duration))?;
+        }
+        Ok(())
     }
 }
 
@@ -165,11 +212,27 @@ impl std::str::FromStr for Match {
                 Ok(Match::Domain(domain.to_owned()))
             }
             Some(("source", network)) => network.parse().map(Match::Source),
-            Some(("user", user)) if !user.is_empty() => Ok(Match::User(user.to_owned())),
+            Some(("user", user)) if !without_scheme(user).is_empty() => {
+                Ok(Match::User(without_scheme(user).to_owned()))
+            }
             _ => Err(format!(
                 "{text:?} is not domain=HOST, source=ADDRESS[/BITS] or user=NAME[@HOST]"
             )),
         }
+    }
+}
+
+/// A user as it is in an address-of-record: whoever writes the whole URI means the same.
+fn without_scheme(user: &str) -> &str {
+    let schemes = ["sip:", "sips:"];
+    let is_scheme = |start: &str| {
+        schemes
+            .iter()
+            .any(|scheme| start.eq_ignore_ascii_case(scheme))
+    };
+    match user.find(':').map(|colon| user.split_at(colon + 1)) {
+        Some((scheme, rest)) if is_scheme(scheme) => rest,
+        _ => user,
     }
 }
 
@@ -183,8 +246,8 @@ impl From<Match> for String {
     }
 }
 
-impl std::fmt::Display for Network {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.address, self.bits)
     }
 }
@@ -232,7 +295,7 @@ mod text {
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         match duration {
-            Some(duration) => serializer.serialize_str(&format!("{}us", duration.as_micros())),
+            Some(duration) => serializer.serialize_str(&super::config::duration_text(*duration)),
             None => serializer.serialize_none(),
         }
     }
@@ -258,8 +321,28 @@ mod tests {
         assert_eq!(rule.guards.duration, Some(Duration::from_secs(600)));
         assert_eq!(rule.guards.max_hook_time, Some(Duration::from_millis(20)));
         let again = serde_json::to_string(&rule).expect("JSON");
+        assert!(again.contains(r#""for":"10m""#), "{again}");
         assert_eq!(serde_json::from_str::<Rule>(&again).expect("a rule"), rule);
         assert_eq!(rule.problem(), None);
+    }
+
+    #[test]
+    fn a_rule_is_told_in_words() {
+        let text = r#"{"percent":0.00001,"by":"aor","match":["domain=example.com","user=alice"],
+            "guards":{"max_5xx_rate":2.5,"max_hook_time":"20ms","for":"48h"}}"#;
+        let rule: Rule = serde_json::from_str(text).expect("a rule");
+        assert_eq!(
+            rule.to_string(),
+            "0.00001 % of new dialogs by caller with domain=example.com, user=alice; ends above 1 % faults, 2.5 % 5xx, \
+             20 points more 5xx and 6xx than beside it, 20ms for 99 % of its hooks; judged after 20 requests; active after 2d"
+        );
+        let plain: Rule =
+            serde_json::from_str(r#"{"percent":100,"guards":{"max_failure_excess":100}}"#)
+                .expect("a rule");
+        assert_eq!(
+            plain.to_string(),
+            "100 % of new dialogs; ends above 1 % faults; judged after 20 requests"
+        );
     }
 
     #[test]
@@ -288,8 +371,23 @@ mod tests {
             "source=192.0.2.0/33",
             "source=x",
             "user=",
+            "user=sip:",
         ] {
             assert!(only.parse::<Match>().is_err(), "{only}");
+        }
+    }
+
+    #[test]
+    fn a_user_may_be_written_as_a_uri() {
+        for text in [
+            "user=alice@example.com",
+            "user=sip:alice@example.com",
+            "user=SIPS:alice@example.com",
+        ] {
+            assert_eq!(
+                text.parse(),
+                Ok(Match::User("alice@example.com".to_owned()))
+            );
         }
     }
 

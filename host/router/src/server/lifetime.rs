@@ -148,6 +148,9 @@ impl Running {
         // The domains of new routes are ours once the workers have the configuration; a request that comes before is treated as before.
         self.shared.routes.replace(routes);
         self.workers.reload();
+        if let Some(deployments) = self.deployments.upgrade() {
+            deployments.reconsider_refused();
+        }
         Ok(())
     }
 

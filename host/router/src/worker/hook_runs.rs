@@ -414,21 +414,20 @@ impl Ended {
         let (policy, policy_version) = (&**version.name(), version.digest().short());
         let elapsed_us = u64::try_from(self.done.elapsed.as_micros()).unwrap_or(u64::MAX);
         if services.may_log(now) {
-            tracing::warn!(policy, policy_version, hook = ?self.hook, elapsed_us, %fault, "a hook failed");
+            let host = self.done.host.as_ref();
+            let call_id = host.map(HookHost::call_id);
+            let call_id = call_id.as_deref().filter(|call_id| !call_id.is_empty());
+            let hook = self.hook.name();
+            tracing::warn!(call_id, policy, policy_version, hook, elapsed_us, %fault, "a hook failed");
         }
         let Some(source) = self.source.filter(|_| fault.is_policys()) else {
             return;
         };
         let instant = services.clock.system_instant(now.instant);
         let policies = &services.shared.policies;
-        if let Some(rollback) = policies.report_fault(version.number(), source, instant) {
+        let rollback = policies.report_fault(version.number(), source, instant);
+        if rollback.is_some() {
             services.shared.metrics.automatic_rollbacks.add_shared(1);
-            tracing::error!(
-                policy,
-                policy_version,
-                ?rollback,
-                "a version kept failing and was rolled back"
-            );
         }
     }
 }

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use super::super::client::{AdminArguments, Client, escape};
 use super::super::{Failure, output};
 use super::said;
+use crate::policy_directory::DeployError;
 use crate::rollout::Match;
 
 #[derive(Args, Debug)]
@@ -34,6 +35,9 @@ pub(in crate::cli) struct Canary {
     /// Ends it when more of its final responses are 6xx, in percent.
     #[arg(long, value_name = "PERCENT")]
     max_6xx_rate: Option<f64>,
+    /// Ends it when its share of 5xx and 6xx is so many points above that of the dialogs beside it. 100: never. Default: 20.
+    #[arg(long, value_name = "POINTS")]
+    max_failure_excess: Option<f64>,
     /// Ends it when more than 1 % of its hooks take longer, such as 20ms.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     max_hook_time: Option<String>,
@@ -93,6 +97,10 @@ impl Canary {
             ("max_fault_rate", self.max_fault_rate.map(Value::from)),
             ("max_5xx_rate", self.max_5xx_rate.map(Value::from)),
             ("max_6xx_rate", self.max_6xx_rate.map(Value::from)),
+            (
+                "max_failure_excess",
+                self.max_failure_excess.map(Value::from),
+            ),
             ("max_hook_time", self.max_hook_time.map(Value::from)),
             ("min_calls", self.min_calls.map(Value::from)),
             ("for", self.duration.map(Value::from)),
@@ -149,5 +157,5 @@ fn current(client: &Client) -> Result<String, Failure> {
         .get("canary")
         .and_then(|canary| canary.get("policy"))
         .map(output::cell)
-        .ok_or_else(|| Failure::Refused("there is no canary".to_owned()))
+        .ok_or_else(|| Failure::Refused(DeployError::NoCanary(None).to_string()))
 }

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::super::client::AdminArguments;
 use super::super::{Failure, output};
+use crate::rollout::Rule;
 
 /// How many digits of a version a table shows.
 const SHORT_LEN: usize = 12;
@@ -64,7 +65,9 @@ impl List {
         );
         routes.iter().for_each(|line| output::line(line));
         if let Some(canary) = answer.get("canary").filter(|canary| !canary.is_null()) {
-            output::line(&canary_line(canary));
+            canary_lines(canary)
+                .iter()
+                .for_each(|line| output::line(line));
         }
         Ok(())
     }
@@ -110,23 +113,46 @@ fn time_text(micros: f64) -> String {
     }
 }
 
-fn canary_line(canary: &Value) -> String {
-    let of = |side: &str, key: &str| {
-        canary
-            .get(side)
-            .map_or_else(|| "-".to_owned(), |side| cell(side, key))
-    };
-    let percent = canary
-        .get("rule")
-        .map_or_else(|| "-".to_owned(), |rule| cell(rule, "percent"));
-    format!(
-        "canary: {}@{} gets {percent} % of new dialogs: {} requests, {} faults; the others: {} requests",
-        cell(canary, "policy"),
-        short(canary, "version"),
-        of("canary", "requests"),
-        of("canary", "faults"),
-        of("stable", "requests"),
-    )
+/// What the canary gets and what ends it, and how it and the dialogs beside it do.
+fn canary_lines(canary: &Value) -> [String; 3] {
+    let rule = canary.get("rule").cloned().unwrap_or_default();
+    let rule = serde_json::from_value::<Rule>(rule.clone())
+        .map_or_else(|_| output::cell(&rule), |rule| rule.to_string());
+    let since = moment(canary, "began_at");
+    let side = |name: &str| canary.get(name).unwrap_or(&Value::Null);
+    let own = side("canary");
+    [
+        format!(
+            "canary: {}@{} since {since} gets {rule}",
+            cell(canary, "policy"),
+            short(canary, "version"),
+        ),
+        format!(
+            "  canary: {}, {} faults in {} hook runs",
+            requests(own),
+            cell(own, "faults"),
+            cell(own, "hook_runs"),
+        ),
+        format!("  beside it: {}", requests(side("stable"))),
+    ]
+}
+
+/// `12 requests (2xx 11, 4xx 1)`.
+fn requests(side: &Value) -> String {
+    let classes = side.get("responses").and_then(Value::as_object);
+    let answered = classes
+        .into_iter()
+        .flatten()
+        .filter(|(_, count)| count.as_u64() > Some(0));
+    let answered: Vec<String> = answered
+        .map(|(class, count)| format!("{class} {count}"))
+        .collect();
+    let requests = cell(side, "requests");
+    if answered.is_empty() {
+        format!("{requests} requests")
+    } else {
+        format!("{requests} requests ({})", answered.join(", "))
+    }
 }
 
 impl Audit {
@@ -228,6 +254,28 @@ mod tests {
         assert_eq!(utc(951_827_696), "2000-02-29 12:34:56Z");
         assert_eq!(utc(1_735_689_599), "2024-12-31 23:59:59Z");
         assert_eq!(utc(4_107_542_400), "2100-03-01 00:00:00Z");
+    }
+
+    #[test]
+    fn a_canary_is_shown_with_its_rule_and_both_sides() {
+        let canary = serde_json::json!({
+            "policy": "mine", "version": "3f2a91d0aa55e1", "began_at": 1_735_689_599,
+            "rule": {"percent": 100.0, "by": "call-id", "match": ["user=alice"], "guards": {"for": "1h"}},
+            "canary": {"requests": 12, "responses": {"2xx": 11, "4xx": 1, "5xx": 0}, "hook_runs": 60, "faults": 2},
+            "stable": {"requests": 0, "responses": {"2xx": 0}},
+        });
+        let lines = canary_lines(&canary);
+        assert!(
+            lines[0].starts_with("canary: mine@3f2a91d0aa55 since 2024-12-31 23:59:59Z gets 100 % of new dialogs with user=alice; ends above"),
+            "{}",
+            lines[0]
+        );
+        assert!(lines[0].ends_with("active after 1h"), "{}", lines[0]);
+        assert_eq!(
+            lines[1],
+            "  canary: 12 requests (2xx 11, 4xx 1), 2 faults in 60 hook runs"
+        );
+        assert_eq!(lines[2], "  beside it: 0 requests");
     }
 
     #[test]

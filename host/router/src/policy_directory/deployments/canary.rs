@@ -26,19 +26,16 @@ impl Deployments {
         origin: &Origin,
     ) -> Result<Deployed, DeployError> {
         let mut state = self.lock();
-        let percent = rule.percent;
+        let told = rule.to_string();
         let result = self
-            .store_missing(name, &state)
-            .and_then(|()| self.begin_canary_locked(name, version, rule.clone()));
+            .store_missing(name, version, &state)
+            .and_then(|()| self.begin_canary_locked(name, version, rule.clone(), Duration::ZERO));
         let record = AuditRecord {
-            before: self.active().as_ref().map(Deployed::name),
+            before: self.active_before(name).as_ref().map(Deployed::name),
             after: version.map(|version| VersionName::new(name, version)),
             ..AuditRecord::new(Action::Canary, origin, name)
         };
-        self.write_down(
-            record.because(format!("{percent} % of new dialogs")),
-            &result,
-        );
+        self.write_down(record.because(told), &result);
         let begun = result?;
         if let Some(state) = &mut *state {
             state.canary = Some(RememberedCanary {
@@ -57,6 +54,7 @@ impl Deployments {
         name: &str,
         version: Option<&str>,
         rule: Rule,
+        ran_before: Duration,
     ) -> Result<Deployed, DeployError> {
         let current = self.canary_version();
         let version = self.policies.choose(name, version)?;
@@ -70,20 +68,26 @@ impl Deployments {
         let version = self
             .policies
             .begin_canary(name, Some(begun.version.as_str()))?;
+        let beside = self.active_before(name);
+        let beside = beside.map_or_else(|| name.to_owned(), |active| active.policy);
         self.rollout.begin(Arc::new(Canary::new(
             version,
+            beside,
             rule,
+            ran_before,
             &self.secret,
             self.workers,
         )));
         Ok(begun)
     }
 
-    /// A canary that was under way when the router ended goes on, and is judged anew.
+    /// A canary that was under way when the router ended goes on since it began, and is judged by what it does from now on.
     pub(super) fn restore_canary(&self, remembered: &RememberedCanary) {
         let name = &remembered.name;
+        let ran_before = Duration::from_secs(unix_secs().saturating_sub(remembered.began_at));
         let restored = self.load_kept(name).and_then(|()| {
-            self.begin_canary_locked(&name.policy, Some(&name.version), remembered.rule.clone())
+            let rule = remembered.rule.clone();
+            self.begin_canary_locked(&name.policy, Some(&name.version), rule, ran_before)
         });
         match restored {
             Ok(canary) => tracing::warn!(
@@ -96,8 +100,10 @@ impl Deployments {
                 tracing::error!(policy = name.policy, policy_version = name.version, %error, "the canary does not load and is over");
                 let mut state = self.lock();
                 self.forget_canary(&mut state);
+                let active = self.active_before(&name.policy);
                 let record = AuditRecord {
-                    after: Some(name.clone()),
+                    before: Some(name.clone()),
+                    after: active.as_ref().map(Deployed::name),
                     ..AuditRecord::new(Action::AutomaticAbort, &Origin::router(), &name.policy)
                 };
                 self.audit.write(&record.because(error));
@@ -120,8 +126,9 @@ impl Deployments {
         state: &mut Option<Activation>,
     ) -> Result<Deployed, DeployError> {
         let promoted = deployed(canary);
+        let before = self.active_before(&promoted.policy);
         let record = AuditRecord {
-            before: self.active().as_ref().map(Deployed::name),
+            before: before.as_ref().map(Deployed::name),
             after: Some(promoted.name()),
             ..AuditRecord::new(action, origin, &promoted.policy)
         };
@@ -134,7 +141,7 @@ impl Deployments {
         // It is the active version already: who asks for a new dialog's version meanwhile gets the same.
         self.rollout.end(canary);
         self.forget_canary(state);
-        self.remember(state, &promoted, false);
+        self.remember(state, &promoted);
         Ok(promoted)
     }
 
@@ -167,7 +174,10 @@ impl Deployments {
         }
         let record = AuditRecord {
             before: Some(ended.name()),
-            after: self.active().as_ref().map(Deployed::name),
+            after: self
+                .active_before(&ended.policy)
+                .as_ref()
+                .map(Deployed::name),
             ..AuditRecord::new(action, origin, &ended.policy)
         };
         self.audit.write(&match reason {
@@ -332,5 +342,58 @@ impl Drop for CanaryWatch {
         {
             tracing::error!("the thread that watches the canary panicked");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{deployments, edit, operator, plain, policy, rule, start};
+    use super::*;
+
+    #[test]
+    fn a_canary_that_does_not_load_any_more_is_over_and_what_is_active_stays() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let before = deployments(folder.path());
+        let first = before.active().expect("active");
+        let pushed = before
+            .store("first", plain(&policy("pushed")), &operator())
+            .expect("a policy");
+        before
+            .begin_canary("first", None, rule(5.0), &operator())
+            .expect("a canary");
+        drop(before);
+        let file = format!("data/policies/versions/first/{}.wasm", pushed.version);
+        std::fs::remove_file(folder.path().join(file)).expect("it was there");
+        let after = start(folder.path(), "").expect("a policy");
+        let line = after.audit().latest(1).expect("readable").remove(0);
+        assert_eq!(line.action, Action::AutomaticAbort);
+        assert_eq!(
+            (line.before, line.after),
+            (Some(pushed.name()), Some(first.name()))
+        );
+    }
+
+    #[test]
+    fn a_canary_is_promoted_after_its_time_over_restarts() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let before = deployments(folder.path());
+        let pushed = before
+            .store("first", plain(&policy("pushed")), &operator())
+            .expect("a policy");
+        let mut rule = rule(5.0);
+        rule.guards.min_calls = 0;
+        rule.guards.duration = Some(Duration::from_secs(48 * 3600));
+        before
+            .begin_canary("first", None, rule, &operator())
+            .expect("a canary");
+        before.judge_canary();
+        assert_ne!(before.active(), Some(pushed.clone()));
+        drop(before);
+        edit(folder.path(), |remembered| {
+            remembered["canary"]["began_at"] = (unix_secs() - 48 * 3600).into();
+        });
+        let after = start(folder.path(), "").expect("a policy");
+        after.judge_canary();
+        assert_eq!(after.active(), Some(pushed));
     }
 }

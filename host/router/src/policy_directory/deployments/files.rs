@@ -2,6 +2,8 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::time::SystemTime;
 
 use patchbay_policy::Digest;
 
@@ -10,17 +12,38 @@ use crate::config::BUILTIN;
 use crate::policy_directory::BUILTIN_POLICY;
 use crate::policy_directory::memory::Activation;
 use crate::policy_directory::origin::Origin;
-use crate::policy_directory::versions::VersionFile;
+use crate::policy_directory::versions::{VersionFile, VersionRecord};
 use crate::signature;
 
 impl Deployments {
+    /// A file of the directory is there at the start. A version that earlier runs have stored is no newer for that.
+    pub fn file_found(&self, name: &str, path: &Path) -> bool {
+        let state = self.lock();
+        let is_active = self.policies.is_routed(name)
+            || self.active().is_some_and(|active| active.policy == name);
+        let digest = std::fs::read(path).ok().map(|bytes| Digest::of(&bytes));
+        match digest.filter(|digest| !is_active && self.policies.is_stored(name, digest)) {
+            Some(digest) => {
+                let mut stored = self.stored_since_start();
+                stored.entry(name.to_owned()).or_insert(digest);
+                true
+            }
+            None => {
+                drop(state);
+                self.file_changed(name, path)
+            }
+        }
+    }
+
     /// A file of the directory is new or has changed: it is stored, and made active when its policy is the active one.
-    pub fn file_changed(&self, name: &str, path: &Path) {
+    /// What can't be taken may be later, when something else is granted: then this is `false`.
+    pub fn file_changed(&self, name: &str, path: &Path) -> bool {
         let bytes = match std::fs::read(path) {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return true,
             Err(error) => {
-                return tracing::error!(policy = name, path = %path.display(), %error, "the policy's file can't be read");
+                tracing::error!(policy = name, path = %path.display(), %error, "the policy's file can't be read");
+                return false;
             }
         };
         // One lock from the question to the answer: an operator may be activating another policy just now, and that stays.
@@ -30,7 +53,7 @@ impl Deployments {
         if is_active && self.is_known_file(name, &state, &bytes)
             || self.is_stored(name, &bytes) && !is_active
         {
-            return;
+            return true;
         }
         let origin = Origin::file(path);
         let deployed = self.store_bytes(name, path, &bytes, &origin, &state);
@@ -42,6 +65,7 @@ impl Deployments {
             }
         });
         drop(state);
+        let is_taken = deployed.is_ok();
         match deployed {
             Ok(deployed) if is_active => tracing::info!(
                 policy = name,
@@ -57,6 +81,20 @@ impl Deployments {
                 tracing::error!(policy = name, path = %path.display(), %error, "the policy's file is refused, what runs goes on")
             }
         }
+        is_taken
+    }
+
+    /// Has the files looked at again that were refused: what policies are granted, and their settings, may be others now.
+    pub fn reconsider_refused(&self) {
+        self.reconsiders.store(true, Ordering::SeqCst);
+        if let Some(wake) = self.wake.get() {
+            wake();
+        }
+    }
+
+    /// Whether refused files are to be looked at again; once.
+    pub(in crate::policy_directory) fn reconsiders(&self) -> bool {
+        self.reconsiders.swap(false, Ordering::SeqCst)
     }
 
     /// Whether the newest good version of a policy is this one already.
@@ -117,46 +155,47 @@ impl Deployments {
             if let Err(error) = self.load_file(&file) {
                 tracing::warn!(policy = file.policy, path = %file.path.display(), %error, "a stored version does not load");
             }
-            self.keep_newest(&file.policy);
             drop(state);
         }
     }
 
     fn load_file(&self, file: &VersionFile) -> Result<(), DeployError> {
         let bytes = self.read_version(&file.policy, &file.digest)?;
-        self.policies.store(&file.policy, &bytes)?;
+        self.policies.store_of(&file.policy, &bytes, file.stored)?;
         Ok(())
+    }
+
+    /// A kept version that can't be read is seen with the reason.
+    fn list_as_rejected(&self, policy: &str, digest: &str, error: &io::Error) {
+        let Ok(version) = digest.parse() else { return };
+        let stored_at = self.versions.stored_at(policy, digest);
+        let stored_at = stored_at.unwrap_or_else(|_| SystemTime::now());
+        self.policies
+            .reject_version(policy, version, stored_at, &error.to_string());
     }
 
     /// The bytes of a kept version, with its signature checked again: who may sign may have changed.
     pub(super) fn read_version(&self, policy: &str, digest: &str) -> Result<Vec<u8>, DeployError> {
-        let bytes = self.versions.get(policy, digest)?;
         let record = self.versions.record(policy, digest);
+        let bytes = self.versions.get(policy, digest).map_err(|error| {
+            self.list_as_rejected(policy, digest, &error);
+            self.keep_record(policy, digest, record.clone());
+            DeployError::Kept(error)
+        })?;
         let signature = record.as_ref().and_then(|record| record.signature.clone());
         let component = Component {
             bytes: &bytes,
             signature: signature.as_deref(),
         };
         self.check_signature(policy, component)?;
-        if let Some(record) = record {
-            self.records()
-                .insert((policy.to_owned(), digest.to_owned()), record);
-        }
+        self.keep_record(policy, digest, record);
         Ok(bytes)
     }
 
-    /// What was loaded last counts as the newest. But what was stored since the start, else the active version, is newer than a version
-    /// of an earlier run. To be called while the state is held.
-    fn keep_newest(&self, policy: &str) {
-        let stored = self.stored_since_start().get(policy).cloned();
-        let active = || self.active_of(policy).map(|active| active.version);
-        let Some(newest) = stored.or_else(active) else {
-            return;
-        };
-        if let Ok(bytes) = self.versions.get(policy, newest.as_str())
-            && let Err(error) = self.policies.store(policy, &bytes)
-        {
-            tracing::debug!(policy, %error, "the newest version is not refreshed");
+    fn keep_record(&self, policy: &str, digest: &str, record: Option<VersionRecord>) {
+        if let Some(record) = record {
+            let key = (policy.to_owned(), digest.to_owned());
+            self.records().insert(key, record);
         }
     }
 }

@@ -8,7 +8,7 @@ use super::{DeployError, Deployed, Deployments, StartPolicyError};
 use crate::config::{BUILTIN, Config, PolicyRoute};
 use crate::policy_directory::audit::{Action, AuditRecord};
 use crate::policy_directory::configured::file_of;
-use crate::policy_directory::memory::{Activation, RememberedLane, VersionName};
+use crate::policy_directory::memory::{Activation, VersionName};
 use crate::policy_directory::origin::Origin;
 
 impl Deployments {
@@ -46,10 +46,11 @@ impl Deployments {
         let lanes = state.as_ref().map(|activation| &activation.routed);
         let remembered = lanes.and_then(|lanes| lanes.get(name)).cloned();
         let file = self.file_digest(name);
-        let is_unchanged = |lane: &RememberedLane| file.is_none() || file == lane.file;
-        if let Some(remembered) = remembered.filter(is_unchanged)
-            && self.bring_back(&remembered)
-        {
+        // What was active last comes first also when the file has changed: it is where a rollback leads then.
+        let is_back = remembered
+            .as_ref()
+            .is_some_and(|lane| self.restore(lane).is_ok());
+        if is_back && remembered.is_some_and(|lane| file.is_none() || file == lane.file) {
             return Ok(());
         }
         let path = file_of(&self.config, name).filter(|path| path.is_file());
@@ -58,33 +59,18 @@ impl Deployments {
             None if name == BUILTIN => self.first_of_builtin()?,
             None => self.first_of_kept(name)?,
         };
+        let before = self.active_of(name).as_ref().map(Deployed::name);
         self.policies
             .activate(name, Some(stored.version.as_str()))?;
         let record = AuditRecord {
+            before,
             after: Some(stored.name()),
             ..AuditRecord::new(Action::Activate, &origin, name)
         };
         self.audit
             .write(&record.because("a route names the policy"));
-        self.remember(&mut state, &stored, false);
+        self.remember(&mut state, &stored);
         Ok(())
-    }
-
-    /// Makes the remembered version of a policy active again; false when it is not there any more.
-    fn bring_back(&self, remembered: &RememberedLane) -> bool {
-        if let Some(previous) = &remembered.previous
-            && let Err(error) = self.load_version(previous)
-        {
-            tracing::warn!(policy = previous.policy, %error, "the version to go back to does not load");
-        }
-        let active = &remembered.active;
-        match self.load_version(active) {
-            Ok(()) => true,
-            Err(error) => {
-                tracing::error!(policy = active.policy, policy_version = active.version, %error, "the last active version does not load");
-                false
-            }
-        }
     }
 
     fn first_of_file(
@@ -128,7 +114,7 @@ impl Deployments {
         }
     }
 
-    /// What was active before a policy's version is changed, for the audit log.
+    /// What is active where a policy's version is changed, or would be, for the audit log.
     pub(super) fn active_before(&self, name: &str) -> Option<Deployed> {
         if self.policies.is_routed(name) {
             self.active_of(name)
@@ -138,24 +124,10 @@ impl Deployments {
     }
 
     /// Remembers the active version of a policy that routes name.
-    pub(super) fn remember_routed(
-        &self,
-        state: &mut Option<Activation>,
-        active: &Deployed,
-        went_back: bool,
-    ) {
+    pub(super) fn remember_routed(&self, state: &mut Option<Activation>, active: &Deployed) {
         let Some(activation) = state else { return };
         let name = active.name();
-        let before = activation.routed.remove(&active.policy);
-        let known = before.as_ref().and_then(|lane| lane.previous.clone());
-        let replaced = before
-            .map(|lane| lane.active)
-            .filter(|before| *before != name);
-        let lane = RememberedLane {
-            file: self.file_digest(&active.policy),
-            previous: if went_back { None } else { replaced.or(known) },
-            active: name.clone(),
-        };
+        let lane = self.remembered_lane(Some(&active.policy), active);
         activation.canary.take_if(|canary| canary.name == name);
         activation.routed.insert(active.policy.clone(), lane);
         self.activation.write(activation);
@@ -173,7 +145,7 @@ impl Deployments {
             .as_ref()
             .and_then(|activation| match activation.routed.get(name) {
                 Some(lane) if self.policies.is_routed(name) => lane.file.as_deref(),
-                _ => activation.file.as_deref(),
+                _ => activation.lane.file.as_deref(),
             });
         known == Some(digest.as_str())
     }

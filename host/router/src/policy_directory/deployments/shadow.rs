@@ -23,7 +23,7 @@ impl Deployments {
             ..AuditRecord::new(Action::Shadow, origin, name)
         };
         let begun = self
-            .store_missing(name, &state)
+            .store_missing(name, version, &state)
             .and_then(|()| self.begin_shadow_locked(traces, name, version));
         self.audit.write(&match &begun {
             Ok(report) => AuditRecord {

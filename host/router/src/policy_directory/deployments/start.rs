@@ -1,20 +1,52 @@
 //! Which version is active when the router starts.
 
+use std::borrow::Cow;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use patchbay_policy::{AutomaticRollback, Digest, Policies};
+use patchbay_policy::{AutomaticRollback, Policies};
 
 use super::{Component, DeployError, Deployments, StartPolicyError};
 use crate::config::{BUILTIN, Config, Pin};
 use crate::data_dir::DataDir;
 use crate::hooks::HookHost;
 use crate::metrics::Metrics;
-use crate::policy_directory::BUILTIN_POLICY;
 use crate::policy_directory::audit::{Action, AuditLog, AuditRecord};
 use crate::policy_directory::configured::{self, Configured, configured_name, file_of};
-use crate::policy_directory::memory::{Activation, ActivationFile, VersionName};
+use crate::policy_directory::memory::{
+    Activation, ActivationFile, RememberedCanary, RememberedLane, VersionName,
+};
+use crate::policy_directory::origin::Via;
 use crate::policy_directory::versions::VersionFiles;
 use crate::rollout::Rollout;
+
+/// What the start of a router changes, for the audit log.
+struct Change {
+    /// What was active when it ended.
+    before: Option<VersionName>,
+    why: Cow<'static, str>,
+}
+
+const STARTED: &str = "the router started";
+
+/// Nothing was active before.
+const FIRST: Change = Change {
+    before: None,
+    why: Cow::Borrowed(STARTED),
+};
+
+/// Why another version is active than before the start.
+fn started(active: &VersionName, restored: &Result<(), DeployError>) -> Cow<'static, str> {
+    match restored {
+        Ok(()) => STARTED.into(),
+        Err(_) if active.policy == BUILTIN => {
+            format!("{STARTED}, with another embedded policy than before").into()
+        }
+        Err(error) => {
+            format!("{STARTED}, and the version that was active does not load: {error}").into()
+        }
+    }
+}
 
 impl Deployments {
     /// Makes the first version active: the remembered one, unless the configuration or the policy's file has changed since then.
@@ -38,6 +70,7 @@ impl Deployments {
             state: Mutex::new(None),
             stored: Mutex::default(),
             records: Mutex::default(),
+            reconsiders: AtomicBool::new(false),
             rolled_back: Arc::default(),
             wake: Arc::default(),
         };
@@ -45,17 +78,12 @@ impl Deployments {
             .policies
             .set_keeps_dialogs(config.policy.pin == Pin::Dialog);
         deployments.listen_for_rollbacks();
-        let configured = configured_name(&deployments.config);
-        let read = deployments.activation.read();
-        let routed = read.as_ref().map(|activation| activation.routed.clone());
-        let remembered = read.filter(|activation| activation.configured == configured);
-        if remembered.is_none_or(|remembered| !deployments.restore(&remembered)) {
-            deployments.start_configured()?;
-        }
-        if let Some(state) = &mut *deployments.lock() {
-            state.routed = routed.unwrap_or_default();
+        match deployments.activation.read() {
+            Some(remembered) => deployments.resume(&remembered)?,
+            None => deployments.start_configured(&FIRST)?,
         }
         deployments.take_routes(config)?;
+        deployments.recall_routed();
         Ok(deployments)
     }
 
@@ -73,40 +101,77 @@ impl Deployments {
             });
     }
 
-    /// Makes the remembered version active; false when the configuration has to decide.
-    fn restore(&self, remembered: &Activation) -> bool {
-        let active = &remembered.active;
-        let file = self.file_digest(&active.policy);
-        if file.is_some() && file != remembered.file && self.restore_changed_file(&active.policy) {
-            self.resume_canary(remembered);
-            return true;
+    /// What was active last is active again. When the configuration or the policy's file has changed since then, that becomes active
+    /// after it, so that there is something to go back to.
+    fn resume(&self, remembered: &Activation) -> Result<(), StartPolicyError> {
+        self.policies.recall_rolled_back(remembered.rolled_back());
+        let restored = self.restore(&remembered.lane);
+        let is_configured = remembered.configured == configured_name(&self.config);
+        let canary = remembered.canary.clone().filter(|_| is_configured);
+        *self.lock() = Some(Activation {
+            canary: None,
+            ..remembered.clone()
+        });
+        let active = &remembered.lane.active;
+        let change = Change {
+            before: Some(active.clone()),
+            why: started(active, &restored),
+        };
+        let is_changed = is_configured && self.start_changed_file(&remembered.lane, &change);
+        let has_started = is_changed || is_configured && restored.is_ok();
+        if !has_started {
+            self.start_configured(&change)?;
         }
-        if active.policy == BUILTIN && Digest::of(BUILTIN_POLICY).as_str() != active.version {
-            return false;
+        if self
+            .active()
+            .is_some_and(|running| running.name() == *active)
+        {
+            tracing::info!(
+                policy = active.policy,
+                policy_version = active.version,
+                "the last activation is active again"
+            );
         }
+        if let Some(canary) = canary.filter(|_| has_started) {
+            self.resume_canary(&canary);
+        }
+        Ok(())
+    }
+
+    /// Makes the remembered version active, with its past.
+    pub(super) fn restore(&self, remembered: &RememberedLane) -> Result<(), DeployError> {
         if let Some(previous) = &remembered.previous
             && let Err(error) = self.load_version(previous)
         {
             tracing::warn!(policy = previous.policy, %error, "the version to go back to does not load");
         }
-        if let Err(error) = self.load_version(active) {
-            tracing::error!(policy = active.policy, policy_version = active.version, %error, "the last active version does not load, the configuration decides");
-            return false;
+        let active = &remembered.active;
+        let loaded = self.load_version(active);
+        if let Err(error) = &loaded
+            && active.policy == BUILTIN
+        {
+            tracing::info!(%error, "the embedded policy is another one than before");
+        } else if let Err(error) = &loaded {
+            tracing::error!(policy = active.policy, policy_version = active.version, %error, "the last active version does not load");
         }
-        *self.lock() = Some(remembered.clone());
-        tracing::info!(
-            policy = active.policy,
-            policy_version = active.version,
-            "the last activation is active again"
-        );
-        self.resume_canary(remembered);
-        true
+        let routed = Some(&*active.policy).filter(|policy| self.policies.is_routed(policy));
+        self.policies.recall(routed, &remembered.past());
+        loaded
     }
 
-    fn resume_canary(&self, remembered: &Activation) {
-        let Some(canary) = &remembered.canary else {
-            return;
-        };
+    /// A policy that routes name and that is the active one, too, is active already: only its past is to be known.
+    fn recall_routed(&self) {
+        let state = self.lock();
+        let lanes = state.iter().flat_map(|state| &state.routed);
+        for (policy, lane) in lanes {
+            let active = self.active_of(policy);
+            if active.is_some_and(|active| active.name() == lane.active) {
+                self.policies.recall(Some(policy), &lane.past());
+            }
+        }
+    }
+
+    fn resume_canary(&self, canary: &RememberedCanary) {
         if let Some(state) = &mut *self.lock() {
             state.canary = Some(canary.clone());
             self.activation.write(state);
@@ -114,13 +179,17 @@ impl Deployments {
         self.restore_canary(canary);
     }
 
-    /// The policy that was active has another file than then. One that is refused replaces nothing: false.
-    fn restore_changed_file(&self, policy: &str) -> bool {
-        let Some(path) = file_of(&self.config, policy) else {
+    /// The policy that was active may have another file than then. One that is refused replaces nothing: false.
+    fn start_changed_file(&self, lane: &RememberedLane, change: &Change) -> bool {
+        let policy = &lane.active.policy;
+        let file = self.file_digest(policy);
+        let Some(path) =
+            file_of(&self.config, policy).filter(|_| file.is_some() && file != lane.file)
+        else {
             return false;
         };
         let configured = configured::read_file(policy, &path).map_err(DeployError::from);
-        let deployed = configured.and_then(|configured| self.start_with(&configured));
+        let deployed = configured.and_then(|configured| self.start_with(&configured, change));
         if let Err(error) = &deployed {
             tracing::error!(policy, %error, "the policy's file has changed and is refused, the last good version goes on");
         }
@@ -140,35 +209,41 @@ impl Deployments {
             return self.store_builtin();
         }
         let bytes = self.read_version(&name.policy, &name.version)?;
-        self.policies.store(&name.policy, &bytes)?;
+        let stored_at = self.versions.stored_at(&name.policy, &name.version)?;
+        self.policies.store_of(&name.policy, &bytes, stored_at)?;
         Ok(())
     }
 
-    fn start_configured(&self) -> Result<(), StartPolicyError> {
+    fn start_configured(&self, change: &Change) -> Result<(), StartPolicyError> {
         let configured = configured::read(&self.config)?;
-        self.start_with(&configured)
+        self.start_with(&configured, change)
             .map_err(|source| StartPolicyError::Deploy {
                 name: configured.name.clone(),
                 source,
             })
     }
 
-    fn start_with(&self, configured: &Configured) -> Result<(), DeployError> {
+    fn start_with(&self, configured: &Configured, change: &Change) -> Result<(), DeployError> {
         let mut state = self.lock();
         let component = Component {
             bytes: &configured.bytes,
             signature: configured.signature.as_deref(),
         };
         let origin = &configured.origin;
-        let stored = self.store_locked(&configured.name, component, origin, &state)?;
+        let stored = if origin.via == Via::Builtin {
+            self.store_locked(&configured.name, component, origin, &state)?
+        } else {
+            self.store_own(&configured.name, component, origin, &state)?
+        };
         self.policies
             .activate(&stored.policy, Some(stored.version.as_str()))?;
         let record = AuditRecord {
+            before: change.before.clone(),
             after: Some(stored.name()),
             ..AuditRecord::new(Action::Activate, origin, &stored.policy)
         };
-        self.audit.write(&record.because("the router started"));
-        self.remember(&mut state, &stored, false);
+        self.audit.write(&record.because(&change.why));
+        self.remember(&mut state, &stored);
         Ok(())
     }
 }

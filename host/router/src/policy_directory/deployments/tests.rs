@@ -1,12 +1,12 @@
 use std::time::Duration;
 
-use patchbay_policy::{Engine, EngineConfig};
+use patchbay_policy::{Engine, EngineConfig, VersionState};
 
 use super::*;
 use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::rollout::Rule;
-use crate::signature::PrivateKey;
+use crate::signature::{self, PrivateKey};
 use crate::trace::Traces;
 
 /// A policy that lets every branch pass. What else is in it makes it another version.
@@ -34,7 +34,7 @@ pub(crate) fn policy(comment: &str) -> Vec<u8> {
 }
 
 /// A directory with two policies, and the router's policies on it.
-fn deployments(folder: &Path) -> Deployments {
+pub(super) fn deployments(folder: &Path) -> Deployments {
     let directory = folder.join("policies");
     std::fs::create_dir(&directory).expect("a directory of policies");
     for name in ["first", "second"] {
@@ -44,7 +44,7 @@ fn deployments(folder: &Path) -> Deployments {
 }
 
 /// The policies of a router that starts on this folder, with these further lines of `[policy]`.
-fn start(folder: &Path, lines: &str) -> Result<Deployments, StartPolicyError> {
+pub(super) fn start(folder: &Path, lines: &str) -> Result<Deployments, StartPolicyError> {
     let text = format!(
         "[policy]\ndirectory = \"policies\"\nactive = \"first\"\n{lines}[[listen]]\naddress = \"udp:127.0.0.1:0\"\n"
     );
@@ -65,14 +65,14 @@ fn start(folder: &Path, lines: &str) -> Result<Deployments, StartPolicyError> {
     )
 }
 
-fn plain(bytes: &[u8]) -> Component<'_> {
+pub(super) fn plain(bytes: &[u8]) -> Component<'_> {
     Component {
         bytes,
         signature: None,
     }
 }
 
-fn operator() -> Origin {
+pub(super) fn operator() -> Origin {
     Origin {
         by: Some("alice".to_owned()),
         ..Origin::router()
@@ -80,13 +80,22 @@ fn operator() -> Origin {
 }
 
 /// The actions of the audit log, the first one first.
-fn audited(deployments: &Deployments) -> Vec<(Action, bool)> {
+pub(super) fn audited(deployments: &Deployments) -> Vec<(Action, bool)> {
     let records = deployments.audit().latest(100).expect("readable");
     let actions = records.iter().map(|record| (record.action, record.done));
     actions.rev().collect()
 }
 
-fn active(deployments: &Deployments) -> String {
+/// Changes what is remembered of the active versions.
+pub(super) fn edit(folder: &Path, change: impl FnOnce(&mut serde_json::Value)) {
+    let file = folder.join("data/policies/active");
+    let text = std::fs::read(&file).expect("what is remembered");
+    let mut remembered = serde_json::from_slice(&text).expect("JSON");
+    change(&mut remembered);
+    std::fs::write(&file, remembered.to_string()).expect("write");
+}
+
+pub(super) fn active(deployments: &Deployments) -> String {
     deployments.active().expect("an active policy").policy
 }
 
@@ -132,9 +141,83 @@ fn what_is_stored_is_newer_than_what_earlier_runs_left() {
     deployments.load_stored(|| false);
     assert_eq!(deployments.record("first", digest.as_str()), Some(record));
     let activate = |version| deployments.activate("first", version, &operator());
-    assert_eq!(activate(None).expect("activate"), pushed);
+    assert_eq!(activate(None).expect("activate").active, pushed);
     let named = activate(Some(digest.as_str()));
-    assert_eq!(named.expect("it is loaded").version, digest);
+    assert_eq!(named.expect("it is loaded").active.version, digest);
+}
+
+#[test]
+fn the_newest_version_is_the_one_that_was_stored_last_also_after_a_restart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let before = deployments(folder.path());
+    let push = |text: &str| {
+        let stored = before.store("first", plain(&policy(text)), &operator());
+        stored.expect("a policy")
+    };
+    let activate = |router: &Deployments| {
+        let activated = router.activate("first", None, &operator());
+        activated.expect("activated")
+    };
+    let two = push("two");
+    assert_eq!(activate(&before).active, two);
+    push("three");
+    push("two");
+    let four = push("four");
+    let three = push("three");
+    drop(before);
+    let after = start(folder.path(), "").expect("a policy");
+    after.load_stored(|| false);
+    let file = folder.path().join("policies/first.wasm");
+    after.file_found("first", &file);
+    assert_eq!(after.active(), Some(two.clone()));
+    let listed = after.policies.list();
+    let first = listed.iter().find(|listed| listed.name == "first");
+    let order: Vec<_> = first.expect("listed").versions[..3]
+        .iter()
+        .map(|version| &version.digest)
+        .collect();
+    assert_eq!(order, [&three.version, &four.version, &two.version]);
+    let activated = activate(&after);
+    assert_eq!((activated.active, activated.was_active), (three, false));
+    assert!(activate(&after).was_active);
+}
+
+#[test]
+fn what_is_asked_for_is_there_before_the_start_has_come_to_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let before = deployments(folder.path());
+    let push = |text: &str| {
+        let stored = before.store("first", plain(&policy(text)), &operator());
+        stored.expect("a policy")
+    };
+    let (two, three) = (push("two"), push("three"));
+    drop(before);
+    let after = start(folder.path(), "").expect("a policy");
+    let activate = |version| {
+        let activated = after.activate("first", version, &operator());
+        activated.expect("activated").active
+    };
+    assert_eq!(activate(None), three);
+    assert_eq!(activate(Some(&two.version.as_str()[..8])), two);
+    after.load_stored(|| false);
+    assert_eq!(activate(None), three);
+}
+
+#[test]
+fn a_file_that_was_there_before_is_no_newer_than_what_was_pushed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let before = deployments(folder.path());
+    let file = folder.path().join("policies/second.wasm");
+    before.file_found("second", &file);
+    let pushed = before
+        .store("second", plain(&policy("pushed")), &operator())
+        .expect("a policy");
+    drop(before);
+    let after = start(folder.path(), "").expect("a policy");
+    after.load_stored(|| false);
+    after.file_found("second", &file);
+    let activated = after.activate("second", None, &operator());
+    assert_eq!(activated.expect("activated").active, pushed);
 }
 
 #[test]
@@ -172,6 +255,7 @@ fn every_change_is_written_down_with_who_and_what() {
     assert_eq!(
         audited(&deployments),
         [
+            (Action::Store, true),
             (Action::Activate, true),
             (Action::Store, true),
             (Action::Activate, true),
@@ -187,6 +271,24 @@ fn every_change_is_written_down_with_who_and_what() {
     assert_eq!(rollback.origin, operator());
     let refused = records[1].detail.as_deref().unwrap_or_default();
     assert!(!refused.is_empty(), "the log says why");
+}
+
+#[test]
+fn who_brought_a_rejected_version_is_known_while_it_is_listed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let deployments = deployments(folder.path());
+    let refuse = |text: &str| {
+        let refused = deployments.store("first", plain(text.as_bytes()), &operator());
+        assert!(refused.is_err());
+    };
+    let origin = || {
+        let record = deployments.record("first", Digest::of(b"garbage").as_str());
+        record.map(|record| record.origin)
+    };
+    refuse("garbage");
+    assert_eq!(origin(), Some(operator()));
+    ["one", "two", "three"].iter().for_each(|text| refuse(text));
+    assert_eq!(origin(), None);
 }
 
 #[test]
@@ -249,7 +351,7 @@ fn with_trusted_keys_only_signed_versions_are_taken_also_after_a_restart() {
     assert!(untrusted.is_err(), "nobody trusts the signatures any more");
 }
 
-fn rule(percent: f64) -> Rule {
+pub(super) fn rule(percent: f64) -> Rule {
     Rule {
         percent,
         ..serde_json::from_str("{\"percent\": 1}").expect("a rule")
@@ -350,6 +452,11 @@ fn a_shadow_is_in_the_audit_log_with_what_it_found() {
     let traces = Traces::new(1, Vec::new(), 0);
     let begin = |name| deployments.begin_shadow(&traces, name, None, &operator());
     begin("none").expect_err("there is no such policy");
+    let itself = begin("first").expect_err("that is active");
+    assert!(itself.to_string().contains("is active already"), "{itself}");
+    deployments
+        .store("first", plain(&policy("pushed")), &operator())
+        .expect("a policy");
     let digest = begin("second").expect("a shadow").version;
     assert!(
         deployments
@@ -360,7 +467,7 @@ fn a_shadow_is_in_the_audit_log_with_what_it_found() {
     let ended = deployments.end_shadow(&traces, "first", &operator());
     assert_eq!(ended.expect("it ended").policy, "first");
     assert!(traces.shadow().is_none());
-    let records = deployments.audit().latest(5).expect("readable");
+    let records = deployments.audit().latest(7).expect("readable");
     let shown: Vec<_> = records
         .iter()
         .rev()
@@ -370,6 +477,8 @@ fn a_shadow_is_in_the_audit_log_with_what_it_found() {
         shown,
         [
             (Action::Shadow, "none", false),
+            (Action::Shadow, "first", false),
+            (Action::Store, "first", true),
             (Action::Store, "second", true),
             (Action::Shadow, "second", true),
             (Action::Shadow, "first", true),
@@ -382,4 +491,47 @@ fn a_shadow_is_in_the_audit_log_with_what_it_found() {
         records[0].detail.as_deref(),
         Some("0 of 0 hook runs were different")
     );
+}
+
+#[test]
+fn a_damaged_version_is_listed_and_the_log_says_why_another_one_is_active() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let before = deployments(folder.path());
+    let pushed = before
+        .store("first", plain(&policy("pushed")), &operator())
+        .expect("a policy");
+    before
+        .activate("first", None, &operator())
+        .expect("activated");
+    drop(before);
+    let file = format!("data/policies/versions/first/{}.wasm", pushed.version);
+    std::fs::write(folder.path().join(file), b"damaged").expect("write");
+    let after = start(folder.path(), "").expect("the file's version");
+    assert_ne!(after.active(), Some(pushed.clone()));
+    let line = after.audit().latest(1).expect("readable").remove(0);
+    assert_eq!(line.before, Some(pushed.name()));
+    let why = line.detail.expect("why");
+    assert!(why.contains("damaged"), "{why}");
+    let listed = after.policies.list();
+    let shown = listed[0]
+        .versions
+        .iter()
+        .find(|version| version.digest == pushed.version)
+        .expect("it is listed");
+    assert_eq!(shown.state, VersionState::Rejected);
+    let record = after.record("first", pushed.version.as_str());
+    assert_eq!(record.map(|record| record.origin), Some(operator()));
+    assert!(
+        shown
+            .last_error
+            .as_deref()
+            .unwrap_or_default()
+            .contains("damaged")
+    );
+    let again = after.store("first", plain(&policy("pushed")), &operator());
+    assert_eq!(again.expect("it is whole again"), pushed);
+    drop(after);
+    let later = start(folder.path(), "").expect("a policy");
+    let kept = later.load_kept(&pushed.name());
+    kept.expect("it is whole after a restart, too");
 }

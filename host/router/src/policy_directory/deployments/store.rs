@@ -1,0 +1,208 @@
+//! Storing versions: checked, kept in the data directory, written down.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{MutexGuard, PoisonError};
+use std::time::UNIX_EPOCH;
+
+use patchbay_policy::{Digest, VersionState};
+
+use super::{Component, DeployError, Deployed, Deployments};
+use crate::config::{BUILTIN, is_policy_name};
+use crate::policy_directory::BUILTIN_POLICY;
+use crate::policy_directory::audit::{Action, AuditRecord, unix_secs};
+use crate::policy_directory::configured::file_of;
+use crate::policy_directory::memory::{Activation, VersionName};
+use crate::policy_directory::origin::{Origin, Via};
+use crate::policy_directory::versions::VersionRecord;
+use crate::signature::{self, SignatureError};
+
+impl Deployments {
+    /// Stores a version that did not come with the router.
+    pub(super) fn store_own(
+        &self,
+        name: &str,
+        component: Component<'_>,
+        origin: &Origin,
+        state: &Option<Activation>,
+    ) -> Result<Deployed, DeployError> {
+        let digest = Digest::of(component.bytes);
+        let was_known = self.versions.record(name, digest.as_str()).is_some();
+        let result = if name == BUILTIN {
+            Err(DeployError::Reserved)
+        } else {
+            self.counted(self.store_locked(name, component, origin, state))
+        };
+        let record = AuditRecord {
+            after: Some(VersionName::new(name, digest.as_str())),
+            ..AuditRecord::new(Action::Store, origin, name)
+        };
+        // The directory is read at every start.
+        if !(result.is_ok() && origin.via == Via::File && was_known) {
+            self.write_down(record, &result);
+        }
+        if result.is_err() {
+            self.record_rejected(name, &digest, origin);
+        }
+        let stored = result?;
+        self.stored_since_start()
+            .insert(name.to_owned(), stored.version.clone());
+        Ok(stored)
+    }
+
+    /// Where a version came from that is listed as rejected; as long as it is, and no longer.
+    fn record_rejected(&self, name: &str, version: &Digest, origin: &Origin) {
+        let listed: BTreeSet<(String, String)> = self
+            .policies
+            .list()
+            .into_iter()
+            .flat_map(|policy| {
+                let name = policy.name;
+                let versions = policy.versions.into_iter();
+                versions.map(move |version| (name.clone(), version.digest.to_string()))
+            })
+            .collect();
+        let key = (name.to_owned(), version.to_string());
+        let mut records = self.records();
+        records.retain(|key, _| listed.contains(key));
+        if listed.contains(&key) {
+            records.entry(key).or_insert_with(|| VersionRecord {
+                stored_at: unix_secs(),
+                origin: origin.clone(),
+                signature: None,
+                signed_by: None,
+            });
+        }
+    }
+
+    pub(super) fn stored_since_start(&self) -> MutexGuard<'_, BTreeMap<String, Digest>> {
+        self.stored.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn store_locked(
+        &self,
+        name: &str,
+        component: Component<'_>,
+        origin: &Origin,
+        state: &Option<Activation>,
+    ) -> Result<Deployed, DeployError> {
+        let bytes = component.bytes;
+        let signed_by = if name == BUILTIN {
+            None
+        } else {
+            self.check_signature(name, component)?
+        };
+        let version = if name == BUILTIN {
+            self.policies.store_of(name, bytes, UNIX_EPOCH)?
+        } else {
+            self.policies.store(name, bytes)?
+        };
+        let record = VersionRecord {
+            stored_at: unix_secs(),
+            origin: origin.clone(),
+            signature: signed_by
+                .as_ref()
+                .and(component.signature.map(str::to_owned)),
+            signed_by,
+        };
+        let record = if name == BUILTIN {
+            record
+        } else {
+            let keep = self.needed(state);
+            self.versions.put(name, &version, bytes, &record, &keep)?
+        };
+        self.records()
+            .insert((name.to_owned(), version.to_string()), record);
+        Ok(Deployed {
+            policy: name.to_owned(),
+            version,
+        })
+    }
+
+    /// The trusted key that signed a component, when there are any; what is not signed is listed as rejected.
+    pub(super) fn check_signature(
+        &self,
+        name: &str,
+        component: Component<'_>,
+    ) -> Result<Option<String>, SignatureError> {
+        let keys = &self.config.trusted_keys;
+        if keys.is_empty() {
+            return Ok(None);
+        }
+        match signature::signer(keys, component.bytes, component.signature) {
+            Ok(key) => Ok(Some(key.to_string())),
+            Err(error) => {
+                self.policies
+                    .reject(name, component.bytes, &error.to_string());
+                Err(error)
+            }
+        }
+    }
+
+    /// The digests whose files are not to be dropped.
+    fn needed(&self, state: &Option<Activation>) -> Vec<String> {
+        let remembered = state.iter().flat_map(Activation::versions);
+        let mut needed: Vec<String> = remembered.map(|name| name.version.clone()).collect();
+        for policy in self.policies.list() {
+            let in_memory = policy.versions.iter().filter(|version| {
+                !matches!(version.state, VersionState::Stored | VersionState::Rejected)
+            });
+            needed.extend(in_memory.map(|version| version.digest.to_string()));
+        }
+        needed
+    }
+
+    /// Stores what somebody asks for and nobody has before: the file of a policy, or a version that earlier runs left and the start has
+    /// not come to yet.
+    pub(super) fn store_missing(
+        &self,
+        name: &str,
+        version: Option<&str>,
+        state: &Option<Activation>,
+    ) -> Result<(), DeployError> {
+        self.load_wanted(name, version);
+        let path = Some(name)
+            .filter(|name| is_policy_name(name))
+            .and_then(|name| file_of(&self.config, name));
+        let is_known = || {
+            self.policies
+                .list()
+                .iter()
+                .any(|policy| policy.name == name)
+        };
+        match path.filter(|path| path.is_file() && !is_known()) {
+            Some(path) => self.store_file(name, &path, state).map(|_| ()),
+            None if name == BUILTIN && !BUILTIN_POLICY.is_empty() => self.store_builtin(),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn store_builtin(&self) -> Result<(), DeployError> {
+        let component = Component {
+            bytes: BUILTIN_POLICY,
+            signature: None,
+        };
+        self.store_locked(BUILTIN, component, &Origin::builtin(), &None)
+            .map(|_| ())
+    }
+
+    /// Loads a version that earlier runs left: the one that is asked for, else the newest. Soon after a start it may not be there yet.
+    fn load_wanted(&self, name: &str, version: Option<&str>) {
+        let kept = self.versions.list().unwrap_or_default();
+        let wanted = kept.iter().rev().filter(|file| {
+            let is_meant = |digest: Digest| version.is_none_or(|text| digest.matches(text));
+            file.policy == name && file.digest.parse().is_ok_and(is_meant)
+        });
+        for file in wanted {
+            let is_stored = |digest: Digest| self.policies.is_stored(name, &digest);
+            if file.digest.parse().is_ok_and(is_stored) {
+                return;
+            }
+            match self.load_kept(&VersionName::new(name, &file.digest)) {
+                Ok(()) => return,
+                Err(error) => {
+                    tracing::warn!(policy = name, policy_version = file.digest, %error, "a stored version does not load");
+                }
+            }
+        }
+    }
+}
