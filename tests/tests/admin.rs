@@ -240,3 +240,25 @@ fn going_back_without_a_version_to_go_back_to_is_a_conflict() {
     let (status, answer) = router.post("/api/v1/policies/rollback", "{}");
     assert_eq!(status, 409, "{answer}");
 }
+
+#[test]
+fn a_query_or_a_path_that_can_not_be_read_is_told_in_the_shape_of_all_errors() {
+    let router = Router::start();
+    let host = router.admin();
+    for path in [
+        "/api/v1/calls?limit=x",
+        "/api/v1/transactions?limit=-1",
+        "/api/v1/audit?limit=",
+        "/api/v1/registrations?aor=%ff",
+        "/api/v1/calls/%ff",
+    ] {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        let answer = raw(&router, &request);
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+        assert!(head.starts_with("HTTP/1.1 400"), "{path}: {answer}");
+        assert!(head.contains("application/json"), "{path}: {answer}");
+        let body: serde_json::Value = serde_json::from_str(body).expect("JSON");
+        assert_eq!(body["error"], "bad_request", "{path}");
+        assert!(body["detail"].as_str().is_some_and(|text| text.len() > 10));
+    }
+}

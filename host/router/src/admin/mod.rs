@@ -198,6 +198,7 @@ fn router(admin: Arc<Admin>) -> Router {
             Arc::clone(&admin),
             guard::guard,
         ))
+        .layer(middleware::map_response(reply::in_one_shape))
         .with_state(admin)
 }
 

@@ -1,11 +1,15 @@
 //! Answers: JSON, and errors in one shape.
 
 use axum::Json;
+use axum::body::to_bytes;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use crate::policy_directory::DeployError;
+
+/// A longer text of an error is none that was made here.
+const MAX_ERROR_BYTES: usize = 64 << 10;
 
 /// An error of the API: `{"error": "...", "detail": "..."}`.
 #[derive(Debug)]
@@ -110,6 +114,25 @@ pub(super) async fn method_not_allowed() -> Refusal {
         "method_not_allowed",
         "this path has another method",
     )
+}
+
+/// Gives errors in a request that are found before its handler runs, such as a query that can't be read, the shape of all others.
+pub(super) async fn in_one_shape(response: Response) -> Response {
+    let is_json = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+    let status = response.status();
+    if is_json || !status.is_client_error() {
+        return response;
+    }
+    let error = match status {
+        StatusCode::PAYLOAD_TOO_LARGE => "body_refused",
+        _ => "bad_request",
+    };
+    let text = to_bytes(response.into_body(), MAX_ERROR_BYTES).await;
+    let text = String::from_utf8_lossy(&text.unwrap_or_default()).into_owned();
+    Refusal::new(status, error, text).into_response()
 }
 
 /// Runs what may take long beside the thread that answers.
