@@ -40,6 +40,16 @@ pub struct Environment {
     pub save_location: bool,
     /// `policy.memory_limit`, in bytes.
     pub memory_limit: usize,
+    /// `policy.hook_deadline`, in microseconds; 0: not known.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub hook_deadline_us: u64,
+    /// Whether users and addresses are hidden in it and in its runs; the head of a recording says so.
+    #[serde(skip)]
+    pub redacted: bool,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A listener.
@@ -63,6 +73,8 @@ pub(crate) struct World {
     pub(crate) names: LocalNames,
     /// The listeners, by their numbers.
     pub(crate) listeners: Vec<Listener>,
+    /// Whether users and addresses are hidden in the runs.
+    pub(crate) redacted: bool,
 }
 
 impl Environment {
@@ -90,7 +102,15 @@ impl Environment {
             write_headers: config.policy.grants.write_headers.clone(),
             save_location: config.policy.grants.save_location,
             memory_limit: config.policy.memory_limit,
+            hook_deadline_us: u64::try_from(config.policy.hook_deadline.as_micros())
+                .unwrap_or(u64::MAX),
+            redacted: false,
         }
+    }
+
+    /// `policy.hook_deadline`, when it is known.
+    pub(super) fn hook_deadline(&self) -> Option<Duration> {
+        (self.hook_deadline_us > 0).then(|| Duration::from_micros(self.hook_deadline_us))
     }
 
     /// The world of this environment.
@@ -100,6 +120,7 @@ impl Environment {
             config: Arc::new(self.config()),
             names: LocalNames::new(&self.core_config(&listeners)),
             listeners,
+            redacted: self.redacted,
         }
     }
 
@@ -133,6 +154,9 @@ impl Environment {
         };
         config.policy.settings.clone_from(&self.settings);
         config.policy.memory_limit = self.memory_limit;
+        if let Some(hook_deadline) = self.hook_deadline() {
+            config.policy.hook_deadline = hook_deadline;
+        }
         config.policy.grants = Grants {
             http: self.http.clone(),
             keyvalue: self.keyvalue.clone(),

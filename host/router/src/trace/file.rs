@@ -170,7 +170,7 @@ impl Recorded {
             }
             self.line += 1;
             let line = serde_json::from_slice(&bytes);
-            match line.map_err(|error| self.wrong(error.to_string()))? {
+            match line.map_err(|error| self.wrong(problem_of(&error)))? {
                 Line::Run(trace) => {
                     let environment = self.environments.get(&trace.environment).cloned();
                     let environment = environment.ok_or_else(|| {
@@ -179,8 +179,12 @@ impl Recorded {
                     return Ok(Some((*trace, environment)));
                 }
                 Line::Environment(numbered) => {
-                    let environment = Arc::new(numbered.environment);
-                    self.environments.insert(numbered.number, environment);
+                    let environment = Environment {
+                        redacted: self.head.redacted,
+                        ..numbered.environment
+                    };
+                    self.environments
+                        .insert(numbered.number, Arc::new(environment));
                 }
                 Line::End(end) => self.end = Some(end),
                 Line::Recording(_) => return Err(self.wrong("a second first line".to_owned())),
@@ -194,5 +198,15 @@ impl Recorded {
             line: self.line,
             problem,
         }
+    }
+}
+
+/// What is wrong with a line, without the line that the parser counts: there it is always the first.
+fn problem_of(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let problem = text.split(" at line ").next().unwrap_or(&text);
+    match error.column() {
+        0 => format!("this is no line of a recording: {problem}"),
+        column => format!("this is no line of a recording: {problem} at column {column}"),
     }
 }

@@ -10,6 +10,7 @@ mod conversions;
 mod differences;
 mod environment;
 pub mod file;
+mod hidden;
 mod model;
 mod outside;
 mod recording;

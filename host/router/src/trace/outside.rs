@@ -392,7 +392,7 @@ fn is_secret_header(name: &str) -> bool {
 }
 
 /// The headers by which two requests differ.
-fn open_headers(headers: &[(String, String)]) -> impl Iterator<Item = (String, &str)> {
+pub(super) fn open_headers(headers: &[(String, String)]) -> impl Iterator<Item = (String, &str)> {
     let open = headers.iter().filter(|(name, _)| !is_secret_header(name));
     open.map(|(name, value)| (name.to_ascii_lowercase(), value.as_str()))
 }

@@ -139,7 +139,7 @@ impl Recording {
     }
 
     fn write_line(&mut self, line: &Line) {
-        let written = match &self.redactor {
+        let written = match &mut self.redactor {
             None => serde_json::to_vec(line),
             Some(redactor) => redactor.line(line),
         };

@@ -204,12 +204,12 @@ impl Played {
     ) -> Result<HttpResponse, HostError> {
         let request = RequestTrace::from(request);
         self.admit(request.bytes())?;
-        let recorded = self.recorded(|answer| match answer {
-            Answer::Http(exchange) if exchange.request.is_same(&request) => {
-                Some((exchange.response.clone(), exchange.error.clone()))
-            }
-            _ => None,
-        });
+        let recorded = self.recorded_exchange(&request);
+        // What redaction has hidden in it is hidden in what this run has asked as well.
+        let request = recorded
+            .as_ref()
+            .map_or(request, |recorded| recorded.request.clone());
+        let recorded = recorded.map(|recorded| (recorded.response, recorded.error));
         let (response, error) = match recorded {
             Some((None, None)) => (None, Some(unavailable("the run ended before the answer"))),
             Some(recorded) => recorded,
@@ -237,15 +237,36 @@ impl Played {
         }
     }
 
+    /// The exchange of the recorded run for this request. Credentials are those of this run: they are in no recording.
+    fn recorded_exchange(&self, request: &RequestTrace) -> Option<HttpExchange> {
+        let same = self.recorded(|answer| match answer {
+            Answer::Http(exchange) if exchange.request.is_same(request) => Some(HttpExchange {
+                request: request.clone(),
+                response: exchange.response.clone(),
+                error: exchange.error.clone(),
+            }),
+            _ => None,
+        });
+        if same.is_some() || !self.world.redacted {
+            return same;
+        }
+        self.recorded(|answer| match answer {
+            Answer::Http(exchange) if exchange.request.may_hide(request) => {
+                Some(HttpExchange::clone(exchange))
+            }
+            _ => None,
+        })
+    }
+
     /// `keyvalue`: nothing is written. `refused` says what is wrong with the call, when it was not made before.
     pub(in crate::hooks) fn key_value(
         &self,
         request: &KeyValueRequest<'_>,
         refused: impl FnOnce() -> Option<HostError>,
     ) -> Result<KeyValueAnswer, HostError> {
-        let call = KeyValueCall::from(request);
+        let mut call = KeyValueCall::from(request);
         self.admit(call.bytes())?;
-        let answer = self.key_value_answer(&call, request, refused);
+        let answer = self.key_value_answer(&mut call, request, refused);
         let exchange = key_value_exchange(call, &answer);
         self.asked
             .borrow_mut()
@@ -253,9 +274,10 @@ impl Played {
         answer
     }
 
+    /// The call becomes the one of the recorded run, where redaction has hidden something in that one.
     fn key_value_answer(
         &self,
-        call: &KeyValueCall,
+        call: &mut KeyValueCall,
         request: &KeyValueRequest<'_>,
         refused: impl FnOnce() -> Option<HostError>,
     ) -> Result<KeyValueAnswer, HostError> {
@@ -263,19 +285,11 @@ impl Played {
         if let Some(answer) = values.answer_of_own(request) {
             return answer;
         }
-        let kind = |answer: &Answer| match answer {
-            Answer::Keyvalue(exchange) if exchange.request == *call => {
-                Some((exchange.told.clone(), exchange.error.clone()))
-            }
-            _ => None,
-        };
-        // What is done more often than then is not done with the answer of then.
-        let recorded = match request {
-            KeyValueRequest::Set { .. }
-            | KeyValueRequest::Delete { .. }
-            | KeyValueRequest::Increment { .. } => self.unused(&kind),
-            _ => self.recorded(kind),
-        };
+        let recorded = self.recorded_call(call, request);
+        let recorded = recorded.map(|recorded| {
+            *call = recorded.request;
+            (recorded.told, recorded.error)
+        });
         match recorded {
             Some((Some(told), _)) => {
                 let answer = KeyValueAnswer::from(told);
@@ -291,6 +305,33 @@ impl Played {
         values.answer(request).unwrap_or_else(|| {
             self.not_recorded(call.question());
             Err((&unavailable("this call of the store is not recorded")).into())
+        })
+    }
+
+    /// The call of the recorded run that is this one.
+    fn recorded_call(
+        &self,
+        call: &KeyValueCall,
+        request: &KeyValueRequest<'_>,
+    ) -> Option<KeyValueExchange> {
+        let find = |is_it: &dyn Fn(&KeyValueCall) -> bool| {
+            let kind = |answer: &Answer| match answer {
+                Answer::Keyvalue(exchange) if is_it(&exchange.request) => {
+                    Some(KeyValueExchange::clone(exchange))
+                }
+                _ => None,
+            };
+            // What is done more often than then is not done with the answer of then.
+            match request {
+                KeyValueRequest::Set { .. }
+                | KeyValueRequest::Delete { .. }
+                | KeyValueRequest::Increment { .. } => self.unused(&kind),
+                _ => self.recorded(kind),
+            }
+        };
+        find(&|recorded| recorded == call).or_else(|| {
+            let hides = |recorded: &KeyValueCall| recorded.may_hide(call);
+            self.world.redacted.then(|| find(&hides)).flatten()
         })
     }
 }

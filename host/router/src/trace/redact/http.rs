@@ -121,7 +121,7 @@ fn hide_body(body: &mut Value) {
 }
 
 /// Without percent-encoding (RFC 3986 §2.1); what is no text then stays as it was.
-fn decoded(part: &str) -> String {
+pub(in crate::trace) fn decoded(part: &str) -> String {
     let mut bytes = Vec::with_capacity(part.len());
     let mut rest = part.as_bytes();
     while let Some((first, after)) = rest.split_first() {
@@ -156,11 +156,7 @@ mod tests {
     use super::super::super::outside::{HttpExchange, RequestTrace, ResponseTrace};
     use super::super::super::scrub::tests::trace_of;
     use super::super::super::text::Text;
-    use super::*;
-
-    fn redactor() -> Redactor {
-        Redactor { key: [7; 32] }
-    }
+    use super::super::tests::redactor;
 
     fn url(text: &str) -> String {
         redactor().url(text, &[b"alice".to_vec(), b"+4930123".to_vec()])
