@@ -163,6 +163,7 @@ pub struct EngineStats {
 /// Compiles, checks and limits policies. Cloning it is cheap.
 pub struct Engine<H: Host> {
     inner: Arc<Inner<H>>,
+    config: Arc<EngineConfig>,
 }
 
 struct Inner<H: Host> {
@@ -172,7 +173,6 @@ struct Inner<H: Host> {
     cache: Option<Cache>,
     compiled: AtomicU64,
     cached: AtomicU64,
-    config: EngineConfig,
     watch: Watch,
     _ticker: Ticker,
     _host: PhantomData<fn() -> H>,
@@ -182,6 +182,7 @@ impl<H: Host> Clone for Engine<H> {
     fn clone(&self) -> Engine<H> {
         Engine {
             inner: Arc::clone(&self.inner),
+            config: Arc::clone(&self.config),
         }
     }
 }
@@ -219,12 +220,23 @@ impl<H: Host> Engine<H> {
                 cache,
                 compiled: AtomicU64::new(0),
                 cached: AtomicU64::new(0),
-                config,
                 watch,
                 _ticker: ticker,
                 _host: PhantomData,
             }),
+            config: Arc::new(config),
         })
+    }
+
+    /// The same engine, whose versions may run for so long in the instances that are made with it.
+    pub fn with_hook_deadline(&self, hook_deadline: Duration) -> Engine<H> {
+        Engine {
+            inner: Arc::clone(&self.inner),
+            config: Arc::new(EngineConfig {
+                hook_deadline,
+                ..(*self.config).clone()
+            }),
+        }
     }
 
     /// Compiles a component and checks that it fits the WIT package, without running any of it.
@@ -272,7 +284,7 @@ impl<H: Host> Engine<H> {
             checked.exports,
             (checked.imports, checked.wants),
             code,
-            self.inner.config.workers,
+            self.config.workers,
         );
         let version = Arc::new(version);
         self.check_uses(&version, uses)?;
@@ -300,7 +312,7 @@ impl<H: Host> Engine<H> {
 
     /// The configuration it was made with.
     pub fn config(&self) -> &EngineConfig {
-        &self.inner.config
+        &self.config
     }
 
     /// Where compiled code came from so far.
@@ -318,7 +330,7 @@ impl<H: Host> Engine<H> {
     }
 
     pub(crate) fn run_limits(&self) -> RunLimits {
-        let config = &self.inner.config;
+        let config = &self.config;
         RunLimits {
             deadline: config.hook_deadline,
             timeout: config.hook_timeout,
@@ -350,7 +362,7 @@ impl<H: Host> Engine<H> {
     }
 
     fn shape(&self, bytes: &[u8]) -> Option<Shape> {
-        if !self.inner.config.direct {
+        if !self.config.direct {
             return None;
         }
         Shape::of(bytes).filter(|shape| self.inner.harness.provides(shape))

@@ -117,13 +117,14 @@ impl Show {
             .into_iter()
             .map(|(number, environment)| (number, Arc::new(environment)))
             .collect();
+        let complete = call.left_out == 0;
         let mut compared = Compared::new(file, None);
         for run in &call.runs {
             if let Some(environment) = environments.get(&run.environment) {
                 compared.run(run, environment)?;
             }
         }
-        differing::report(compared, self.json)
+        differing::report(compared, complete, true, self.json)
     }
 }
 

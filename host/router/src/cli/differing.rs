@@ -19,7 +19,7 @@ const SIDE: usize = 44;
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  patchbay policy replay recording-1790000000000.jsonl --policy target/policies/new.wasm\n  patchbay policy replay monday.jsonl --policy new.wasm --json\n\nEnds with 0 when every hook decides as it was recorded, and with 1 when one does not: fit to gate a deployment."
+    after_help = "Examples:\n  patchbay policy replay recording-1790000000000.jsonl --policy target/policies/new.wasm\n  patchbay policy replay monday.jsonl --policy new.wasm --json\n\nEnds with 0 when every hook decides as it was recorded, and with 1 when one does not or the recording is not whole: fit to gate a deployment."
 )]
 pub(super) struct Replay {
     /// A recording of `patchbay record`.
@@ -31,6 +31,9 @@ pub(super) struct Replay {
     /// Only runs of this policy, where more than one was recorded.
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
+    /// Takes a recording that is not whole: ends with 1 only when a hook decides otherwise.
+    #[arg(long)]
+    partial: bool,
     /// Prints JSON.
     #[arg(long)]
     json: bool,
@@ -73,7 +76,10 @@ pub(super) struct Compared {
     name: Option<String>,
     replayer: Option<Replayer>,
     runs: u64,
-    skipped: u64,
+    /// Runs of other policies than the one of this name, by theirs.
+    others: BTreeMap<String, u64>,
+    /// Runs that failed without having begun.
+    never_ran: u64,
     found: Vec<RunDifference>,
 }
 
@@ -85,7 +91,8 @@ impl Compared {
             name,
             replayer: None,
             runs: 0,
-            skipped: 0,
+            others: BTreeMap::new(),
+            never_ran: 0,
             found: Vec::new(),
         }
     }
@@ -97,7 +104,11 @@ impl Compared {
         environment: &Arc<Environment>,
     ) -> Result<(), Failure> {
         if self.name.as_ref().is_some_and(|name| *name != trace.policy) {
-            self.skipped += 1;
+            *self.others.entry(trace.policy.clone()).or_default() += 1;
+            return Ok(());
+        }
+        if !trace.has_run() {
+            self.never_ran += 1;
             return Ok(());
         }
         let mut replayer = match self.replayer.take() {
@@ -108,6 +119,41 @@ impl Compared {
         self.found.extend(replayer.compare(trace, environment));
         self.replayer = Some(replayer);
         Ok(())
+    }
+
+    fn skipped(&self) -> u64 {
+        self.never_ran + self.others.values().sum::<u64>()
+    }
+
+    /// What was not played, in words.
+    fn left_aside(&self) -> String {
+        let others: u64 = self.others.values().sum();
+        let mut text = String::new();
+        if others > 0 {
+            text += &format!(", {others} of other policies skipped");
+        }
+        if self.never_ran > 0 {
+            text += &format!(
+                ", {} skipped that never ran (too many hooks at once)",
+                self.never_ran
+            );
+        }
+        text
+    }
+
+    /// Why nothing was played, when nothing was.
+    fn why_nothing(&self) -> Option<String> {
+        if self.runs > 0 {
+            return None;
+        }
+        let others: Vec<&str> = self.others.keys().map(String::as_str).collect();
+        Some(match &self.name {
+            Some(name) if !others.is_empty() && self.never_ran == 0 => format!(
+                "there is no hook run of the policy {name}: --name takes one of {}",
+                others.join(", ")
+            ),
+            _ => "there is no hook run to replay".to_owned(),
+        })
     }
 
     fn load(&self, policy: &str, environment: &Environment) -> Result<Replayer, Failure> {
@@ -121,13 +167,20 @@ impl Compared {
     }
 }
 
-/// Prints what was found; an error when there was anything.
-pub(super) fn report(compared: Compared, json: bool) -> Result<(), Failure> {
+/// Prints what was found; an error when there was anything, or when runs are missing and that is not taken.
+pub(super) fn report(
+    compared: Compared,
+    complete: bool,
+    partial: bool,
+    json: bool,
+) -> Result<(), Failure> {
     let calls = by_call(&compared.found);
     if json {
         output::json(&json!({
+            "complete": complete,
             "runs": compared.runs,
-            "skipped": compared.skipped,
+            "skipped": compared.skipped(),
+            "never_ran": compared.never_ran,
             "different_runs": compared.found.len(),
             "different_calls": calls,
             "differences": compared.found,
@@ -135,12 +188,13 @@ pub(super) fn report(compared: Compared, json: bool) -> Result<(), Failure> {
     } else {
         print(&compared.found);
         output::line(&format!(
-            "{} hook runs, {} different in {calls} calls",
+            "{} hook runs, {} different in {calls} calls{}",
             compared.runs,
-            compared.found.len()
+            compared.found.len(),
+            compared.left_aside()
         ));
     }
-    match compared.found.is_empty() {
+    match compared.found.is_empty() && (complete || partial) {
         true => Ok(()),
         false => Err(Failure::Printed),
     }
@@ -179,20 +233,26 @@ impl Replay {
         while let Some((trace, environment)) = recorded.next_run().map_err(wrong)? {
             compared.run(&trace, &environment)?;
         }
-        match recorded.end() {
-            None => eprintln!("the recording was cut off: its end is missing"),
-            Some(end) if end.dropped > 0 => {
-                eprintln!("{} hook runs are missing in the recording", end.dropped);
-            }
-            Some(_) => {}
+        if let Some(why) = compared.why_nothing() {
+            return Err(Failure::Said(format!("{}: {why}", self.file.display())));
         }
-        if compared.runs == 0 {
-            return Err(Failure::Said(format!(
-                "{}: there is no hook run to replay",
-                self.file.display()
-            )));
+        let missing = match recorded.end() {
+            None => Some("the recording was cut off, its end is missing".to_owned()),
+            Some(end) if end.dropped > 0 => Some(format!(
+                "{} hook runs are missing, which the router did not keep up with",
+                end.dropped
+            )),
+            Some(_) => None,
+        };
+        if let Some(missing) = &missing {
+            let hint = if self.partial {
+                ""
+            } else {
+                "; --partial takes what there is"
+            };
+            eprintln!("patchbay: {}: {missing}{hint}", self.file.display());
         }
-        report(compared, self.json)
+        report(compared, missing.is_none(), self.partial, self.json)
     }
 }
 

@@ -425,6 +425,11 @@ impl Input {
 }
 
 impl HookTrace {
+    /// Whether any of the policy ran. Beyond `max_concurrent_hooks` a hook fails without having begun: the version has no part in that.
+    pub fn has_run(&self) -> bool {
+        !matches!(&self.outcome, Outcome::Fault { fault, .. } if fault == "unavailable")
+    }
+
     /// The Call-ID; empty where no message is current.
     pub fn call_id(&self) -> String {
         self.request_header(HeaderName::CallId)
@@ -523,5 +528,15 @@ impl Outcome {
     /// Whether the hook returned no verdict.
     pub fn is_fault(&self) -> bool {
         matches!(self, Outcome::Fault { .. })
+    }
+
+    /// Whether the hook ran longer than `hook_deadline`.
+    pub fn is_of_deadline(&self) -> bool {
+        matches!(self, Outcome::Fault { fault, .. } if fault == "deadline")
+    }
+
+    /// Whether the time that the hook took decided: on another machine, or at another time, it may end otherwise.
+    pub fn is_of_time(&self) -> bool {
+        matches!(self, Outcome::Fault { fault, .. } if fault == "deadline" || fault == "timeout")
     }
 }

@@ -15,8 +15,10 @@ use super::environment::{Environment, World};
 use super::model::{Act, Answer, Effects, HookTrace, Outcome};
 use crate::hooks::HookHost;
 
-/// A run that ended by `hook_deadline` in a busy router may need less here, one that ended in time must not need more.
-const HOOK_DEADLINE: Duration = Duration::from_millis(500);
+/// How long the version that ran then may run here at least, and how many times its `hook_deadline`: what was done in time is no fault on
+/// a slower machine.
+const LENIENT_DEADLINE: Duration = Duration::from_millis(500);
+const LENIENCE: u32 = 10;
 
 /// A version can't be tried.
 #[derive(Debug, thiserror::Error)]
@@ -75,10 +77,14 @@ impl Replayed {
 }
 
 /// Runs traces on one version. Nothing that the version does is real.
+///
+/// The deadline of the trace is that of another version, too. The version that ran then has it behind it: where it kept it, it gets more
+/// time here, and where time ended it nothing is to be seen by running it again.
 pub struct Replayer {
     engine: Engine<HookHost>,
     version: Arc<Version<HookHost>>,
     place: Option<Place>,
+    own_place: Option<Place>,
 }
 
 /// Where the runs of one environment are played: instances know the settings that they were made with.
@@ -97,7 +103,7 @@ impl Replayer {
     ) -> Result<Replayer, ReplayError> {
         let engine: Engine<HookHost> = Engine::new(EngineConfig {
             memory_limit: environment.memory_limit,
-            hook_deadline: HOOK_DEADLINE,
+            hook_deadline: environment.hook_deadline().unwrap_or(LENIENT_DEADLINE),
             max_concurrent_hooks: 1,
             ..EngineConfig::default()
         })?;
@@ -113,6 +119,7 @@ impl Replayer {
             engine,
             version,
             place: None,
+            own_place: None,
         }
     }
 
@@ -127,17 +134,30 @@ impl Replayer {
         trace: &HookTrace,
         environment: &Arc<Environment>,
     ) -> Option<RunDifference> {
-        let replayed = self.replay(trace, environment);
+        let is_own = trace.version == self.version.digest().as_str();
+        if is_own && trace.outcome.is_of_time() {
+            return None;
+        }
+        let replayed = self.replay(trace, environment, is_own);
+        // Where the deadline cut them off is no difference.
+        if trace.outcome.is_of_deadline() && replayed.outcome.is_of_deadline() {
+            return None;
+        }
         RunDifference::of(trace, &replayed, self.version.digest().as_str())
     }
 
-    fn replay(&mut self, trace: &HookTrace, environment: &Arc<Environment>) -> Replayed {
+    fn replay(
+        &mut self,
+        trace: &HookTrace,
+        environment: &Arc<Environment>,
+        is_own: bool,
+    ) -> Replayed {
         let hook = trace.input.hook;
         if !self.version.exports(hook) {
             return Replayed::without_hook(hook);
         }
         let version = Arc::clone(&self.version);
-        let place = self.place(environment);
+        let place = self.place(environment, is_own);
         let host = HookHost::for_replay(&version, trace, &place.world);
         let event = trace.input.event.as_ref().map(Event::from);
         let done = run(&place.instances, &version, hook, host, event);
@@ -160,17 +180,33 @@ impl Replayer {
         }
     }
 
-    fn place(&mut self, environment: &Arc<Environment>) -> &Place {
+    fn place(&mut self, environment: &Arc<Environment>, is_own: bool) -> &Place {
+        let place = match is_own {
+            true => &mut self.own_place,
+            false => &mut self.place,
+        };
         let is_same = |place: &Place| {
             Arc::ptr_eq(&place.environment, environment) || place.environment == *environment
         };
-        let place = self.place.take().filter(is_same);
+        let kept = place.take().filter(is_same);
         let engine = &self.engine;
-        self.place.insert(place.unwrap_or_else(|| Place {
+        place.insert(kept.unwrap_or_else(|| Place::new(engine, environment, is_own)))
+    }
+}
+
+impl Place {
+    fn new(engine: &Engine<HookHost>, environment: &Arc<Environment>, is_own: bool) -> Place {
+        let engine = match is_own {
+            true => engine.with_hook_deadline(
+                LENIENT_DEADLINE.max(engine.config().hook_deadline.saturating_mul(LENIENCE)),
+            ),
+            false => engine.clone(),
+        };
+        Place {
             environment: Arc::clone(environment),
             world: Arc::new(environment.world()),
-            instances: Instances::new(engine.clone(), 0),
-        }))
+            instances: Instances::new(engine, 0),
+        }
     }
 }
 

@@ -93,13 +93,14 @@ impl Shadow {
         })
     }
 
-    /// Gives it the copy of a run, unless that was its own.
+    /// Gives it the copy of a run, unless that was its own, or none.
     pub(super) fn offer(&self, traced: &Arc<Traced>) {
         let is_wanted = match &self.wanted {
             Copies::OfItsPolicy => traced.trace.policy == **self.version.name(),
             Copies::OfOthersThan(names) => !names.contains(&traced.trace.policy),
         };
-        if !is_wanted || traced.trace.version == self.version.digest().as_str() {
+        let is_own = traced.trace.version == self.version.digest().as_str();
+        if !is_wanted || is_own || !traced.trace.has_run() {
             return;
         }
         if self.copies.try_send(Arc::clone(traced)).is_err() {
