@@ -14,6 +14,7 @@ use crate::cache::{Cache, Form};
 use crate::capability::{self, Want};
 use crate::digest::Digest;
 use crate::direct::{self, Harness, Program, Shape};
+use crate::form::{not_a_component, one_line};
 use crate::host::Host;
 use crate::imports::Imports;
 use crate::instance;
@@ -369,14 +370,14 @@ impl<H: Host> Engine<H> {
     }
 
     fn compile_component(&self, digest: &Digest, bytes: &[u8]) -> Result<Component, CheckError> {
-        if is_core_module(bytes) {
-            return Err(CheckError::CoreModule);
+        if let Some(problem) = not_a_component(bytes) {
+            return Err(problem);
         }
         if let Some(component) = self.cached(digest, Form::Component) {
             return Ok(component);
         }
         self.compile_cold(digest, bytes, Form::Component)
-            .map_err(|error| CheckError::Invalid(format!("{error:#}")))
+            .map_err(|error| CheckError::Invalid(one_line(&format!("{error:#}"))))
     }
 
     /// A component that is no valid one is compiled as it is, so that the error tells of the file and not of what was made of it.
@@ -437,11 +438,6 @@ struct Checked<H: 'static> {
     exports: Exports,
     imports: Vec<String>,
     wants: Vec<Want>,
-}
-
-/// The magic number, then version 1 of layer 0: a core module. A component is layer 1.
-fn is_core_module(bytes: &[u8]) -> bool {
-    bytes.starts_with(b"\0asm\x01\0\0\0")
 }
 
 fn memory_limit(config: &EngineConfig) -> usize {
