@@ -433,7 +433,7 @@ fn wrong_canaries_are_refused() {
         "it is active"
     );
     assert_eq!(status(&["canary", "nothing", "--percent", "5"]), Some(1));
-    assert_eq!(status(&["canary", "rolled", "--percent", "0"]), Some(1));
+    assert_eq!(status(&["canary", "rolled", "--percent", "0"]), Some(2));
     assert_eq!(
         status(&["canary", "rolled", "--percent", "5", "--match", "tenant=a"]),
         Some(2)

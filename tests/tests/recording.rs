@@ -239,6 +239,46 @@ fn a_recording_ends_at_its_bounds_and_is_counted() {
 }
 
 #[test]
+fn a_recording_is_named_from_the_root_and_never_overwritten() {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let mut command = Command::new(binary());
+    command
+        .args(["run", "--data-dir", "data", "--listen", "udp:127.0.0.1:0"])
+        .args([
+            "--listen",
+            "tcp:127.0.0.1:0",
+            "--set",
+            "admin.listen=127.0.0.1:0",
+        ])
+        .current_dir(folder.path());
+    let router = Router::launch(&mut command, Some(folder));
+    let record = |arguments: &[&str]| {
+        Command::new(binary())
+            .arg("record")
+            .args(arguments)
+            .args(["--json", "--data-dir"])
+            .arg(router.path().join("data"))
+            .output()
+            .expect("run patchbay")
+    };
+    let started = record(&["start", "--name", "one"]);
+    let report: Value = serde_json::from_slice(&started.stdout).expect("JSON");
+    let file = report["file"].as_str().expect("a file");
+    assert!(
+        Path::new(file).is_absolute() && Path::new(file).exists(),
+        "{file}"
+    );
+    assert!(record(&["stop"]).status.success());
+    let again = record(&["start", "--name", "one"]);
+    assert_eq!(again.status.code(), Some(1), "{}", text(&again));
+    assert!(
+        text(&again).contains("choose another name"),
+        "{}",
+        text(&again)
+    );
+}
+
+#[test]
 fn a_recording_is_whole_when_the_router_ends() {
     let router = router(Setup::new());
     json(&router, &["record", "start", "--name", "last"]);

@@ -168,9 +168,10 @@ impl DataDir {
         self.path.join("policies").join("cache")
     }
 
-    /// The folder of recordings. It is made when one is.
+    /// The folder of recordings, from the root: who is told of it may be elsewhere. It is made when one is.
     pub fn recordings(&self) -> PathBuf {
-        self.path.join("recordings")
+        let folder = self.path.join("recordings");
+        std::path::absolute(&folder).unwrap_or(folder)
     }
 
     /// The folder of policies as they were stored.

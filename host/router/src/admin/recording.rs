@@ -20,8 +20,6 @@ use crate::trace::{RecordError, RecordingBounds};
 /// Bounds of a recording that names none.
 const DEFAULT_MAX_BYTES: u64 = 256 << 20;
 const DEFAULT_MAX_TIME: Duration = Duration::from_secs(3600);
-/// Room for the first and the last line and a run or two.
-const MIN_MAX_BYTES: usize = 64 << 10;
 
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -73,17 +71,12 @@ fn bounds(asked: &Asked) -> Result<RecordingBounds, Refusal> {
     let wrong = |key: &'static str| {
         move |message: String| Refusal::bad_request(format!("{key}: {message}"))
     };
-    let max_bytes = match asked.max_size.as_deref().map(config::size).transpose() {
-        Ok(Some(size)) if size < MIN_MAX_BYTES => {
-            return Err(wrong("max_size")(
-                "a recording needs 64KiB or more".to_owned(),
-            ));
-        }
-        size => size.map_err(wrong("max_size"))?,
-    };
-    let max_time = asked.max_time.as_deref().map(config::duration).transpose();
+    let max_bytes = asked.max_size.as_deref().map(RecordingBounds::size);
+    let max_bytes = max_bytes.transpose().map_err(wrong("max_size"))?;
+    let max_time = asked.max_time.as_deref().map(RecordingBounds::time);
+    let max_time = max_time.transpose();
     Ok(RecordingBounds {
-        max_bytes: max_bytes.map_or(DEFAULT_MAX_BYTES, |size| size as u64),
+        max_bytes: max_bytes.unwrap_or(DEFAULT_MAX_BYTES),
         max_time: max_time
             .map_err(wrong("max_time"))?
             .unwrap_or(DEFAULT_MAX_TIME),
@@ -120,11 +113,7 @@ impl From<RecordError> for Refusal {
                 Refusal::new(StatusCode::CONFLICT, "already_recording", detail)
             }
             RecordError::NotRunning => Refusal::new(StatusCode::CONFLICT, "not_recording", detail),
-            RecordError::File { source, .. }
-                if source.kind() == std::io::ErrorKind::AlreadyExists =>
-            {
-                Refusal::new(StatusCode::CONFLICT, "file_exists", detail)
-            }
+            RecordError::Exists(_) => Refusal::new(StatusCode::CONFLICT, "file_exists", detail),
             RecordError::File { .. } => {
                 Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "storage_failed", detail)
             }
@@ -159,5 +148,6 @@ mod tests {
         assert!(bounds(&asked("1", "5m")).is_err());
         assert!(bounds(&asked("1KiB", "5m")).is_err());
         assert!(bounds(&asked("1MiB", "soon")).is_err());
+        assert!(bounds(&asked("1MiB", "0s")).is_err());
     }
 }

@@ -15,6 +15,7 @@ mod registrations;
 mod run;
 mod status;
 mod user;
+mod values;
 mod wants;
 
 use std::path::PathBuf;
@@ -47,19 +48,34 @@ enum Command {
     /// Checks the configuration and the policies: tells every problem at once.
     Check(check::Check),
     /// Manages the digest users in the data directory, also while a router runs on it.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  patchbay user add alice\n  patchbay user import users.csv"
+    )]
     User(user::User),
     /// Makes, builds and checks policies offline, or manages those of a running router.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  patchbay policy new my-routing && patchbay policy build my-routing\n  patchbay policy push target/policies/my-routing.wasm\n  patchbay policy canary my-routing --percent 5\n  patchbay policy rollback"
+    )]
     Policy(policy::Policy),
     /// Records hook inputs, the host's answers and verdicts of a running router to a file.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  patchbay record start --name monday --max-time 10m --redact\n  patchbay record stop\n  patchbay policy replay monday.jsonl --policy new.wasm"
+    )]
     Record(record::Record),
     /// Shows the latest calls of a running router, hook by hook.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  patchbay call list --limit 20\n  patchbay call show a84b4c76e66710@192.0.2.4"
+    )]
     Call(call::Call),
     /// Shows and removes the registrations of a running router.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  patchbay registrations list\n  patchbay registrations remove sip:alice@example.com"
+    )]
     Registrations(registrations::Registrations),
     /// Shows what a running router is doing.
     Status(status::Status),
@@ -195,13 +211,11 @@ mod tests {
 
     use super::*;
 
-    fn leaves(command: &clap::Command, found: &mut Vec<clap::Command>) {
-        if command.get_subcommands().next().is_none() {
-            found.push(command.clone());
-        }
+    fn all(command: &clap::Command, found: &mut Vec<clap::Command>) {
+        found.push(command.clone());
         command
             .get_subcommands()
-            .for_each(|inner| leaves(inner, found));
+            .for_each(|inner| all(inner, found));
     }
 
     #[test]
@@ -212,7 +226,7 @@ mod tests {
     #[test]
     fn every_command_has_an_example() {
         let mut commands = Vec::new();
-        leaves(&Cli::command(), &mut commands);
+        all(&Cli::command(), &mut commands);
         assert!(commands.len() > 15);
         for mut command in commands {
             let help = command.render_long_help().to_string();
@@ -230,6 +244,26 @@ mod tests {
         assert_eq!(code(&["patchbay", "dance"]), 2);
         assert_eq!(code(&["patchbay", "run", "--listen", "udp:nowhere"]), 2);
         assert_eq!(code(&["patchbay", "user"]), 2);
+        for wrong in [
+            ["policy", "canary", "a", "--percent", "101"].as_slice(),
+            &["policy", "canary", "a", "--percent", "nan"],
+            &["policy", "canary", "a", "--percent", "0"],
+            &[
+                "policy",
+                "canary",
+                "a",
+                "--percent",
+                "5",
+                "--max-fault-rate",
+                "200",
+            ],
+            &["record", "start", "--max-size", "abc"],
+            &["record", "start", "--max-size", "1KiB"],
+            &["record", "start", "--max-time", "0s"],
+            &["record", "start", "--name", "a/b"],
+        ] {
+            assert_eq!(code(&[&["patchbay"], wrong].concat()), 2, "{wrong:?}");
+        }
         assert_eq!(code(&["patchbay", "run", "--help"]), 0);
     }
 

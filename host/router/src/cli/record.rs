@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::client::AdminArguments;
-use super::{Failure, output};
+use super::{Failure, output, values};
 
 /// Records hook inputs, the host's answers and verdicts of a running router to a file.
 #[derive(Debug, Subcommand)]
@@ -23,13 +23,13 @@ pub(super) enum Record {
 )]
 pub(super) struct Start {
     /// The name of the file, without its ending. Default: one with the time.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = values::recording_name)]
     name: Option<String>,
     /// The recording ends when the file has this size. Default: 256MiB.
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", value_parser = values::recording_size)]
     max_size: Option<String>,
     /// The recording ends after this time. Default: 1h.
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = values::recording_time)]
     max_time: Option<String>,
     /// Hides users and addresses, the same one always in the same way.
     #[arg(long)]

@@ -84,6 +84,9 @@ pub enum RecordError {
     /// There is none.
     #[error("nothing is recorded")]
     NotRunning,
+    /// There is one of this name.
+    #[error("{}: there is a recording of this name already: choose another name, or move the file", .0.display())]
+    Exists(PathBuf),
     /// The file can't be made.
     #[error("{}: {source}", path.display())]
     File {
@@ -211,8 +214,12 @@ impl Traces {
             return Err(RecordError::Running(running.path().to_path_buf()));
         }
         let dropped = self.counts().dropped;
-        let recording = Recording::start(path.clone(), bounds, dropped)
-            .map_err(|source| RecordError::File { path, source })?;
+        let recording = Recording::start(path.clone(), bounds, dropped).map_err(|source| {
+            match source.kind() {
+                std::io::ErrorKind::AlreadyExists => RecordError::Exists(path),
+                _ => RecordError::File { path, source },
+            }
+        })?;
         let report = recording.report(dropped);
         sinks.recording = Some(recording);
         self.switch(&sinks);

@@ -14,6 +14,7 @@ use super::file::{End, FORMAT, Head, Line, Numbered};
 use super::model::HookTrace;
 use super::redact::Redactor;
 use super::scrub::scrubbed;
+use crate::config;
 
 /// How old what is in memory alone may get.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
@@ -29,6 +30,27 @@ pub struct RecordingBounds {
     pub max_time: Duration,
     /// Whether users and addresses are hidden.
     pub redact: bool,
+}
+
+/// Room for the first and the last line and a run or two.
+const MIN_MAX_BYTES: u64 = 64 << 10;
+
+impl RecordingBounds {
+    /// Reads the bound of the size, such as `256MiB`.
+    pub fn size(text: &str) -> Result<u64, String> {
+        match config::size(text)? as u64 {
+            size if size < MIN_MAX_BYTES => Err("a recording needs 64KiB or more".to_owned()),
+            size => Ok(size),
+        }
+    }
+
+    /// Reads the bound of the time, such as `10m`.
+    pub fn time(text: &str) -> Result<Duration, String> {
+        match config::duration(text)? {
+            Duration::ZERO => Err("a recording needs some time".to_owned()),
+            time => Ok(time),
+        }
+    }
 }
 
 /// How a recording is getting on, or how it ended.

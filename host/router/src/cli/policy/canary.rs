@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use super::super::client::{AdminArguments, Client, escape};
-use super::super::{Failure, output};
+use super::super::{Failure, output, values};
 use super::said;
 use crate::policy_directory::DeployError;
 use crate::rollout::Match;
@@ -18,7 +18,7 @@ pub(in crate::cli) struct Canary {
     #[arg(value_name = "NAME[@VERSION]")]
     version: String,
     /// The share of new dialogs.
-    #[arg(long)]
+    #[arg(long, value_parser = values::some_share)]
     percent: f64,
     /// Only requests of domain=HOST (Request-URI), source=ADDRESS[/BITS] or user=NAME[@HOST] (From). May be given several times.
     #[arg(long = "match", value_name = "CONDITION", value_parser = condition)]
@@ -27,16 +27,16 @@ pub(in crate::cli) struct Canary {
     #[arg(long, value_parser = ["call-id", "aor"], default_value = "call-id")]
     by: String,
     /// Ends it when more of its hook runs fail, in percent. Default: 1.
-    #[arg(long, value_name = "PERCENT")]
+    #[arg(long, value_name = "PERCENT", value_parser = values::share)]
     max_fault_rate: Option<f64>,
     /// Ends it when more of its final responses are 5xx, in percent.
-    #[arg(long, value_name = "PERCENT")]
+    #[arg(long, value_name = "PERCENT", value_parser = values::share)]
     max_5xx_rate: Option<f64>,
     /// Ends it when more of its final responses are 6xx, in percent.
-    #[arg(long, value_name = "PERCENT")]
+    #[arg(long, value_name = "PERCENT", value_parser = values::share)]
     max_6xx_rate: Option<f64>,
     /// Ends it when its share of 5xx and 6xx is so many points above that of the dialogs beside it. 100: never. Default: 20.
-    #[arg(long, value_name = "POINTS")]
+    #[arg(long, value_name = "POINTS", value_parser = values::share)]
     max_failure_excess: Option<f64>,
     /// Ends it when more than 1 % of its hooks take longer, such as 20ms.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
