@@ -101,6 +101,34 @@ fn keys_and_signatures_are_made_and_checked() {
 }
 
 #[test]
+fn what_can_not_be_signed_or_verified_is_told_with_the_next_step() {
+    let folder = TempDir::new().expect("a folder");
+    let (key, public) = key_pair(folder.path(), "release.key");
+    let said = |output: &Output| String::from_utf8_lossy(&output.stderr).into_owned();
+    let again = offline(&["sign", "--new-key", text(&key)]);
+    assert!(said(&again).contains("never overwritten"), "{again:?}");
+
+    let notes = folder.path().join("notes.txt");
+    std::fs::write(&notes, "no policy\n").expect("write");
+    let refused = offline(&["sign", text(&notes), "--key", text(&key)]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(said(&refused).contains("the file is text"), "{refused:?}");
+    assert!(!folder.path().join("notes.txt.sig").exists());
+
+    let unsigned = folder.path().join("one.wasm");
+    std::fs::copy(version("one"), &unsigned).expect("copy");
+    let missing = offline(&["verify", text(&unsigned), "--key", &public]);
+    for part in ["there is no", "one.wasm.sig", "patchbay policy sign"] {
+        assert!(said(&missing).contains(part), "{part}: {missing:?}");
+    }
+    let json = offline(&["verify", text(&unsigned), "--key", &public, "--json"]);
+    assert_eq!(json.status.code(), Some(1));
+    let found: serde_json::Value = serde_json::from_slice(&json.stdout).expect("JSON");
+    assert_eq!(found["valid"], false, "{found:#}");
+    assert!(found["problem"].is_string(), "{found:#}");
+}
+
+#[test]
 fn a_router_with_trusted_keys_takes_signed_versions_only() {
     let folder = TempDir::new().expect("a folder");
     let (key, public) = key_pair(folder.path(), "release.key");

@@ -37,7 +37,9 @@ pub struct PrivateKey(SigningKey);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
     /// There is no signature.
-    #[error("it is not signed: policy.trusted_keys takes signed policies only")]
+    #[error(
+        "it is not signed, and policy.trusted_keys takes signed policies only: `patchbay policy sign FILE.wasm --key KEYFILE` makes FILE.wasm.sig, which belongs beside it"
+    )]
     Missing,
     /// The signature is no text of the known form.
     #[error("the signature is not \"ed25519:\" and 128 hexadecimal digits")]
@@ -58,6 +60,9 @@ pub enum KeyError {
         /// Why.
         source: io::Error,
     },
+    /// There is a file already.
+    #[error("{}: there is a file already, and a key is never overwritten: name a new one", .0.display())]
+    Exists(PathBuf),
     /// Others than its owner may read it.
     #[error("{}: a private key must be readable by its owner alone: chmod 600", path.display())]
     Exposed {
@@ -165,7 +170,10 @@ impl PrivateKey {
             .create_new(true)
             .mode(0o600)
             .open(path)
-            .map_err(failed)?;
+            .map_err(|source| match source.kind() {
+                io::ErrorKind::AlreadyExists => KeyError::Exists(path.to_owned()),
+                _ => failed(source),
+            })?;
         writeln!(file, "{PRIVATE_PREFIX}{}", hex(self.0.as_bytes())).map_err(failed)?;
         file.sync_all().map_err(failed)
     }

@@ -114,9 +114,12 @@ pub(super) struct Inspect {
     after_help = "Examples:\n  patchbay policy push target/policies/mine.wasm\n  patchbay policy push mine build/routing.wasm --json"
 )]
 pub(super) struct Push {
-    /// The name of the policy and the file; the name may be left out when it is the file's.
-    #[arg(required = true, num_args = 1..=2, value_name = "NAME] [FILE.wasm")]
-    name_and_file: Vec<PathBuf>,
+    /// The component, or the name of its policy when that is not the file's.
+    #[arg(value_name = "FILE.wasm|NAME")]
+    name_or_file: PathBuf,
+    /// The component, behind a name.
+    #[arg(value_name = "FILE.wasm")]
+    file: Option<PathBuf>,
     #[command(flatten)]
     admin: AdminArguments,
     /// Prints JSON.
@@ -303,17 +306,14 @@ impl Inspect {
 
 impl Push {
     fn execute(self) -> Result<(), Failure> {
-        let (name, file) = match self.name_and_file.as_slice() {
-            [name, file] => (name.to_string_lossy().into_owned(), file),
-            [file] => (
-                file.file_stem()
-                    .unwrap_or_default()
-                    .to_string_lossy()
-                    .into_owned(),
-                file,
+        let (name, file) = match &self.file {
+            Some(file) => (self.name_or_file.as_os_str(), file),
+            None => (
+                self.name_or_file.file_stem().unwrap_or_default(),
+                &self.name_or_file,
             ),
-            _ => unreachable!("the parser takes one or two"),
         };
+        let name = name.to_string_lossy();
         let bytes = read(file)?;
         let signature = signature::read_beside(file).map_err(|source| Failure::File {
             path: signature::signature_file(file),

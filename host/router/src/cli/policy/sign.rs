@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use patchbay_policy::not_a_component;
 use serde_json::json;
 
 use super::super::{ConfigArguments, Failure, output};
 use super::read;
-use crate::signature::{self, KeyError, PrivateKey, PublicKey};
+use crate::signature::{self, KeyError, PrivateKey, PublicKey, SignatureError};
 
 #[derive(Args, Debug)]
 #[command(
@@ -89,7 +90,11 @@ fn make_key(path: &Path, json: bool) -> Result<(), Failure> {
 
 fn sign(file: &Path, key: &Path, json: bool) -> Result<(), Failure> {
     let key = PrivateKey::read(key).map_err(key_failure)?;
-    let signature = key.sign(&read(file)?).to_string();
+    let bytes = read(file)?;
+    if let Some(problem) = not_a_component(&bytes) {
+        return Err(Failure::Said(format!("{}: {problem}", file.display())));
+    }
+    let signature = key.sign(&bytes).to_string();
     let path = signature::signature_file(file);
     std::fs::write(&path, format!("{signature}\n")).map_err(|source| Failure::File {
         path: path.clone(),
@@ -108,21 +113,41 @@ fn sign(file: &Path, key: &Path, json: bool) -> Result<(), Failure> {
 impl Verify {
     pub(in crate::cli) fn execute(self) -> Result<(), Failure> {
         let keys = self.keys()?;
-        let bytes = read(&self.file)?;
-        let text = signature::read_beside(&self.file).map_err(|source| Failure::File {
-            path: signature::signature_file(&self.file),
-            source,
-        })?;
-        let signer = signature::signer(&keys, &bytes, text.as_deref())
-            .map_err(|error| Failure::Said(format!("{}: {error}", self.file.display())))?;
-        if self.json {
-            output::json(
+        match (self.signer(&keys), self.json) {
+            (Ok(signer), true) => output::json(
                 &json!({ "file": self.file, "valid": true, "signed_by": signer.to_string() }),
-            );
-        } else {
-            output::line(&format!("{}: signed by {signer}", self.file.display()));
+            ),
+            (Ok(signer), false) => {
+                output::line(&format!("{}: signed by {signer}", self.file.display()));
+            }
+            (Err(failure), true) => {
+                output::json(
+                    &json!({ "file": self.file, "valid": false, "problem": failure.to_string() }),
+                );
+                return Err(Failure::Printed);
+            }
+            (Err(failure), false) => return Err(failure),
         }
         Ok(())
+    }
+
+    fn signer<'k>(&self, keys: &'k [PublicKey]) -> Result<&'k PublicKey, Failure> {
+        let bytes = read(&self.file)?;
+        let beside = signature::signature_file(&self.file);
+        let text = signature::read_beside(&self.file).map_err(|source| Failure::File {
+            path: beside.clone(),
+            source,
+        })?;
+        let file = self.file.display();
+        signature::signer(keys, &bytes, text.as_deref()).map_err(|error| {
+            Failure::Said(match error {
+                SignatureError::Missing => format!(
+                    "{file}: it is not signed, there is no {}: `patchbay policy sign {file} --key KEYFILE` makes it",
+                    beside.display()
+                ),
+                _ => format!("{file}: {error}"),
+            })
+        })
     }
 
     fn keys(&self) -> Result<Vec<PublicKey>, Failure> {
