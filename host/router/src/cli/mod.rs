@@ -14,6 +14,7 @@ mod record;
 mod registrations;
 mod run;
 mod status;
+mod transfer;
 mod user;
 mod values;
 mod wants;
@@ -71,10 +72,10 @@ enum Command {
         after_help = "Examples:\n  patchbay call list --limit 20\n  patchbay call show a84b4c76e66710@192.0.2.4"
     )]
     Call(call::Call),
-    /// Shows and removes the registrations of a running router.
+    /// Shows and removes the registrations of a running router, and takes them to another one.
     #[command(
         subcommand,
-        after_help = "Examples:\n  patchbay registrations list\n  patchbay registrations remove sip:alice@example.com"
+        after_help = "Examples:\n  patchbay registrations list\n  patchbay registrations remove sip:alice@example.com\n  patchbay registrations export bindings.jsonl"
     )]
     Registrations(registrations::Registrations),
     /// Shows what a running router is doing.
