@@ -10,8 +10,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use patchbay_tests::policies;
 use patchbay_tests::router::binary;
+use patchbay_tests::{policies, rollout};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -222,13 +222,29 @@ fn a_fault_fails_a_scenario_that_does_not_allow_it() {
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));
     let said = text(&output);
     for part in [
-        "3 passed, 1 failed",
-        "faulty.toml:38: a fault that is not allowed fails the scenario",
+        "3 passed, 2 failed",
+        "faulty.toml:39: a fault that is not allowed fails the scenario",
         "seen:     request_route failed: it trapped",
         "log warn: a hook failed",
+        "faulty.toml:47: an answer to an ACK fails the scenario",
+        "seen:     request_route failed: its verdict is not possible there",
+        "`reply` with 200 for ACK, which nobody answers",
     ] {
         assert!(said.contains(part), "{part} is missing in:\n{said}");
     }
+}
+
+#[test]
+fn a_verdict_that_is_not_possible_is_found_at_random() {
+    let saving = rollout::version("saving");
+    let saving = saving.to_str().expect("a path");
+    let output = test(&["policies/default", "--random", "50", "--policy", saving]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    assert!(
+        text(&output).contains("`save` for INVITE: only a REGISTER can be saved"),
+        "{}",
+        text(&output)
+    );
 }
 
 #[test]

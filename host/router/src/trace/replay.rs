@@ -13,7 +13,7 @@ use patchbay_policy::{
 use super::differences::RunDifference;
 use super::environment::{Environment, World};
 use super::model::{Act, Answer, Effects, HookTrace, Outcome};
-use crate::hooks::HookHost;
+use crate::hooks::{HookHost, refuse_impossible};
 
 /// A run that ended by `hook_deadline` in a busy router may need less here, one that ended in time must not need more.
 const HOOK_DEADLINE: Duration = Duration::from_millis(500);
@@ -140,7 +140,8 @@ impl Replayer {
         let place = self.place(environment);
         let host = HookHost::for_replay(&version, trace, &place.world);
         let event = trace.input.event.as_ref().map(Event::from);
-        let done = run(&place.instances, &version, hook, host, event);
+        let mut done = run(&place.instances, &version, hook, host, event);
+        refuse_impossible(&mut done);
         let outcome = Outcome::from(&done.result);
         let heard = done
             .host
