@@ -232,6 +232,11 @@ fn inspect(file: &Path) -> Result<ComponentReport, Failure> {
         .map_err(|problem| Failure::Said(format!("{}: {problem}", file.display())))
 }
 
+fn checked(file: &Path) -> Result<ComponentReport, Failure> {
+    policy_directory::inspect_policy(&read(file)?)
+        .map_err(|problem| Failure::Said(format!("{}: {problem}", file.display())))
+}
+
 fn report_json(file: &Path, report: &ComponentReport) -> Value {
     let hooks: Vec<&str> = report.hooks.iter().map(|hook| hook.name()).collect();
     json!({
@@ -251,7 +256,7 @@ impl Check {
         let results: Vec<(PathBuf, Result<ComponentReport, Failure>)> = self
             .files
             .into_iter()
-            .map(|file| (file.clone(), inspect(&file)))
+            .map(|file| (file.clone(), checked(&file)))
             .collect();
         let bad = results.iter().any(|(_, result)| result.is_err());
         if self.json {
