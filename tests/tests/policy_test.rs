@@ -200,6 +200,56 @@ fn a_wrong_file_is_told_with_line_and_nearest_key() {
 }
 
 #[test]
+fn what_is_wrong_with_one_file_keeps_none_from_being_played() {
+    let folder = TempDir::new().expect("a folder");
+    let default = built("default");
+    let scenario = "[phone]\nalice = {}\n[[scenario]]\nname = \"nobody\"\nstep = [\n  { from = \"alice\", send = \"INVITE\", to = \"sip:nobody@example.com\" },\n  { at = \"alice\", expect = 404 },\n]\n";
+    for (name, text) in [
+        ("good.toml", format!("policy = {default:?}\n{scenario}")),
+        (
+            "typo.toml",
+            format!("policy = {default:?}\n{}", scenario.replace("from", "form")),
+        ),
+        (
+            "gone.toml",
+            format!("# a comment\npolicy = \"nothere.wasm\"\n{scenario}"),
+        ),
+    ] {
+        std::fs::write(folder.path().join(name), text).expect("write");
+    }
+    let junit = folder.path().join("report.xml");
+    let folder = folder.path().to_str().expect("a path");
+    let missing = format!("{folder}/missing.toml");
+    let junit_path = junit.to_str().expect("a path");
+    let output = test(&[folder, &missing, "--junit", junit_path]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output);
+    for part in [
+        "  ok    nobody",
+        "typo.toml:7: scenario.step.form: unknown key; did you mean scenario.step.from?",
+        "gone.toml:2: policy: ",
+        "nothere.wasm: No such file",
+        "missing.toml: No such file",
+        "1 passed, 0 failed, 3 files not played",
+    ] {
+        assert!(said.contains(part), "{part} is missing in:\n{said}");
+    }
+    let xml = std::fs::read_to_string(&junit).expect("the report");
+    assert!(
+        xml.contains("tests=\"4\" failures=\"0\" errors=\"3\"") && xml.contains("<error message="),
+        "{xml}"
+    );
+    let output = test(&[folder, "--json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(report["passed"], 1);
+    assert_eq!(
+        report["errors"].as_array().map(Vec::len),
+        Some(2),
+        "{report}"
+    );
+}
+
+#[test]
 fn nothing_to_test_is_a_failure_and_wrong_use_is_2() {
     let default = built("default");
     let none = test(&[

@@ -74,6 +74,7 @@ fn file(
     let findings = Findings::new(problems);
     let mut root = Section::root(tree, &findings, folder);
     let policy = root.path("policy");
+    let policy = policy.map(|path| (path, line(root.place_of("policy"))));
     let common = Common::read(&mut root);
     let mut scenarios: Vec<Scenario> = Vec::new();
     for mut section in root.sections("scenario").unwrap_or_default() {
