@@ -250,6 +250,33 @@ fn what_is_wrong_with_one_file_keeps_none_from_being_played() {
 }
 
 #[test]
+fn what_may_be_left_out_can_be_expected() {
+    let said = passes(&[
+        "tests/policy-scenarios/expected.toml",
+        "--policy",
+        &built("default"),
+    ]);
+    assert!(said.contains("4 passed"), "{said}");
+}
+
+#[test]
+fn a_request_that_no_phone_was_told_to_answer_is_named() {
+    let folder = TempDir::new().expect("a folder");
+    let file = folder.path().join("silent.toml");
+    let text = "[phone]\nalice = {}\nbob = { registered = true }\n[[scenario]]\nname = \"x\"\nstep = [\n  { from = \"alice\", send = \"MESSAGE\", to = \"bob\" },\n  { at = \"bob\", expect = \"MESSAGE\" },\n  { at = \"alice\", expect = 200 },\n]\n";
+    std::fs::write(&file, text).expect("write");
+    let default = built("default");
+    let output = test(&[file.to_str().expect("a path"), "--policy", &default]);
+    let said = self::text(&output);
+    assert!(
+        said.contains(
+            "bob never answered the MESSAGE: the step that expects it can say answer = 200"
+        ),
+        "{said}"
+    );
+}
+
+#[test]
 fn nothing_to_test_is_a_failure_and_wrong_use_is_2() {
     let default = built("default");
     let none = test(&[
