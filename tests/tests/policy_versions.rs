@@ -83,7 +83,8 @@ fn live_transactions_pin_their_version() {
     bob.respond(&invite, 180, "", "");
     alice.expect(180);
     let two = push(&router, &version("two"));
-    policy_json(&router, &["activate", "rolled", "--version", &two]);
+    policy_json(&router, &["activate", &format!("rolled@{}", &two[..12])]);
+    assert_eq!(active(&router), two);
     let three = push(&router, &version("three"));
     policy_json(&router, &["activate", "rolled", "--version", &three]);
     let shown = version_of(&router, &one);
