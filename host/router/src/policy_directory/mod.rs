@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use patchbay_policy::{CheckError, ComponentReport, Engine, EngineConfig, EngineError, Host};
 
-use crate::config::Config;
+use crate::config::{Config, Problem};
 use crate::hooks::{HookHost, is_required};
 use crate::signature;
 
@@ -116,6 +116,8 @@ pub fn check(config: Config) -> Vec<String> {
                     .map_err(|error| error.to_string())
             }));
         }
+        // It has a place in the file: `check_active` tells it.
+        Err(StartPolicyError::Missing { .. }) => {}
         Err(problem) => problems.push(problem.to_string()),
     }
     let host = init_host();
@@ -134,6 +136,16 @@ pub fn check(config: Config) -> Vec<String> {
         }));
     }
     problems
+}
+
+/// The problem of `policy.active` that names a policy which is not there.
+pub fn check_active(config: &Config) -> Option<Problem> {
+    match configured::active_source(&config.policy) {
+        Err(StartPolicyError::Missing { place, message, .. }) => {
+            Some(Problem::new(place, "policy.active", message))
+        }
+        _ => None,
+    }
 }
 
 /// The files that nobody who is trusted has signed.
