@@ -39,6 +39,7 @@ mod support;
 pub use capability::{Capability, Want};
 pub use digest::{Digest, DigestError};
 pub use engine::{Engine, EngineConfig, EngineError, EngineStats, LoadError};
+pub use guard::refuses_header;
 pub use hook_times::HookTimes;
 pub use host::*;
 pub use instances::{HookDone, HookRun, Instances};
