@@ -325,6 +325,25 @@ fn a_verdict_that_is_not_possible_is_found_at_random() {
 }
 
 #[test]
+fn what_is_not_granted_is_told_with_the_section_of_a_scenario_file() {
+    let web = policies::guest("web");
+    let web = web.to_str().expect("a path");
+    let folder = TempDir::new().expect("a folder");
+    let file = folder.path().join("calls.toml");
+    let scenario = "[phone]\nalice = {}\n[[scenario]]\nname = \"x\"\nstep = [\n  { from = \"alice\", send = \"OPTIONS\", to = \"alice\" },\n]\n";
+    std::fs::write(&file, scenario).expect("write");
+    let file = file.to_str().expect("a path");
+    for more in [&[][..], &["--random", "3"][..]] {
+        let output = test(&[&[file, "--policy", web], more].concat());
+        let said = text(&output);
+        assert!(
+            said.contains("which is not granted: add `http = [\"https://HOST/\"]` to [router.policy.grants] of the scenario file"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
 fn a_loop_is_found_at_random_and_found_again_by_its_seed() {
     let looping = policies::guest("looping");
     let looping = looping.to_str().expect("a path");

@@ -118,7 +118,7 @@ pub enum LoadError {
     #[error("init failed: {0}")]
     InitFault(Fault),
     /// It can't start for a route of the configuration.
-    #[error("for the route {route}: {error}")]
+    #[error("for the route {route}: {}", .error.told_for("[policy.route.grants] of that route"))]
     Route {
         /// The route.
         route: String,
@@ -137,7 +137,15 @@ fn check_grants<H: Host>(wants: &[Want], uses: &[Use<H>]) -> Result<(), LoadErro
     Ok(())
 }
 
+/// Where the operator grants something, as errors name it.
+const GRANTS: &str = "[policy.grants]";
+
 impl LoadError {
+    /// What is wrong, where grants are written in this section and not in `[policy.grants]`.
+    pub fn told_for(&self, section: &str) -> String {
+        self.to_string().replace(GRANTS, section)
+    }
+
     fn of_route(self, route: Option<&String>) -> LoadError {
         match route {
             None => self,

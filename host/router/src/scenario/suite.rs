@@ -197,7 +197,7 @@ fn random_ones(
         match bench.test(&group.component, &setting)? {
             Ok(policy) => tested.push((setting, policy)),
             Err(error) => {
-                let message = format!("{}: {}", group.place.display(), error);
+                let message = format!("{}: {}", group.place.display(), told(&error));
                 return Ok(Err(Broken::new(&group.place, message)));
             }
         }
@@ -346,7 +346,12 @@ fn refused(scenario: &Scenario, error: &LoadError) -> Result<(), Failure> {
         }
         (None, _) => "a policy that the router can run".to_owned(),
     };
-    Err(without_ladder(scenario.line, expected, error.to_string()))
+    Err(without_ladder(scenario.line, expected, told(error)))
+}
+
+/// What is wrong, with the section in which a scenario file grants.
+fn told(error: &LoadError) -> String {
+    error.told_for("[router.policy.grants] of the scenario file")
 }
 
 fn without_ladder(line: usize, expected: impl Into<String>, seen: impl Into<String>) -> Failure {
