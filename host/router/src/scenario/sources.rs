@@ -68,6 +68,13 @@ impl Found {
         }
         for file in paths {
             match ScenarioFile::read(&file) {
+                Ok(read) if read.scenarios.is_empty() && options.random.is_none() => {
+                    let problem = format!(
+                        "{}: there are no scenarios in it: write [[scenario]], with name and step",
+                        file.display()
+                    );
+                    self.broken.push(Broken::new(&file, problem));
+                }
                 Ok(file) => self.add(file, path, options, builds, progress),
                 Err(problems) => self.broken.push(Broken::new(&file, problems.to_string())),
             }

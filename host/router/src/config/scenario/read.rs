@@ -381,6 +381,40 @@ mod tests {
     }
 
     #[test]
+    fn a_known_key_in_the_wrong_place_is_not_called_unknown() {
+        let text = CALL.replace("{ at = \"alice\"", "{ from = \"bob\", at = \"alice\"");
+        assert_eq!(
+            problems(&text),
+            ["line 13: scenario.step.from: does not go with the other keys here: leave it out"]
+        );
+    }
+
+    #[test]
+    fn a_method_is_written_in_capitals() {
+        let text = CALL.replace("send = \"INVITE\"", "send = \"invite\"");
+        assert_eq!(
+            problems(&text),
+            ["line 11: scenario.step.send: \"invite\" is written \"INVITE\""]
+        );
+        let text = CALL.replace("expect = \"INVITE\"", "expect = \"Invite\"");
+        assert_eq!(
+            problems(&text),
+            ["line 12: scenario.step.expect: \"Invite\" is written \"INVITE\""]
+        );
+    }
+
+    #[test]
+    fn a_key_that_is_misspelt_or_written_twice_is_told_once() {
+        let text = CALL.replace("at = \"bob\"", "att = \"bob\"");
+        assert_eq!(
+            problems(&text),
+            ["line 12: scenario.step.att: unknown key; did you mean scenario.step.at?"]
+        );
+        let text = CALL.replace("alice = {}", "alice = {}\nalice = {}");
+        assert_eq!(problems(&text), ["line 6: alice is written twice"]);
+    }
+
+    #[test]
     fn a_scenario_has_no_routes() {
         let route = "[[router.policy.route]]\ndomain = \"a.example\"\npolicy = \"builtin\"\n";
         let found = problems(&format!("{CALL}\n{route}"));
