@@ -62,7 +62,7 @@ pub fn forward() -> Verdict {
     Verdict::new(Action::Forward)
 }
 
-/// Answers with this status, 101 to 699, and its standard phrase.
+/// Answers with this status, 200 to 699, and its standard phrase.
 pub fn reply(status: u16) -> Verdict {
     Verdict::new(Action::Reply(status, Cow::Borrowed("")))
 }

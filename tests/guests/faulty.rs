@@ -2,7 +2,7 @@
 
 use patchbay_sdk::prelude::*;
 
-/// Routes like a small policy, but for the users `trap`, `loop`, `hog` and `verdict`.
+/// Routes like a small policy, but for the users `trap`, `loop`, `hog` and `verdict`, and for the ACK to the user `answered`.
 #[derive(Default)]
 pub struct Faulty;
 
@@ -11,6 +11,10 @@ impl Policy for Faulty {
     fn request_route(&self, request: &mut Request) -> Result<Verdict> {
         if let Some(kind) = request.header("X-Fault") {
             misbehave(&kind);
+        }
+        if *request.method() == Method::Ack && request.uri().user().as_deref() == Some("answered") {
+            // Nobody answers an ACK.
+            return Ok(reply(200));
         }
         if request.is_in_dialog() {
             return Ok(forward());

@@ -29,6 +29,12 @@ impl Policy for Outside {
                     .send()
                     .map(|response| response.status().to_string()),
             ),
+            "at-once" => shown(
+                http::get(url)
+                    .timeout(Duration::ZERO)
+                    .send()
+                    .map(|response| response.status().to_string()),
+            ),
             "forbidden" => {
                 shown(http::get("http://127.0.0.1:1/").send().map(|response| response.status().to_string()))
             }

@@ -1,4 +1,5 @@
-//! Says its version in every request and response, also inside of dialogs; the version `bad` fails on every INVITE outside of one.
+//! Says its version in every request and response, also inside of dialogs; the version `bad` fails on every INVITE
+//! outside of one, and `saving` decides what is not possible for it.
 
 use patchbay_sdk::prelude::*;
 
@@ -18,6 +19,7 @@ impl Policy for Rollout {
             Method::Register => Ok(save()),
             Method::Ack => Ok(drop()),
             Method::Invite if VERSION == "bad" => panic!("a bad version"),
+            Method::Invite if VERSION == "saving" => Ok(save()),
             _ => Ok(relay(location::lookup(request.uri())?).header("X-Version", VERSION).on_reply()),
         }
     }

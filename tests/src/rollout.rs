@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::router::Router;
 use crate::{command, policies};
 
-/// The component of `tests/guests/rollout.rs` that calls itself `name`; `bad` fails on every new INVITE.
+/// The component of `tests/guests/rollout.rs` that calls itself `name`; `bad` fails on every new INVITE, `saving` decides to save it.
 pub fn version(name: &str) -> PathBuf {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("guests/rollout.rs");
     let source = std::fs::read_to_string(file).expect("the guest's source");

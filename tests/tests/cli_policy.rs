@@ -132,6 +132,43 @@ fn check_tells_the_problems_of_configuration_and_policies_together() {
 }
 
 #[test]
+fn an_active_policy_that_is_not_there_is_told_with_its_line() {
+    let folder = TempDir::new().expect("a folder");
+    std::fs::create_dir(folder.path().join("policies")).expect("a folder");
+    let config = "[policy]\ndirectory = \"policies\"\nactive = \"nothere\"\n[[listen]]\naddress = \"udp:127.0.0.1:0\"\n";
+    std::fs::write(folder.path().join("patchbay.toml"), config).expect("write");
+    for arguments in [&["check"][..], &["run", "--config", "patchbay.toml"][..]] {
+        let output = run(Command::new(binary())
+            .args(arguments)
+            .current_dir(folder.path()));
+        assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+        let wanted = "patchbay.toml:3: policy.active: there is no nothere.wasm in";
+        assert!(text(&output).contains(wanted), "{}", text(&output));
+    }
+}
+
+#[test]
+fn inspect_tells_init_among_the_hooks_as_the_text_does() {
+    let default = policies::built("default");
+    let inspect = |more: &[&str]| {
+        run(Command::new(binary())
+            .args(["policy", "inspect"])
+            .arg(&default)
+            .args(more))
+        .stdout
+    };
+    let report: serde_json::Value = serde_json::from_slice(&inspect(&["--json"])).expect("JSON");
+    let listed = report["hooks"].as_array().expect("hooks").iter();
+    let listed: Vec<&str> = listed.map(|hook| hook.as_str().expect("a name")).collect();
+    assert_eq!(listed[0], "init");
+    let said = String::from_utf8(inspect(&[])).expect("text");
+    assert!(
+        said.contains(&format!("hooks   {}\n", listed.join(" "))),
+        "{said}"
+    );
+}
+
+#[test]
 fn run_takes_the_policy_of_the_command_line() {
     let folder = TempDir::new().expect("a folder");
     let teapot = policies::guest("teapot");

@@ -16,6 +16,7 @@ use patchbay_tests::load::{Call, Load};
 use patchbay_tests::outside::*;
 use patchbay_tests::policies;
 use patchbay_tests::router::{Router, Setup, binary, wait_until};
+use patchbay_tests::tenants::reload;
 
 const QUIET: Duration = Duration::from_millis(300);
 
@@ -63,6 +64,32 @@ fn a_policy_asks_over_http_and_keeps_the_connection() {
         router.metric("patchbay_policy_http_answered_total", ""),
         3.0
     );
+}
+
+#[test]
+fn a_reload_that_takes_a_needed_grant_away_is_warned_of() {
+    let server = HttpServer::start(200, "", Duration::ZERO);
+    let router = outside(&server, "").start();
+    reload(&router, |text| text + "# nothing else\n");
+    let warning = "the active policy does not start with the new configuration";
+    assert!(!router.log().contains(warning), "{}", router.log());
+    reload(&router, |text| text.replacen("\nhttp = ", "\n# http = ", 1));
+    router.wait_for_log(warning);
+    assert!(router.log().contains("which is not granted: add `http ="));
+    let refused = error(&router, "ask");
+    assert!(refused.contains("policy.grants.http"), "{refused}");
+}
+
+#[test]
+fn a_request_without_time_is_late_and_not_the_hook() {
+    let server = HttpServer::start(200, "", Duration::ZERO);
+    let router = outside(&server, "").start();
+    let late = error(&router, "at-once");
+    assert!(
+        late.contains("0 ms") && !late.contains("hook_timeout"),
+        "{late}"
+    );
+    assert!(server.requests().is_empty());
 }
 
 #[test]

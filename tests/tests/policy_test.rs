@@ -10,8 +10,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use patchbay_tests::policies;
 use patchbay_tests::router::binary;
+use patchbay_tests::{policies, rollout};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -200,6 +200,83 @@ fn a_wrong_file_is_told_with_line_and_nearest_key() {
 }
 
 #[test]
+fn what_is_wrong_with_one_file_keeps_none_from_being_played() {
+    let folder = TempDir::new().expect("a folder");
+    let default = built("default");
+    let scenario = "[phone]\nalice = {}\n[[scenario]]\nname = \"nobody\"\nstep = [\n  { from = \"alice\", send = \"INVITE\", to = \"sip:nobody@example.com\" },\n  { at = \"alice\", expect = 404 },\n]\n";
+    for (name, text) in [
+        ("good.toml", format!("policy = {default:?}\n{scenario}")),
+        (
+            "typo.toml",
+            format!("policy = {default:?}\n{}", scenario.replace("from", "form")),
+        ),
+        (
+            "gone.toml",
+            format!("# a comment\npolicy = \"nothere.wasm\"\n{scenario}"),
+        ),
+    ] {
+        std::fs::write(folder.path().join(name), text).expect("write");
+    }
+    let junit = folder.path().join("report.xml");
+    let folder = folder.path().to_str().expect("a path");
+    let missing = format!("{folder}/missing.toml");
+    let junit_path = junit.to_str().expect("a path");
+    let output = test(&[folder, &missing, "--junit", junit_path]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output);
+    for part in [
+        "  ok    nobody",
+        "typo.toml:7: scenario.step.form: unknown key; did you mean scenario.step.from?",
+        "gone.toml:2: policy: ",
+        "nothere.wasm: No such file",
+        "missing.toml: No such file",
+        "1 passed, 0 failed, 3 files not played",
+    ] {
+        assert!(said.contains(part), "{part} is missing in:\n{said}");
+    }
+    let xml = std::fs::read_to_string(&junit).expect("the report");
+    assert!(
+        xml.contains("tests=\"4\" failures=\"0\" errors=\"3\"") && xml.contains("<error message="),
+        "{xml}"
+    );
+    let output = test(&[folder, "--json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(report["passed"], 1);
+    assert_eq!(
+        report["errors"].as_array().map(Vec::len),
+        Some(2),
+        "{report}"
+    );
+}
+
+#[test]
+fn what_may_be_left_out_can_be_expected() {
+    let said = passes(&[
+        "tests/policy-scenarios/expected.toml",
+        "--policy",
+        &built("default"),
+    ]);
+    assert!(said.contains("4 passed"), "{said}");
+}
+
+#[test]
+fn a_request_that_no_phone_was_told_to_answer_is_named() {
+    let folder = TempDir::new().expect("a folder");
+    let file = folder.path().join("silent.toml");
+    let text = "[phone]\nalice = {}\nbob = { registered = true }\n[[scenario]]\nname = \"x\"\nstep = [\n  { from = \"alice\", send = \"MESSAGE\", to = \"bob\" },\n  { at = \"bob\", expect = \"MESSAGE\" },\n  { at = \"alice\", expect = 200 },\n]\n";
+    std::fs::write(&file, text).expect("write");
+    let default = built("default");
+    let output = test(&[file.to_str().expect("a path"), "--policy", &default]);
+    let said = self::text(&output);
+    assert!(
+        said.contains(
+            "bob never answered the MESSAGE: the step that expects it can say answer = 200"
+        ),
+        "{said}"
+    );
+}
+
+#[test]
 fn nothing_to_test_is_a_failure_and_wrong_use_is_2() {
     let default = built("default");
     let none = test(&[
@@ -222,12 +299,47 @@ fn a_fault_fails_a_scenario_that_does_not_allow_it() {
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));
     let said = text(&output);
     for part in [
-        "3 passed, 1 failed",
-        "faulty.toml:38: a fault that is not allowed fails the scenario",
+        "3 passed, 2 failed",
+        "faulty.toml:39: a fault that is not allowed fails the scenario",
         "seen:     request_route failed: it trapped",
         "log warn: a hook failed",
+        "faulty.toml:47: an answer to an ACK fails the scenario",
+        "seen:     request_route failed: its verdict is not possible there",
+        "`reply` with 200 for ACK, which nobody answers",
     ] {
         assert!(said.contains(part), "{part} is missing in:\n{said}");
+    }
+}
+
+#[test]
+fn a_verdict_that_is_not_possible_is_found_at_random() {
+    let saving = rollout::version("saving");
+    let saving = saving.to_str().expect("a path");
+    let output = test(&["policies/default", "--random", "50", "--policy", saving]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    assert!(
+        text(&output).contains("`save` for INVITE: only a REGISTER can be saved"),
+        "{}",
+        text(&output)
+    );
+}
+
+#[test]
+fn what_is_not_granted_is_told_with_the_section_of_a_scenario_file() {
+    let web = policies::guest("web");
+    let web = web.to_str().expect("a path");
+    let folder = TempDir::new().expect("a folder");
+    let file = folder.path().join("calls.toml");
+    let scenario = "[phone]\nalice = {}\n[[scenario]]\nname = \"x\"\nstep = [\n  { from = \"alice\", send = \"OPTIONS\", to = \"alice\" },\n]\n";
+    std::fs::write(&file, scenario).expect("write");
+    let file = file.to_str().expect("a path");
+    for more in [&[][..], &["--random", "3"][..]] {
+        let output = test(&[&[file, "--policy", web], more].concat());
+        let said = text(&output);
+        assert!(
+            said.contains("which is not granted: add `http = [\"https://HOST/\"]` to [router.policy.grants] of the scenario file"),
+            "{said}"
+        );
     }
 }
 

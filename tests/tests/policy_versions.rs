@@ -83,7 +83,8 @@ fn live_transactions_pin_their_version() {
     bob.respond(&invite, 180, "", "");
     alice.expect(180);
     let two = push(&router, &version("two"));
-    policy_json(&router, &["activate", "rolled", "--version", &two]);
+    policy_json(&router, &["activate", &format!("rolled@{}", &two[..12])]);
+    assert_eq!(active(&router), two);
     let three = push(&router, &version("three"));
     policy_json(&router, &["activate", "rolled", "--version", &three]);
     let shown = version_of(&router, &one);
@@ -173,6 +174,33 @@ fn a_version_that_fails_for_several_sources_is_rolled_back_once_and_written_down
     policy_json(&router, &["rollback"]);
     let router = setup().directory(router.stop()).start();
     assert_eq!(active(&router), one, "over a restart");
+}
+
+#[test]
+fn a_version_whose_verdicts_are_not_possible_has_failed() {
+    let router = setup().start();
+    let one = active(&router);
+    let saving = push(&router, &version("saving"));
+    policy_json(&router, &["activate", "rolled", "--version", &saving]);
+    for _ in 0..20 {
+        assert_eq!(call_from(&router, [127, 0, 0, 1]), 500);
+    }
+    let shown = version_of(&router, &saving);
+    assert_eq!(shown["faults_by_kind"]["verdict"], 20, "{shown}");
+    let error = shown["last_error"].as_str().expect("an error");
+    assert!(error.contains("`save` for INVITE"), "{error}");
+    let log = router.log();
+    let line = log
+        .lines()
+        .find(|line| line.contains("a hook failed"))
+        .expect("a line about it");
+    assert!(line.contains("call_id"), "{line}");
+    for last in [2, 3] {
+        call_from(&router, [127, 0, 0, last]);
+    }
+    wait_until("the version before to be active again", || {
+        active(&router) == one
+    });
 }
 
 #[test]

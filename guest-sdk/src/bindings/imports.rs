@@ -98,7 +98,7 @@ pub mod patchbay {
             /// A final (or provisional) response of our own; its headers are set with `reply.add-header`.
             #[derive(Clone)]
             pub struct ResponseLine {
-                /// 101 to 699.
+                /// 200 to 699: what a policy answers is final. Another status is a bad verdict.
                 pub status: u16,
                 /// Empty: the standard phrase of the status.
                 pub reason: _rt::String,

@@ -374,7 +374,7 @@ pub enum Verdict {
 /// A response that we make.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reply {
-    /// 101 to 699.
+    /// 200 to 699.
     pub status: u16,
     /// Empty: the standard phrase.
     pub reason: String,

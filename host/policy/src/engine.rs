@@ -119,7 +119,7 @@ pub enum LoadError {
     #[error("init failed: {0}")]
     InitFault(Fault),
     /// It can't start for a route of the configuration.
-    #[error("for the route {route}: {error}")]
+    #[error("for the route {route}: {}", .error.told_for("[policy.route.grants] of that route"))]
     Route {
         /// The route.
         route: String,
@@ -138,7 +138,15 @@ fn check_grants<H: Host>(wants: &[Want], uses: &[Use<H>]) -> Result<(), LoadErro
     Ok(())
 }
 
+/// Where the operator grants something, as errors name it.
+const GRANTS: &str = "[policy.grants]";
+
 impl LoadError {
+    /// What is wrong, where grants are written in this section and not in `[policy.grants]`.
+    pub fn told_for(&self, section: &str) -> String {
+        self.to_string().replace(GRANTS, section)
+    }
+
     fn of_route(self, route: Option<&String>) -> LoadError {
         match route {
             None => self,
@@ -277,6 +285,9 @@ impl<H: Host> Engine<H> {
     ) -> Result<Arc<Version<H>>, LoadError> {
         let digest = Digest::of(bytes);
         let checked = self.compile(&digest, bytes)?;
+        for used in &uses {
+            world::check_hooks(&checked.exports.hooks(), |hook| used.host.requires(hook))?;
+        }
         check_grants(&checked.wants, &uses)?;
         let code = self.code(checked.pre, checked.shape)?;
         let version = Version::new(

@@ -186,6 +186,12 @@ pub(crate) fn check_len(value: &str) -> Result<(), HostError> {
     })
 }
 
+/// Why no policy may write the header of this name; `None`: it may.
+pub fn refuses_header(name: &str) -> Option<String> {
+    let refused = deny_host_owned(Name::from(name.as_bytes()).known()).err()?;
+    Some(refused.message)
+}
+
 fn deny_host_owned(header: HeaderName) -> Result<(), HostError> {
     match header {
         HeaderName::Via | HeaderName::CSeq | HeaderName::CallId | HeaderName::ContentLength | HeaderName::MaxForwards => {

@@ -41,6 +41,7 @@ pub use capability::{Capability, Want};
 pub use digest::{Digest, DigestError};
 pub use engine::{Engine, EngineConfig, EngineError, EngineStats, LoadError};
 pub use form::not_a_component;
+pub use guard::refuses_header;
 pub use hook_times::HookTimes;
 pub use host::*;
 pub use instances::{HookDone, HookRun, Instances};

@@ -11,7 +11,7 @@ pub enum Verdict {
     Relay,
     /// `request-route`, `failure-route`: answer.
     Reply {
-        /// 101 to 699.
+        /// 200 to 699.
         status: u16,
         /// Empty: the standard phrase.
         reason: String,
@@ -153,9 +153,9 @@ pub(crate) struct ResponseLine {
 
 impl ResponseLine {
     fn verdict(self) -> Result<Verdict, Fault> {
-        if !(101..=699).contains(&self.status) {
+        if !(200..=699).contains(&self.status) {
             return Err(Fault::Verdict(format!(
-                "reply with status {}; a reply has 101 to 699",
+                "reply with status {}; a reply has 200 to 699",
                 self.status
             )));
         }
@@ -259,8 +259,8 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_has_a_status_from_101_to_699() {
-        for status in [0, 100, 700, 65535] {
+    fn a_reply_has_a_status_from_200_to_699() {
+        for status in [0, 100, 180, 199, 700, 65535] {
             assert!(
                 matches!(reply(status, ""), Err(Fault::Verdict(_))),
                 "{status}"

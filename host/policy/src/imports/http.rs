@@ -82,7 +82,11 @@ pub(super) fn ask<H: Host>(state: &mut State<H>, request: HttpRequest) -> Answer
         .map(|ms| Duration::from_millis(ms.into()));
     let limit = wanted.map_or(left, |wanted| wanted.min(left));
     if limit.is_zero() {
-        return Err(HostError::no_time_left());
+        return Err(match left.is_zero() {
+            true => HostError::no_time_left(),
+            // It has asked for no time at all.
+            false => HostError::late(limit),
+        });
     }
     Ok(state.acting()?.fetch(request, limit))
 }

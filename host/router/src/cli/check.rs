@@ -41,7 +41,7 @@ impl Check {
             })
             .collect();
         let file = self.config.file();
-        found.extend(routes(&config, file.as_deref()));
+        found.extend(named_policies(&config, file.as_deref()));
         found.extend(policies(config));
         if self.json {
             let list: Vec<_> = found
@@ -74,11 +74,14 @@ fn line_of(place: Place) -> Option<usize> {
     }
 }
 
-/// The policies that routes name.
-fn routes(config: &Config, file: Option<&Path>) -> Vec<Found> {
+/// The active policy, and the policies that routes name.
+fn named_policies(config: &Config, file: Option<&Path>) -> Vec<Found> {
     let problems = Problems {
         file: file.map(Path::to_path_buf),
-        list: policy_directory::check_routes(config),
+        list: policy_directory::check_active(config)
+            .into_iter()
+            .chain(policy_directory::check_routes(config))
+            .collect(),
     };
     let lines = problems.lines().zip(&problems.list);
     lines

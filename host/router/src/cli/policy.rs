@@ -129,12 +129,13 @@ pub(super) struct Push {
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  patchbay policy activate mine\n  patchbay policy activate mine --version 3f2a91"
+    after_help = "Examples:\n  patchbay policy activate mine\n  patchbay policy activate mine@3f2a91"
 )]
 pub(super) struct Activate {
-    /// The name of the policy.
+    /// The policy, and the digest of its version or the beginning of it. Default: the newest version.
+    #[arg(value_name = "NAME[@VERSION]")]
     name: String,
-    /// The digest of the version, or the beginning of it. Default: the newest.
+    /// The version, where it is not written behind the name.
     #[arg(long, value_name = "DIGEST")]
     version: Option<String>,
     #[command(flatten)]
@@ -235,14 +236,25 @@ fn inspect(file: &Path) -> Result<ComponentReport, Failure> {
         .map_err(|problem| Failure::Said(format!("{}: {problem}", file.display())))
 }
 
+fn checked(file: &Path) -> Result<ComponentReport, Failure> {
+    policy_directory::inspect_policy(&read(file)?)
+        .map_err(|problem| Failure::Said(format!("{}: {problem}", file.display())))
+}
+
+/// The hooks that it has, with `init`.
+fn hooks(report: &ComponentReport) -> Vec<&'static str> {
+    let init = report.exports_init.then_some("init");
+    let others = report.hooks.iter().map(|hook| hook.name());
+    init.into_iter().chain(others).collect()
+}
+
 fn report_json(file: &Path, report: &ComponentReport) -> Value {
-    let hooks: Vec<&str> = report.hooks.iter().map(|hook| hook.name()).collect();
     json!({
         "file": file,
         "version": report.digest.as_str(),
         "size_bytes": report.size_bytes,
         "memory_bytes": report.memory_bytes,
-        "hooks": hooks,
+        "hooks": hooks(report),
         "init": report.exports_init,
         "imports": report.imports,
         "capabilities": wants::json(&report.wants),
@@ -254,7 +266,7 @@ impl Check {
         let results: Vec<(PathBuf, Result<ComponentReport, Failure>)> = self
             .files
             .into_iter()
-            .map(|file| (file.clone(), inspect(&file)))
+            .map(|file| (file.clone(), checked(&file)))
             .collect();
         let bad = results.iter().any(|(_, result)| result.is_err());
         if self.json {
@@ -288,13 +300,7 @@ impl Inspect {
         }
         output::line(&format!("version {}", report.digest.as_str()));
         output::line(&format!("size    {} bytes", report.size_bytes));
-        let hooks: Vec<&str> = report
-            .exports_init
-            .then_some("init")
-            .into_iter()
-            .chain(report.hooks.iter().map(|hook| hook.name()))
-            .collect();
-        output::line(&format!("hooks   {}", hooks.join(" ")));
+        output::line(&format!("hooks   {}", hooks(&report).join(" ")));
         output::line(&format!("memory  {} bytes", report.memory_bytes));
         output::line(&format!("imports {}", report.imports.join(" ")));
         for line in wants::lines(&report.wants) {
@@ -330,11 +336,17 @@ impl Push {
 
 impl Activate {
     fn execute(self) -> Result<(), Failure> {
-        let body = self
-            .version
-            .map_or_else(|| json!({}), |version| json!({ "version": version }));
+        let (name, version) = match self.name.split_once('@') {
+            Some(_) if self.version.is_some() => {
+                let message = "the version is there twice: behind the name and as --version";
+                return Err(Failure::Said(message.to_owned()));
+            }
+            Some((name, version)) => (name, Some(version)),
+            None => (&*self.name, self.version.as_deref()),
+        };
+        let body = version.map_or_else(|| json!({}), |version| json!({ "version": version }));
         let answer = self.admin.client()?.post(
-            &format!("/api/v1/policies/{}/activate", escape(&self.name)),
+            &format!("/api/v1/policies/{}/activate", escape(name)),
             &body,
         )?;
         let was_active = answer.get("was_active").and_then(Value::as_bool) == Some(true);

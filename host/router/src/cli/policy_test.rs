@@ -68,10 +68,10 @@ impl Test {
         } else {
             output::line(report.text().trim_end());
         }
-        if report.failures() > 0 {
-            Err(Failure::Printed)
-        } else {
+        if report.is_good() {
             Ok(())
+        } else {
+            Err(Failure::Printed)
         }
     }
 }

@@ -172,6 +172,9 @@ pub(super) fn rate(text: &str) -> Result<u32, String> {
 
 /// The name of a header, or how names begin with `*` after it.
 pub(super) fn header_pattern(text: &str) -> Result<(), String> {
+    if let Some(reason) = patchbay_policy::refuses_header(text) {
+        return Err(format!("{text:?} can't be granted: {reason}"));
+    }
     let start = text.strip_suffix('*').unwrap_or(text);
     let is_plain = start.is_empty() || patchbay_message::is_token(start.as_bytes());
     if !text.is_empty() && is_plain && !start.contains('*') {
@@ -280,6 +283,10 @@ mod tests {
     fn a_pattern_of_headers_has_its_star_at_the_end() {
         for text in ["X-*", "*", "P-Asserted-Identity", "m"] {
             assert_eq!(header_pattern(text), Ok(()), "{text:?}");
+        }
+        for text in ["Via", "max-forwards", "v", "Route"] {
+            let refused = header_pattern(text).expect_err("it is the host's");
+            assert!(refused.contains("is the host's"), "{refused}");
         }
         for text in ["", "*-Id", "X-**", "X A", "X:", "\u{fc}"] {
             assert!(header_pattern(text).is_err(), "{text:?}");

@@ -105,6 +105,8 @@ pub struct Policy {
     pub directory: Option<PathBuf>,
     /// Which policy routes at the start.
     pub active: ActivePolicy,
+    /// Where that is written.
+    pub active_place: Place,
     /// Running time of one hook.
     pub hook_deadline: Duration,
     /// Running plus waiting time of one hook.

@@ -262,6 +262,7 @@ fn policy<'a>(mut section: Section<'a>, overrides: &Overrides) -> (Policy, Vec<S
     let policy = Policy {
         directory,
         active: overrides.policy.clone().map_or(active, ActivePolicy::File),
+        active_place: section.place_of("active"),
         hook_deadline,
         hook_timeout,
         max_concurrent_hooks: section.number("max_concurrent_hooks", 1000, 1..=1_000_000),

@@ -236,7 +236,15 @@ fn list<T: PartialEq>(
         return Vec::new();
     };
     if texts.is_empty() {
-        section.problem(key, "is empty: leave it out where it does not matter");
+        section.problem(
+            key,
+            match key {
+                "policy" => {
+                    "is empty: name the policy that gets the requests, or several in a list"
+                }
+                _ => "is empty: leave it out where it does not matter",
+            },
+        );
     }
     let mut values = Vec::new();
     for text in texts {
@@ -331,6 +339,26 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+
+    #[test]
+    fn a_route_without_policy_is_told_once() {
+        let problems = |policy: &str| -> Vec<String> {
+            let text = format!("[[policy.route]]\ndomain = \"a.example\"\n{policy}\n");
+            let read = Config::parse(&text, Path::new(""), &Default::default());
+            read.expect_err("problems").lines().collect()
+        };
+        assert_eq!(
+            problems("polcy = \"builtin\""),
+            ["line 3: policy.route.polcy: unknown key; did you mean policy.route.policy?"]
+        );
+        assert_eq!(
+            problems("policy = []"),
+            [
+                "line 3: policy.route.policy: is empty: name the policy that gets the requests, or several in a list"
+            ]
+        );
+        assert_eq!(problems(""), ["line 1: policy.route.policy: is missing"]);
+    }
     use crate::config::Overrides;
 
     const BEGIN: &str = "[node]\ndomains = [\"example.com\"]\n[[listen]]\naddress = \"udp:127.0.0.1:5070\"\n[policy]\ndirectory = \".\"\n[policy.settings]\na = \"1\"\nb = \"2\"\n[policy.grants]\nhttp = [\"https://a.example/\"]\nkeyvalue = [\"k/\"]\nwrite_headers = [\"X-*\"]\n";

@@ -36,7 +36,13 @@ impl Findings {
         let known = self.known.into_inner();
         for (place, key) in self.unknown.into_inner() {
             let message = match nearest(&key, &known) {
-                Some(near) => format!("unknown key; did you mean {near}?"),
+                Some(near) if near == key => {
+                    "does not go with the other keys here: leave it out".to_owned()
+                }
+                Some(near) => {
+                    forget_missing(&mut problems, place, near);
+                    format!("unknown key; did you mean {near}?")
+                }
                 None => "unknown key".to_owned(),
             };
             problems.push(Problem::new(place, key, message));
@@ -45,6 +51,20 @@ impl Findings {
         problems
     }
 }
+
+/// A key that is there with another spelling is not missing as well. It is missing where its section begins: that of the last one before.
+fn forget_missing(problems: &mut Vec<Problem>, misspelt: Place, key: &str) {
+    let is_of_section = |problem: &&Problem| {
+        problem.key == key && problem.message == MISSING && problem.place <= misspelt
+    };
+    let section = problems.iter().filter(is_of_section).map(|one| one.place);
+    if let Some(section) = section.max() {
+        problems.retain(|one| (&*one.key, &*one.message, one.place) != (key, MISSING, section));
+    }
+}
+
+/// What is said of a key that has to be there.
+const MISSING: &str = "is missing";
 
 /// One section while it is read. Keys that nobody asked for are reported by [`Section::finish`].
 pub(super) struct Section<'a> {
@@ -358,7 +378,7 @@ impl<'a> Section<'a> {
     /// Says that a key of this section has to be there.
     pub(super) fn missing(&self, key: &str) {
         self.findings
-            .report(Problem::new(self.place, self.full(key), "is missing"));
+            .report(Problem::new(self.place, self.full(key), MISSING));
     }
 
     /// Whether the key is written.

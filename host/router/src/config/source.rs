@@ -66,7 +66,12 @@ pub(super) fn parse(text: &str, problems: &mut Vec<Problem>) -> BTreeMap<String,
         let place = error
             .span()
             .map_or(Place::Nowhere, |span| lines.place(span.start));
-        problems.push(Problem::new(place, "", error.message().to_owned()));
+        let key = error.span().and_then(|span| text.get(span));
+        let message = match (error.message(), key) {
+            ("duplicate key", Some(key)) => format!("{key} is written twice"),
+            (message, _) => message.to_owned(),
+        };
+        problems.push(Problem::new(place, "", message));
     }
     lines.table(table.get_ref())
 }

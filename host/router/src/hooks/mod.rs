@@ -29,9 +29,10 @@ use crate::routes::Link;
 use lookups::Lookups;
 use tape::Tape;
 
+pub(crate) use host::is_required;
 pub(crate) use services::Services;
 pub(crate) use timers::TimerOwner;
-pub(crate) use verdict::{core_fault, policy_hook};
+pub(crate) use verdict::{core_fault, policy_hook, refuse_impossible};
 
 /// The router's side of one hook run.
 pub struct HookHost {
@@ -204,7 +205,9 @@ pub(crate) mod tests {
     use patchbay_core::registrar::Registration;
     use patchbay_core::time::{Instant, UnixTime};
     use patchbay_message::{AddressOfRecord, Draft, Limits, Message, Uri};
-    use patchbay_policy::{Engine, EngineConfig, ErrorKind, Host, Policies, Target, Verdict};
+    use patchbay_policy::{
+        Engine, EngineConfig, ErrorKind, HookDone, Host, Policies, Target, Verdict,
+    };
 
     use super::*;
     use crate::config::Overrides;
@@ -596,6 +599,55 @@ pub(crate) mod tests {
         let services = services("");
         let (_, result) = host(&services, flow(Transport::Udp, None)).finish(Verdict::Next);
         assert_eq!(result, Err(door::HookFault::Verdict));
+    }
+
+    #[test]
+    fn a_verdict_has_to_be_possible_for_the_method() {
+        let reply = |status| Verdict::Reply {
+            status,
+            reason: String::new(),
+        };
+        let services = services("");
+        let refused = |method: &str, verdict: Verdict| {
+            let mut host = host(&services, flow(Transport::Udp, None));
+            let context = host.context.as_mut().unwrap();
+            let text = String::from_utf8(context.request.base().as_bytes().to_vec()).unwrap();
+            let text = text.replace("INVITE", method);
+            let message = Message::parse(text.as_bytes(), &Limits::default()).unwrap();
+            context.request = Draft::new(Arc::new(message));
+            let mut done = HookDone {
+                host: Some(host),
+                result: Ok(verdict),
+                elapsed: Default::default(),
+            };
+            let fault = refuse_impossible(&mut done);
+            assert_eq!(fault.as_ref(), done.result.as_ref().err());
+            fault.map(|fault| fault.to_string())
+        };
+        for (method, verdict) in [
+            ("INVITE", reply(200)),
+            ("INVITE", Verdict::Challenge),
+            ("REGISTER", Verdict::Save),
+            ("REGISTER", Verdict::Challenge),
+            ("ACK", Verdict::Relay),
+            ("ACK", Verdict::Drop),
+            ("ACK", Verdict::Next),
+        ] {
+            assert_eq!(
+                refused(method, verdict.clone()),
+                None,
+                "{method} {verdict:?}"
+            );
+        }
+        for (method, verdict, text) in [
+            ("INVITE", Verdict::Save, "`save` for INVITE: only"),
+            ("ACK", Verdict::Save, "`save` for ACK: only"),
+            ("ACK", Verdict::Challenge, "`challenge` for ACK, which"),
+            ("ACK", reply(200), "`reply` with 200 for ACK, which"),
+        ] {
+            let said = refused(method, verdict).unwrap();
+            assert!(said.contains(text), "{said}");
+        }
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use patchbay_core::door::{self, HookContext, HookFault, Reply};
-use patchbay_policy::{Fault, Hook, Verdict, Verification};
+use patchbay_message::Method;
+use patchbay_policy::{Fault, Hook, HookDone, Verdict, Verification};
 
 use super::HookHost;
 
@@ -37,6 +38,23 @@ impl HookHost {
         };
         self.apply_no_answer();
         (self.context, result)
+    }
+
+    /// Whether the core can carry this verdict out on this message. `next` is for whoever knows the chain to judge.
+    #[inline]
+    pub(crate) fn is_possible(&self, verdict: &Verdict) -> bool {
+        match verdict {
+            Verdict::Reply { .. } | Verdict::Challenge => self.method() != Some(Method::Ack),
+            Verdict::Save => self.method() == Some(Method::Register),
+            Verdict::Relay | Verdict::Drop | Verdict::Next | Verdict::Pass | Verdict::Done => true,
+        }
+    }
+
+    /// The method of the request that the hook runs for.
+    fn method(&self) -> Option<Method<'_>> {
+        self.context
+            .as_ref()
+            .map(|context| context.request.method())
     }
 
     /// Gives the context back to the core after a fault, which ignores what is in it.
@@ -85,6 +103,30 @@ impl HookHost {
             target.no_answer.get_or_insert(no_answer);
         }
     }
+}
+
+/// Makes a fault of a verdict that the core can't carry out, and gives it back.
+#[cold]
+pub(crate) fn refuse_impossible(done: &mut HookDone<HookHost>) -> Option<Fault> {
+    let (Ok(verdict), Some(host)) = (&done.result, &done.host) else {
+        return None;
+    };
+    if host.is_possible(verdict) {
+        return None;
+    }
+    let method = host.method().unwrap_or(Method::Other(b""));
+    let method = String::from_utf8_lossy(method.as_bytes());
+    let text = match verdict {
+        Verdict::Save => format!("`save` for {method}: only a REGISTER can be saved"),
+        Verdict::Challenge => format!("`challenge` for {method}, which nobody answers"),
+        Verdict::Reply { status, .. } => {
+            format!("`reply` with {status} for {method}, which nobody answers")
+        }
+        _ => return None,
+    };
+    let fault = Fault::Verdict(text);
+    done.result = Err(fault.clone());
+    Some(fault)
 }
 
 /// The hook of a message in the words of the policy crate.

@@ -285,10 +285,11 @@ async fn within(
 }
 
 async fn ask(client: &Outgoing, request: Request<Full<Bytes>>) -> Result<HttpResponse, HostError> {
+    let server = server_of(request.uri());
     let response = client
         .request(request)
         .await
-        .map_err(|error| unavailable(with_causes(&error)))?;
+        .map_err(|error| unavailable(explained(&server, &with_causes(&error))))?;
     let (head, body) = response.into_parts();
     let body = Limited::new(body, HttpRequest::MAX_BODY_BYTES)
         .collect()
@@ -319,6 +320,23 @@ fn headers(headers: &HeaderMap) -> Vec<(String, String)> {
 
 fn unavailable(message: String) -> HostError {
     error(ErrorKind::Unavailable, message)
+}
+
+/// Scheme, host and port: path and query may be nobody's business.
+fn server_of(url: &http::Uri) -> String {
+    let scheme = url.scheme_str().unwrap_or_default();
+    let authority = url.authority().map_or("", http::uri::Authority::as_str);
+    format!("{scheme}://{authority}")
+}
+
+/// What is wrong with which server, and what helps where a certificate is not trusted.
+fn explained(server: &str, problem: &str) -> String {
+    let hint = if problem.contains("invalid peer certificate") {
+        "; trusted are the certificates of the system, or those of SSL_CERT_FILE when that is set"
+    } else {
+        ""
+    };
+    format!("{server} : {problem}{hint}")
 }
 
 /// The error with what it came from, innermost last.
@@ -514,6 +532,12 @@ mod tests {
         let strict = HttpClient::trusting(RootCertStore::empty());
         let error = fetch(&strict, &url, PATIENCE).expect_err("unknown");
         assert_eq!(error.kind, ErrorKind::Unavailable);
-        assert!(error.message.contains("certificate"), "{}", error.message);
+        for part in [
+            &format!("https://localhost:{} : ", address.port()),
+            "invalid peer certificate",
+            "SSL_CERT_FILE",
+        ] {
+            assert!(error.message.contains(part), "{}", error.message);
+        }
     }
 }

@@ -18,6 +18,9 @@ pub enum UrlError {
     /// `.` or `..` as a part of the path.
     #[error("{0:?} has a part . or .. in its path")]
     Dots(String),
+    /// A pattern in a prefix.
+    #[error("{0:?} is no pattern: a grant names one host, and has every URL that begins so")]
+    Pattern(String),
     /// A query or a fragment in a prefix.
     #[error("{0:?} grants by scheme, host, port and path: leave out what is behind the path")]
     Query(String),
@@ -42,6 +45,9 @@ impl UrlPrefix {
         let Some((scheme, host, port)) = origin(&url) else {
             return Err(UrlError::Malformed(text.to_owned()));
         };
+        if host.contains('*') || url.path().contains('*') {
+            return Err(UrlError::Pattern(text.to_owned()));
+        }
         Ok(UrlPrefix {
             scheme,
             host,
@@ -114,6 +120,18 @@ fn origin(url: &Uri) -> Option<(Scheme, String, u16)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_grant_is_no_pattern() {
+        for text in [
+            "https://*.example.com/",
+            "https://*/",
+            "https://a.example/*",
+        ] {
+            let refused = UrlPrefix::parse(text);
+            assert_eq!(refused, Err(UrlError::Pattern(text.to_owned())));
+        }
+    }
 
     fn has(prefix: &str, url: &str) -> bool {
         let prefix = UrlPrefix::parse(prefix).expect("a prefix");

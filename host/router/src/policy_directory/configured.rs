@@ -55,7 +55,11 @@ pub(super) fn active_source(policy: &Policy) -> Result<ActiveSource, StartPolicy
         (_, Some(directory)) if name != BUILTIN => {
             let path = in_directory(directory, &name);
             if !path.is_file() {
-                return Err(StartPolicyError::Missing(missing(directory, &name)));
+                return Err(StartPolicyError::Missing {
+                    file: None,
+                    place: policy.active_place,
+                    message: missing(directory, &name),
+                });
             }
             path
         }

@@ -115,8 +115,15 @@ pub enum StartPolicyError {
     )]
     NoBuiltin,
     /// The active policy has no file.
-    #[error("policy.active: {0}")]
-    Missing(String),
+    #[error("{}policy.active: {message}", written(.file.as_deref(), .place))]
+    Missing {
+        /// The file of the configuration.
+        file: Option<PathBuf>,
+        /// Where the key is written.
+        place: Place,
+        /// What is missing, and what would be right.
+        message: String,
+    },
     /// The file can't be read.
     #[error("{}: {source}", path.display())]
     Io {

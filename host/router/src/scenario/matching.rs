@@ -3,6 +3,7 @@
 use patchbay_message::{Message, Method};
 
 use super::compose::text;
+use super::phone::Seen;
 use crate::config::scenario::{Expect, HeaderIs, What};
 
 /// What was expected of a message and what it is, where the two differ.
@@ -43,6 +44,17 @@ pub(super) fn is_of_kind(message: &Message, what: &What) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether it is a response of that kind to a CANCEL, or one that came before. Such a one is meant only where no other fits.
+pub(super) fn can_stand_in(seen: &Seen, what: &What) -> bool {
+    let status = seen.message.status();
+    let is_of_kind = match what {
+        What::Status(status_wanted) => status == Some(*status_wanted),
+        What::Class(class) => status.is_some_and(|status| *class == status / 100),
+        What::Request(_) => false,
+    };
+    is_of_kind && (seen.is_copy || seen.message.method() == Method::Cancel)
 }
 
 /// The first thing in which a message of the right kind is not as expected.

@@ -22,7 +22,7 @@ pub(super) struct Phone {
     pub(super) setup: PhoneSetup,
     /// How its messages come to the router.
     pub(super) flow: Flow,
-    /// What it was sent, in order, retransmissions left out.
+    /// What it was sent, in order, requests that came again left out.
     pub(super) seen: Vec<Seen>,
     sent: Vec<Sent>,
     served: Vec<Served>,
@@ -38,6 +38,8 @@ pub(super) struct Seen {
     pub(super) at: u64,
     /// Whether a scenario may leave it out.
     pub(super) is_optional: bool,
+    /// Whether it is a final response that came before: to a request that was sent again, or because nobody acknowledged it.
+    pub(super) is_copy: bool,
     /// Whether a step has expected it.
     pub(super) is_taken: bool,
     /// The request in the list of those to answer.
@@ -114,6 +116,7 @@ impl Phone {
             message: Arc::clone(message),
             at,
             is_optional,
+            is_copy: false,
             is_taken: false,
             request,
         });
@@ -191,11 +194,29 @@ impl Phone {
         })
     }
 
+    /// Whether a request of its own waits for its final response.
+    pub(super) fn awaits_response(&self) -> bool {
+        let is_answered = |open: &Sent| {
+            self.sent
+                .iter()
+                .any(|sent| !sent.finals.is_empty() && is_same(&sent.message, &open.message))
+        };
+        self.sent
+            .iter()
+            .any(|sent| sent.finals.is_empty() && !is_answered(sent))
+    }
+
     /// Whether a request of that number waits for its final response.
     pub(super) fn is_open(&self, request: usize) -> bool {
         self.served
             .get(request)
             .is_some_and(|served| !served.is_final)
+    }
+
+    /// The method of a request that waits for its final response.
+    pub(super) fn open_method(&self, request: usize) -> Option<String> {
+        let served = self.served.get(request).filter(|served| !served.is_final)?;
+        Some(text(served.message.method().as_bytes()))
     }
 
     /// Answers the request of that number, unless it has a final response already.
@@ -262,6 +283,10 @@ impl Phone {
             reactions.extend(self.acknowledge(number, message, status));
         }
         if is_again {
+            self.see(message, at, true, None);
+            if let Some(seen) = self.seen.last_mut() {
+                seen.is_copy = true;
+            }
             return reactions;
         }
         if matches!(method, Method::Subscribe | Method::Refer) && status < 300 {

@@ -8,7 +8,7 @@ use patchbay_message::{AddressOfRecord, Message, Method, Uri};
 use super::ladder;
 use super::matching::{self, Difference};
 use super::outside;
-use super::phone::Seen;
+use super::phone::{Phone, Seen};
 use super::world::{Planned, Progress, World};
 use crate::config::scenario::{Act, AnswerWith, Expect, Pattern, Scenario, Send, Step, address};
 
@@ -257,12 +257,23 @@ impl Play<'_> {
             .done
             .saturating_add(micros(expect.within.unwrap_or(PATIENCE + step.after)));
         let what = format!("{} at {}", matching::kind(&expect.what), expect.at);
+        let call_id = call_id.as_deref();
+        let stand_in = |play: &Play<'_>| play.stand_in(phone, expect, call_id, earliest);
         let seen = loop {
-            if let Some(at) = self.next_at(phone, expect, call_id.as_deref(), &what)? {
+            let found = self.next_at(phone, expect, call_id, &what);
+            if let Ok(Some(at)) = found {
                 break at;
             }
+            let is_decided = found.is_err() || !self.awaits_response(phone);
+            if let Some(at) = Some(&*self).filter(|_| is_decided).and_then(stand_in) {
+                break at;
+            }
+            found?;
             if matches!(self.world.step(limit), Progress::Still) {
-                return Err(Wrong::new(what, self.nothing(limit, expect.within)));
+                match stand_in(self) {
+                    Some(at) => break at,
+                    None => return Err(Wrong::new(what, self.nothing(limit, expect.within))),
+                }
             }
         };
         let Some(Seen {
@@ -333,6 +344,29 @@ impl Play<'_> {
         Ok(None)
     }
 
+    fn awaits_response(&self, phone: usize) -> bool {
+        let phone = self.world.phones.get(phone);
+        phone.is_some_and(Phone::awaits_response)
+    }
+
+    /// A response of the wanted kind that a scenario may leave out: to a CANCEL, or one that came before. It is meant when nothing else can
+    /// be.
+    fn stand_in(
+        &self,
+        phone: usize,
+        expect: &Expect,
+        call_id: Option<&str>,
+        earliest: u64,
+    ) -> Option<usize> {
+        let seen = &self.world.phones.get(phone)?.seen;
+        seen.iter().position(|seen| {
+            !seen.is_taken
+                && seen.at >= earliest
+                && call_id.is_none_or(|wanted| wanted.as_bytes() == seen.message.call_id())
+                && matching::can_stand_in(seen, &expect.what)
+        })
+    }
+
     /// Takes a message of a phone; what it left out before that came to an end with it.
     fn take(&mut self, phone: usize, at: usize) -> Option<Seen> {
         let phone = self.world.phones.get_mut(phone)?;
@@ -351,10 +385,24 @@ impl Play<'_> {
         match within {
             Some(_) => format!("nothing until {}", seconds(limit)),
             None => format!(
-                "nothing: after {} there was nothing left to do",
-                seconds(self.world.now())
+                "nothing: after {} there was nothing left to do{}",
+                seconds(self.world.now()),
+                self.unanswered().unwrap_or_default()
             ),
         }
+    }
+
+    /// Who was expected to see a request and was never told to answer it.
+    fn unanswered(&self) -> Option<String> {
+        let (phone, method) = self.expected.iter().find_map(|(phone, requests)| {
+            let phone = self.world.phones.get(*phone)?;
+            let open = |(request, _): &(usize, String)| phone.open_method(*request);
+            Some((phone, requests.iter().find_map(open)?))
+        })?;
+        Some(format!(
+            "; {} never answered the {method}: the step that expects it can say answer = 200",
+            phone.setup.name
+        ))
     }
 
     fn silence(&mut self, at: &str, within: u64) -> Result<(), Wrong> {

@@ -1,7 +1,7 @@
 //! Property mode: valid requests, answers and times drawn from a seed, and what must hold for each of them.
 //!
 //! The properties are those of [`super::invariants`] and of [`World::rest`]: one final response, Max-Forwards falls by one, no loop, a
-//! verdict within the deadline, only messages that are whole, an answer to every INVITE, nothing left in the tables at the end.
+//! verdict within the deadline, only messages that are whole, an answer to every INVITE that the policy does not drop, nothing left in the tables at the end.
 
 use patchbay_message::{HeaderName, Message, Method};
 use rand::rngs::StdRng;
@@ -139,11 +139,13 @@ impl Draw<'_> {
                     .and_then(|phone| phone.seen.get(at));
                 let Some(seen) = seen else { break };
                 let (message, request) = (std::sync::Arc::clone(&seen.message), seen.request);
+                let is_copy = seen.is_copy;
                 if let Some(looked) = self.looked.get_mut(phone) {
                     *looked += 1;
                 }
                 match request {
                     Some(request) => self.answer(phone, request, &message),
+                    None if is_copy => {}
                     None => self.go_on(phone, &message),
                 }
             }

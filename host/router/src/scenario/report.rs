@@ -6,14 +6,19 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::play::Failure;
-use super::suite::{Played, Report};
+use super::suite::{Broken, Played, Report};
 
 /// Failures that are shown in full; of more the names are enough.
 const SHOWN: usize = 20;
 
 impl Report {
+    /// Whether everything was played, and nothing failed.
+    pub(crate) fn is_good(&self) -> bool {
+        self.failures() == 0 && self.broken.is_empty()
+    }
+
     /// How many of the listed scenarios failed.
-    pub(crate) fn failures(&self) -> usize {
+    fn failures(&self) -> usize {
         let failed = |played: &&Played| played.failure.is_some();
         self.played.iter().filter(failed).count()
     }
@@ -39,6 +44,10 @@ impl Report {
             };
             line(&mut text, format_args!("  {word}  {}", played.name));
         }
+        for broken in &self.broken {
+            line(&mut text, format_args!("{}", broken.file.display()));
+            line(&mut text, format_args!("  ERROR {}", broken.short()));
+        }
         let failed: Vec<(&Played, &Failure)> = self
             .played
             .iter()
@@ -53,16 +62,28 @@ impl Report {
                 format_args!("\n... and {} more", failed.len() - SHOWN),
             );
         }
+        for broken in &self.broken {
+            line(&mut text, format_args!("\n{}", broken.problems));
+        }
         let (failures, seconds) = (failed.len(), self.elapsed.as_secs_f64());
         let passed = self.count.saturating_sub(failures as u64);
         line(
             &mut text,
             format_args!(
-                "\n{passed} passed, {failures} failed in {seconds:.3} s: {} scenarios a second",
+                "\n{passed} passed, {failures} failed{} in {seconds:.3} s: {} scenarios a second",
+                self.not_played(),
                 self.per_second()
             ),
         );
         text
+    }
+
+    fn not_played(&self) -> String {
+        match self.broken.len() {
+            0 => String::new(),
+            1 => ", 1 file not played".to_owned(),
+            count => format!(", {count} files not played"),
+        }
     }
 
     /// For programs.
@@ -75,6 +96,7 @@ impl Report {
             "elapsed_us": micros(self.elapsed),
             "scenarios_per_second": self.per_second(),
             "scenarios": scenarios,
+            "errors": self.broken.iter().map(broken_json).collect::<Vec<Value>>(),
         })
     }
 
@@ -84,9 +106,12 @@ impl Report {
         let totals = |played: &[&Played]| {
             let failures = played.iter().filter(|one| one.failure.is_some()).count();
             let time: f64 = played.iter().map(|one| one.elapsed.as_secs_f64()).sum();
+            (played.len(), failures, time)
+        };
+        let written = |(tests, failures, time): (usize, usize, f64), errors: usize| {
             format!(
-                "tests=\"{}\" failures=\"{failures}\" time=\"{time:.6}\"",
-                played.len()
+                "tests=\"{}\" failures=\"{failures}\" errors=\"{errors}\" time=\"{time:.6}\"",
+                tests + errors
             )
         };
         let all: Vec<&Played> = self.played.iter().collect();
@@ -94,7 +119,7 @@ impl Report {
             &mut text,
             format_args!(
                 "<testsuites name=\"patchbay policy test\" {}>",
-                totals(&all)
+                written(totals(&all), self.broken.len())
             ),
         );
         for suite in all.chunk_by(|one, other| one.file == other.file) {
@@ -107,10 +132,20 @@ impl Report {
                 format_args!(
                     "  <testsuite name=\"{}\" {}>",
                     escaped(&name),
-                    totals(suite)
+                    written(totals(suite), 0)
                 ),
             );
             suite.iter().for_each(|played| case(&mut text, played));
+            text.push_str("  </testsuite>\n");
+        }
+        for broken in &self.broken {
+            let name = escaped(&broken.file.display().to_string());
+            let begin = written((0, 0, 0.0), 1);
+            line(
+                &mut text,
+                format_args!("  <testsuite name=\"{name}\" {begin}>"),
+            );
+            error_case(&mut text, broken);
             text.push_str("  </testsuite>\n");
         }
         text.push_str("</testsuites>\n");
@@ -213,6 +248,37 @@ fn case(text: &mut String, played: &Played) {
     text.push_str("    </testcase>\n");
 }
 
+impl Broken {
+    /// What is wrong, in one line.
+    fn short(&self) -> String {
+        match self.problems.lines().count() {
+            0 | 1 => "can't be played".to_owned(),
+            count => format!("can't be played: {count} problems"),
+        }
+    }
+}
+
+fn broken_json(broken: &Broken) -> Value {
+    json!({ "file": broken.file, "problems": broken.problems.lines().collect::<Vec<&str>>() })
+}
+
+fn error_case(text: &mut String, broken: &Broken) {
+    let file = escaped(&broken.file.display().to_string());
+    let first = escaped(broken.problems.lines().next().unwrap_or_default());
+    let all = escaped(&broken.problems);
+    line(
+        text,
+        format_args!(
+            "    <testcase name=\"the file can be played\" classname=\"{file}\" file=\"{file}\" time=\"0.000000\">"
+        ),
+    );
+    line(
+        text,
+        format_args!("      <error message=\"{first}\">{all}</error>"),
+    );
+    text.push_str("    </testcase>\n");
+}
+
 /// Text as XML 1.0 takes it; control characters have no place there.
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
@@ -253,6 +319,10 @@ mod tests {
             ladder: "  alice".to_owned(),
         };
         Report {
+            broken: vec![Broken::new(
+                std::path::Path::new("tests/typo.toml"),
+                "tests/typo.toml:3: scenario.step.form: unknown key".to_owned(),
+            )],
             played: vec![played("works", None), played("a & b", Some(failure))],
             count: 2,
             elapsed: Duration::from_millis(1),
@@ -271,7 +341,9 @@ mod tests {
             "{text}"
         );
         assert!(
-            text.ends_with("1 passed, 1 failed in 0.001 s: 2000 scenarios a second\n"),
+            text.ends_with(
+                "1 passed, 1 failed, 1 file not played in 0.001 s: 2000 scenarios a second\n"
+            ),
             "{text}"
         );
     }
@@ -281,7 +353,7 @@ mod tests {
         let xml = report().junit();
         assert!(
             xml.contains(
-                "<testsuite name=\"tests/calls.toml\" tests=\"2\" failures=\"1\" time=\"0.001000\">"
+                "<testsuite name=\"tests/calls.toml\" tests=\"2\" failures=\"1\" errors=\"0\" time=\"0.001000\">"
             ),
             "{xml}"
         );
@@ -293,8 +365,26 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_can_not_be_played_is_an_error() {
+        let text = report().text();
+        assert!(
+            text.contains("tests/typo.toml\n  ERROR can't be played\n"),
+            "{text}"
+        );
+        let xml = report().junit();
+        for part in [
+            "<testsuites name=\"patchbay policy test\" tests=\"3\" failures=\"1\" errors=\"1\"",
+            "<testsuite name=\"tests/typo.toml\" tests=\"1\" failures=\"0\" errors=\"1\"",
+            "<error message=\"tests/typo.toml:3: scenario.step.form: unknown key\">",
+        ] {
+            assert!(xml.contains(part), "{part} is missing in:\n{xml}");
+        }
+    }
+
+    #[test]
     fn programs_get_the_same() {
         let json = report().json();
+        assert_eq!(json["errors"][0]["file"], "tests/typo.toml");
         assert_eq!(json["failed"], 1);
         assert_eq!(json["scenarios"][1]["failure"]["line"], 7);
         assert_eq!(json["scenarios"][0]["failure"], Value::Null);

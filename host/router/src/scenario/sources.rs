@@ -1,11 +1,12 @@
 //! Finds scenario files, and the components that they test.
 
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::bench::Component;
-use super::suite::{Options, SuiteError};
+use super::suite::{Broken, Options, SuiteError};
 use crate::config::BUILTIN;
 use crate::config::scenario::ScenarioFile;
 use crate::policy_directory::BUILTIN_POLICY;
@@ -21,62 +22,98 @@ pub(super) struct Group {
     pub(super) place: PathBuf,
 }
 
-/// The files that the options name, by the component that they test.
-pub(super) fn groups(
-    options: &Options,
-    progress: &mut dyn FnMut(&str),
-) -> Result<Vec<Group>, SuiteError> {
+/// What is to be played, and what can't be.
+#[derive(Default)]
+pub(super) struct Found {
+    pub(super) groups: Vec<Group>,
+    pub(super) broken: Vec<Broken>,
+}
+
+/// The files that the options name, by the component that they test. What is wrong with one keeps none of the others from being played.
+pub(super) fn find(options: &Options, progress: &mut dyn FnMut(&str)) -> Found {
     let mut builds = Builds::default();
-    let mut problems = Vec::new();
-    let mut groups: Vec<Group> = Vec::new();
+    let mut found = Found::default();
     for path in &options.paths {
-        let mut files = Vec::new();
-        for file in files_of(path)? {
-            match ScenarioFile::read(&file) {
-                Ok(file) => files.push(file),
-                Err(problem) => problems.push(problem),
-            }
+        if let Err(error) = found.look_at(path, options, &mut builds, progress) {
+            found.broken.push(Broken::new(path, error.to_string()));
         }
-        if !problems.is_empty() {
-            continue;
-        }
-        if files.is_empty() && options.random.is_some() {
+    }
+    found
+}
+
+impl Found {
+    fn look_at(
+        &mut self,
+        path: &Path,
+        options: &Options,
+        builds: &mut Builds,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<(), SuiteError> {
+        let paths = files_of(path)?;
+        if paths.is_empty() && options.random.is_some() {
             let component = builds.component(options, None, path, progress)?;
-            let place = path.clone();
-            groups.push(Group {
+            self.groups.push(Group {
                 component,
-                files,
-                place,
+                files: Vec::new(),
+                place: path.to_path_buf(),
             });
-            continue;
+            return Ok(());
         }
-        if files.is_empty() {
+        if paths.is_empty() {
             return Err(SuiteError::Nothing(format!(
                 "there are no scenarios in {}: write them into {}",
                 path.display(),
                 path.join(FOLDER).join("NAME.toml").display()
             )));
         }
-        for file in files {
-            let component =
-                builds.component(options, file.policy.as_deref(), &file.path, progress)?;
-            let same = |group: &&mut Group| {
-                Arc::ptr_eq(&group.component.bytes, &component.bytes) && group.place == *path
-            };
-            match groups.iter_mut().find(same) {
-                Some(group) => group.files.push(file),
-                None => groups.push(Group {
-                    component,
-                    files: vec![file],
-                    place: path.clone(),
-                }),
+        for file in paths {
+            match ScenarioFile::read(&file) {
+                Ok(read) if read.scenarios.is_empty() && options.random.is_none() => {
+                    let problem = format!(
+                        "{}: there are no scenarios in it: write [[scenario]], with name and step",
+                        file.display()
+                    );
+                    self.broken.push(Broken::new(&file, problem));
+                }
+                Ok(file) => self.add(file, path, options, builds, progress),
+                Err(problems) => self.broken.push(Broken::new(&file, problems.to_string())),
             }
         }
+        Ok(())
     }
-    if problems.is_empty() {
-        Ok(groups)
-    } else {
-        Err(SuiteError::Files(problems))
+
+    fn add(
+        &mut self,
+        file: ScenarioFile,
+        place: &Path,
+        options: &Options,
+        builds: &mut Builds,
+        progress: &mut dyn FnMut(&str),
+    ) {
+        let named = file.policy.as_ref().map(|(path, _)| path.as_path());
+        let component = match builds.component(options, named, &file.path, progress) {
+            Ok(component) => component,
+            Err(error) => {
+                let at = file.policy.as_ref().map(|(_, line)| line);
+                let at = at.filter(|_| options.policy.is_none());
+                let text = match at {
+                    Some(line) => format!("{}:{line}: policy: {error}", file.path.display()),
+                    None => error.to_string(),
+                };
+                return self.broken.push(Broken::new(&file.path, text));
+            }
+        };
+        let same = |group: &&mut Group| {
+            Arc::ptr_eq(&group.component.bytes, &component.bytes) && group.place == place
+        };
+        match self.groups.iter_mut().find(same) {
+            Some(group) => group.files.push(file),
+            None => self.groups.push(Group {
+                component,
+                files: vec![file],
+                place: place.to_path_buf(),
+            }),
+        }
     }
 }
 
@@ -123,9 +160,9 @@ fn files_of(path: &Path) -> Result<Vec<PathBuf>, SuiteError> {
     Ok(files)
 }
 
-/// Components that were read or built, by their path.
+/// Components that were read or built, by their path, and those that could not be.
 #[derive(Default)]
-struct Builds(Vec<(PathBuf, Component)>);
+struct Builds(HashMap<PathBuf, Result<Component, String>>);
 
 impl Builds {
     /// The component for a file: that of the command line, the one that the file names, or what is built from the folder around it.
@@ -140,20 +177,23 @@ impl Builds {
             Some(path) => path.to_path_buf(),
             None => policy_around(file)?,
         };
-        if let Some((_, known)) = self.0.iter().find(|(known, _)| *known == path) {
-            return Ok(known.clone());
-        }
-        let component = if path == Path::new(BUILTIN) {
-            component(BUILTIN.to_owned(), BUILTIN_POLICY.to_vec())
-        } else if path.is_dir() {
-            let output = patchbay_guest_build::default_output(&path);
-            let built = patchbay_guest_build::build_policy(&path, &output, progress)?;
-            read(&built.path)?
-        } else {
-            read(&path)?
-        };
-        self.0.push((path, component.clone()));
-        Ok(component)
+        let made = self
+            .0
+            .entry(path)
+            .or_insert_with_key(|path| made(path, progress).map_err(|error| error.to_string()));
+        made.clone().map_err(SuiteError::Nothing)
+    }
+}
+
+fn made(path: &Path, progress: &mut dyn FnMut(&str)) -> Result<Component, SuiteError> {
+    if path == Path::new(BUILTIN) {
+        Ok(component(BUILTIN.to_owned(), BUILTIN_POLICY.to_vec()))
+    } else if path.is_dir() {
+        let output = patchbay_guest_build::default_output(path);
+        let built = patchbay_guest_build::build_policy(path, &output, progress)?;
+        read(&built.path)
+    } else {
+        read(path)
     }
 }
 

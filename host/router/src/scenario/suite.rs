@@ -1,7 +1,7 @@
 //! Plays all scenarios that the options name, in several threads.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,9 +10,8 @@ use patchbay_policy::LoadError;
 
 use super::bench::{Bench, Tested};
 use super::play::{self, Failure};
-use super::sources::{Group, groups};
+use super::sources::{Group, find};
 use super::{log, random};
-use crate::config::Problems;
 use crate::config::scenario::{Scenario, ScenarioFile, Setting};
 
 /// Policies run on the stack of their thread, as in a worker.
@@ -40,9 +39,6 @@ pub(crate) struct Options {
 /// Why nothing was tested.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SuiteError {
-    /// Scenario files are wrong.
-    #[error("{}", lines(.0))]
-    Files(Vec<Problems>),
     /// There is nothing to test.
     #[error("{0}")]
     Nothing(String),
@@ -65,11 +61,6 @@ pub(crate) enum SuiteError {
     Io(#[from] io::Error),
 }
 
-fn lines(problems: &[Problems]) -> String {
-    let all: Vec<String> = problems.iter().map(ToString::to_string).collect();
-    all.join("\n")
-}
-
 /// One scenario that was played.
 #[derive(Clone, Debug)]
 pub(crate) struct Played {
@@ -87,9 +78,30 @@ pub(crate) struct Played {
     pub(crate) failure: Option<Failure>,
 }
 
+/// What could not be played.
+#[derive(Clone, Debug)]
+pub(crate) struct Broken {
+    /// A scenario file, or what was to be one or to have some.
+    pub(crate) file: PathBuf,
+    /// What is wrong, a line for each problem.
+    pub(crate) problems: String,
+}
+
+impl Broken {
+    /// Something that is wrong with a file.
+    pub(super) fn new(file: &Path, problems: String) -> Broken {
+        Broken {
+            file: file.to_path_buf(),
+            problems,
+        }
+    }
+}
+
 /// What came of it.
 #[derive(Clone, Debug)]
 pub(crate) struct Report {
+    /// What could not be played.
+    pub(crate) broken: Vec<Broken>,
     /// Every scenario, in order. Of random ones that passed there is one for all.
     pub(crate) played: Vec<Played>,
     /// How many were played, rounds counted.
@@ -115,24 +127,29 @@ enum Work {
 /// Plays what the options name. `progress` is told what is being built.
 pub(crate) fn run(options: &Options, progress: &mut dyn FnMut(&str)) -> Result<Report, SuiteError> {
     log::start();
-    let groups = groups(options, progress)?;
+    let found = find(options, progress);
+    let mut broken = found.broken;
     let cache = patchbay_guest_build::cache_folder().map(|folder| folder.join("compiled"));
     let mut bench = Bench::new(options.jobs, cache.ok());
     let mut ready = Vec::new();
-    for group in groups {
+    for group in found.groups {
         match options.random {
-            Some(count) => ready.extend(random_ones(group, count, options.seed, &mut bench)?),
+            Some(count) => match random_ones(group, count, options.seed, &mut bench)? {
+                Ok(all) => ready.extend(all),
+                Err(refused) => broken.push(refused),
+            },
             None => ready.extend(written_ones(group, options, &mut bench)?),
         }
     }
-    if ready.is_empty() {
+    if ready.is_empty() && broken.is_empty() {
         let message = match &options.filter {
             Some(filter) => format!("no scenario has {filter:?} in its name"),
             None => "there are no scenarios".to_owned(),
         };
         return Err(SuiteError::Nothing(message));
     }
-    play_all(ready, options)
+    let report = play_all(ready, options)?;
+    Ok(Report { broken, ..report })
 }
 
 fn written_ones(
@@ -169,7 +186,7 @@ fn random_ones(
     count: u64,
     seed: u64,
     bench: &mut Bench,
-) -> Result<Vec<Ready>, SuiteError> {
+) -> Result<Result<Vec<Ready>, Broken>, SuiteError> {
     let mut settings: Vec<Setting> = group.files.into_iter().map(|file| file.setting).collect();
     settings.retain(|setting| !setting.phones.is_empty());
     if settings.is_empty() {
@@ -180,14 +197,14 @@ fn random_ones(
         match bench.test(&group.component, &setting)? {
             Ok(policy) => tested.push((setting, policy)),
             Err(error) => {
-                let message = format!("{}: {error}", group.place.display());
-                return Err(SuiteError::Nothing(message));
+                let message = format!("{}: {}", group.place.display(), told(&error));
+                return Ok(Err(Broken::new(&group.place, message)));
             }
         }
     }
     let tested = Arc::new(tested);
     let name = |seed| format!("random requests, seed {seed}");
-    Ok((0..count)
+    let all = (0..count)
         .map(|number| seed.wrapping_add(number))
         .map(|seed| Ready {
             policy: group.component.name.clone(),
@@ -196,7 +213,8 @@ fn random_ones(
             name: name(seed),
             work: Work::Random(Arc::clone(&tested), seed),
         })
-        .collect())
+        .collect();
+    Ok(Ok(all))
 }
 
 /// Phones of all kinds, for a policy without scenarios.
@@ -237,6 +255,7 @@ fn play_all(ready: Vec<Ready>, options: &Options) -> Result<Report, SuiteError> 
     played.sort_by_key(|(at, _)| *at);
     let played = played.into_iter().map(|(_, played)| played);
     Ok(Report {
+        broken: Vec::new(),
         played: match options.random {
             Some(_) => together(played.collect(), options.seed),
             None => played.collect(),
@@ -322,9 +341,17 @@ fn refused(scenario: &Scenario, error: &LoadError) -> Result<(), Failure> {
     let expected = match (&scenario.init_error, error) {
         (Some(part), LoadError::Init(text)) if text.contains(part) => return Ok(()),
         (Some(part), _) => format!("init to fail with {part:?}"),
-        (None, _) => "a policy that takes these settings".to_owned(),
+        (None, LoadError::Init(_) | LoadError::InitFault(_)) => {
+            "a policy that takes these settings".to_owned()
+        }
+        (None, _) => "a policy that the router can run".to_owned(),
     };
-    Err(without_ladder(scenario.line, expected, error.to_string()))
+    Err(without_ladder(scenario.line, expected, told(error)))
+}
+
+/// What is wrong, with the section in which a scenario file grants.
+fn told(error: &LoadError) -> String {
+    error.told_for("[router.policy.grants] of the scenario file")
 }
 
 fn without_ladder(line: usize, expected: impl Into<String>, seen: impl Into<String>) -> Failure {

@@ -151,7 +151,20 @@ impl Running {
         if let Some(deployments) = self.deployments.upgrade() {
             deployments.reconsider_refused();
         }
+        self.check_active();
         Ok(())
+    }
+
+    /// The active version goes on whatever the new configuration says, and would not start with it if a grant or a setting that it needs is
+    /// gone. A policy that a route names keeps the whole configuration from being taken over.
+    fn check_active(&self) {
+        let policies = &self.shared.policies;
+        let Some(active) = policies.active() else {
+            return;
+        };
+        if let Err(error) = policies.check_uses_of(&active) {
+            tracing::warn!(policy = &**active.name(), policy_version = active.digest().short(), %error, "the active policy does not start with the new configuration: it goes on, and the next start of the router is refused");
+        }
     }
 
     /// The policies that routes name get versions, before anything else changes.

@@ -13,7 +13,7 @@ use patchbay_policy::{
 use super::differences::RunDifference;
 use super::environment::{Environment, World};
 use super::model::{Act, Answer, Effects, HookTrace, Outcome};
-use crate::hooks::HookHost;
+use crate::hooks::{HookHost, refuse_impossible};
 
 /// How long the version that ran then may run here at least, and how many times its `hook_deadline`: what was done in time is no fault on
 /// a slower machine.
@@ -160,7 +160,8 @@ impl Replayer {
         let place = self.place(environment, is_own);
         let host = HookHost::for_replay(&version, trace, &place.world);
         let event = trace.input.event.as_ref().map(Event::from);
-        let done = run(&place.instances, &version, hook, host, event);
+        let mut done = run(&place.instances, &version, hook, host, event);
+        refuse_impossible(&mut done);
         let outcome = Outcome::from(&done.result);
         let heard = done
             .host

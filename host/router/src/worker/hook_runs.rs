@@ -17,7 +17,7 @@ use patchbay_policy::{Engine, Fault, Hook, HookDone, HookRun, Instances, Verdict
 use super::chain_runs::ChainRun;
 use super::driver::metrics_of;
 use super::mailbox::{Answer, Mailbox};
-use crate::hooks::{HookHost, Services, core_fault, policy_hook};
+use crate::hooks::{HookHost, Services, core_fault, policy_hook, refuse_impossible};
 use crate::metrics::LimitLabel;
 
 /// Hooks for events that run at the same time. Further events wait in the mailbox.
@@ -264,14 +264,21 @@ impl Future for Waiting {
             id: waiting.id,
             hook: waiting.run.hook(),
             version: waiting.version,
-            failed: match done.result {
-                Ok(Verdict::Next) | Err(_) => Some(Arc::clone(waiting.run.version())),
-                Ok(_) => None,
-            },
+            failed: may_have_failed(&done).then(|| Arc::clone(waiting.run.version())),
             source: waiting.source,
             done,
             chain: waiting.chain.take(),
         })
+    }
+}
+
+/// Whether there is a fault to tell of, or one that shows only in what the core can do with the verdict.
+#[inline]
+fn may_have_failed(done: &HookDone<HookHost>) -> bool {
+    match (&done.result, &done.host) {
+        (Ok(Verdict::Next) | Err(_), _) => true,
+        (Ok(verdict), Some(host)) => !host.is_possible(verdict),
+        (Ok(_), None) => false,
     }
 }
 
@@ -349,8 +356,8 @@ fn absent(job: HookJob, version: PolicyVersion) -> Input {
 impl Ended {
     /// The answer to the core; an event has none.
     pub(super) fn answer(mut self, services: &Services, now: Now) -> Option<Input> {
-        if matches!(self.done.result, Ok(Verdict::Next)) {
-            self.refuse_next(services);
+        if self.failed.is_some() {
+            self.refuse_verdict(services);
         }
         self.account(services, now);
         let (context, result) = match (self.done.host, self.done.result) {
@@ -368,16 +375,22 @@ impl Ended {
         })
     }
 
-    /// Nobody is left to give the request to: that is no verdict.
+    /// What nobody can carry out is no verdict, but a fault of the version: for `next` nobody is left, and for some verdicts the method is
+    /// the wrong one.
     #[cold]
-    fn refuse_next(&mut self, services: &Services) {
-        let text = "`next` from the last policy of the chain";
-        let fault = Fault::Verdict(text.to_owned());
-        if let Some(version) = &self.failed {
+    fn refuse_verdict(&mut self, services: &Services) {
+        let fault = if matches!(self.done.result, Ok(Verdict::Next)) {
+            let text = "`next` from the last policy of the chain";
+            let fault = Fault::Verdict(text.to_owned());
+            self.done.result = Err(fault.clone());
+            Some(fault)
+        } else {
+            refuse_impossible(&mut self.done)
+        };
+        if let (Some(fault), Some(version)) = (fault, &self.failed) {
             let worker = usize::from(services.worker);
             version.stats().count_fault(worker, self.hook, &fault);
         }
-        self.done.result = Err(fault);
     }
 
     /// Counts, traces and logs a run that is over.

@@ -26,8 +26,8 @@ pub(crate) use phones::{address, user};
 pub(crate) struct ScenarioFile {
     /// Where it is.
     pub(crate) path: PathBuf,
-    /// The component to test, when the file names it.
-    pub(crate) policy: Option<PathBuf>,
+    /// The component to test and the line that names it, when the file does.
+    pub(crate) policy: Option<(PathBuf, usize)>,
     /// In the order of the file.
     pub(crate) scenarios: Vec<Scenario>,
     /// What holds for a scenario that says nothing, for requests drawn at random.

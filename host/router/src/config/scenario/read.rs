@@ -74,6 +74,7 @@ fn file(
     let findings = Findings::new(problems);
     let mut root = Section::root(tree, &findings, folder);
     let policy = root.path("policy");
+    let policy = policy.map(|path| (path, line(root.place_of("policy"))));
     let common = Common::read(&mut root);
     let mut scenarios: Vec<Scenario> = Vec::new();
     for mut section in root.sections("scenario").unwrap_or_default() {
@@ -377,6 +378,40 @@ mod tests {
             problems(&text),
             ["line 18: router.auth.registratoin: unknown key; did you mean auth.registration?"]
         );
+    }
+
+    #[test]
+    fn a_known_key_in_the_wrong_place_is_not_called_unknown() {
+        let text = CALL.replace("{ at = \"alice\"", "{ from = \"bob\", at = \"alice\"");
+        assert_eq!(
+            problems(&text),
+            ["line 13: scenario.step.from: does not go with the other keys here: leave it out"]
+        );
+    }
+
+    #[test]
+    fn a_method_is_written_in_capitals() {
+        let text = CALL.replace("send = \"INVITE\"", "send = \"invite\"");
+        assert_eq!(
+            problems(&text),
+            ["line 11: scenario.step.send: \"invite\" is written \"INVITE\""]
+        );
+        let text = CALL.replace("expect = \"INVITE\"", "expect = \"Invite\"");
+        assert_eq!(
+            problems(&text),
+            ["line 12: scenario.step.expect: \"Invite\" is written \"INVITE\""]
+        );
+    }
+
+    #[test]
+    fn a_key_that_is_misspelt_or_written_twice_is_told_once() {
+        let text = CALL.replace("at = \"bob\"", "att = \"bob\"");
+        assert_eq!(
+            problems(&text),
+            ["line 12: scenario.step.att: unknown key; did you mean scenario.step.at?"]
+        );
+        let text = CALL.replace("alice = {}", "alice = {}\nalice = {}");
+        assert_eq!(problems(&text), ["line 6: alice is written twice"]);
     }
 
     #[test]

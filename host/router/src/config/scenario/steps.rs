@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use patchbay_message::Method;
+
 use super::read::line;
 use super::{
     Act, AnswerWith, Expect, HeaderEdit, HeaderIs, Pattern, PhoneSetup, Send, Step, StoredIs, What,
@@ -95,9 +97,13 @@ fn send(section: &mut Section<'_>, phones: &[PhoneSetup]) -> Send {
     send
 }
 
-/// RFC 3261 §25.1: a method is a token.
+/// RFC 3261 §25.1: a method is a token. It is compared as it is written (§7.1): one in other letters would be an unknown method.
 fn method(text: &str) -> Result<String, String> {
-    if patchbay_message::is_token(text.as_bytes()) {
+    let capitals = text.to_ascii_uppercase();
+    let is_known = !matches!(Method::from_bytes(capitals.as_bytes()), Method::Other(_));
+    if is_known && capitals != text {
+        Err(format!("{text:?} is written {capitals:?}"))
+    } else if patchbay_message::is_token(text.as_bytes()) {
         Ok(text.to_owned())
     } else {
         Err(format!("{text:?} is no method, such as \"INVITE\""))
@@ -167,6 +173,7 @@ fn kind(text: &str) -> Result<What, String> {
     let is_method = text.starts_with(|first: char| first.is_ascii_uppercase());
     match method(text) {
         Ok(method) if is_method => Ok(What::Request(method)),
+        Err(message) if message.contains("is written") => Err(message),
         _ => Err(format!(
             "{text:?} is neither a status such as 486 or \"4xx\", nor a method such as \"INVITE\", nor \"nothing\""
         )),

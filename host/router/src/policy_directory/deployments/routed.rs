@@ -170,7 +170,9 @@ impl StartPolicyError {
 
     /// The same for a configuration that was read from this file.
     pub fn in_file(mut self, path: Option<&Path>) -> StartPolicyError {
-        if let StartPolicyError::Route { file, .. } = &mut self {
+        if let StartPolicyError::Route { file, .. } | StartPolicyError::Missing { file, .. } =
+            &mut self
+        {
             *file = path.map(Path::to_path_buf);
         }
         self
