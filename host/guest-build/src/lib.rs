@@ -21,6 +21,7 @@ mod python;
 mod rust;
 mod scaffold;
 mod sdk;
+mod shape;
 mod toolchain;
 mod venv;
 mod wasi;

@@ -3,13 +3,15 @@
 //! The files of the policy become one, and a generated module around it exports the hooks and logs what nobody catches.
 //! StarlingMonkey, the other engine, would take ten times the size, the memory and the time of each hook.
 
+mod checks;
+
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
 use crate::manifest::Manifest;
 use crate::wit_files::write_file;
-use crate::{BuildError, command, component, kept, npm, wasi_http, wit_files};
+use crate::{BuildError, command, component, kept, npm, shape, wasi_http, wit_files};
 
 /// The beginning of the module around the policy.
 const ENTRY: &str = include_str!("entry.mjs");
@@ -61,8 +63,10 @@ pub(crate) fn compile(
     } else {
         String::new()
     };
-    let entry = entry(&manifest.hooks, asks);
-    let made_of = [npm::versions().as_str(), &entry, &fetch, &text].concat();
+    let entry = entry(manifest, asks)?;
+    let policy_and_checks = checks::between(&text, manifest, work)?;
+    let made_of = [&npm::versions(), &entry, &fetch, &policy_and_checks];
+    let made_of = made_of.map(String::as_str).concat();
     kept::or_make(work, manifest, made_of.as_bytes(), |output| {
         progress(&format!("compiling {}", policy.display()));
         let entry_path = work.join("entry.mjs");
@@ -101,7 +105,9 @@ fn bundled_fetch(programs: &Path, work: &Path) -> Result<String, BuildError> {
 }
 
 /// The module around the policy.
-fn entry(hooks: &[String], asks: bool) -> String {
+fn entry(manifest: &Manifest, asks: bool) -> Result<String, BuildError> {
+    let hooks = &manifest.hooks;
+    let verdicts = shape::verdicts(manifest)?;
     // What is imported first is there when the policy begins.
     let mut text = if asks {
         [WITH_FETCH, ENTRY].concat()
@@ -110,14 +116,16 @@ fn entry(hooks: &[String], asks: bool) -> String {
     };
     for hook in hooks {
         let name = camel_case(hook);
+        let verdict = verdicts.iter().find(|(name, _)| name == hook);
         text.push_str(&format!(
-            "\nexport const {name} = guarded('{hook}', '{name}');\n"
+            "\nexport const {name} = guarded('{hook}', '{name}', {});\n",
+            verdict.map_or_else(|| "undefined".to_owned(), |(_, shape)| checks::check(shape))
         ));
     }
     for hook in component::unlisted(hooks) {
         text.push_str(&format!("\nnotListed('{hook}', '{}');\n", camel_case(hook)));
     }
-    text
+    Ok(text)
 }
 
 /// `request-route` as `requestRoute`.
@@ -153,19 +161,19 @@ mod tests {
 
     #[test]
     fn the_entry_exports_the_hooks_of_the_manifest() {
-        let text = entry(&["init".to_owned(), "request-route".to_owned()], false);
-        assert!(
-            text.contains("export const requestRoute = guarded('request-route', 'requestRoute');")
-        );
-        assert!(text.contains("export const init = "));
+        let text = entry(&Manifest::of_hooks(&["init", "request-route"]), false).unwrap();
+        let export = "export const requestRoute = guarded('request-route', 'requestRoute', check.variant({ 'relay': null, ";
+        assert!(text.contains(export), "{text}");
+        assert!(text.contains("export const init = guarded('init', 'init', undefined);"));
         assert!(text.contains("notListed('failure-route', 'failureRoute');"));
     }
 
     #[test]
     fn what_waits_is_there_before_the_policy_and_only_with_http() {
-        let hooks = ["request-route".to_owned()];
-        assert!(entry(&hooks, true).starts_with("import { settled } from './fetch.mjs';"));
-        let without = entry(&hooks, false);
+        let hooks = Manifest::of_hooks(&["request-route"]);
+        let entry = |asks| entry(&hooks, asks).unwrap();
+        assert!(entry(true).starts_with("import { settled } from './fetch.mjs';"));
+        let without = entry(false);
         assert!(!without.contains("fetch.mjs") && without.contains("function settled("));
     }
 }

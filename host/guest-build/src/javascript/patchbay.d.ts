@@ -114,7 +114,7 @@ declare module 'patchbay:policy/random@0.1.0' {
 }
 
 declare module 'patchbay:policy/counters@0.1.0' {
-  export function add(name: string, value: number): void;
+  export function add(name: string, value: number | bigint): void;
 }
 
 declare module 'patchbay:policy/timers@0.1.0' {
@@ -137,7 +137,7 @@ declare module 'patchbay:policy/keyvalue@0.1.0' {
   export function setWithTtl(key: string, value: Uint8Array, ttlSecs: number): void;
   function remove(key: string): void;
   export { remove as delete };
-  export function increment(key: string, delta: number): number;
-  export function incrementWithTtl(key: string, delta: number, ttlSecs: number): number;
+  export function increment(key: string, delta: number | bigint): number;
+  export function incrementWithTtl(key: string, delta: number | bigint, ttlSecs: number): number;
   export function listKeys(prefix: string, after: string): string[];
 }

@@ -3,6 +3,8 @@
 //! The sources are copied, so that nothing is left in the folder, and a generated module around them exports the hooks and logs
 //! what nobody catches.
 
+mod checks;
+
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -23,7 +25,10 @@ const COMPONENTIZE: Tool = Tool {
 /// The module around the policy; no module of a policy has that name.
 const APP: &str = "patchbay_app";
 
-/// The beginning of that module.
+/// The module that checks what the policy hands over.
+const CHECKS: &str = "patchbay_checks";
+
+/// The beginning of the module around it.
 const ENTRY: &str = include_str!("entry.py");
 
 /// Two packages have an interface `types`. The module `poll_loop` that comes with Python's toolchain looks for that of `wasi:http`.
@@ -51,7 +56,10 @@ pub(crate) fn compile(
     let mut made_of = copy(policy, manifest, &app)?;
     let entry = entry(&manifest.hooks, &module_name(manifest.main()));
     write_file(&app.join(format!("{APP}.py")), &entry)?;
+    let checks = checks::module(manifest)?;
+    write_file(&app.join(format!("{CHECKS}.py")), &checks)?;
     made_of.extend_from_slice(entry.as_bytes());
+    made_of.extend_from_slice(checks.as_bytes());
     made_of.extend_from_slice(COMPONENTIZE.version.as_bytes());
     kept::or_make(work, manifest, &made_of, |output| {
         progress(&format!(
@@ -69,6 +77,7 @@ pub(crate) fn compile(
             .arg(output)
             .arg(APP)
             .env("PYTHONDONTWRITEBYTECODE", "1")
+            .env("RUST_BACKTRACE", "0")
             .current_dir(work);
         command::output(&mut componentize)?;
         if brings_client {
