@@ -215,3 +215,21 @@ fn what_python_gets_wrong_is_told() {
         &lines.map(|((hook, user), line)| (hook, user, line)),
     );
 }
+
+#[test]
+fn where_go_panicked_is_told() {
+    let guest = guest("mistaken-go");
+    let lines = [
+        (
+            Hook::RequestRoute,
+            "raise",
+            "log Error panic: nobody catches this (mistaken.go:21 in main.fail, from mistaken.go:15 in main.route)",
+        ),
+        (
+            Hook::RequestRoute,
+            "index",
+            "log Error panic: runtime error: index out of range [1] with length 1 (mistaken.go:24 in main.second, from mistaken.go:17 in main.route)",
+        ),
+    ];
+    are_logged(&guest, &lines);
+}
