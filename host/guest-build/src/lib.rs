@@ -16,6 +16,7 @@ mod javascript;
 mod kept;
 mod language;
 mod manifest;
+mod nearest;
 mod npm;
 mod python;
 mod rust;
