@@ -3,33 +3,75 @@
 use std::path::Path;
 
 use super::camel_case;
-use crate::BuildError;
 use crate::manifest::Manifest;
+use crate::nearest::hint;
 use crate::shape::{self, Function, Shape};
 use crate::wit_files::write_file;
+use crate::{BuildError, component};
 
 /// The checks themselves.
 const CHECK: &str = include_str!("check.mjs");
 
 /// Where an interface is imported from, in the output of the bundler.
 fn import(interface: &str) -> String {
-    format!("from \"patchbay:policy/{interface}@0.1.0\"")
+    format!("from \"{}\"", specifier(interface))
+}
+
+fn specifier(interface: &str) -> String {
+    format!("patchbay:policy/{interface}@0.1.0")
+}
+
+/// An import that is no interface, when there is one. The bundler writes each as a line of its own.
+fn unknown(policy: &str) -> Option<&str> {
+    let mut imports = policy.lines().filter_map(|line| {
+        let (_, name) = line.strip_suffix("\";")?.split_once("from \"")?;
+        (line.starts_with("import ") || line.starts_with("export ") || line.starts_with('}'))
+            .then_some(name)
+    });
+    imports.find(|name| name.starts_with("patchbay:"))
+}
+
+/// An error of the engine as the author knows the modules.
+pub(super) fn with_names_of_interfaces(text: &str) -> String {
+    let Some((before, rest)) = text.split_once("'/checked-") else {
+        return text.to_owned();
+    };
+    let Some((interface, behind)) = rest.split_once(".mjs'") else {
+        return text.to_owned();
+    };
+    format!("{before}'{}'{behind}", specifier(interface))
 }
 
 /// Puts the modules beside the policy and has its text import them, and returns the text of all.
-pub(super) fn between(text: &str, manifest: &Manifest, work: &Path) -> Result<String, BuildError> {
+pub(super) fn between(
+    text: &str,
+    folder: &Path,
+    manifest: &Manifest,
+    work: &Path,
+) -> Result<String, BuildError> {
     write_file(&work.join("check.mjs"), CHECK)?;
     let mut all = CHECK.to_owned();
     let mut policy = text.to_owned();
-    for (interface, functions) in shape::imports(manifest)? {
-        let import = import(&interface);
+    let interfaces = shape::imports(manifest)?;
+    for (interface, functions) in &interfaces {
+        let import = import(interface);
         if !policy.contains(&import) {
             continue;
         }
         policy = policy.replace(&import, &format!("from \"./checked-{interface}.mjs\""));
-        let module = module(&interface, &functions);
+        let module = module(interface, functions);
         write_file(&work.join(format!("checked-{interface}.mjs")), &module)?;
         all.push_str(&module);
+    }
+    if let Some(unknown) = unknown(&policy) {
+        let (_, name) = unknown.split_once('/').unwrap_or_default();
+        let name = name.split('@').next().unwrap_or_default();
+        let known = interfaces.iter().map(|(name, _)| name.as_str());
+        let hint = hint(name, known.chain(component::GRANTED));
+        return Err(BuildError::Sources {
+            folder: folder.to_owned(),
+            problem: format!("the sources import \"{unknown}\", which there is not{hint}"),
+        });
     }
     write_file(&work.join("policy.mjs"), &policy)?;
     all.push_str(&policy);
@@ -105,7 +147,7 @@ mod tests {
         let mut manifest = Manifest::of_hooks(&["request-route"]);
         manifest.imports.push("keyvalue".to_owned());
         let text = "import * as kv from \"patchbay:policy/keyvalue@0.1.0\";\nkv.get('a');\n";
-        between(text, &manifest, work.path()).unwrap();
+        between(text, Path::new("p"), &manifest, work.path()).unwrap();
         let read = |name: &str| std::fs::read_to_string(work.path().join(name)).unwrap();
         assert!(read("policy.mjs").starts_with("import * as kv from \"./checked-keyvalue.mjs\";"));
         let module = read("checked-keyvalue.mjs");
@@ -115,5 +157,9 @@ mod tests {
         );
         assert!(module.contains("delta: check.long("), "{module}");
         assert!(!work.path().join("checked-message.mjs").exists());
+        let text = "import * as h from \"patchbay:policy/mesage@0.1.0\";\nh.x();\n";
+        let error = between(text, Path::new("p"), &manifest, work.path()).unwrap_err();
+        let expected = "p: the sources import \"patchbay:policy/mesage@0.1.0\", which there is not; did you mean \"message\"?";
+        assert_eq!(error.to_string(), expected);
     }
 }

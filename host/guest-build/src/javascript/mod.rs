@@ -4,14 +4,15 @@
 //! StarlingMonkey, the other engine, would take ten times the size, the memory and the time of each hook.
 
 mod checks;
+mod types;
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use crate::manifest::Manifest;
+use crate::npm::Programs;
 use crate::wit_files::write_file;
-use crate::{BuildError, command, component, kept, npm, shape, wasi_http, wit_files};
+use crate::{BuildError, Language, command, component, kept, npm, shape, wasi_http, wit_files};
 
 /// The beginning of the module around the policy.
 const ENTRY: &str = include_str!("entry.mjs");
@@ -43,7 +44,10 @@ pub(crate) fn compile(
     let wit = wit_files::write(work, manifest)?;
     let programs = npm::programs(progress)?;
     let bundle = work.join("policy.mjs");
-    let mut bundler = Command::new(programs.join("esbuild"));
+    if manifest.language == Language::TypeScript {
+        types::check(policy, manifest.main(), work, progress)?;
+    }
+    let mut bundler = programs.bundler();
     bundler
         .args(["--bundle", "--format=esm", "--target=es2022"])
         // The engine does not go on with what waits; the promises of `fetch.mjs` do.
@@ -53,7 +57,7 @@ pub(crate) fn compile(
         .arg(manifest.main())
         // Names in the output are those from here, so that the component does not depend on where the folder is.
         .current_dir(policy);
-    command::run(&mut bundler)?;
+    command::run(&mut bundler).map_err(|error| not_bundled(error, policy))?;
     let text =
         fs::read_to_string(&bundle).map_err(|error| BuildError::io("read", &bundle, error))?;
     component::check_imports(text.as_bytes(), policy, manifest)?;
@@ -64,14 +68,14 @@ pub(crate) fn compile(
         String::new()
     };
     let entry = entry(manifest, asks)?;
-    let policy_and_checks = checks::between(&text, manifest, work)?;
+    let policy_and_checks = checks::between(&text, policy, manifest, work)?;
     let made_of = [&npm::versions(), &entry, &fetch, &policy_and_checks];
     let made_of = made_of.map(String::as_str).concat();
     kept::or_make(work, manifest, made_of.as_bytes(), |output| {
         progress(&format!("compiling {}", policy.display()));
         let entry_path = work.join("entry.mjs");
         write_file(&entry_path, &entry)?;
-        let mut componentize = Command::new(programs.join("componentize-qjs"));
+        let mut componentize = programs.componentize();
         componentize
             .args(["--sync", "--stub-wasi", "--world", component::WORLD])
             .arg("--wit")
@@ -81,19 +85,53 @@ pub(crate) fn compile(
             .arg("--output")
             .arg(output)
             .current_dir(work);
-        command::output(&mut componentize).map(drop)
+        command::output(&mut componentize)
+            .map(drop)
+            .map_err(|error| not_run(error, policy))
     })
+}
+
+/// What the bundler says is shown already.
+fn not_bundled(error: BuildError, policy: &Path) -> BuildError {
+    match error {
+        BuildError::Command { output, .. } if output.is_empty() => BuildError::Sources {
+            folder: policy.to_owned(),
+            problem: "what is wrong with the sources is said above".to_owned(),
+        },
+        other => other,
+    }
+}
+
+/// The policy is run once while the component is made; what it throws stands behind the steps of whoever does it.
+fn not_run(error: BuildError, policy: &Path) -> BuildError {
+    match &error {
+        BuildError::Command { output, .. } => thrown(output).map_or(error, |problem| {
+            let folder = policy.to_owned();
+            BuildError::Sources { folder, problem }
+        }),
+        _ => error,
+    }
+}
+
+fn thrown(output: &str) -> Option<String> {
+    let (_, thrown) = output.split_once("JavaScript module: ")?;
+    let text = thrown
+        .rsplit_once("Error: ")
+        .map_or(thrown, |(_, text)| text);
+    let lines = text.lines().filter(|line| !line.contains("(/entry.mjs:"));
+    let text = lines.collect::<Vec<_>>().join("\n");
+    Some(checks::with_names_of_interfaces(&text))
 }
 
 /// What the bundler expresses by promises and generators.
 const UNSUPPORTED: [&str; 3] = ["async-await", "async-generator", "for-await"];
 
 /// Puts `fetch` beside the policy, and returns its text.
-fn bundled_fetch(programs: &Path, work: &Path) -> Result<String, BuildError> {
+fn bundled_fetch(programs: &Programs, work: &Path) -> Result<String, BuildError> {
     let source = work.join("fetch-source.mjs");
     write_file(&source, FETCH)?;
     let output = work.join("fetch.mjs");
-    let mut bundler = Command::new(programs.join("esbuild"));
+    let mut bundler = programs.bundler();
     bundler
         .args(["--format=esm", "--target=es2022", "--log-level=warning"])
         .args(UNSUPPORTED.map(|feature| format!("--supported:{feature}=false")))
@@ -157,6 +195,21 @@ mod tests {
             let is_declared = declared.iter().any(|declared| text.contains(declared));
             assert!(is_declared, "{interface}: {name}");
         }
+    }
+
+    #[test]
+    fn of_a_failed_build_the_reason_is_told() {
+        let steps = "componentize-qjs\n  JS: entry.mjs\nError: : Failed to evaluate user JavaScript module: ";
+        let throws = "Failed to finish JavaScript module evaluation: Error: no x\n    at <anonymous> (/policy.mjs:2:1)\n    at <anonymous> (/entry.mjs:4:1)";
+        let told = thrown(&[steps, throws].concat()).unwrap();
+        assert_eq!(told, "no x\n    at <anonymous> (/policy.mjs:2:1)");
+        let exports = "Failed to evaluate JavaScript module: Error: Could not find export 'nosuch' in module '/checked-message.mjs'";
+        let told = thrown(&[steps, exports].concat()).unwrap();
+        assert_eq!(
+            told,
+            "Could not find export 'nosuch' in module 'patchbay:policy/message@0.1.0'"
+        );
+        assert_eq!(thrown("no such file"), None);
     }
 
     #[test]

@@ -79,12 +79,40 @@ pub(crate) fn compile(
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .env("RUST_BACKTRACE", "0")
             .current_dir(work);
-        command::output(&mut componentize)?;
+        command::output(&mut componentize).map_err(|error| not_run(error, policy))?;
         if brings_client {
             wasi_http::show(output)?;
         }
         Ok(())
     })
+}
+
+/// The policy is run once while the component is made; what it raises stands between the steps of whoever does it.
+fn not_run(error: BuildError, policy: &Path) -> BuildError {
+    match &error {
+        BuildError::Command { output, .. } => raised(output).map_or(error, |problem| {
+            let folder = policy.to_owned();
+            BuildError::Sources { folder, problem }
+        }),
+        _ => error,
+    }
+}
+
+/// The traceback of Python in WebAssembly, without the lines of the module around the policy.
+fn raised(output: &str) -> Option<String> {
+    let (_, raised) = output.split_once("AssertionError: ")?;
+    let raised = raised.split("\nCaused by:").next().unwrap_or(raised);
+    let mut lines = Vec::new();
+    let mut is_ours = false;
+    for line in raised.trim_end().lines() {
+        if line.starts_with("  File ") || !line.starts_with(' ') {
+            is_ours = line.contains(APP) || line.contains(CHECKS);
+        }
+        if !is_ours {
+            lines.push(line.replacen("File \"/0/", "File \"", 1));
+        }
+    }
+    Some(lines.join("\n"))
 }
 
 /// Copies the sources into an empty folder, and returns names and contents of all.
@@ -152,6 +180,16 @@ mod tests {
         assert!(text.contains("class RequestRoute(policy.RequestRoute):"));
         assert!(text.contains("def request_route(self, *values):"));
         assert!(text.contains("not_listed(\"init\", \"Init\")"));
+    }
+
+    #[test]
+    fn of_a_failed_build_the_reason_is_told() {
+        let output = "Traceback (most recent call last):\n  File \"/bin/componentize-py\", line 8\nAssertionError: Traceback (most recent call last):\n  File \"/0/patchbay_app.py\", line 8, in <module>\n    import p as policy\n  File \"/0/p.py\", line 1, in <module>\n    import nothere\nModuleNotFoundError: No module named 'nothere'\n\n\nCaused by:\n    ModuleNotFoundError";
+        assert_eq!(
+            raised(output).unwrap(),
+            "Traceback (most recent call last):\n  File \"p.py\", line 1, in <module>\n    import nothere\nModuleNotFoundError: No module named 'nothere'"
+        );
+        assert_eq!(raised("no space left"), None);
     }
 
     #[test]
