@@ -1,7 +1,7 @@
 """Hands over what the router does not take, as the user part of the Request-URI says; what an error says is the reason phrase."""
 
 from wit_world.exports.request_route import RequestVerdict_Relay, RequestVerdict_Reply
-from wit_world.imports import counters, log, message, reply, targets, transaction
+from wit_world.imports import counters, log, message, reply, settings, targets, transaction
 from wit_world.imports.keyvalue import increment
 from wit_world.imports.targets import Target
 from wit_world.imports.types import ResponseLine
@@ -31,6 +31,12 @@ VERDICTS = {
 
 def fail():
     raise ValueError("nobody catches this")
+
+
+class Init:
+    def init(self):
+        if settings.get("fail") is not None:
+            counters.add("calls", 1)
 
 
 class RequestRoute:

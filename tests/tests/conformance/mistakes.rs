@@ -1,7 +1,7 @@
 //! What a policy in JavaScript or Python hands over although the router does not take it is an error with a text, which the policy can
 //! catch; what it does not catch is in the log with the place.
 
-use patchbay_policy::{Hook, Verdict};
+use patchbay_policy::{Hook, LoadError, Verdict};
 use patchbay_tests::policies::guest_in;
 
 use crate::guest::Guest;
@@ -207,13 +207,24 @@ fn what_python_gets_wrong_is_told() {
         ),
         (
             verdict("raise"),
-            "log Error request-route: ValueError('nobody catches this') (mistaken.py:33 in fail, from mistaken.py:40 in request_route)",
+            "log Error request-route: ValueError('nobody catches this') (mistaken.py:33 in fail, from mistaken.py:46 in request_route)",
         ),
     ];
     are_logged(
         &guest,
         &lines.map(|((hook, user), line)| (hook, user, line)),
     );
+}
+
+#[test]
+fn what_fails_in_init_of_python_is_told() {
+    let world = World::default().setting("fail", "yes");
+    let Err(LoadError::Init(text)) = Guest::load(&guest_in("mistaken-py"), 1, &world) else {
+        panic!("init has to fail");
+    };
+    for part in ["WRONG_HOOK", "(mistaken.py:", " in init)"] {
+        assert!(text.contains(part), "{part} is missing in {text}");
+    }
 }
 
 #[test]

@@ -49,10 +49,10 @@ def refused(name, hook):
     """In `init` it is the error text."""
     try:
         hook()
-    except Err:
-        raise
     except Exception as error:
-        raise Err(str(error)) from error
+        if isinstance(error, Err) and isinstance(error.value, str):
+            raise
+        raise Err(told(error)) from error
 
 
 def not_listed(hook, name):
