@@ -1,7 +1,12 @@
 // Screening of unwanted calls, and voicemail when the callee is busy: see README.md.
 //
 // An interface of the WIT package is a module, and its functions have names in camel case. What fails throws an error whose
-// `payload` is the WIT error, with `kind` and `message`. The build takes the types off without checking them; an editor or `tsc` does that.
+// `payload` is the WIT error, with `kind` and `message`. The build checks the types and takes them off.
+
+import type { FailureVerdict } from 'patchbay:policy/failure-route@0.1.0';
+import type { ReplyVerdict } from 'patchbay:policy/onreply-route@0.1.0';
+import type { RequestVerdict } from 'patchbay:policy/request-route@0.1.0';
+import type { HostError } from 'patchbay:policy/types@0.1.0';
 
 import * as auth from 'patchbay:policy/auth@0.1.0';
 import * as location from 'patchbay:policy/location@0.1.0';
@@ -14,15 +19,14 @@ import * as transaction from 'patchbay:policy/transaction@0.1.0';
 // The setting, read once per instance.
 let blocked: string[] = [];
 
-type Verdict = { tag: string; val?: { status: number; reason: string } };
-type HostError = { payload: { kind: string; message: string } };
+type Failure = { payload: HostError };
 
-const relay: Verdict = { tag: 'relay' };
-const drop: Verdict = { tag: 'drop' };
-const pass: Verdict = { tag: 'pass' };
-const reply = (status: number): Verdict => ({ tag: 'reply', val: { status, reason: '' } });
+const relay = { tag: 'relay' as const };
+const drop: RequestVerdict = { tag: 'drop' };
+const pass: FailureVerdict = { tag: 'pass' };
+const reply = (status: number): RequestVerdict => ({ tag: 'reply', val: { status, reason: '' } });
 
-function routeRegister(): Verdict {
+function routeRegister(): RequestVerdict {
   const verified = !auth.required() || auth.verify() === 'verified';
   return { tag: verified ? 'save' : 'challenge' };
 }
@@ -32,18 +36,18 @@ function edit(change: () => void): void {
   try {
     change();
   } catch (refused) {
-    log.log('debug', (refused as HostError).payload.message);
+    log.log('debug', (refused as Failure).payload.message);
   }
 }
 
 // To every contact of the user in the Request-URI.
-function routeToUser(): Verdict {
+function routeToUser(): RequestVerdict {
   try {
     const { lookup, count } = location.lookupRequestUri();
     if (count === 0) return reply(480);
     targets.addLookup(lookup);
   } catch (error) {
-    return reply((error as HostError).payload?.kind === 'not-found' ? 404 : 500);
+    return reply((error as Failure).payload?.kind === 'not-found' ? 404 : 500);
   }
   transaction.arm({ onreplyRoute: true, failureRoute: true });
   return relay;
@@ -58,7 +62,7 @@ export const init = {
 };
 
 export const requestRoute = {
-  requestRoute(): Verdict {
+  requestRoute(): RequestVerdict {
     const facts = message.facts();
     if (facts.inDialog) return relay;
     const agent = message.header('User-Agent') ?? '';
@@ -72,7 +76,7 @@ export const requestRoute = {
 };
 
 export const onreplyRoute = {
-  onreplyRoute(): string {
+  onreplyRoute(): ReplyVerdict {
     edit(() => message.removeHeader('Server'));
     edit(() => message.setHeader('X-Screened', 'yes'));
     return 'pass';
@@ -80,7 +84,7 @@ export const onreplyRoute = {
 };
 
 export const failureRoute = {
-  failureRoute(): Verdict {
+  failureRoute(): FailureVerdict {
     const voicemail = settings.get('voicemail');
     if (message.responseStatus() !== 486 || voicemail === null) return pass;
     try {

@@ -44,12 +44,12 @@ fn passes(arguments: &[&str]) -> String {
     text(&output)
 }
 
-/// Every policy of `policies/` that has scenarios.
+/// Every policy of `policies/` that has scenarios of its own.
 fn tested_policies() -> Vec<String> {
     let folders = std::fs::read_dir(root().join("policies")).expect("the policies");
     let mut names: Vec<String> = folders
         .map(|entry| entry.expect("an entry").path())
-        .filter(|folder| folder.join("tests").is_dir())
+        .filter(|folder| folder.join("tests").is_dir() && !folder.join("tests").is_symlink())
         .filter_map(|folder| Some(folder.file_name()?.to_str()?.to_owned()))
         .collect();
     names.sort();
@@ -69,8 +69,11 @@ fn the_scenarios_of_every_policy_pass() {
 #[test]
 fn the_scenarios_of_screening_pass_in_every_language() {
     for language in ["rust", "js", "ts", "py", "go", "c", "cpp", "zig"] {
+        // The folder has the scenarios by a link to those they share.
+        let folder = format!("policies/screening-{language}");
         let policy = built(&format!("screening-{language}"));
-        let said = passes(&["policies/screening-c", "--policy", &policy]);
+        let said = passes(&[&folder, "--policy", &policy]);
+        assert!(said.contains("5 passed"), "{language}: {said}");
         assert!(said.contains(" 0 failed "), "{language}: {said}");
     }
 }

@@ -282,6 +282,15 @@ fn a_hook_in_python_awaits_with_asyncio() {
         "both are on their way at once"
     );
     assert_eq!(fetched(&router, "forbidden"), "ErrorCode_HttpRequestDenied");
+    assert_eq!(called(&router, "uncaught").status(), 500);
+    for told in [
+        "ValueError('nobody catches this') (awaiting.py:",
+        " in uncaught, from awaiting.py:",
+    ] {
+        wait_until("the log tells what and where", || {
+            router.log().contains(told)
+        });
+    }
 }
 
 #[test]

@@ -23,7 +23,7 @@ pub(crate) const WIT: [(&str, &str); 7] = [
 ];
 
 /// The hooks there are.
-const HOOKS: [&str; 6] = [
+pub(crate) const HOOKS: [&str; 6] = [
     "init",
     "request-route",
     "branch-route",
@@ -33,7 +33,7 @@ const HOOKS: [&str; 6] = [
 ];
 
 /// The interfaces that are imported only when the manifest names them.
-const GRANTED: [&str; 2] = ["http", "keyvalue"];
+pub(crate) const GRANTED: [&str; 2] = ["http", "keyvalue"];
 
 /// An interface that compiled code imports and the manifest does not name, as a mistake in the manifest.
 pub(crate) fn check_imports(

@@ -20,6 +20,27 @@ pub enum BuildError {
         /// The name.
         name: String,
     },
+    /// The name is the router's own.
+    #[error("`builtin` is the policy inside of the router: use another name")]
+    Reserved,
+    /// A new policy would be written over something.
+    #[error(
+        "{} has a {file} already, and nothing is overwritten: choose another name, or build what is there with `patchbay policy build {}`", folder.display(), folder.display()
+    )]
+    Exists {
+        /// The folder.
+        folder: PathBuf,
+        /// What is there.
+        file: &'static str,
+    },
+    /// The sources are wrong.
+    #[error("{}: {problem}", folder.display())]
+    Sources {
+        /// The folder of the policy.
+        folder: PathBuf,
+        /// What is wrong with them.
+        problem: String,
+    },
     /// A manifest can't be read.
     #[error("{}: {problem}", path.display())]
     Manifest {

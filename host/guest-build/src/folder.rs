@@ -59,7 +59,9 @@ pub(crate) fn check_name(name: &str) -> Result<(), BuildError> {
     let fits = name.chars().all(|each| {
         each.is_ascii_lowercase() || each.is_ascii_digit() || matches!(each, '-' | '_')
     });
-    if starts_well && fits {
+    if name == "builtin" {
+        Err(BuildError::Reserved)
+    } else if starts_well && fits {
         Ok(())
     } else {
         Err(BuildError::Name {
@@ -97,5 +99,11 @@ mod tests {
         for bad in ["", "-x", "2x", "Default", "a b", "a/b", "é"] {
             check_name(bad).unwrap_err();
         }
+    }
+
+    #[test]
+    fn the_name_of_the_policy_inside_of_the_router_is_taken() {
+        let error = check_name("builtin").unwrap_err().to_string();
+        assert!(error.contains("another name"), "{error}");
     }
 }

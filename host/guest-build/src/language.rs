@@ -51,9 +51,17 @@ impl Language {
         }
     }
 
-    /// The language of that name, as on the command line and in `policy.toml`.
+    /// The language of that name, as on the command line and in `policy.toml`, or of the short form that many know it by.
     pub fn named(name: &str) -> Option<Language> {
-        let name = if name == "c++" { "cpp" } else { name };
+        let name = match name {
+            "rs" => "rust",
+            "js" => "javascript",
+            "ts" => "typescript",
+            "py" => "python",
+            "golang" => "go",
+            "c++" => "cpp",
+            name => name,
+        };
         Language::ALL
             .into_iter()
             .find(|language| language.name() == name)
@@ -99,7 +107,16 @@ mod tests {
         for language in Language::ALL {
             assert_eq!(Language::named(language.name()), Some(language));
         }
-        assert_eq!(Language::named("c++"), Some(Language::Cpp));
+        for (short, language) in [
+            ("rs", Language::Rust),
+            ("js", Language::JavaScript),
+            ("ts", Language::TypeScript),
+            ("py", Language::Python),
+            ("golang", Language::Go),
+            ("c++", Language::Cpp),
+        ] {
+            assert_eq!(Language::named(short), Some(language));
+        }
         assert_eq!(Language::named("cobol"), None);
     }
 

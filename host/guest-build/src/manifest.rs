@@ -3,10 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::{BuildError, Language};
+use crate::nearest::hint;
+use crate::{BuildError, Language, component};
 
 /// The keys there are.
 const KEYS: [&str; 4] = ["language", "hooks", "imports", "sources"];
+
+/// What `imports` may name: what needs a grant of the operator.
+const IMPORTS: [&str; 4] = ["http", "keyvalue", "location", "wasi:http"];
 
 /// What `policy.toml` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +31,18 @@ impl Manifest {
         let path = folder.join("policy.toml");
         let text =
             fs::read_to_string(&path).map_err(|error| BuildError::io("read", &path, error))?;
-        Manifest::parse(&text).map_err(|problem| BuildError::Manifest { path, problem })
+        let manifest = Manifest::parse(&text).and_then(|manifest| {
+            let mut missing = manifest.sources.iter();
+            let missing = missing.find(|source| !folder.join(source).is_file());
+            match missing {
+                Some(source) => Err(format!(
+                    "`sources` names {}, which is not there",
+                    source.display()
+                )),
+                None => Ok(manifest),
+            }
+        });
+        manifest.map_err(|problem| BuildError::Manifest { path, problem })
     }
 
     fn parse(text: &str) -> Result<Manifest, String> {
@@ -36,17 +51,16 @@ impl Manifest {
             .map_err(|error| error.to_string())?;
         if let Some(unknown) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
             return Err(format!(
-                "unknown key `{unknown}`; there are `{}`",
+                "unknown key `{unknown}`{}; there are `{}`",
+                hint(unknown, KEYS),
                 KEYS.join("`, `")
             ));
         }
-        let hooks = strings(&table, "hooks")?;
-        let imports = if table.contains_key("imports") {
-            strings(&table, "imports")?
-        } else {
-            Vec::new()
-        };
-        let sources: Vec<PathBuf> = strings(&table, "sources")?
+        let hooks = some(&table, "hooks")?;
+        known("hooks", &hooks, &component::HOOKS)?;
+        let imports = strings(&table, "imports")?;
+        known("imports", &imports, &IMPORTS)?;
+        let sources: Vec<PathBuf> = some(&table, "sources")?
             .into_iter()
             .map(PathBuf::from)
             .collect();
@@ -107,20 +121,37 @@ fn is_inside(path: &Path) -> bool {
         .all(|part| matches!(part, std::path::Component::Normal(_)))
 }
 
+/// That a list has nothing but these names.
+fn known(key: &str, listed: &[String], names: &[&str]) -> Result<(), String> {
+    match listed.iter().find(|one| !names.contains(&one.as_str())) {
+        Some(unknown) => Err(format!(
+            "`{key}` has \"{unknown}\", which there is not{}; there are \"{}\"",
+            hint(unknown, names.iter().copied()),
+            names.join("\", \"")
+        )),
+        None => Ok(()),
+    }
+}
+
 /// A list of texts that is not empty.
+fn some(table: &toml::Table, key: &str) -> Result<Vec<String>, String> {
+    let texts = strings(table, key)?;
+    if texts.is_empty() {
+        return Err(format!("`{key}` must be a list of texts with at least one"));
+    }
+    Ok(texts)
+}
+
+/// A list of texts; without the key it is empty.
 fn strings(table: &toml::Table, key: &str) -> Result<Vec<String>, String> {
-    let values = table
-        .get(key)
-        .and_then(toml::Value::as_array)
-        .map(Vec::as_slice)
-        .unwrap_or_default();
-    let texts: Option<Vec<String>> = values
-        .iter()
-        .map(|value| value.as_str().map(str::to_owned))
-        .collect();
-    texts
-        .filter(|texts| !texts.is_empty())
-        .ok_or_else(|| format!("`{key}` must be a list of texts with at least one"))
+    let Some(value) = table.get(key) else {
+        return Ok(Vec::new());
+    };
+    let texts = value.as_array().and_then(|values| {
+        let texts = values.iter().map(|value| value.as_str().map(str::to_owned));
+        texts.collect::<Option<_>>()
+    });
+    texts.ok_or_else(|| format!("`{key}` must be a list of texts"))
 }
 
 #[cfg(test)]
@@ -144,8 +175,38 @@ mod tests {
     }
 
     #[test]
+    fn imports_may_be_an_empty_list() {
+        let text = "hooks = ['init']\nimports = []\nsources = ['policy.py']\n";
+        assert!(Manifest::parse(text).unwrap().imports.is_empty());
+    }
+
+    #[test]
+    fn a_source_that_is_not_there_is_told_with_the_manifest() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = "hooks = ['init']\nsources = ['policy.py']\n";
+        fs::write(folder.path().join("policy.toml"), text).unwrap();
+        let error = Manifest::read(folder.path()).unwrap_err().to_string();
+        assert!(
+            error.contains("policy.toml: `sources` names policy.py, which is not there"),
+            "{error}"
+        );
+    }
+
+    #[test]
     fn a_mistake_in_a_manifest_is_named() {
         for (text, named) in [
+            (
+                "language = 'c'\nhooks = ['request_route']\nsources = ['a.c']",
+                "did you mean \"request-route\"?",
+            ),
+            (
+                "language = 'c'\nhooks = ['init']\nimports = ['htp']\nsources = ['a.c']",
+                "did you mean \"http\"?",
+            ),
+            (
+                "language = 'c'\nhooks = ['init']\nimports = 'http'\nsources = ['a.c']",
+                "`imports` must be a list",
+            ),
             (
                 "language = 'cobol'\nhooks = ['init']\nsources = ['a.c']",
                 "language",

@@ -32,6 +32,8 @@ pub fn new_policy(
         return write_crate(folder, || sdk::unpacked(&cache::folder()?, progress));
     }
     let name = folder::policy_name(folder)?;
+    let files = templates(language);
+    is_free(folder, &files)?;
     fs::create_dir_all(folder.join("tests"))
         .map_err(|error| BuildError::io("create", folder, error))?;
     if is_member(folder, sdk::repository(folder).as_deref()) {
@@ -39,9 +41,7 @@ pub fn new_policy(
             "add \"policies/{name}\" to `exclude` in the Cargo.toml of the repository: cargo takes every folder here for a crate"
         ));
     }
-    write_files(folder, templates(language), |text| {
-        text.replace("{{name}}", &name)
-    })
+    write_files(folder, files, |text| text.replace("{{name}}", &name))
 }
 
 /// The files of a policy in a language other than Rust, and their templates.
@@ -88,6 +88,8 @@ fn write_crate(
 ) -> Result<Scaffold, BuildError> {
     let name = folder::policy_name(folder)?;
     let repository = sdk::repository(folder);
+    let files = texts(is_member(folder, repository.as_deref()));
+    is_free(folder, &files)?;
     let sdk = match &repository {
         Some(root) => root.join("guest-sdk"),
         None => sdk_copy()?,
@@ -100,8 +102,18 @@ fn write_crate(
         Some(root) => relative(folder, root).map_or(sdk, |up| up.join("guest-sdk")),
         None => sdk,
     };
-    let files = texts(is_member(folder, repository.as_deref()));
     write_files(folder, files, |text| fill(text, &name, &sdk))
+}
+
+/// That nothing is there that would be written.
+fn is_free(folder: &Path, files: &[(&'static str, String)]) -> Result<(), BuildError> {
+    match files.iter().find(|(file, _)| folder.join(file).exists()) {
+        Some((file, _)) => Err(BuildError::Exists {
+            folder: folder.to_owned(),
+            file,
+        }),
+        None => Ok(()),
+    }
 }
 
 /// Writes files that must not be there.
@@ -277,7 +289,11 @@ mod tests {
         let folder = parent.path().join("mine");
         new_crate(&folder).unwrap();
         fs::write(folder.join("src/lib.rs"), "mine").unwrap();
-        new_crate(&folder).unwrap_err();
+        let error = new_crate(&folder).unwrap_err().to_string();
+        assert!(
+            error.contains("has a Cargo.toml already") && error.contains("another name"),
+            "{error}"
+        );
         assert_eq!(
             fs::read_to_string(folder.join("src/lib.rs")).unwrap(),
             "mine"

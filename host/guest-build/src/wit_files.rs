@@ -43,7 +43,7 @@ pub(crate) fn texts(manifest: &Manifest) -> impl Iterator<Item = (&'static str, 
 /// What these generators make imports every function of an interface, used or not. So what needs a grant is there when the manifest names
 /// the interface, and is left out otherwise.
 fn granted(text: &str, manifest: &Manifest) -> String {
-    if manifest.imports.iter().any(|import| import == LOCATION) {
+    if saves(manifest) {
         return text.to_owned();
     }
     let mut kept: Vec<&str> = Vec::new();
@@ -60,6 +60,15 @@ fn granted(text: &str, manifest: &Manifest) -> String {
         {}
     }
     kept.join("\n") + "\n"
+}
+
+/// Whether a function is left out for that reason.
+pub(crate) fn leaves_out(function: &str, manifest: &Manifest) -> bool {
+    SAVING.contains(&function) && !saves(manifest)
+}
+
+fn saves(manifest: &Manifest) -> bool {
+    manifest.imports.iter().any(|import| import == LOCATION)
 }
 
 pub(crate) fn write_file(path: &Path, text: &str) -> Result<(), BuildError> {

@@ -34,12 +34,17 @@ async def several(url: str) -> str:
     return " and ".join(await asyncio.gather(ask(url, "one"), ask(url, "two")))
 
 
+async def uncaught() -> str:
+    raise ValueError("nobody catches this")
+
+
 class RequestRoute:
     def request_route(self):
         url = settings.get("url") or ""
         ways = {
             "ask": lambda: ask(url, "grüße"),
             "several": lambda: several(url),
+            "uncaught": uncaught,
             "forbidden": lambda: ask("http://127.0.0.1:1/", ""),
         }
         loop = PollLoop()

@@ -10,6 +10,32 @@ declare module 'patchbay:policy/types@0.1.0' {
   }
 }
 
+// What the hooks return, and what event-route is told.
+declare module 'patchbay:policy/request-route@0.1.0' {
+  import type { ResponseLine } from 'patchbay:policy/types@0.1.0';
+  export type RequestVerdict = { tag: 'relay' | 'challenge' | 'save' | 'drop' | 'next' } | { tag: 'reply'; val: ResponseLine };
+}
+
+declare module 'patchbay:policy/failure-route@0.1.0' {
+  import type { ResponseLine } from 'patchbay:policy/types@0.1.0';
+  export type FailureVerdict = { tag: 'pass' | 'relay' } | { tag: 'reply'; val: ResponseLine };
+}
+
+declare module 'patchbay:policy/branch-route@0.1.0' {
+  export type BranchVerdict = 'pass' | 'drop';
+}
+
+declare module 'patchbay:policy/onreply-route@0.1.0' {
+  export type ReplyVerdict = 'pass' | 'drop';
+}
+
+declare module 'patchbay:policy/event-route@0.1.0' {
+  export interface Registration { aor: string; contact: string; expiresSecs: number }
+  export type Event =
+    | { tag: 'registration-added' | 'registration-refreshed' | 'registration-removed' | 'registration-expired'; val: Registration }
+    | { tag: 'timer'; val: string };
+}
+
 declare module 'patchbay:policy/message@0.1.0' {
   export interface MessageSummary {
     method: string; requestUri: string; fromUri: string; toUri: string; callId: string; source: string; inDialog: boolean;
@@ -114,7 +140,7 @@ declare module 'patchbay:policy/random@0.1.0' {
 }
 
 declare module 'patchbay:policy/counters@0.1.0' {
-  export function add(name: string, value: number): void;
+  export function add(name: string, value: number | bigint): void;
 }
 
 declare module 'patchbay:policy/timers@0.1.0' {
@@ -137,7 +163,7 @@ declare module 'patchbay:policy/keyvalue@0.1.0' {
   export function setWithTtl(key: string, value: Uint8Array, ttlSecs: number): void;
   function remove(key: string): void;
   export { remove as delete };
-  export function increment(key: string, delta: number): number;
-  export function incrementWithTtl(key: string, delta: number, ttlSecs: number): number;
+  export function increment(key: string, delta: number | bigint): number;
+  export function incrementWithTtl(key: string, delta: number | bigint, ttlSecs: number): number;
   export function listKeys(prefix: string, after: string): string[];
 }

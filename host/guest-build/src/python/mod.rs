@@ -3,6 +3,8 @@
 //! The sources are copied, so that nothing is left in the folder, and a generated module around them exports the hooks and logs
 //! what nobody catches.
 
+mod checks;
+
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -23,7 +25,10 @@ const COMPONENTIZE: Tool = Tool {
 /// The module around the policy; no module of a policy has that name.
 const APP: &str = "patchbay_app";
 
-/// The beginning of that module.
+/// The module that checks what the policy hands over.
+const CHECKS: &str = "patchbay_checks";
+
+/// The beginning of the module around it.
 const ENTRY: &str = include_str!("entry.py");
 
 /// Two packages have an interface `types`. The module `poll_loop` that comes with Python's toolchain looks for that of `wasi:http`.
@@ -51,7 +56,10 @@ pub(crate) fn compile(
     let mut made_of = copy(policy, manifest, &app)?;
     let entry = entry(&manifest.hooks, &module_name(manifest.main()));
     write_file(&app.join(format!("{APP}.py")), &entry)?;
+    let checks = checks::module(manifest)?;
+    write_file(&app.join(format!("{CHECKS}.py")), &checks)?;
     made_of.extend_from_slice(entry.as_bytes());
+    made_of.extend_from_slice(checks.as_bytes());
     made_of.extend_from_slice(COMPONENTIZE.version.as_bytes());
     kept::or_make(work, manifest, &made_of, |output| {
         progress(&format!(
@@ -69,13 +77,42 @@ pub(crate) fn compile(
             .arg(output)
             .arg(APP)
             .env("PYTHONDONTWRITEBYTECODE", "1")
+            .env("RUST_BACKTRACE", "0")
             .current_dir(work);
-        command::output(&mut componentize)?;
+        command::output(&mut componentize).map_err(|error| not_run(error, policy))?;
         if brings_client {
             wasi_http::show(output)?;
         }
         Ok(())
     })
+}
+
+/// The policy is run once while the component is made; what it raises stands between the steps of whoever does it.
+fn not_run(error: BuildError, policy: &Path) -> BuildError {
+    match &error {
+        BuildError::Command { output, .. } => raised(output).map_or(error, |problem| {
+            let folder = policy.to_owned();
+            BuildError::Sources { folder, problem }
+        }),
+        _ => error,
+    }
+}
+
+/// The traceback of Python in WebAssembly, without the lines of the module around the policy.
+fn raised(output: &str) -> Option<String> {
+    let (_, raised) = output.split_once("AssertionError: ")?;
+    let raised = raised.split("\nCaused by:").next().unwrap_or(raised);
+    let mut lines = Vec::new();
+    let mut is_ours = false;
+    for line in raised.trim_end().lines() {
+        if line.starts_with("  File ") || !line.starts_with(' ') {
+            is_ours = line.contains(APP) || line.contains(CHECKS);
+        }
+        if !is_ours {
+            lines.push(line.replacen("File \"/0/", "File \"", 1));
+        }
+    }
+    Some(lines.join("\n"))
 }
 
 /// Copies the sources into an empty folder, and returns names and contents of all.
@@ -143,6 +180,16 @@ mod tests {
         assert!(text.contains("class RequestRoute(policy.RequestRoute):"));
         assert!(text.contains("def request_route(self, *values):"));
         assert!(text.contains("not_listed(\"init\", \"Init\")"));
+    }
+
+    #[test]
+    fn of_a_failed_build_the_reason_is_told() {
+        let output = "Traceback (most recent call last):\n  File \"/bin/componentize-py\", line 8\nAssertionError: Traceback (most recent call last):\n  File \"/0/patchbay_app.py\", line 8, in <module>\n    import p as policy\n  File \"/0/p.py\", line 1, in <module>\n    import nothere\nModuleNotFoundError: No module named 'nothere'\n\n\nCaused by:\n    ModuleNotFoundError";
+        assert_eq!(
+            raised(output).unwrap(),
+            "Traceback (most recent call last):\n  File \"p.py\", line 1, in <module>\n    import nothere\nModuleNotFoundError: No module named 'nothere'"
+        );
+        assert_eq!(raised("no space left"), None);
     }
 
     #[test]

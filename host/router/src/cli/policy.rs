@@ -21,7 +21,7 @@ use crate::signature;
 /// Makes, builds and checks policies offline, or manages those of a running router.
 #[derive(Debug, Subcommand)]
 pub(super) enum Policy {
-    /// Writes a new policy to start from, in one of eight languages; in Rust with a test.
+    /// Writes a new policy to start from, in one of eight languages, with scenarios for `patchbay policy test` and in Rust with a test besides.
     New(New),
     /// Builds a policy to a WebAssembly component.
     Build(Build),
@@ -66,7 +66,7 @@ pub(super) enum Policy {
 pub(super) struct New {
     /// The name: lower-case letters, digits, - and _. A path puts it elsewhere than here.
     name: PathBuf,
-    /// The language.
+    /// The language; js, ts, py, rs, golang and c++ are understood too.
     #[arg(long, value_parser = language, default_value = "rust", value_name = LANGUAGES)]
     lang: Language,
 }

@@ -2,6 +2,9 @@
 package abi
 
 import (
+	"runtime"
+	"strconv"
+	"strings"
 	"unsafe"
 
 	"patchbay"
@@ -98,12 +101,41 @@ func Pointer(text string) uint32 { return uint32(uintptr(unsafe.Pointer(unsafe.S
 //go:wasmimport patchbay:policy/log@0.1.0 log
 func write(level uint32, message string)
 
-// Guard is deferred by each hook: it logs a panic, which then ends the instance.
+// Guard is deferred by each hook: it logs a panic and where it came from, which then ends the instance.
 func Guard() {
 	if cause := recover(); cause != nil {
-		write(4, "panic: "+describe(cause))
+		write(4, "panic: "+describe(cause)+places())
 		panic(cause)
 	}
+}
+
+// places is where a panic came from, the innermost first, as far as it is the policy's.
+func places() string {
+	var counters [32]uintptr
+	frames := runtime.CallersFrames(counters[:runtime.Callers(0, counters[:])])
+	var found []string
+	for more := true; more; {
+		var frame runtime.Frame
+		frame, more = frames.Next()
+		if frame.Line > 0 && !isOurs(frame.Function) {
+			file := frame.File[strings.LastIndexByte(frame.File, '/')+1:]
+			found = append(found, file+":"+strconv.Itoa(frame.Line)+" in "+frame.Function)
+		}
+	}
+	if len(found) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(found, ", from ") + ")"
+}
+
+// isOurs says whether a function is Go's or of this module, or the entry that is made for one of ours.
+func isOurs(function string) bool {
+	for _, prefix := range []string{"runtime.", "patchbay/", "patchbay:"} {
+		if strings.HasPrefix(function, prefix) {
+			return true
+		}
+	}
+	return false
 }
 
 func describe(cause any) string {

@@ -1,0 +1,3 @@
+module mistaken
+
+go 1.24
