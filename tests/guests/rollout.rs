@@ -1,5 +1,5 @@
 //! Says its version in every request and response, also inside of dialogs; the version `bad` fails on every INVITE
-//! outside of one, and `saving` decides what is not possible for it.
+//! outside of one; `saving` decides what is not possible for it, and `answering` what is not for an ACK.
 
 use patchbay_sdk::prelude::*;
 
@@ -17,6 +17,7 @@ impl Policy for Rollout {
         }
         match request.method() {
             Method::Register => Ok(save()),
+            Method::Ack if VERSION == "answering" => Ok(reply(403)),
             Method::Ack => Ok(drop()),
             Method::Invite if VERSION == "bad" => panic!("a bad version"),
             Method::Invite if VERSION == "saving" => Ok(save()),

@@ -10,6 +10,8 @@
     reason = "a test reports by panicking"
 )]
 
+use std::net::{Ipv4Addr, UdpSocket};
+
 use patchbay_tests::agent::Agent;
 use patchbay_tests::load::Load;
 use patchbay_tests::rollout::{audit, policy, policy_json, push, version, version_of};
@@ -201,6 +203,27 @@ fn a_version_whose_verdicts_are_not_possible_has_failed() {
     wait_until("the version before to be active again", || {
         active(&router) == one
     });
+}
+
+#[test]
+fn stray_acks_take_no_version_back() {
+    let router = setup().start();
+    let answering = push(&router, &version("answering"));
+    policy_json(&router, &["activate", "rolled", "--version", &answering]);
+    for last in 1..=4u8 {
+        let phone = UdpSocket::bind((Ipv4Addr::new(127, 0, 0, last), 0)).expect("a socket");
+        for number in 0..5 {
+            let ack = format!(
+                "ACK sip:bob@localhost SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.{last};branch=z9hG4bKstray{number}\r\nMax-Forwards: 70\r\n\
+                 From: <sip:a@localhost>;tag=1\r\nTo: <sip:bob@localhost>\r\nCall-ID: stray-{last}-{number}\r\nCSeq: 1 ACK\r\n\r\n"
+            );
+            phone.send_to(ack.as_bytes(), router.udp()).expect("send");
+        }
+    }
+    wait_until("each to be counted as a fault", || {
+        version_of(&router, &answering)["faults_by_kind"]["verdict"] == 20
+    });
+    assert_eq!(active(&router), answering);
 }
 
 #[test]

@@ -50,6 +50,11 @@ impl HookHost {
         }
     }
 
+    /// Whether the hook runs for an ACK, which nobody answers.
+    pub(crate) fn is_for_ack(&self) -> bool {
+        self.method() == Some(Method::Ack)
+    }
+
     /// The method of the request that the hook runs for.
     fn method(&self) -> Option<Method<'_>> {
         self.context

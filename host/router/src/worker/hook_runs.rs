@@ -385,6 +385,10 @@ impl Ended {
             self.done.result = Err(fault.clone());
             Some(fault)
         } else {
+            // A stray ACK costs its sender nothing: it must not take a version back that answers it.
+            if self.done.host.as_ref().is_some_and(HookHost::is_for_ack) {
+                self.source = None;
+            }
             refuse_impossible(&mut self.done)
         };
         if let (Some(fault), Some(version)) = (fault, &self.failed) {
