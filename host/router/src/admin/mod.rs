@@ -1,7 +1,6 @@
 //! The admin API: HTTP for operators, the command line and Prometheus, on a thread of its own.
 
 mod audit;
-mod bindings;
 mod caller;
 mod calls;
 mod canary;
@@ -188,12 +187,6 @@ fn router(admin: Arc<Admin>) -> Router {
         .route("/api/v1/calls", get(calls::list))
         .route("/api/v1/calls/{*call_id}", get(calls::show))
         .route("/api/v1/registrations", get(registrations::list))
-        .route(
-            "/api/v1/bindings",
-            get(bindings::export)
-                .post(bindings::import)
-                .layer(DefaultBodyLimit::max(bindings::MAX_BYTES)),
-        )
         .route(
             "/api/v1/registrations/{*aor}",
             delete(registrations::remove),

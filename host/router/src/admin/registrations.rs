@@ -29,11 +29,11 @@ pub(super) struct Filter {
 
 #[derive(Deserialize)]
 pub(super) struct Place {
-    pub(super) namespace: Option<String>,
+    namespace: Option<String>,
 }
 
 /// The namespace that is asked for; without one the shared one. One that nobody uses has no registrations.
-pub(super) fn namespace(admin: &Admin, name: Option<&str>) -> Result<Arc<Namespace>, Refusal> {
+fn namespace(admin: &Admin, name: Option<&str>) -> Result<Arc<Namespace>, Refusal> {
     let name = name.unwrap_or(DEFAULT_NAMESPACE);
     let known = admin.shared.location.known_namespace(name);
     known.ok_or_else(|| {

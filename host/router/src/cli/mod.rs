@@ -14,7 +14,6 @@ mod record;
 mod registrations;
 mod run;
 mod status;
-mod transfer;
 mod user;
 mod values;
 mod wants;
@@ -72,10 +71,10 @@ enum Command {
         after_help = "Examples:\n  patchbay call list --limit 20\n  patchbay call show a84b4c76e66710@192.0.2.4"
     )]
     Call(call::Call),
-    /// Shows and removes the registrations of a running router, and takes them to another one.
+    /// Shows and removes the registrations of a running router.
     #[command(
         subcommand,
-        after_help = "Examples:\n  patchbay registrations list\n  patchbay registrations remove sip:alice@example.com\n  patchbay registrations export bindings.jsonl"
+        after_help = "Examples:\n  patchbay registrations list\n  patchbay registrations remove sip:alice@example.com"
     )]
     Registrations(registrations::Registrations),
     /// Shows what a running router is doing.

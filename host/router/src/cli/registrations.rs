@@ -6,9 +6,8 @@ use serde_json::Value;
 use super::Failure;
 use super::client::{AdminArguments, escape};
 use super::output;
-use super::transfer::{Export, Import};
 
-/// Shows and removes the registrations of a running router, and takes them to another one.
+/// Shows and removes the registrations of a running router.
 #[derive(Debug, Subcommand)]
 pub(super) enum Registrations {
     /// Lists the addresses-of-record of one namespace with their contacts.
@@ -17,10 +16,6 @@ pub(super) enum Registrations {
     Show(Show),
     /// Removes the contacts of one address-of-record.
     Remove(Remove),
-    /// Writes every binding as a line of JSON, for `import`.
-    Export(Export),
-    /// Takes the bindings that another router exported.
-    Import(Import),
 }
 
 /// Whose registrations.
@@ -105,8 +100,6 @@ impl Registrations {
                 }
                 show(&answer, asked.json);
             }
-            Registrations::Export(export) => export.execute()?,
-            Registrations::Import(import) => import.execute()?,
             Registrations::Remove(asked) => {
                 let path = format!("/api/v1/registrations/{}", escape(&asked.aor));
                 let path = asked.namespace.added_to(&path);

@@ -19,7 +19,6 @@ mod recover;
 mod service;
 mod sled_store;
 mod store;
-mod transfer;
 
 pub use batch::{Batch, Changes};
 pub use index::Counts;
@@ -32,7 +31,6 @@ pub use service::{
 };
 pub use sled_store::SledStore;
 pub use store::{EachRecord, LocationStore, MemoryStore, StoreError};
-pub use transfer::{BindingLine, UdpFlow, has_newer};
 
 /// The namespace of a router without tenants, and of those tenants that have none of their own.
 pub const DEFAULT_NAMESPACE: &str = "default";

@@ -1,11 +1,10 @@
 //! Reading the store into memory at the start, every namespace of it.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use patchbay_core::door::{Listener, ListenerId, Transport};
+use patchbay_core::door::{Flow, ListenerId, Transport};
 use patchbay_core::registrar::{Bindings, ContactBinding, RegistrarConfig};
 use patchbay_core::time::UnixTime;
 use patchbay_message::AddressOfRecord;
@@ -109,27 +108,16 @@ fn recovered<'k>(
     };
     let bindings = bindings
         .iter()
-        .map(|binding| {
-            let flow = binding.flow();
-            let listener =
-                flow.and_then(|flow| listener_of(flow.transport, flow.local, &config.listeners));
-            binding.with_listener(listener)
-        })
+        .map(|binding| binding.with_listener(listener_of(binding.flow(), config)))
         .collect();
     Some((namespace, AddressOfRecord::from_canonical(aor), bindings))
 }
 
 /// A connection ended with its process; over UDP any socket on the same address is the same flow.
-pub(super) fn listener_of(
-    transport: Transport,
-    ours: SocketAddr,
-    listeners: &[Listener],
-) -> Option<ListenerId> {
-    if transport != Transport::Udp {
-        return None;
-    }
-    let at = listeners.iter().position(|listener| {
-        let bound = listener.address;
+fn listener_of(flow: Option<Flow>, config: &LocationConfig) -> Option<ListenerId> {
+    let flow = flow.filter(|flow| flow.transport == Transport::Udp)?;
+    let at = config.listeners.iter().position(|listener| {
+        let (bound, ours) = (listener.address, flow.local);
         let same_address = bound.ip() == ours.ip()
             || (bound.ip().is_unspecified() && bound.is_ipv4() == ours.is_ipv4());
         listener.transport == Transport::Udp && same_address && bound.port() == ours.port()
