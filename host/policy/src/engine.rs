@@ -285,9 +285,6 @@ impl<H: Host> Engine<H> {
     ) -> Result<Arc<Version<H>>, LoadError> {
         let digest = Digest::of(bytes);
         let checked = self.compile(&digest, bytes)?;
-        for used in &uses {
-            world::check_hooks(&checked.exports.hooks(), |hook| used.host.requires(hook))?;
-        }
         check_grants(&checked.wants, &uses)?;
         let code = self.code(checked.pre, checked.shape)?;
         let version = Version::new(

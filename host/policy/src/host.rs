@@ -207,10 +207,6 @@ pub struct Armed {
 pub trait Host: Send + 'static {
     /// Whether the operator has granted anything of this capability: a version that imports it is refused otherwise.
     fn grants(&self, capability: Capability) -> bool;
-    /// Whether a policy without this hook is of no use: a version that does not export it is refused.
-    fn requires(&self, _hook: Hook) -> bool {
-        false
-    }
     /// The current message: the request, in `branch-route` the branch's request, in `onreply-route` the response.
     fn message(&self) -> Option<&Draft>;
     /// The current message, to edit.

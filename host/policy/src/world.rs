@@ -100,14 +100,6 @@ pub enum CheckError {
         /// What it exports instead.
         exports: Vec<String>,
     },
-    /// A hook is missing without which it is of no use.
-    #[error("it has no {}, only {}: build it with that hook", .hook.name(), listed(.hooks))]
-    MissingHook {
-        /// The hook.
-        hook: Hook,
-        /// The names of those that it has.
-        hooks: Vec<String>,
-    },
     /// A hook interface without its function, or with another type.
     #[error(
         "wrong world: the export `{export}` does not have the type of patchbay:policy@0.1.0 ({detail}): build it against the router's wit/"
@@ -194,26 +186,6 @@ impl ComponentReport {
     /// Whether everything that it wants is granted.
     pub fn check_grants(&self, grants: impl Fn(Capability) -> bool) -> Result<(), CheckError> {
         capability::check_grants(&self.wants, grants)
-    }
-
-    /// Whether it has every hook that is required.
-    pub fn check_hooks(&self, requires: impl Fn(Hook) -> bool) -> Result<(), CheckError> {
-        check_hooks(&self.hooks, requires)
-    }
-}
-
-/// Refuses a policy without a hook that is required.
-pub(crate) fn check_hooks(
-    hooks: &[Hook],
-    requires: impl Fn(Hook) -> bool,
-) -> Result<(), CheckError> {
-    let is_missing = |hook: &Hook| requires(*hook) && !hooks.contains(hook);
-    match Hook::ALL.into_iter().find(is_missing) {
-        None => Ok(()),
-        Some(hook) => Err(CheckError::MissingHook {
-            hook,
-            hooks: hooks.iter().map(|hook| hook.name().to_owned()).collect(),
-        }),
     }
 }
 

@@ -236,11 +236,6 @@ fn inspect(file: &Path) -> Result<ComponentReport, Failure> {
         .map_err(|problem| Failure::Said(format!("{}: {problem}", file.display())))
 }
 
-fn checked(file: &Path) -> Result<ComponentReport, Failure> {
-    policy_directory::inspect_policy(&read(file)?)
-        .map_err(|problem| Failure::Said(format!("{}: {problem}", file.display())))
-}
-
 /// The hooks that it has, with `init`.
 fn hooks(report: &ComponentReport) -> Vec<&'static str> {
     let init = report.exports_init.then_some("init");
@@ -266,7 +261,7 @@ impl Check {
         let results: Vec<(PathBuf, Result<ComponentReport, Failure>)> = self
             .files
             .into_iter()
-            .map(|file| (file.clone(), checked(&file)))
+            .map(|file| (file.clone(), inspect(&file)))
             .collect();
         let bad = results.iter().any(|(_, result)| result.is_err());
         if self.json {

@@ -11,7 +11,7 @@ use patchbay_core::door::{
 use patchbay_core::registrar::Registration;
 use patchbay_message::{AddressOfRecord, Draft, HeaderName, Name, Uri};
 use patchbay_policy::{
-    Armed, Binding, Capability, ErrorKind, Hook, Host, HostError, HttpAnswer, HttpRequest,
+    Armed, Binding, Capability, ErrorKind, Host, HostError, HttpAnswer, HttpRequest,
     KeyValueAnswer, KeyValueRequest, Level, LookupResult, Sleep, Source, Target, Transport,
     Verification,
 };
@@ -42,18 +42,9 @@ const MAX_REPLY_HEADERS: usize = 100;
 /// The longest name of a timer or counter.
 const MAX_NAME_BYTES: usize = 128;
 
-/// Without `request-route` nobody decides what becomes of a request.
-pub(crate) fn is_required(hook: Hook) -> bool {
-    hook == Hook::RequestRoute
-}
-
 impl Host for HookHost {
     fn grants(&self, capability: Capability) -> bool {
         outside::grants(&self.config().policy.grants, capability)
-    }
-
-    fn requires(&self, hook: Hook) -> bool {
-        is_required(hook)
     }
 
     fn message(&self) -> Option<&Draft> {

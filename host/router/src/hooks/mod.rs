@@ -29,7 +29,6 @@ use crate::routes::Link;
 use lookups::Lookups;
 use tape::Tape;
 
-pub(crate) use host::is_required;
 pub(crate) use services::Services;
 pub(crate) use timers::TimerOwner;
 pub(crate) use verdict::{core_fault, policy_hook, refuse_impossible};

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use patchbay_policy::{CheckError, ComponentReport, Engine, EngineConfig, EngineError, Host};
 
 use crate::config::{Config, Problem};
-use crate::hooks::{HookHost, is_required};
+use crate::hooks::HookHost;
 use crate::signature;
 
 pub use audit::{Action, AuditLog, AuditRecord};
@@ -57,13 +57,6 @@ pub enum InspectError {
 pub fn inspect(bytes: &[u8]) -> Result<ComponentReport, InspectError> {
     let engine: Engine<HookHost> = Engine::new(EngineConfig::default())?;
     Ok(engine.check(bytes)?)
-}
-
-/// The same of what is to be a policy that a router can run: without `request-route` it could not decide anything.
-pub fn inspect_policy(bytes: &[u8]) -> Result<ComponentReport, InspectError> {
-    let report = inspect(bytes)?;
-    report.check_hooks(is_required)?;
-    Ok(report)
 }
 
 /// Every problem of the policies that a configuration names: those of its directory, with what is not granted to them, and of the
@@ -128,10 +121,7 @@ pub fn check(config: Config) -> Vec<String> {
         problems.extend(problem_of(&path, |bytes| {
             engine
                 .check(bytes)
-                .and_then(|report| {
-                    report.check_hooks(is_required)?;
-                    report.check_grants(|capability| host.grants(capability))
-                })
+                .and_then(|report| report.check_grants(|capability| host.grants(capability)))
                 .map_err(|error| error.to_string())
         }));
     }

@@ -9,34 +9,26 @@ use crate::rollout::Rule;
 use crate::signature::{self, PrivateKey};
 use crate::trace::Traces;
 
-/// A policy that drops every request. What else is in it makes it another version.
+/// A policy that lets every branch pass. What else is in it makes it another version.
 pub(crate) fn policy(comment: &str) -> Vec<u8> {
     let text = format!(
         r#"(component
-              (core module $code
-                (memory (export "memory") 1)
-                (data (i32.const 0) "\04")
+            (core module $code
                 (func (export "hook") (result i32) i32.const 0)
                 (@custom "comment" "{comment}"))
-              (core instance $code (instantiate $code))
-              (type $line (record (field "status" u16) (field "reason" string)))
-              (type $verdict (variant (case "relay") (case "reply" $line) (case "challenge") (case "save") (case "drop") (case "next")))
-              (component $hooks
-                (type $line (record (field "status" u16) (field "reason" string)))
-                (import "response-line" (type $given-line (eq $line)))
-                (type $verdict (variant (case "relay") (case "reply" $given-line) (case "challenge") (case "save") (case "drop") (case "next")))
-                (import "verdict" (type $given (eq $verdict)))
-                (import "hook" (func $hook (result $given)))
-                (export $out-line "response-line" (type $given-line))
-                (type $out (variant (case "relay") (case "reply" $out-line) (case "challenge") (case "save") (case "drop") (case "next")))
-                (export $exported "request-verdict" (type $out))
-                (export "request-route" (func $hook) (func (result $exported))))
-              (func $hook (result $verdict) (canon lift (core func $code "hook") (memory (core memory $code "memory"))))
-              (instance $hooks (instantiate $hooks
-                (with "response-line" (type $line))
+            (core instance $code (instantiate $code))
+            (type $verdict (enum "pass" "drop"))
+            (component $hooks
+                (type $verdict (enum "pass" "drop"))
+                (import "verdict" (type $imported (eq $verdict)))
+                (import "hook" (func $hook (result $imported)))
+                (export $exported "branch-verdict" (type $verdict))
+                (export "branch-route" (func $hook) (func (result $exported))))
+            (func $hook (result $verdict) (canon lift (core func $code "hook")))
+            (instance $hooks (instantiate $hooks
                 (with "verdict" (type $verdict))
                 (with "hook" (func $hook))))
-              (export "patchbay:policy/request-route@0.1.0" (instance $hooks)))"#
+            (export "patchbay:policy/branch-route@0.1.0" (instance $hooks)))"#
     );
     wat::parse_str(text).expect("a component")
 }
@@ -240,49 +232,6 @@ fn a_changed_file_of_the_active_policy_becomes_active() {
     deployments.file_changed("first", &file);
     assert_eq!(active(&deployments), "first");
     assert_ne!(deployments.active(), before);
-}
-
-/// A policy that lets every branch pass, and has no other hook.
-fn without_request_route() -> Vec<u8> {
-    wat::parse_str(
-        r#"(component
-            (core module $code
-                (func (export "hook") (result i32) i32.const 0))
-            (core instance $code (instantiate $code))
-            (type $verdict (enum "pass" "drop"))
-            (component $hooks
-                (type $verdict (enum "pass" "drop"))
-                (import "verdict" (type $imported (eq $verdict)))
-                (import "hook" (func $hook (result $imported)))
-                (export $exported "branch-verdict" (type $verdict))
-                (export "branch-route" (func $hook) (func (result $exported))))
-            (func $hook (result $verdict) (canon lift (core func $code "hook")))
-            (instance $hooks (instantiate $hooks
-                (with "verdict" (type $verdict))
-                (with "hook" (func $hook))))
-            (export "patchbay:policy/branch-route@0.1.0" (instance $hooks)))"#,
-    )
-    .expect("a component")
-}
-
-#[test]
-fn a_policy_without_request_route_is_refused() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let deployments = deployments(folder.path());
-    let refused = deployments.store("third", plain(&without_request_route()), &operator());
-    assert_eq!(
-        refused.expect_err("it is refused").to_string(),
-        "it has no request-route, only branch-route: build it with that hook"
-    );
-    let file = folder.path().join("policies/half.wasm");
-    std::fs::write(&file, without_request_route()).expect("a policy");
-    let text = "[policy]\ndirectory = \"policies\"\nactive = \"first\"\n";
-    let config = Config::parse(text, folder.path(), &Default::default()).expect("a configuration");
-    let problems = crate::policy_directory::check(config);
-    assert!(
-        problems.len() == 1 && problems[0].contains("half.wasm: it has no request-route"),
-        "{problems:?}"
-    );
 }
 
 #[test]
