@@ -14,6 +14,7 @@ use std::net::{Ipv4Addr, UdpSocket};
 
 use patchbay_tests::agent::Agent;
 use patchbay_tests::load::Load;
+use patchbay_tests::policies;
 use patchbay_tests::rollout::{audit, policy, policy_json, push, version, version_of};
 use patchbay_tests::router::{Router, Setup, wait_until};
 use serde_json::json;
@@ -200,6 +201,23 @@ fn a_version_whose_verdicts_are_not_possible_has_failed() {
     for last in [2, 3] {
         call_from(&router, [127, 0, 0, last]);
     }
+    wait_until("the version before to be active again", || {
+        active(&router) == one
+    });
+}
+
+#[test]
+fn a_version_that_decides_nothing_fails_for_all_to_see() {
+    let router = setup().start();
+    let one = active(&router);
+    let undecided = push(&router, &policies::guest("undecided"));
+    policy_json(&router, &["activate", "rolled", "--version", &undecided]);
+    assert!(router.log().contains("has no request-route"));
+    for last in [1, 1, 1, 2, 3] {
+        assert_eq!(call_from(&router, [127, 0, 0, last]), 500);
+    }
+    let shown = version_of(&router, &undecided);
+    assert_eq!(shown["faults_by_kind"]["verdict"], 5, "{shown}");
     wait_until("the version before to be active again", || {
         active(&router) == one
     });

@@ -95,7 +95,7 @@ pub mod patchbay {
                 }
             }
             impl ::core::error::Error for Error {}
-            /// A final (or provisional) response of our own; its headers are set with `reply.add-header`.
+            /// A final response of our own; its headers are set with `reply.add-header`.
             #[derive(Clone)]
             pub struct ResponseLine {
                 /// 200 to 699: what a policy answers is final. Another status is a bad verdict.

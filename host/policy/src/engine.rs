@@ -480,7 +480,8 @@ fn start(config: &EngineConfig) -> wasmtime::Result<wasmtime::Engine> {
     small
         .memory_reservation(memory_limit(config) as u64)
         .memory_guard_size(SMALL_GUARD);
-    match wasmtime::Engine::new(&pooled(&small, config, memories)) {
+    let of_size = |memories| wasmtime::Engine::new(&pooled(&small, config, memories));
+    match of_size(memories).or_else(|_| of_size(count)) {
         Ok(engine) => Ok(engine),
         Err(error) => {
             tracing::warn!(

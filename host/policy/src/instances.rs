@@ -106,7 +106,7 @@ impl<H: Host> Instances<H> {
         let started = Instant::now();
         // Hooks of policies that never wait are over soon, however many of others wait.
         let may_wait = version.may_wait();
-        let stage = if may_wait && !pool.may_wait(scope) {
+        let stage = if may_wait && !pool.may_wait(scope) || pool.running.get() >= pool.places() {
             let fault = Fault::crowded();
             Stage::Refused(Box::new(HookDone {
                 host: Some(host),
@@ -224,12 +224,19 @@ impl<H: Host> Pool<H> {
         shelves.iter().map(|shelf| shelf.idle.len()).sum()
     }
 
+    /// How many instances it may have.
+    fn places(&self) -> usize {
+        let config = self.engine.config();
+        config
+            .max_concurrent_hooks
+            .saturating_add(config.spare_instances)
+    }
+
     /// There are as many places for instances as hooks may wait, and some more. Idle instances can be in the way of one that is needed now,
     /// above all those of many scopes.
     fn make_room(&self) {
-        let config = self.engine.config();
-        let places = config.max_concurrent_hooks + config.spare_instances;
-        if self.running.get() + self.scoped_idle.get() + self.unscoped_idle() >= places {
+        let taken = self.running.get() + self.scoped_idle.get() + self.unscoped_idle();
+        if taken >= self.places() {
             self.drop_idle(1);
         }
     }

@@ -12,6 +12,7 @@ use crate::digest::Digest;
 use crate::direct::Program;
 use crate::hook_times::{HookTimes, HookTimesCounter};
 use crate::host::{Hook, Host};
+use crate::imports::wasi_http;
 use crate::state::State;
 use crate::verdict::Fault;
 use crate::world::Exports;
@@ -61,8 +62,9 @@ impl<H: Host> Version<H> {
             number: number_of(name, &digest),
             name: Arc::from(name),
             digest,
+            may_wait: wants.iter().any(|want| want.capability.may_wait())
+                || imports.iter().any(|import| wasi_http::can_wait(import)),
             imports,
-            may_wait: wants.iter().any(|want| want.capability.may_wait()),
             wants,
             stats: Arc::new(Stats::new(workers)),
             pins: Pins::default(),

@@ -220,11 +220,19 @@ fn a_dropped_run_discards_its_instance() {
 
 #[test]
 fn hooks_that_do_not_wait_are_not_refused() {
-    let worker = worker(config());
-    let held: Vec<_> = (0..40).map(|_| worker.start(0)).collect();
+    let worker = worker(EngineConfig {
+        hook_deadline: Duration::from_secs(60),
+        hook_timeout: Duration::from_secs(60),
+        ..config()
+    });
+    let mut context = Context::from_waker(Waker::noop());
+    let mut running: Vec<_> = (0..40).map(|_| worker.start(2)).collect();
+    let all_run = running
+        .iter_mut()
+        .all(|run| Pin::new(run).poll(&mut context).is_pending());
+    assert!(all_run);
     assert_eq!(worker.run(0).result, Ok(Verdict::Relay));
     assert_eq!(worker.instances.waiting(), 0);
-    drop(held);
 }
 
 #[test]
@@ -240,8 +248,7 @@ fn hooks_without_a_place_for_an_instance_are_refused() {
     let mut held: Vec<_> = (0..20).map(|_| worker.start(2)).collect();
     let polled = held.iter_mut().map(|run| Pin::new(run).poll(&mut context));
     let ended: Vec<_> = polled.filter(Poll::is_ready).collect();
-    // Places for the worker's hooks, and those of versions that are being checked.
-    assert_eq!(ended.len(), 20 - (2 + 2 + 8));
+    assert_eq!(ended.len(), 20 - (2 + 2));
     for done in ended {
         let Poll::Ready(done) = done else { continue };
         let fault = done.result.unwrap_err();
@@ -294,10 +301,14 @@ fn idle_instances_give_way_when_others_have_taken_all_places() {
         assert_eq!(run_in(scope), Ok(Verdict::Relay));
     }
     assert_eq!(worker.instances.idle(), 3);
-    let other = Instances::new(worker.engine.clone(), 0);
+    // The places of this worker, and those of versions that are being checked: three are taken.
+    let others = [(); 3].map(|()| Instances::new(worker.engine.clone(), 0));
     let mut context = Context::from_waker(Waker::noop());
-    let start = || other.run(&worker.version, Hook::RequestRoute, TestHost::new(2), None);
-    let mut held: Vec<_> = (0..9).map(|_| start()).collect();
+    let start = |number: usize| {
+        let (version, hook) = (&worker.version, Hook::RequestRoute);
+        others[number % 3].run(version, hook, TestHost::new(2), None)
+    };
+    let mut held: Vec<_> = (0..9).map(start).collect();
     let all_run = held
         .iter_mut()
         .all(|run| Pin::new(run).poll(&mut context).is_pending());

@@ -26,9 +26,8 @@ pub(crate) fn text(memory: &[u8], pointer: i32, length: i32) -> Result<&str> {
 
 /// A list of texts.
 pub(crate) fn texts(memory: &[u8], pointer: i32, length: i32) -> Result<Vec<&str>> {
-    let texts = listed(memory, pointer, length)?;
-    check_texts(texts.len())?;
-    Ok(texts)
+    check_texts(length as u32 as usize)?;
+    listed(memory, pointer, length)
 }
 
 /// As many texts as take no more than a call may.

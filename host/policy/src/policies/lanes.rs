@@ -189,8 +189,12 @@ impl<H: Host> Policies<H> {
                 return Err(RollbackError::NothingBefore);
             };
             let loaded = match self.loaded(&entry.0, &entry.1) {
-                // It stays the one to go back to: what is in its way may be gone the next time.
-                Err(super::ActivateError::Load(error)) => return Err(error.into()),
+                // It stays the one to go back to: what is in its way may be gone the next time. One that is damaged or refused never will.
+                Err(super::ActivateError::Load(error))
+                    if self.lock().has_good(&entry.0, &entry.1) =>
+                {
+                    return Err(error.into());
+                }
                 loaded => loaded,
             };
             let mut registry = self.lock();
@@ -258,6 +262,14 @@ impl<H: Host> Policies<H> {
                 None => return,
             },
         };
+        if !version.exports(Hook::RequestRoute) {
+            let (policy, policy_version) = (&**version.name(), version.digest().short());
+            tracing::warn!(
+                policy,
+                policy_version,
+                "the active policy has no request-route: requests get 500, unless it is of a chain"
+            );
+        }
         let before = active.swap(Some(Arc::clone(version)));
         let now = SystemTime::now();
         registry.activated(version, now);

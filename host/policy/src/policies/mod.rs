@@ -277,7 +277,8 @@ impl<H: Host> Policies<H> {
     ///
     /// This takes as long as compiling takes: call it off the workers.
     pub fn store(&self, name: &str, bytes: &[u8]) -> Result<Digest, LoadError> {
-        self.store_of(name, bytes, SystemTime::now())
+        let now = self.lock().next_moment(name);
+        self.store_of(name, bytes, now)
     }
 
     /// The same for a version that was stored at this time, before a restart: what was stored later stays newer.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::digest::Digest;
 use crate::engine::LoadError;
@@ -231,6 +231,14 @@ impl<H: Host> Registry<H> {
             .get_mut(name)?
             .iter_mut()
             .find(|stored| stored.digest == *digest)
+    }
+
+    /// Now, and in any case after what is stored of this policy: a clock that is set back makes nothing older than it is.
+    pub(super) fn next_moment(&self, name: &str) -> SystemTime {
+        let stored = self.policies.get(name).into_iter().flatten();
+        let newest = stored.map(|stored| stored.stored_at).max();
+        let after = newest.and_then(|newest| newest.checked_add(Duration::from_nanos(1)));
+        SystemTime::now().max(after.unwrap_or(SystemTime::UNIX_EPOCH))
     }
 
     /// Makes a good version that is stored again, at this time, as new as that; false when there is none to keep.

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use patchbay_policy::Digest;
 use serde::{Deserialize, Serialize};
@@ -63,8 +63,14 @@ impl VersionFiles {
         if self.get(policy, digest.as_str()).is_err() {
             write_private(&path, bytes)?;
         }
-        // A version that is stored again is the newest; the time that the system gives may be too coarse to tell two apart.
-        fs::File::open(&path)?.set_modified(SystemTime::now())?;
+        // A version that is stored again is the newest; the time that the system gives may be too coarse to tell two apart, or set back.
+        let others = files(policy, &folder)?;
+        let others = others.iter().filter(|file| file.path != path);
+        let newest = others
+            .map(|file| file.stored + Duration::from_nanos(1))
+            .max();
+        let now = SystemTime::now();
+        fs::File::open(&path)?.set_modified(newest.map_or(now, |newest| newest.max(now)))?;
         let record = self.put_record(policy, digest.as_str(), record)?;
         let mut files = files(policy, &folder)?;
         files.sort_by_key(|file| file.stored);

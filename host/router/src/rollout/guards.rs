@@ -89,7 +89,7 @@ fn broken(guards: &Guards, record: &Record) -> Option<String> {
             ));
         }
     }
-    slow_hooks(guards, record).or_else(|| more_failures(guards.max_failure_excess, record))
+    slow_hooks(guards, record).or_else(|| more_failures(guards.max_failure_excess?, record))
 }
 
 fn slow_hooks(guards: &Guards, record: &Record) -> Option<String> {
@@ -213,7 +213,7 @@ mod tests {
     fn more_failures_than_beside_it_end_a_canary() {
         let aborted = |points, own, others| {
             let guards = Guards {
-                max_failure_excess: points,
+                max_failure_excess: Some(points),
                 ..Guards::default()
             };
             let record = Record {
@@ -226,7 +226,7 @@ mod tests {
         let good = [0, 900, 0, 80, 10, 10];
         let unavailable = [0, 0, 0, 0, 20, 0];
         let declined = [0, 0, 0, 0, 0, 20];
-        let default = Guards::default().max_failure_excess;
+        let default = 20.0;
         for finals in [unavailable, declined] {
             assert!(aborted(default, finals, good));
             assert!(aborted(default, finals, [0; 6]), "nothing runs beside it");

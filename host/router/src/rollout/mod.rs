@@ -144,6 +144,7 @@ impl Canary {
         secret: &[u8; 32],
         workers: usize,
     ) -> Canary {
+        let rule = rule.in_full();
         let mut hasher = blake3::Hasher::new_derive_key("patchbay canary 1");
         hasher.update(secret);
         // The same for all versions of a policy: whoever got the last canary gets the next one, and a larger share contains a smaller.
@@ -199,7 +200,7 @@ impl Canary {
         }
     }
 
-    /// The canary's side, and the other one as far as the canary might have had it.
+    /// The canary's side, and the other one: the requests that the canary might have had, and the final responses of all that is active beside it.
     pub fn sides(&self) -> (SideCounts, SideCounts) {
         let mut sides = (SideCounts::default(), SideCounts::default());
         for worker in &self.workers {

@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::config;
 
+/// The default of `max_failure_excess`, in points.
+const FAILURE_EXCESS: f64 = 20.0;
+
 /// How a canary is chosen and guarded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -50,8 +53,10 @@ pub struct Guards {
     /// Final responses of class 6xx, of the canary's final responses.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_6xx_rate: Option<f64>,
-    /// By how many points the canary's share of 5xx and 6xx may be above that of what is active beside it; 100: by any.
-    pub max_failure_excess: f64,
+    /// By how many points the canary's share of 5xx and 6xx may be above that of what is active beside it; 100: by any. Without it: 20, and by
+    /// any where only some requests are the canary's to choose from, since then those beside it are of another kind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_failure_excess: Option<f64>,
     /// The time that 99 % of the canary's hooks must not exceed.
     #[serde(skip_serializing_if = "Option::is_none", with = "text")]
     pub max_hook_time: Option<Duration>,
@@ -68,7 +73,7 @@ impl Default for Guards {
             max_fault_rate: 1.0,
             max_5xx_rate: None,
             max_6xx_rate: None,
-            max_failure_excess: 20.0,
+            max_failure_excess: None,
             max_hook_time: None,
             min_calls: 20,
             duration: None,
@@ -107,12 +112,22 @@ impl Rule {
             ("max_fault_rate", Some(guards.max_fault_rate)),
             ("max_5xx_rate", guards.max_5xx_rate),
             ("max_6xx_rate", guards.max_6xx_rate),
-            ("max_failure_excess", Some(guards.max_failure_excess)),
+            ("max_failure_excess", guards.max_failure_excess),
         ];
         rates
             .into_iter()
             .find(|(_, rate)| rate.is_some_and(|rate| !is_share(rate)))
             .map(|(name, _)| format!("{name} is in percent, from 0 to 100"))
+    }
+
+    /// The same with what is left out said.
+    pub(super) fn in_full(mut self) -> Rule {
+        let default = match self.only.is_empty() {
+            true => FAILURE_EXCESS,
+            false => 100.0,
+        };
+        self.guards.max_failure_excess.get_or_insert(default);
+        self
     }
 
     /// Whether the canary may have this request at all.
@@ -152,8 +167,7 @@ impl fmt::Display for Guards {
                 write!(f, ", {limit} % {class}")?;
             }
         }
-        if self.max_failure_excess < 100.0 {
-            let points = self.max_failure_excess;
+        if let Some(points) = self.max_failure_excess.filter(|points| *points < 100.0) {
             write!(f, ", {points} points more 5xx and 6xx than beside it")?;
         }
         if let Some(limit) = self.max_hook_time {
@@ -334,7 +348,7 @@ mod tests {
         assert_eq!(
             rule.to_string(),
             "0.00001 % of new dialogs by caller with domain=example.com, user=alice; ends above 1 % faults, 2.5 % 5xx, \
-             20 points more 5xx and 6xx than beside it, 20ms for 99 % of its hooks; judged after 20 requests; active after 2d"
+             20ms for 99 % of its hooks; judged after 20 requests; active after 2d"
         );
         let plain: Rule =
             serde_json::from_str(r#"{"percent":100,"guards":{"max_failure_excess":100}}"#)
@@ -343,6 +357,25 @@ mod tests {
             plain.to_string(),
             "100 % of new dialogs; ends above 1 % faults; judged after 20 requests"
         );
+    }
+
+    #[test]
+    fn failures_are_compared_where_those_beside_are_of_the_same_kind() {
+        for (text, excess) in [
+            (r#"{"percent":5}"#, 20.0),
+            (r#"{"percent":5,"match":["user=alice"]}"#, 100.0),
+            (
+                r#"{"percent":5,"match":["user=alice"],"guards":{"max_failure_excess":7}}"#,
+                7.0,
+            ),
+        ] {
+            let rule: Rule = serde_json::from_str(text).expect("a rule");
+            assert_eq!(
+                rule.in_full().guards.max_failure_excess,
+                Some(excess),
+                "{text}"
+            );
+        }
     }
 
     #[test]

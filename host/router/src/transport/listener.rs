@@ -98,7 +98,7 @@ fn steer(first: Option<&BoundListener>) {
         return;
     };
     if let Err(error) = super::steering::attach(socket) {
-        tracing::debug!(%address, %error, "the system does not take a filter for its sockets: more messages are handed over");
+        tracing::info!(%address, %error, "the system does not take a filter for its sockets: more messages are handed over");
     }
 }
 

@@ -48,8 +48,13 @@ pub(super) fn epoll_of_runtime() -> io::Result<OwnedFd> {
     Err(io::ErrorKind::NotFound.into())
 }
 
-/// Has this thread wait for its turn when it is woken, and not break into what another one does on the same processor.
+/// Has this thread wait for its turn when it is woken, and not break into what another one does on the same processor. Whoever has chosen a
+/// scheduling policy for the router keeps it.
 pub(crate) fn wait_for_turns() -> io::Result<()> {
+    // SAFETY: no pointers; 0 is the calling thread.
+    if unsafe { libc::sched_getscheduler(0) } != libc::SCHED_OTHER {
+        return Ok(());
+    }
     let parameter = libc::sched_param { sched_priority: 0 };
     // SAFETY: 0 is the calling thread, and the parameter is only read.
     if unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const parameter) } == 0 {
@@ -74,11 +79,16 @@ mod tests {
     fn who_waits_for_turns_is_scheduled_so_and_no_other_thread_is() {
         // SAFETY: no pointers; 0 is the calling thread.
         let policy = || unsafe { libc::sched_getscheduler(0) };
+        let before = policy();
         let of_thread = std::thread::spawn(move || {
             wait_for_turns().unwrap();
             policy()
         });
-        assert_eq!(of_thread.join().unwrap(), libc::SCHED_BATCH);
-        assert_eq!(policy(), libc::SCHED_OTHER);
+        let expected = match before {
+            libc::SCHED_OTHER => libc::SCHED_BATCH,
+            chosen => chosen,
+        };
+        assert_eq!(of_thread.join().unwrap(), expected);
+        assert_eq!(policy(), before);
     }
 }

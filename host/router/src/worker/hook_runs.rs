@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
 use patchbay_core::door::{
     self, HookContext, HookFault, HookId, Input, PolicyVersion, RouteId, Tenant,
@@ -137,7 +138,7 @@ impl HookRuns {
             services.shared.policies.pin_version(&version);
         }
         if !version.exports(hook) {
-            return Some(absent(job, number));
+            return absent(job, &version, number, services, now);
         }
         metrics_of(services).hook_runs.increment(hook);
         let source = Some(job.context.source.remote.ip());
@@ -338,19 +339,44 @@ fn unavailable(job: HookJob) -> Input {
     }
 }
 
-/// The answer for a hook that the version does not have. An armed one lets everything pass; without `request-route` nobody decides.
-fn absent(job: HookJob, version: PolicyVersion) -> Input {
-    let result = match job.hook {
-        door::Hook::RequestRoute => Err(HookFault::Verdict),
-        _ => Ok(door::Verdict::Pass),
-    };
-    Input::HookReturned {
-        id: job.id,
-        result,
-        context: Some(job.context),
-        version,
-        tenant: None,
+/// The answer for a hook that the version does not have. An armed one lets everything pass; without `request-route` nobody decides, which is
+/// a fault of the version.
+#[cold]
+fn absent(
+    job: HookJob,
+    version: &Arc<Version<HookHost>>,
+    number: PolicyVersion,
+    services: &Arc<Services>,
+    now: Now,
+) -> Option<Input> {
+    if job.hook != door::Hook::RequestRoute {
+        return Some(Input::HookReturned {
+            id: job.id,
+            result: Ok(door::Verdict::Pass),
+            context: Some(job.context),
+            version: number,
+            tenant: None,
+        });
     }
+    let fault = Fault::Verdict("the policy has no request-route".to_owned());
+    let hook = Hook::RequestRoute;
+    let worker = usize::from(services.worker);
+    version.stats().count_fault(worker, hook, &fault);
+    let source = Some(job.context.source.remote.ip());
+    let ended = Ended {
+        id: Some(job.id),
+        hook,
+        version: number,
+        failed: Some(Arc::clone(version)),
+        source,
+        done: HookDone {
+            host: Some(HookHost::for_message(services, version, now, job.context)),
+            result: Err(fault),
+            elapsed: Duration::ZERO,
+        },
+        chain: None,
+    };
+    ended.answer(services, now)
 }
 
 impl Ended {

@@ -38,6 +38,12 @@ const INTERFACES: [&str; 6] = [
     "wasi:io/streams",
     "wasi:clocks/monotonic-clock",
 ];
+/// Those of them that hooks can wait with.
+const WAITING: [&str; 3] = [
+    "wasi:io/poll",
+    "wasi:io/streams",
+    "wasi:clocks/monotonic-clock",
+];
 /// The one of them that reaches beyond the router.
 const ASKING: &str = "wasi:http/outgoing-handler";
 
@@ -51,6 +57,12 @@ const MAX_TIMERS: usize = 1000;
 /// Whether an import is one of the interfaces.
 pub(crate) fn provides(import: &str) -> bool {
     INTERFACES.iter().any(|name| is_version_of(import, name))
+}
+
+/// Whether an import is an interface of which calls can wait.
+pub(crate) fn can_wait(import: &str) -> bool {
+    let mut waiting = WAITING.iter();
+    waiting.any(|name| is_version_of(import, name))
 }
 
 /// Whether an import is the interface that sends requests.

@@ -55,7 +55,14 @@ impl Deployments {
         }
         let path = file_of(&self.config, name).filter(|path| path.is_file());
         let (stored, origin) = match path {
-            Some(path) => self.first_of_file(name, &path, &state)?,
+            Some(path) => match self.first_of_file(name, &path, &state) {
+                // As in a router that runs: a file that is refused replaces nothing.
+                Err(error) if is_back => {
+                    tracing::error!(policy = name, path = %path.display(), %error, "the changed policy is refused, the one before goes on");
+                    return Ok(());
+                }
+                stored => stored?,
+            },
             None if name == BUILTIN => self.first_of_builtin()?,
             None => self.first_of_kept(name)?,
         };

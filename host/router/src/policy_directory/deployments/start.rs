@@ -78,12 +78,19 @@ impl Deployments {
             .policies
             .set_keeps_dialogs(config.policy.pin == Pin::Dialog);
         deployments.listen_for_rollbacks();
-        match deployments.activation.read() {
+        let canary = match deployments.activation.read() {
             Some(remembered) => deployments.resume(&remembered)?,
-            None => deployments.start_configured(&FIRST)?,
-        }
+            None => {
+                deployments.start_configured(&FIRST)?;
+                None
+            }
+        };
         deployments.take_routes(config)?;
         deployments.recall_routed();
+        // What is active beside it is known now.
+        if let Some(canary) = canary {
+            deployments.resume_canary(&canary);
+        }
         Ok(deployments)
     }
 
@@ -102,8 +109,11 @@ impl Deployments {
     }
 
     /// What was active last is active again. When the configuration or the policy's file has changed since then, that becomes active
-    /// after it, so that there is something to go back to.
-    fn resume(&self, remembered: &Activation) -> Result<(), StartPolicyError> {
+    /// after it, so that there is something to go back to. The canary that is to go on, if there is one.
+    fn resume(
+        &self,
+        remembered: &Activation,
+    ) -> Result<Option<RememberedCanary>, StartPolicyError> {
         self.policies.recall_rolled_back(remembered.rolled_back());
         let restored = self.restore(&remembered.lane);
         let is_configured = remembered.configured == configured_name(&self.config);
@@ -132,10 +142,7 @@ impl Deployments {
                 "the last activation is active again"
             );
         }
-        if let Some(canary) = canary.filter(|_| has_started) {
-            self.resume_canary(&canary);
-        }
-        Ok(())
+        Ok(canary.filter(|_| has_started))
     }
 
     /// Makes the remembered version active, with its past.
