@@ -26,7 +26,11 @@ pub(crate) fn text(memory: &[u8], pointer: i32, length: i32) -> Result<&str> {
 
 /// A list of texts.
 pub(crate) fn texts(memory: &[u8], pointer: i32, length: i32) -> Result<Vec<&str>> {
-    check_texts(length as u32 as usize)?;
+    // What is not in memory is refused as such, however many there are.
+    let texts = (length as u32).checked_mul(8);
+    if texts.is_some_and(|size| slice(memory, pointer, size as i32).is_some()) {
+        check_texts(length as u32 as usize)?;
+    }
     listed(memory, pointer, length)
 }
 
