@@ -201,14 +201,11 @@ impl<H: Host> Policies<H> {
             if let Some(lane) = registry.lane(lane) {
                 lane.history.pop_if(|last| *last == entry);
             }
-            match loaded {
-                Ok(version) => {
-                    self.install(&mut registry, lane, &version, Past::Forget);
-                    self.follow(&mut registry, lane, &version);
-                    return Ok(version);
-                }
-                // It is not kept any more: the one before it may be.
-                Err(_) => {}
+            // One that is not kept any more is gone; the one before it may be.
+            if let Ok(version) = loaded {
+                self.install(&mut registry, lane, &version, Past::Forget);
+                self.follow(&mut registry, lane, &version);
+                return Ok(version);
             }
         }
     }
