@@ -47,6 +47,8 @@ const FIXED: [&str; 14] = [
 ];
 /// Keys whose texts are messages.
 const MESSAGES: [&str; 3] = ["received", "current", "message"];
+/// Keys whose texts are an address with a port, and nothing else: a file without these is not read again.
+const ADDRESSES: [&str; 5] = ["remote", "local", "received", "address", "configured"];
 /// A shorter user is part of too many words to be looked for.
 const MIN_USER: usize = 2;
 /// Digits of a digest that stand for a user.
@@ -106,9 +108,10 @@ impl Redactor {
                 let hidden = self.message(&Text(text.as_bytes().to_vec()), users);
                 *text = hidden.lossy();
             }
+            Value::String(text) if ADDRESSES.contains(&key) => *text = self.string(text, &[]),
             Value::String(text) => *text = self.string(text, users),
             Value::Array(list) => list.iter_mut().for_each(|item| self.hide(item, key, users)),
-            Value::Object(map) if map.contains_key("hex") => {
+            Value::Object(map) if map.contains_key("hex") && key != "settings" => {
                 let text: Text = serde_json::from_value(value.take()).unwrap_or_default();
                 // Bytes that are neither text nor a message can't be looked through.
                 let hidden = match MESSAGES.contains(&key) {
@@ -308,11 +311,27 @@ fn part<'a>(before: &[u8], rest: &'a [u8], follows_scheme: bool, users: &[Vec<u8
         rest.starts_with(user) && !rest.get(user.len()).is_some_and(|byte| is_word(*byte))
     };
     let known = users.iter().find(stands_alone).map(Vec::len);
+    let known = known.filter(|length| !is_port(before, rest.get(..*length).unwrap_or_default()));
     let length = known.or_else(|| numbers::international_at(rest));
     match length.and_then(|length| rest.get(..length)) {
         Some(user) => Part::User(user),
         None => Part::Other,
     }
+}
+
+/// Whether this is the port behind a host, though there is a user of this name.
+fn is_port(before: &[u8], digits: &[u8]) -> bool {
+    let Some((b':', host)) = before.split_last() else {
+        return false;
+    };
+    let start = host.iter().rposition(|byte| !is_word(*byte));
+    let (before, name) = host.split_at(start.map_or(0, |start| start + 1));
+    digits.iter().all(u8::is_ascii_digit)
+        && match before.last() {
+            Some(b']') if name.is_empty() => true,
+            Some(b'@') => true,
+            _ => name.contains(&b'.'),
+        }
 }
 
 fn is_word(byte: u8) -> bool {
@@ -368,6 +387,16 @@ mod tests {
         assert!(!one.contains("192.0.2.7"), "{one}");
         assert!(one.contains(":5060;branch=z9hG4bK1.2.3"), "{one}");
         assert!(!hidden("[2001:db8::7]:5060", &[]).contains("db8::7"));
+        for same in [
+            "127.0.0.1:5060",
+            "sip:localhost:x;a@b:5060",
+            "[::1]:5060",
+            "a.b:5060",
+        ] {
+            let kept = hidden(same, &["5060"]);
+            assert!(kept.ends_with(":5060"), "{kept}");
+        }
+        assert!(!hidden("caller:5060", &["5060"]).contains("5060"));
         for same in ["127.0.0.1:5060", "0.0.0.0", "a.b", "12:30:45", "1.2.3"] {
             assert_eq!(hidden(same, &[]), same);
         }

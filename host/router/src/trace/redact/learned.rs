@@ -1,16 +1,21 @@
 //! Words that a policy was told from outside and may have put elsewhere: into headers, variables, targets.
 //!
 //! The body of a response is hidden, and so are keys; a copy of their words is hidden as they are. A word that the router received in a
-//! message as well is no secret of theirs and stays. The words are remembered for what runs later in the same calls.
+//! message as well, or that is in its configuration, is no secret of theirs and stays; users in URIs and addresses are hidden wherever
+//! they are, so that they are left alone here. The words are remembered for what runs later in the same calls.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::Value;
 
 use super::address::address_at;
-use super::{FIXED, MESSAGES, Redactor, is_message, is_word, store};
+use super::{
+    ADDRESSES, FIXED, MESSAGES, Redactor, ends_with_scheme, find_users, is_message, is_word, store,
+    user_at,
+};
 
-/// Words that are remembered; the oldest go first.
+/// Words that are remembered; those that were not met for the longest time go first.
 const MAX_WORDS: usize = 4096;
 /// Prefixes of keys that are remembered.
 const MAX_PREFIXES: usize = 1024;
@@ -28,9 +33,11 @@ const PAIRS: [&str; 4] = [
     "headers",
 ];
 /// What a policy makes, or has made before.
-const MADE: [&str; 7] = [
+const MADE: [&str; 9] = [
     "/run/effects",
+    "/run/outcome",
     "/run/answers",
+    "/run/input/event",
     "/run/input/variables",
     "/run/input/record_route_parameters",
     "/run/input/before",
@@ -43,12 +50,43 @@ const RECEIVED: [&str; 2] = [
     "/run/input/response/received",
 ];
 
+/// Words of JSON, of headers and of reason phrases that are in many a body and are nobody's.
+const COMMON: [&str; 22] = [
+    "true",
+    "false",
+    "null",
+    "transport",
+    "user",
+    "phone",
+    "cause",
+    "text",
+    "reason",
+    "application",
+    "Trying",
+    "Ringing",
+    "Moved",
+    "Temporarily",
+    "Forbidden",
+    "Found",
+    "Timeout",
+    "Unavailable",
+    "Busy",
+    "Here",
+    "Decline",
+    "Service",
+];
+
 /// What was told so far.
 #[derive(Default)]
 pub(super) struct Learned {
     prefixes: Vec<String>,
-    words: HashMap<String, Source>,
-    oldest: VecDeque<String>,
+    /// Each with the time when it was met last.
+    words: HashMap<String, (Source, u64)>,
+    /// Words by that time.
+    by_time: BTreeMap<u64, String>,
+    now: u64,
+    /// Words of the environments, which the recording has in clear.
+    open: HashSet<String>,
 }
 
 /// Where a word was, which says how it is hidden there.
@@ -64,6 +102,8 @@ struct Line<'a> {
     /// Bodies of this line, to hide whole copies as the bodies are.
     bodies: Vec<String>,
     received: HashSet<String>,
+    /// Words that were hidden.
+    met: RefCell<HashSet<String>>,
 }
 
 impl Learned {
@@ -75,36 +115,80 @@ impl Learned {
                 self.prefixes.push(prefix.to_owned());
             }
         }
+        if let Some(environment) = line.get("environment") {
+            self.open_words(environment);
+        }
         for answer in answers(line) {
             if let Some(body) = body(answer) {
-                words(body)
-                    .filter(|word| is_telling(word))
+                outside_of_addresses(body)
+                    .into_iter()
+                    .flat_map(words)
+                    .filter(|word| is_telling(word, MIN_WORD))
                     .for_each(|word| self.add(word, Source::Body));
             }
             if answer.as_object().is_some_and(store::is_exchange) {
                 for key in store::keys(answer) {
                     let rest = key.get(self.granted(key)..).unwrap_or_default();
-                    let parts: Vec<&str> = store::parts(rest).collect();
-                    parts
+                    outside_of_addresses(rest)
                         .into_iter()
-                        .filter(|part| part.len() >= MIN_KEY_PART && part.bytes().all(is_word))
+                        .flat_map(store::parts)
+                        .filter(|part| part.bytes().all(is_word) && is_telling(part, MIN_KEY_PART))
                         .for_each(|part| self.add(part, Source::Key));
                 }
             }
         }
     }
 
+    /// Takes the words of an environment, names of settings among them, but for its users: these are hidden there, too.
+    fn open_words(&mut self, value: &Value) {
+        match value {
+            Value::String(text) => {
+                let mut users = Vec::new();
+                find_users(text.as_bytes(), &mut users);
+                let is_user = |word: &&str| users.iter().any(|user| user == word.as_bytes());
+                let open = words(text).filter(|word| !is_user(word));
+                self.open.extend(open.map(str::to_owned));
+            }
+            Value::Array(list) => list.iter().for_each(|item| self.open_words(item)),
+            Value::Object(map) => {
+                for (key, item) in map {
+                    self.open.extend(words(key).map(str::to_owned));
+                    self.open_words(item);
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+
+    fn is_open(&self, word: &str) -> bool {
+        COMMON.contains(&word) || self.open.contains(word)
+    }
+
     fn add(&mut self, word: &str, source: Source) {
-        if self.words.contains_key(word) {
+        if self.is_open(word) || self.meet(word) {
             return;
         }
-        if self.oldest.len() >= MAX_WORDS
-            && let Some(oldest) = self.oldest.pop_front()
+        if self.words.len() >= MAX_WORDS
+            && let Some((_, oldest)) = self.by_time.pop_first()
         {
             self.words.remove(&oldest);
         }
-        self.oldest.push_back(word.to_owned());
-        self.words.insert(word.to_owned(), source);
+        self.now += 1;
+        self.by_time.insert(self.now, word.to_owned());
+        self.words.insert(word.to_owned(), (source, self.now));
+    }
+
+    /// Keeps a word for longer; whether it is known.
+    fn meet(&mut self, word: &str) -> bool {
+        let Some((_, time)) = self.words.get_mut(word) else {
+            return false;
+        };
+        self.now += 1;
+        if let Some(word) = self.by_time.remove(time) {
+            self.by_time.insert(self.now, word);
+        }
+        *time = self.now;
+        true
     }
 
     /// How long the granted prefix of a key is.
@@ -119,26 +203,34 @@ impl Learned {
 
 impl Redactor {
     /// Hides what was told in all that the policy made in this line.
-    pub(super) fn hide_copies(&self, line: &mut Value) {
+    pub(super) fn hide_copies(&mut self, line: &mut Value) {
         if self.learned.words.is_empty() {
             return;
         }
         let received = RECEIVED.iter().filter_map(|place| line.pointer(place));
         let received = received.filter_map(Value::as_str).flat_map(words);
-        let hidden = Line {
+        let mut hidden = Line {
             redactor: self,
-            bodies: answers(line)
-                .filter_map(body)
-                .filter(|body| body.len() >= MIN_WORD)
-                .map(str::to_owned)
-                .collect(),
+            bodies: Vec::new(),
             received: received.map(str::to_owned).collect(),
+            met: RefCell::default(),
         };
+        hidden.bodies = answers(line)
+            .filter_map(body)
+            .filter(|body| {
+                let mut words = outside_of_addresses(body).into_iter().flat_map(words);
+                words.any(|word| hidden.source(word).is_some())
+            })
+            .map(str::to_owned)
+            .collect();
         for place in MADE {
             let key = place.rsplit('/').next().unwrap_or_default();
             if let Some(made) = line.pointer_mut(place) {
                 hidden.hide(made, key);
             }
+        }
+        for word in hidden.met.into_inner() {
+            self.learned.meet(&word);
         }
     }
 }
@@ -146,7 +238,7 @@ impl Redactor {
 impl Line<'_> {
     fn hide(&self, value: &mut Value, key: &str) {
         match value {
-            Value::String(_) if FIXED.contains(&key) => {}
+            Value::String(_) if FIXED.contains(&key) || ADDRESSES.contains(&key) => {}
             Value::String(text) if MESSAGES.contains(&key) && is_message(text) => {
                 *text = self.message(text);
             }
@@ -188,27 +280,89 @@ impl Line<'_> {
             text = text.replace(body, &"x".repeat(body.len()));
         }
         let mut hidden = String::with_capacity(text.len());
-        let mut rest = text.as_str();
-        while !rest.is_empty() {
-            let word = rest.bytes().position(|byte| !is_word(byte));
-            let (word, after) = rest.split_at(word.unwrap_or(rest.len()));
-            self.word(word, &mut hidden);
-            let other = after.bytes().position(is_word).unwrap_or(after.len());
-            let (other, after) = after.split_at(other);
-            hidden.push_str(other);
-            rest = after;
+        let mut at = 0;
+        while let Some((before, rest)) = text.split_at_checked(at)
+            && !rest.is_empty()
+        {
+            let length = kept_at(before.as_bytes(), rest.as_bytes());
+            let (taken, is_kept) = match length {
+                Some(length) => (length, true),
+                None => (word_at(rest), false),
+            };
+            let Some(taken) = rest.get(..taken.max(1)) else {
+                // Users are cut at ASCII letters, words at letters: this is out of reach.
+                hidden.push_str(rest);
+                break;
+            };
+            match is_kept {
+                true => hidden.push_str(taken),
+                false => self.word(taken, &mut hidden),
+            }
+            at += taken.len();
         }
         hidden
     }
 
     fn word(&self, word: &str, hidden: &mut String) {
-        let known = self.redactor.learned.words.get(word);
-        match known.filter(|_| !self.received.contains(word)) {
-            Some(Source::Body) => hidden.extend(std::iter::repeat_n('x', word.len())),
-            Some(Source::Key) => hidden.push_str(&self.redactor.user(word.as_bytes())),
-            None => hidden.push_str(word),
+        let Some(source) = self.source(word) else {
+            hidden.push_str(word);
+            return;
+        };
+        self.met.borrow_mut().insert(word.to_owned());
+        match source {
+            Source::Body => hidden.extend(std::iter::repeat_n('x', word.len())),
+            Source::Key => hidden.push_str(&self.redactor.user(word.as_bytes())),
         }
     }
+
+    /// Where a word is from that is hidden in this line.
+    fn source(&self, word: &str) -> Option<Source> {
+        let learned = &self.redactor.learned;
+        let (source, _) = learned.words.get(word)?;
+        (!self.received.contains(word) && !learned.is_open(word)).then_some(*source)
+    }
+}
+
+/// How long what begins here is that is hidden elsewhere: the user of a URI, or an address.
+fn kept_at(before: &[u8], rest: &[u8]) -> Option<usize> {
+    let is_number = || {
+        before
+            .last_chunk::<4>()
+            .is_some_and(|end| end.eq_ignore_ascii_case(b"tel:"))
+    };
+    let user = ends_with_scheme(before).then(|| user_at(rest, is_number()));
+    let user = user.flatten().map(<[u8]>::len);
+    user.or_else(|| address_at(before, rest).map(|(_, length)| length))
+}
+
+/// How long the word is that this begins with, or what is between words.
+fn word_at(rest: &str) -> usize {
+    let begins = rest.bytes().next().is_some_and(is_word);
+    let ends = |byte: u8| is_word(byte) != begins;
+    match begins {
+        true => rest.bytes().position(ends).unwrap_or(rest.len()),
+        // A URI or an address may begin behind any of these.
+        false => 1,
+    }
+}
+
+/// The pieces between addresses.
+fn outside_of_addresses(text: &str) -> Vec<&str> {
+    let mut pieces = Vec::new();
+    let (mut begun, mut at) = (0, 0);
+    while let Some(rest) = text.as_bytes().get(at..).filter(|rest| !rest.is_empty()) {
+        let before = text.as_bytes().get(..at).unwrap_or_default();
+        match address_at(before, rest) {
+            Some((_, length)) => {
+                pieces.extend(text.get(begun..at));
+                at += length;
+                begun = at;
+            }
+            None => at += 1,
+        }
+    }
+    pieces.extend(text.get(begun..));
+    pieces
 }
 
 fn answers(line: &Value) -> impl Iterator<Item = &Value> {
@@ -232,17 +386,22 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
         .filter(|word| !word.is_empty())
 }
 
-/// Whether a word of a body is to be looked for. Addresses are hidden wherever they are.
-fn is_telling(word: &str) -> bool {
+/// Whether a word of so many letters is to be looked for. Addresses are hidden wherever they are.
+fn is_telling(word: &str, min: usize) -> bool {
     let is_number = word.bytes().all(|byte| byte.is_ascii_digit());
-    word.len() >= if is_number { MIN_DIGITS } else { MIN_WORD }
+    word.len() >= if is_number { MIN_DIGITS } else { min }
         && address_at(b"", word.as_bytes()).is_none()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::super::super::file::Line;
-    use super::super::super::model::{Answer, HookTrace, MessageTrace};
+    use super::super::super::model::{
+        Act, Answer, ContactTrace, EventTrace, FlowTrace, HookTrace, MessageTrace, Outcome,
+        TargetTrace,
+    };
     use super::super::super::outside::{
         HttpExchange, KeyValueCall, KeyValueExchange, KeyValueTold, RequestTrace, ResponseTrace,
     };
@@ -351,14 +510,198 @@ mod tests {
         assert!(hidden.contains("X-Tenant: kept"), "{hidden}");
     }
 
+    fn get(key: &str) -> Answer {
+        Answer::Keyvalue(Box::new(KeyValueExchange {
+            request: KeyValueCall::Get {
+                key: key.to_owned(),
+            },
+            told: Some(KeyValueTold::Value(None)),
+            error: None,
+        }))
+    }
+
+    fn read(line: &str) -> HookTrace {
+        match serde_json::from_str(line) {
+            Ok(Line::Run(trace)) => *trace,
+            other => panic!("{other:?} in {line}"),
+        }
+    }
+
+    fn target(uri: &str, remote: &str) -> TargetTrace {
+        TargetTrace {
+            uri: Text(uri.as_bytes().to_vec()),
+            q: 1000,
+            group: 0,
+            path: Vec::new(),
+            flow: Some(FlowTrace {
+                transport: "udp".to_owned(),
+                remote: remote.parse().expect("an address"),
+                local: "127.0.0.1:5060".parse().expect("an address"),
+                listener: 0,
+            }),
+            next_hop: None,
+            listener: None,
+            no_answer_ms: None,
+        }
+    }
+
+    #[test]
+    fn addresses_stay_addresses_whatever_was_told() {
+        let remotes = ["203.0.113.5:5060", "[2001:db8:cafe::7]:5060"];
+        for body in ["5060 203.0.113.5, cafe", "[2001:db8:cafe::7]", "cafe 127"] {
+            let mut trace = trace_of("X-User: <sip:5060@h>, <sip:2001@h>\r\n", "");
+            let contact = |remote: &&str| ContactTrace {
+                uri: format!("sip:bob@{remote}"),
+                q: 1000,
+                expires_secs: 60,
+                received: (*remote).to_owned(),
+                user_agent: String::new(),
+                instance: None,
+                path: Vec::new(),
+                flow: target("", remote).flow,
+            };
+            trace.answers = vec![
+                get("rate/203.0.113.5"),
+                get("rate/2001:db8:cafe::7"),
+                get("rate/5060/cafe/113.5"),
+                response(body),
+                Answer::Lookup {
+                    aor: "sip:bob@example.com".to_owned(),
+                    contacts: remotes.iter().map(contact).collect(),
+                    error: None,
+                },
+            ];
+            let uri = |remote: &str| format!("sip:bob@{remote}");
+            let targets = remotes.iter().map(|remote| target(&uri(remote), remote));
+            trace.effects.targets = targets.collect();
+            let mut redactor = redactor();
+            let text = line(&mut redactor, &trace);
+            let hidden = read(&text);
+            for (target, remote) in hidden.effects.targets.iter().zip(remotes) {
+                let remote: SocketAddr = remote.parse().expect("an address");
+                let remote = SocketAddr::new(redactor.address(remote.ip()), remote.port());
+                let flow = target.flow.as_ref().expect("a flow");
+                assert_eq!(flow.remote, remote);
+                let uri = format!("sip:{}@{remote}", redactor.user(b"bob"));
+                assert_eq!(target.uri.lossy(), uri, "{text}");
+                assert!(
+                    text.contains(&format!("\"received\":\"{remote}\"")),
+                    "{text}"
+                );
+            }
+            let ipv6 = "2001:db8:cafe::7".parse().expect("an address");
+            let key = format!("\"rate/{}\"", redactor.address(ipv6));
+            assert!(
+                !text.contains("203.0.113.5") && !text.contains("db8"),
+                "{text}"
+            );
+            assert!(!text.contains("rate/2001"), "{key} {text}");
+        }
+    }
+
+    #[test]
+    fn users_that_are_parts_of_keys_are_hidden_once() {
+        let mut trace = trace_of("", "");
+        trace.answers = vec![get("forward/carol"), response("\"dave\"")];
+        trace.effects.targets = vec![
+            target("sip:carol;x=1@example.com", "127.0.0.1:5060"),
+            target("sip:dave@example.com", "127.0.0.1:5060"),
+        ];
+        trace.effects.reply_headers = header("X-To", "carol, <sip:carol@example.com>");
+        let mut redactor = redactor();
+        let hidden = line(&mut redactor, &trace);
+        let user = redactor.user(b"carol");
+        let dave = redactor.user(b"dave");
+        assert!(
+            hidden.contains(&format!("sip:{dave}@example.com")),
+            "{hidden}"
+        );
+        assert!(
+            hidden.contains(&format!("{user}, <sip:{user}@example.com>")),
+            "{hidden}"
+        );
+        // The call that was forwarded to her is forwarded once more.
+        let mut next = trace_of("X-To: <sip:carol@example.com>\r\n", "");
+        next.answers = vec![get("forward/dave")];
+        next.effects.targets = vec![target("sip:carol@example.com", "127.0.0.1:5060")];
+        let hidden = read(&line(&mut redactor, &next));
+        let request = hidden.request().expect("a message");
+        let uri = format!("sip:{user}@example.com");
+        assert_eq!(hidden.effects.targets[0].uri.lossy(), uri);
+        assert_eq!(request.header("X-To"), Some(format!("<{uri}>").as_bytes()));
+    }
+
+    #[test]
+    fn reasons_and_names_of_timers_are_hidden_as_other_copies() {
+        let mut redactor = redactor();
+        let mut trace = trace_of("", "");
+        let name = "premium-7".to_owned();
+        trace.answers = vec![
+            response("premium-7 Forbidden"),
+            Answer::Act {
+                act: Act::SetTimer {
+                    name: name.clone(),
+                    delay_ms: 5,
+                },
+                answer: 0,
+                error: None,
+            },
+        ];
+        trace.outcome = Outcome::Verdict {
+            verdict: "reply".to_owned(),
+            status: Some(403),
+            reason: "Forbidden premium-7".to_owned(),
+        };
+        let hidden = line(&mut redactor, &trace);
+        assert!(!hidden.contains("premium-7"), "{hidden}");
+        assert!(
+            hidden.contains("\"reason\":\"Forbidden xxxxxxxxx\""),
+            "{hidden}"
+        );
+        let mut later = trace_of("", "");
+        later.input.event = Some(EventTrace::Timer { name });
+        let hidden = read(&line(&mut redactor, &later));
+        let name = "xxxxxxxxx".to_owned();
+        assert_eq!(hidden.input.event, Some(EventTrace::Timer { name }));
+    }
+
+    #[test]
+    fn a_policy_that_does_not_go_by_a_body_makes_the_same_of_it() {
+        let mut redactor = redactor();
+        redactor.learned.take(&serde_json::json!({"environment": {
+            "domains": ["example.com"],
+            "settings": {"carrier": "north", "by": "sip:zoey@example.com"},
+            "write_headers": ["X-Class"],
+        }}));
+        let mut trace = trace_of("X-Kept: kept\r\n", "");
+        let told = "{\"carrier\": \"north\", \"example.com\": true, \"X-Class\": null, \"a\": [\"kept\", \"zoey\"]}";
+        trace.answers = vec![response(told), response("true")];
+        trace.effects.reply_headers = header("X-Class", "north carrier=true; kept@example.com");
+        trace.effects.variables = Some(vec![("carrier".to_owned(), "north".to_owned())]);
+        let hidden = read(&line(&mut redactor, &trace));
+        assert_eq!(hidden.effects, trace.effects);
+        assert_eq!(hidden.outcome, trace.outcome);
+        // A user of the configuration is hidden there.
+        trace.effects.reply_headers = header("X-Class", "zoey");
+        let hidden = line(&mut redactor, &trace);
+        assert!(hidden.contains("\"xxxx\""), "{hidden}");
+    }
+
     #[test]
     fn only_the_latest_words_are_remembered() {
         let mut learned = Learned::default();
-        for number in 0..MAX_WORDS + 10 {
+        for number in 0..MAX_WORDS {
+            learned.add(&format!("word-{number}"), Source::Body);
+        }
+        learned.add("word-0", Source::Key);
+        assert!(learned.meet("word-1"));
+        for number in MAX_WORDS..MAX_WORDS + 10 {
             learned.add(&format!("word-{number}"), Source::Body);
         }
         assert_eq!(learned.words.len(), MAX_WORDS);
-        assert!(!learned.words.contains_key("word-9"));
-        assert!(learned.words.contains_key("word-10"));
+        assert_eq!(learned.by_time.len(), MAX_WORDS);
+        assert!(learned.words.contains_key("word-0") && learned.words.contains_key("word-1"));
+        assert!(!learned.words.contains_key("word-11"));
+        assert!(learned.words.contains_key("word-12"));
     }
 }
