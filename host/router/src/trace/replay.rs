@@ -197,12 +197,12 @@ impl Replayer {
 
 impl Place {
     fn new(engine: &Engine<HookHost>, environment: &Arc<Environment>, is_own: bool) -> Place {
-        let engine = match is_own {
-            true => engine.with_hook_deadline(
-                LENIENT_DEADLINE.max(engine.config().hook_deadline.saturating_mul(LENIENCE)),
-            ),
-            false => engine.clone(),
-        };
+        let recorded = environment.hook_deadline();
+        let recorded = recorded.unwrap_or(engine.config().hook_deadline);
+        let engine = engine.with_hook_deadline(match is_own {
+            true => LENIENT_DEADLINE.max(recorded.saturating_mul(LENIENCE)),
+            false => recorded,
+        });
         Place {
             environment: Arc::clone(environment),
             world: Arc::new(environment.world()),
