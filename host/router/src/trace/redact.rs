@@ -8,6 +8,7 @@
 mod address;
 mod display_names;
 mod http;
+mod keyless;
 mod learned;
 mod numbers;
 mod store;
@@ -15,18 +16,18 @@ mod store;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use patchbay_message::{HeaderName, Message, Name, trim};
+use patchbay_message::{HeaderName, Message, Name};
 use rand::TryRngCore;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use self::display_names::{has_display_names, without_display_names};
 use self::learned::Learned;
 use super::scrub::rewritten;
 use super::text::Text;
 
 pub(super) use self::address::address_at;
 pub(super) use self::http::decoded;
+pub(super) use self::keyless::hide_as_in;
 
 /// Keys whose texts are words of the format, the names of policies, or digests.
 const FIXED: [&str; 14] = [
@@ -49,6 +50,10 @@ const FIXED: [&str; 14] = [
 const MESSAGES: [&str; 3] = ["received", "current", "message"];
 /// Keys whose texts are an address with a port, and nothing else: a file without these is not read again.
 const ADDRESSES: [&str; 5] = ["remote", "local", "received", "address", "configured"];
+/// Keys whose texts may begin with somebody's name in front of a URI.
+const NAMED: [&str; 2] = ["path", "variables"];
+/// So many letters at least stand for bytes that are no text: as few as are taken for hidden ones.
+const MIN_HIDDEN_BYTES: usize = 4;
 /// A shorter user is part of too many words to be looked for.
 const MIN_USER: usize = 2;
 /// Digits of a digest that stand for a user.
@@ -109,13 +114,23 @@ impl Redactor {
                 *text = hidden.lossy();
             }
             Value::String(text) if ADDRESSES.contains(&key) => *text = self.string(text, &[]),
+            Value::String(text) if NAMED.contains(&key) => {
+                let hidden = self.text(&keyless::without_name(text.as_bytes()), users);
+                *text = String::from_utf8_lossy(&hidden).into_owned();
+            }
             Value::String(text) => *text = self.string(text, users),
+            Value::Array(headers) if key == "reply_headers" => {
+                let headers = headers.iter_mut();
+                headers.for_each(|header| self.reply_header(header, users));
+            }
+            Value::Array(_) if key == "reply_body" => *value = self.reply_body(value, users),
             Value::Array(list) => list.iter_mut().for_each(|item| self.hide(item, key, users)),
             Value::Object(map) if map.contains_key("hex") && key != "settings" => {
                 let text: Text = serde_json::from_value(value.take()).unwrap_or_default();
                 // Bytes that are neither text nor a message can't be looked through.
                 let hidden = match MESSAGES.contains(&key) {
                     true => self.message(&text, users),
+                    false if key == "value" => Text(vec![b'x'; text.0.len().max(MIN_HIDDEN_BYTES)]),
                     false => Text::default(),
                 };
                 *value = json!(hidden);
@@ -133,9 +148,8 @@ impl Redactor {
 
     fn message(&self, text: &Text, users: &[Vec<u8>]) -> Text {
         let uri = |uri: &[u8]| self.text(uri, users);
-        let value = |name: Name<'_>, value: &[u8]| match has_display_names(name.known()) {
-            true => self.text(&without_display_names(value), users),
-            false => self.text(value, users),
+        let value = |name: Name<'_>, value: &[u8]| {
+            self.text(&keyless::header_value(name.known(), value), users)
         };
         rewritten(text, uri, value, |message, body| {
             self.body(message, body, users)
@@ -145,21 +159,32 @@ impl Redactor {
     /// A session description without names and with other addresses; of every other body nothing but its length.
     fn body(&self, message: &Message, body: &[u8], users: &[Vec<u8>]) -> Vec<u8> {
         let content_type = message.header(HeaderName::ContentType).unwrap_or_default();
-        let is_sdp = trim(content_type)
-            .get(..15)
-            .is_some_and(|start| start.eq_ignore_ascii_case(b"application/sdp"));
-        if !is_sdp {
-            return vec![b'x'; body.len()];
-        }
-        let line = |line: &[u8]| match line.first_chunk::<2>() {
-            Some(b"s=" | b"i=" | b"u=" | b"e=" | b"p=") => {
-                let end: &[u8] = if line.ends_with(b"\r") { b"-\r" } else { b"-" };
-                [line.get(..2).unwrap_or_default(), end].concat()
-            }
-            _ => self.text(line, users),
+        keyless::body(content_type, body, |line| self.text(line, users))
+    }
+
+    /// The name of the header stays.
+    fn reply_header(&self, header: &mut Value, users: &[Vec<u8>]) {
+        let Some([Value::String(name), value]) = header.as_array_mut().map(Vec::as_mut_slice)
+        else {
+            return;
         };
-        let lines: Vec<Vec<u8>> = body.split(|byte| *byte == b'\n').map(line).collect();
-        lines.join(&b'\n')
+        match value {
+            Value::String(text) => {
+                let name = HeaderName::from_bytes(name.as_bytes());
+                let hidden = self.text(&keyless::header_value(name, text.as_bytes()), users);
+                *text = String::from_utf8_lossy(&hidden).into_owned();
+            }
+            other => self.hide(other, "", users),
+        }
+    }
+
+    /// Content-Type and body.
+    fn reply_body(&self, value: &Value, users: &[Vec<u8>]) -> Value {
+        let (content_type, body): (Text, Text) =
+            serde_json::from_value(value.clone()).unwrap_or_default();
+        let line = |line: &[u8]| self.text(line, users);
+        let body = keyless::body(content_type.as_bytes(), body.as_bytes(), line);
+        json!((content_type, Text(body)))
     }
 
     fn string(&self, text: &str, users: &[Vec<u8>]) -> String {
@@ -449,7 +474,7 @@ mod tests {
         assert!(request.header("From").is_some_and(|from| {
             String::from_utf8_lossy(from).starts_with(&format!("<sip:{user}@example.com>"))
         }));
-        assert!(String::from_utf8_lossy(request.body()).contains(&format!("o={user} 1 1")));
+        assert!(String::from_utf8_lossy(request.body()).contains("o=- 1 1 IN IP4 "));
     }
 
     #[test]

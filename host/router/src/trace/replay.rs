@@ -13,6 +13,7 @@ use patchbay_policy::{
 use super::differences::RunDifference;
 use super::environment::{Environment, World};
 use super::model::{Act, Answer, Effects, HookTrace, Outcome};
+use super::redact::hide_as_in;
 use crate::hooks::{HookHost, refuse_impossible};
 
 /// How long the version that ran then may run here at least, and how many times its `hook_deadline`: what was done in time is no fault on
@@ -138,10 +139,13 @@ impl Replayer {
         if is_own && trace.outcome.is_of_time() {
             return None;
         }
-        let replayed = self.replay(trace, environment, is_own);
+        let mut replayed = self.replay(trace, environment, is_own);
         // Where the deadline cut them off is no difference.
         if trace.outcome.is_of_deadline() && replayed.outcome.is_of_deadline() {
             return None;
+        }
+        if environment.redacted {
+            hide_as_in(&trace.effects, &mut replayed.effects);
         }
         RunDifference::of(trace, &replayed, self.version.digest().as_str())
     }

@@ -32,6 +32,8 @@ const PAIRS: [&str; 4] = [
     "record_route_parameters",
     "headers",
 ];
+/// Keys of bodies, which are hidden as such.
+const BODIES: [&str; 2] = ["body", "reply_body"];
 /// What a policy makes, or has made before.
 const MADE: [&str; 9] = [
     "/run/effects",
@@ -255,7 +257,7 @@ impl Line<'_> {
             }
             Value::Object(map) => map
                 .iter_mut()
-                .filter(|(key, _)| *key != "body")
+                .filter(|(key, _)| !BODIES.contains(&key.as_str()))
                 .for_each(|(key, item)| self.hide(item, key)),
             Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
@@ -617,7 +619,7 @@ mod tests {
             "{hidden}"
         );
         assert!(
-            hidden.contains(&format!("{user}, <sip:{user}@example.com>")),
+            hidden.contains(&format!("{user},<sip:{user}@example.com>")),
             "{hidden}"
         );
         // The call that was forwarded to her is forwarded once more.
@@ -629,6 +631,31 @@ mod tests {
         let uri = format!("sip:{user}@example.com");
         assert_eq!(hidden.effects.targets[0].uri.lossy(), uri);
         assert_eq!(request.header("X-To"), Some(format!("<{uri}>").as_bytes()));
+    }
+
+    #[test]
+    fn a_value_that_is_no_text_is_still_one() {
+        let set = |value: &[u8]| {
+            Answer::Keyvalue(Box::new(KeyValueExchange {
+                request: KeyValueCall::Set {
+                    key: "a".to_owned(),
+                    value: Text(value.to_vec()),
+                    ttl_secs: None,
+                },
+                told: Some(KeyValueTold::Done),
+                error: None,
+            }))
+        };
+        let mut trace = trace_of("", "");
+        trace.answers = vec![set(&[0xff]), set(b"")];
+        let hidden = read(&line(&mut redactor(), &trace));
+        for (hidden, asked) in hidden.answers.iter().zip(&trace.answers) {
+            let (Answer::Keyvalue(hidden), Answer::Keyvalue(asked)) = (hidden, asked) else {
+                panic!("calls of the store");
+            };
+            assert!(hidden.request.may_hide(&asked.request), "{hidden:?}");
+        }
+        assert_ne!(hidden.answers[0], hidden.answers[1]);
     }
 
     #[test]
