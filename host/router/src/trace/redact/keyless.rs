@@ -18,6 +18,46 @@ pub(super) fn header_value(name: HeaderName, value: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
+/// Whether a header has words and numbers of the protocol alone: a user called `101` is not meant by `CSeq: 101 INVITE`.
+pub(super) fn has_no_users(name: HeaderName) -> bool {
+    matches!(
+        name,
+        HeaderName::Via
+            | HeaderName::CSeq
+            | HeaderName::MaxForwards
+            | HeaderName::MaxBreadth
+            | HeaderName::ContentLength
+            | HeaderName::ContentType
+            | HeaderName::ContentEncoding
+            | HeaderName::ContentLanguage
+            | HeaderName::ContentDisposition
+            | HeaderName::MimeVersion
+            | HeaderName::Expires
+            | HeaderName::MinExpires
+            | HeaderName::SessionExpires
+            | HeaderName::MinSe
+            | HeaderName::FlowTimer
+            | HeaderName::RetryAfter
+            | HeaderName::Require
+            | HeaderName::ProxyRequire
+            | HeaderName::Supported
+            | HeaderName::Unsupported
+            | HeaderName::Allow
+            | HeaderName::AllowEvents
+            | HeaderName::Accept
+            | HeaderName::AcceptEncoding
+            | HeaderName::AcceptLanguage
+            | HeaderName::Event
+            | HeaderName::SubscriptionState
+            | HeaderName::Date
+            | HeaderName::Timestamp
+            | HeaderName::Priority
+            | HeaderName::Privacy
+            | HeaderName::RSeq
+            | HeaderName::RAck
+    )
+}
+
 /// The same of a text that may be something else than such a value: of one that begins with a name.
 pub(super) fn without_name(text: &[u8]) -> Cow<'_, [u8]> {
     let start = text.iter().position(|byte| *byte == b'<');
