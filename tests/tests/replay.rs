@@ -134,6 +134,33 @@ fn a_version_that_was_too_slow_is_the_same_and_one_that_is_too_slow_is_not() {
 }
 
 #[test]
+fn each_run_has_the_deadline_that_it_had() {
+    let (_folder, file, copy) = whole();
+    let busy = policies::guest("busy");
+    let (code, late) = found(&file, &busy);
+    assert_eq!((code, &late["different_runs"]), (1, &2.into()), "{late:#}");
+    // The same calls after a reload that gave them more time.
+    let recorded = std::fs::read_to_string(&file).expect("there");
+    let mut lines = Vec::new();
+    for line in recorded.lines() {
+        let mut line: Value = serde_json::from_str(line).expect("JSON");
+        if line["environment"].is_object() {
+            lines.push(line.to_string());
+            line["environment"]["number"] = 1000.into();
+            line["environment"]["hook_deadline_us"] = 60_000_000.into();
+        }
+        if line["run"].is_object() {
+            line["run"]["environment"] = 1000.into();
+        }
+        lines.push(line.to_string());
+    }
+    std::fs::write(&copy, lines.join("\n") + "\n").expect("write");
+    let (code, in_time) = found(&copy, &busy);
+    assert_eq!(in_time["differences"], serde_json::json!([]));
+    assert_eq!(code, 0, "{in_time:#}");
+}
+
+#[test]
 fn runs_for_which_there_was_no_room_are_not_played() {
     let server = HttpServer::start(200, "", Duration::from_millis(500));
     let router = outside::outside(&server, "")

@@ -134,7 +134,7 @@ impl Compared {
         }
         if self.never_ran > 0 {
             text += &format!(
-                ", {} skipped that never ran (too many hooks at once)",
+                ", {} skipped that never ran (too many hooks at once, or no instance)",
                 self.never_ran
             );
         }

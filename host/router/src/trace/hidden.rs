@@ -25,6 +25,7 @@ impl RequestTrace {
         let headers = open_headers(&self.headers).zip(open_headers(&other.headers));
         self.method == other.method
             && may_hide(&decoded(&self.url), &decoded(&other.url))
+            && self.body.is_empty() == other.body.is_empty()
             && self.body.0.iter().all(|byte| *byte == b'x')
             && open_headers(&self.headers).count() == open_headers(&other.headers).count()
             && headers
@@ -69,7 +70,7 @@ impl KeyValueCall {
 }
 
 fn may_hide_text(hidden: &Text, text: &Text) -> bool {
-    hidden.is_empty() || may_hide(&hidden.lossy(), &text.lossy())
+    may_hide(&hidden.lossy(), &text.lossy())
 }
 
 /// Whether the text has the hidden one's parts, with anything where something is hidden.
@@ -114,7 +115,7 @@ fn pieces(hidden: &[u8]) -> Vec<Piece> {
         let before = hidden.get(..at).unwrap_or_default();
         let letters = rest.iter().take_while(|byte| **byte == b'x').count();
         let length = pseudonym_at(rest)
-            .or_else(|| address_at(before, rest).map(|(_, length)| length))
+            .or_else(|| hidden_address_at(before, rest))
             .or_else(|| (letters >= MIN_HIDDEN_LETTERS).then_some(letters));
         match length {
             Some(length) => {
@@ -130,6 +131,12 @@ fn pieces(hidden: &[u8]) -> Vec<Piece> {
         }
     }
     pieces
+}
+
+/// How long the address is that this begins with; one that hides nobody was the same before.
+fn hidden_address_at(before: &[u8], rest: &[u8]) -> Option<usize> {
+    let (address, length) = address_at(before, rest)?;
+    (!address.is_loopback() && !address.is_unspecified()).then_some(length)
 }
 
 #[cfg(test)]
@@ -159,6 +166,9 @@ mod tests {
             ("calls/u0123456789", "call/total"),
             ("calls/u01234", "calls/total"),
             ("one", "other"),
+            ("http://127.0.0.1:80/", "http://192.0.2.7:80/"),
+            ("0.0.0.0", "::"),
+            ("", "a"),
         ] {
             assert!(!may_hide(hidden, text), "{hidden} {text}");
         }
@@ -176,6 +186,9 @@ mod tests {
         let asked = request("http://a/?u=sip%3Aalice@b", "alice", "{\"a\": 1}");
         assert!(hidden.may_hide(&asked));
         assert!(!asked.may_hide(&hidden), "a body that is not hidden");
+        let without_body = request("http://a/?u=sip%3Au0123456789%40b", "u0123456789", "");
+        assert!(!without_body.may_hide(&asked), "no body and one");
+        assert!(!hidden.may_hide(&without_body), "a body and none");
         let other = RequestTrace {
             method: "PUT".to_owned(),
             ..asked
@@ -197,5 +210,11 @@ mod tests {
             key: "calls/total".to_owned(),
         };
         assert!(!hidden.may_hide(&get));
+        let set = |value: &str| KeyValueCall::Set {
+            key: "calls/u0123456789".to_owned(),
+            value: value.as_bytes().into(),
+            ttl_secs: None,
+        };
+        assert!(set("").may_hide(&set("")) && !set("").may_hide(&set("a")));
     }
 }

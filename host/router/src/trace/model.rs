@@ -425,7 +425,8 @@ impl Input {
 }
 
 impl HookTrace {
-    /// Whether any of the policy ran. Beyond `max_concurrent_hooks` a hook fails without having begun: the version has no part in that.
+    /// Whether any of the policy ran. Beyond `max_concurrent_hooks`, and where no instance can be made, a hook fails without having begun: that
+    /// is the fault `unavailable`, and such a run is not played again.
     pub fn has_run(&self) -> bool {
         !matches!(&self.outcome, Outcome::Fault { fault, .. } if fault == "unavailable")
     }

@@ -8,6 +8,7 @@
 mod address;
 mod display_names;
 mod http;
+mod keyless;
 mod learned;
 mod numbers;
 mod store;
@@ -15,18 +16,18 @@ mod store;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use patchbay_message::{HeaderName, Message, Name, trim};
+use patchbay_message::{HeaderName, Message, Name};
 use rand::TryRngCore;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use self::display_names::{has_display_names, without_display_names};
 use self::learned::Learned;
 use super::scrub::rewritten;
 use super::text::Text;
 
 pub(super) use self::address::address_at;
 pub(super) use self::http::decoded;
+pub(super) use self::keyless::hide_as_in;
 
 /// Keys whose texts are words of the format, the names of policies, or digests.
 const FIXED: [&str; 14] = [
@@ -47,6 +48,12 @@ const FIXED: [&str; 14] = [
 ];
 /// Keys whose texts are messages.
 const MESSAGES: [&str; 3] = ["received", "current", "message"];
+/// Keys whose texts are an address with a port, and nothing else: a file without these is not read again.
+const ADDRESSES: [&str; 5] = ["remote", "local", "received", "address", "configured"];
+/// Keys whose texts may begin with somebody's name in front of a URI.
+const NAMED: [&str; 2] = ["path", "variables"];
+/// So many letters at least stand for bytes that are no text: as few as are taken for hidden ones.
+const MIN_HIDDEN_BYTES: usize = 4;
 /// A shorter user is part of too many words to be looked for.
 const MIN_USER: usize = 2;
 /// Digits of a digest that stand for a user.
@@ -106,13 +113,24 @@ impl Redactor {
                 let hidden = self.message(&Text(text.as_bytes().to_vec()), users);
                 *text = hidden.lossy();
             }
+            Value::String(text) if ADDRESSES.contains(&key) => *text = self.string(text, &[]),
+            Value::String(text) if NAMED.contains(&key) => {
+                let hidden = self.text(&keyless::without_name(text.as_bytes()), users);
+                *text = String::from_utf8_lossy(&hidden).into_owned();
+            }
             Value::String(text) => *text = self.string(text, users),
+            Value::Array(headers) if key == "reply_headers" => {
+                let headers = headers.iter_mut();
+                headers.for_each(|header| self.reply_header(header, users));
+            }
+            Value::Array(_) if key == "reply_body" => *value = self.reply_body(value, users),
             Value::Array(list) => list.iter_mut().for_each(|item| self.hide(item, key, users)),
-            Value::Object(map) if map.contains_key("hex") => {
+            Value::Object(map) if map.contains_key("hex") && key != "settings" => {
                 let text: Text = serde_json::from_value(value.take()).unwrap_or_default();
                 // Bytes that are neither text nor a message can't be looked through.
                 let hidden = match MESSAGES.contains(&key) {
                     true => self.message(&text, users),
+                    false if key == "value" => Text(vec![b'x'; text.0.len().max(MIN_HIDDEN_BYTES)]),
                     false => Text::default(),
                 };
                 *value = json!(hidden);
@@ -130,10 +148,7 @@ impl Redactor {
 
     fn message(&self, text: &Text, users: &[Vec<u8>]) -> Text {
         let uri = |uri: &[u8]| self.text(uri, users);
-        let value = |name: Name<'_>, value: &[u8]| match has_display_names(name.known()) {
-            true => self.text(&without_display_names(value), users),
-            false => self.text(value, users),
-        };
+        let value = |name: Name<'_>, value: &[u8]| self.header_value(name.known(), value, users);
         rewritten(text, uri, value, |message, body| {
             self.body(message, body, users)
         })
@@ -142,21 +157,47 @@ impl Redactor {
     /// A session description without names and with other addresses; of every other body nothing but its length.
     fn body(&self, message: &Message, body: &[u8], users: &[Vec<u8>]) -> Vec<u8> {
         let content_type = message.header(HeaderName::ContentType).unwrap_or_default();
-        let is_sdp = trim(content_type)
-            .get(..15)
-            .is_some_and(|start| start.eq_ignore_ascii_case(b"application/sdp"));
-        if !is_sdp {
-            return vec![b'x'; body.len()];
-        }
-        let line = |line: &[u8]| match line.first_chunk::<2>() {
-            Some(b"s=" | b"i=" | b"u=" | b"e=" | b"p=") => {
-                let end: &[u8] = if line.ends_with(b"\r") { b"-\r" } else { b"-" };
-                [line.get(..2).unwrap_or_default(), end].concat()
-            }
-            _ => self.text(line, users),
+        self.typed_body(content_type, body, users)
+    }
+
+    fn typed_body(&self, content_type: &[u8], body: &[u8], users: &[Vec<u8>]) -> Vec<u8> {
+        // Numbers of a session description are ports and formats, whoever is called by them.
+        let is_number = |user: &[u8]| user.iter().all(u8::is_ascii_digit);
+        let names = users.iter().filter(|user| !is_number(user));
+        let names: Vec<Vec<u8>> = names.cloned().collect();
+        keyless::body(content_type, body, |line| self.text(line, &names))
+    }
+
+    fn header_value(&self, name: HeaderName, value: &[u8], users: &[Vec<u8>]) -> Vec<u8> {
+        let users = match keyless::has_no_users(name) {
+            true => &[],
+            false => users,
         };
-        let lines: Vec<Vec<u8>> = body.split(|byte| *byte == b'\n').map(line).collect();
-        lines.join(&b'\n')
+        self.text(&keyless::header_value(name, value), users)
+    }
+
+    /// The name of the header stays.
+    fn reply_header(&self, header: &mut Value, users: &[Vec<u8>]) {
+        let Some([Value::String(name), value]) = header.as_array_mut().map(Vec::as_mut_slice)
+        else {
+            return;
+        };
+        match value {
+            Value::String(text) => {
+                let name = HeaderName::from_bytes(name.as_bytes());
+                let hidden = self.header_value(name, text.as_bytes(), users);
+                *text = String::from_utf8_lossy(&hidden).into_owned();
+            }
+            other => self.hide(other, "", users),
+        }
+    }
+
+    /// Content-Type and body.
+    fn reply_body(&self, value: &Value, users: &[Vec<u8>]) -> Value {
+        let (content_type, body): (Text, Text) =
+            serde_json::from_value(value.clone()).unwrap_or_default();
+        let body = self.typed_body(content_type.as_bytes(), body.as_bytes(), users);
+        json!((content_type, Text(body)))
     }
 
     fn string(&self, text: &str, users: &[Vec<u8>]) -> String {
@@ -308,6 +349,7 @@ fn part<'a>(before: &[u8], rest: &'a [u8], follows_scheme: bool, users: &[Vec<u8
         rest.starts_with(user) && !rest.get(user.len()).is_some_and(|byte| is_word(*byte))
     };
     let known = users.iter().find(stands_alone).map(Vec::len);
+    let known = known.filter(|length| !is_port(before, rest.get(..*length).unwrap_or_default()));
     let length = known.or_else(|| numbers::international_at(rest));
     match length.and_then(|length| rest.get(..length)) {
         Some(user) => Part::User(user),
@@ -315,142 +357,24 @@ fn part<'a>(before: &[u8], rest: &'a [u8], follows_scheme: bool, users: &[Vec<u8
     }
 }
 
+/// Whether this is the port behind a host, though there is a user of this name.
+fn is_port(before: &[u8], digits: &[u8]) -> bool {
+    let Some((b':', host)) = before.split_last() else {
+        return false;
+    };
+    let start = host.iter().rposition(|byte| !is_word(*byte));
+    let (before, name) = host.split_at(start.map_or(0, |start| start + 1));
+    digits.iter().all(u8::is_ascii_digit)
+        && match before.last() {
+            Some(b']') if name.is_empty() => true,
+            Some(b'@') => true,
+            _ => name.contains(&b'.'),
+        }
+}
+
 fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'%') || byte >= 0x80
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::file::Line;
-    use super::super::model::{Answer, HookTrace};
-    use super::super::scrub::tests::trace_of;
-    use super::*;
-
-    pub(super) fn redactor() -> Redactor {
-        Redactor {
-            key: [7; 32],
-            learned: Learned::default(),
-        }
-    }
-
-    fn hidden(text: &str, users: &[&str]) -> String {
-        let users: Vec<Vec<u8>> = users.iter().map(|user| user.as_bytes().to_vec()).collect();
-        redactor().string(text, &users)
-    }
-
-    fn leading_bits_in_common(left: IpAddr, right: IpAddr) -> u32 {
-        let bits = |address| match address {
-            IpAddr::V4(address) => Ipv4Addr::to_bits(address),
-            IpAddr::V6(_) => panic!("IPv4 only"),
-        };
-        (bits(left) ^ bits(right)).leading_zeros()
-    }
-
-    #[test]
-    fn users_are_hidden_and_hosts_stay() {
-        let once = hidden("<sip:alice@example.com>;tag=1", &[]);
-        assert!(
-            once.starts_with("<sip:u") && once.ends_with("@example.com>;tag=1"),
-            "{once}"
-        );
-        let user = once.get(5..16).expect("a user");
-        assert_eq!(
-            hidden("X alice; bob=alice2", &["alice"]),
-            format!("X {user}; bob=alice2")
-        );
-        assert_eq!(hidden("sip:example.com;x", &[]), "sip:example.com;x");
-        assert!(!hidden("sips:a:secret@b", &[]).contains("secret"));
-    }
-
-    #[test]
-    fn addresses_are_hidden_with_their_ports_kept() {
-        let one = hidden("SIP/2.0/UDP 192.0.2.7:5060;branch=z9hG4bK1.2.3", &[]);
-        assert!(!one.contains("192.0.2.7"), "{one}");
-        assert!(one.contains(":5060;branch=z9hG4bK1.2.3"), "{one}");
-        assert!(!hidden("[2001:db8::7]:5060", &[]).contains("db8::7"));
-        for same in ["127.0.0.1:5060", "0.0.0.0", "a.b", "12:30:45", "1.2.3"] {
-            assert_eq!(hidden(same, &[]), same);
-        }
-    }
-
-    #[test]
-    fn networks_still_have_their_addresses() {
-        let address = |text: &str| -> IpAddr { text.parse().expect("an address") };
-        let redactor = redactor();
-        for (left, right) in [
-            ("10.0.0.0", "10.200.3.4"),
-            ("192.0.2.1", "192.0.2.2"),
-            ("10.0.0.1", "203.0.113.9"),
-        ] {
-            let (left, right) = (address(left), address(right));
-            assert_eq!(
-                leading_bits_in_common(redactor.address(left), redactor.address(right)),
-                leading_bits_in_common(left, right)
-            );
-        }
-    }
-
-    #[test]
-    fn a_run_is_a_run_without_its_users_and_addresses() {
-        let mut trace = trace_of(
-            "Content-Type: application/sdp\r\nX-Caller: alice\r\n",
-            "v=0\r\no=alice 1 1 IN IP4 192.0.2.7\r\ns=Alice's call\r\nc=IN IP4 192.0.2.7\r\n",
-        );
-        trace.input.variables = vec![("caller".to_owned(), "alice".to_owned())];
-        trace.answers = vec![Answer::RegisteredSource {
-            uri: "sip:alice@example.com".to_owned(),
-            answer: true,
-        }];
-        let mut redactor = redactor();
-        let json = redactor
-            .line(&Line::Run(Box::new(trace.clone())))
-            .expect("JSON");
-        let text = String::from_utf8(json.clone()).expect("text");
-        for gone in ["alice", "Alice", "192.0.2.7", "bob"] {
-            assert!(!text.contains(gone), "{gone} is in {text}");
-        }
-        let Ok(Line::Run(read)) = serde_json::from_slice(&json) else {
-            panic!("no run: {text}");
-        };
-        let read: HookTrace = *read;
-        assert_eq!(read.outcome, trace.outcome);
-        let user = read.input.variables[0].1.clone();
-        let request = read.request().expect("a message");
-        assert_eq!(request.header("X-Caller"), Some(user.as_bytes()));
-        assert!(request.header("From").is_some_and(|from| {
-            String::from_utf8_lossy(from).starts_with(&format!("<sip:{user}@example.com>"))
-        }));
-        assert!(String::from_utf8_lossy(request.body()).contains(&format!("o={user} 1 1")));
-    }
-
-    #[test]
-    fn a_message_that_is_no_text_stays_a_message() {
-        let mut trace = trace_of("X-Name: \u{e4}\r\n", "");
-        let request = trace.input.request.as_mut().expect("a request");
-        // The second byte of the character is another one now.
-        request
-            .received
-            .0
-            .iter_mut()
-            .filter(|byte| **byte == 0xa4)
-            .for_each(|byte| *byte = 0xff);
-        let json = redactor().line(&Line::Run(Box::new(trace))).expect("JSON");
-        let Ok(Line::Run(read)) = serde_json::from_slice(&json) else {
-            panic!("no run");
-        };
-        let request = read.request().expect("a message");
-        assert_eq!(request.header("X-Name"), Some(b"\xc3\xff".as_slice()));
-        assert!(!request.as_bytes().windows(5).any(|part| part == b"alice"));
-    }
-
-    #[test]
-    fn other_bodies_keep_nothing_but_their_length() {
-        let trace = trace_of("Content-Type: text/plain\r\n", "private words");
-        let json = redactor().line(&Line::Run(Box::new(trace))).expect("JSON");
-        let text = String::from_utf8(json).expect("text");
-        assert!(
-            !text.contains("private") && text.contains("xxxxxxxxxxxxx"),
-            "{text}"
-        );
-    }
-}
+mod tests;

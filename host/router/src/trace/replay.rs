@@ -13,6 +13,7 @@ use patchbay_policy::{
 use super::differences::RunDifference;
 use super::environment::{Environment, World};
 use super::model::{Act, Answer, Effects, HookTrace, Outcome};
+use super::redact::hide_as_in;
 use crate::hooks::{HookHost, refuse_impossible};
 
 /// How long the version that ran then may run here at least, and how many times its `hook_deadline`: what was done in time is no fault on
@@ -138,10 +139,13 @@ impl Replayer {
         if is_own && trace.outcome.is_of_time() {
             return None;
         }
-        let replayed = self.replay(trace, environment, is_own);
+        let mut replayed = self.replay(trace, environment, is_own);
         // Where the deadline cut them off is no difference.
         if trace.outcome.is_of_deadline() && replayed.outcome.is_of_deadline() {
             return None;
+        }
+        if environment.redacted {
+            hide_as_in(&trace.effects, &mut replayed.effects);
         }
         RunDifference::of(trace, &replayed, self.version.digest().as_str())
     }
@@ -197,12 +201,12 @@ impl Replayer {
 
 impl Place {
     fn new(engine: &Engine<HookHost>, environment: &Arc<Environment>, is_own: bool) -> Place {
-        let engine = match is_own {
-            true => engine.with_hook_deadline(
-                LENIENT_DEADLINE.max(engine.config().hook_deadline.saturating_mul(LENIENCE)),
-            ),
-            false => engine.clone(),
-        };
+        let recorded = environment.hook_deadline();
+        let recorded = recorded.unwrap_or(engine.config().hook_deadline);
+        let engine = engine.with_hook_deadline(match is_own {
+            true => LENIENT_DEADLINE.max(recorded.saturating_mul(LENIENCE)),
+            false => recorded,
+        });
         Place {
             environment: Arc::clone(environment),
             world: Arc::new(environment.world()),

@@ -5,6 +5,7 @@
 
 use serde_json::{Map, Value};
 
+use super::super::text::Text;
 use super::Redactor;
 
 /// More digits than this may be a number that somebody is called by.
@@ -112,12 +113,10 @@ impl Redactor {
     }
 }
 
-/// As many `x` as there were letters; bytes that are no text are left out.
+/// As many `x` as there were bytes.
 fn hide_body(body: &mut Value) {
-    *body = match body {
-        Value::String(text) => Value::String("x".repeat(text.len())),
-        _ => Value::String(String::new()),
-    };
+    let text: Text = serde_json::from_value(body.take()).unwrap_or_default();
+    *body = Value::String("x".repeat(text.0.len()));
 }
 
 /// Without percent-encoding (RFC 3986 §2.1); what is no text then stays as it was.
@@ -250,6 +249,8 @@ mod tests {
             assert!(!text.contains(gone), "{gone} is in {text}");
         }
         assert_eq!(exchange.request.body.0, b"xxxxxxxxxxxx");
+        let response = exchange.response.as_ref().expect("a response");
+        assert_eq!(response.body.0, b"x");
         let error = exchange.error.as_ref().expect("an error");
         assert!(error.message.contains(&exchange.request.url));
     }

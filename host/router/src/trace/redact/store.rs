@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::address::address_at;
 use super::{Redactor, pseudonym_at};
 
 /// Fields of a call that are keys.
@@ -71,12 +72,21 @@ impl Redactor {
 
     /// A key with the same granted prefix and as many parts.
     fn key(&self, key: &str, users: &[Vec<u8>]) -> String {
-        let (prefix, rest) = key.split_at(self.learned.granted(key));
+        let (prefix, mut rest) = key.split_at(self.learned.granted(key));
         let mut hidden = prefix.to_owned();
-        for piece in rest.split_inclusive(SEPARATORS) {
-            let part = piece.trim_end_matches(SEPARATORS);
+        while !rest.is_empty() {
+            // An IPv6 address has separators of its own.
+            let address = address_at(b"", rest.as_bytes()).filter(|(address, _)| address.is_ipv6());
+            if let Some((address, length)) = address {
+                hidden += &self.address(address).to_string();
+                rest = rest.get(length..).unwrap_or_default();
+                continue;
+            }
+            let end = rest.find(SEPARATORS).unwrap_or(rest.len());
+            let (part, behind) = rest.split_at(end);
             hidden += &self.key_part(part, users);
-            hidden += piece.get(part.len()..).unwrap_or_default();
+            hidden.extend(behind.chars().next());
+            rest = behind.get(1..).unwrap_or_default();
         }
         hidden
     }
