@@ -162,7 +162,7 @@ fn each_run_has_the_deadline_that_it_had() {
 
 #[test]
 fn runs_for_which_there_was_no_room_are_not_played() {
-    let server = HttpServer::start(200, "", Duration::from_millis(500));
+    let server = HttpServer::start(200, "", Duration::from_millis(2500));
     let router = outside::outside(&server, "")
         .policy_keys("max_concurrent_hooks = 1")
         .start();
