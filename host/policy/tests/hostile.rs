@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::time::Duration;
+
 use patchbay_policy::*;
 use support::*;
 
@@ -153,6 +155,9 @@ fn a_component_hands_over_a_bounded_number_of_bytes() {
         let config = EngineConfig {
             direct: false,
             memory_limit: 64 << 20,
+            // To copy so much takes a while in a build that is not optimised.
+            hook_deadline: Duration::from_secs(60),
+            hook_timeout: Duration::from_secs(60),
             ..config()
         };
         outcome_in(config, &component(&guest(body, ""), WORLD))
