@@ -467,21 +467,23 @@ fn instances(config: &EngineConfig) -> usize {
 /// Takes what the machine's address space allows: pooled memories with 4 GiB each, pooled ones with their limit, or none pooled.
 fn start(config: &EngineConfig) -> wasmtime::Result<wasmtime::Engine> {
     let count = instances(config) as u64;
-    let memories = count.saturating_mul(u64::from(MAX_MEMORIES));
-    // With few workers there is room for all memories that there can be, with many for those of policies that have one.
+    let all = count.saturating_mul(u64::from(MAX_MEMORIES));
+    // There is room for all memories that there can be, or at least for those of policies that have one.
     let with_room = MAX_ADDRESS_SPACE / FULL_RESERVATION;
-    if count <= with_room
-        && let full = pooled(&base(), config, memories.min(with_room))
-        && let Ok(engine) = wasmtime::Engine::new(&full)
-    {
-        return Ok(engine);
+    for memories in [all.min(with_room), count] {
+        let full = pooled(&base(), config, memories);
+        if count <= with_room
+            && let Ok(engine) = wasmtime::Engine::new(&full)
+        {
+            return Ok(engine);
+        }
     }
     let mut small = base();
     small
         .memory_reservation(memory_limit(config) as u64)
         .memory_guard_size(SMALL_GUARD);
     let of_size = |memories| wasmtime::Engine::new(&pooled(&small, config, memories));
-    match of_size(memories).or_else(|_| of_size(count)) {
+    match of_size(all).or_else(|_| of_size(count)) {
         Ok(engine) => Ok(engine),
         Err(error) => {
             tracing::warn!(
