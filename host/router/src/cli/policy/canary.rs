@@ -35,7 +35,7 @@ pub(in crate::cli) struct Canary {
     /// Ends it when more of its final responses are 6xx, in percent.
     #[arg(long, value_name = "PERCENT", value_parser = values::share)]
     max_6xx_rate: Option<f64>,
-    /// Ends it when its share of 5xx and 6xx is so many points above that of the dialogs beside it. 100: never. Default: 20.
+    /// Ends it when its share of 5xx and 6xx is so many points above that of the dialogs beside it. 100: never. Default: 20, with --match 100.
     #[arg(long, value_name = "POINTS", value_parser = values::share)]
     max_failure_excess: Option<f64>,
     /// Ends it when more than 1 % of its hooks take longer, such as 20ms.
