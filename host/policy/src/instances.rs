@@ -35,7 +35,7 @@ struct Pool<H: Host> {
     worker: usize,
     presence: Presence,
     running: Cell<usize>,
-    /// Those of them that wait for an answer from outside, or have waited.
+    /// Those of them whose policy can wait for answers from outside, and that were not done at once.
     waiting: Cell<usize>,
     /// Hooks since the last sweep.
     unswept: Cell<u32>,
@@ -140,7 +140,7 @@ impl<H: Host> Instances<H> {
         self.pool.running.get()
     }
 
-    /// How many of them wait for an answer from outside, or have waited.
+    /// How many of them can wait for answers from outside, and were not done at once.
     pub fn waiting(&self) -> usize {
         self.pool.waiting.get()
     }
@@ -409,7 +409,7 @@ impl<H: Host> HookRun<H> {
         }
     }
 
-    /// It waits for an answer from outside.
+    /// It waits for an answer from outside, or may.
     fn count_as_waiting(&mut self) {
         if !std::mem::replace(&mut self.has_waited, true) {
             self.pool.waiting.set(self.pool.waiting.get() + 1);
@@ -475,7 +475,8 @@ impl<H: Host> Future for HookRun<H> {
                 match progress {
                     Progress::Running | Progress::Waiting => {
                         run.waits = matches!(progress, Progress::Waiting);
-                        if run.waits {
+                        // One that has only yielded so far may wait next, and the others that begin meanwhile as well.
+                        if run.version.may_wait() {
                             run.count_as_waiting();
                         }
                         run.stage = Stage::Running(instance);
