@@ -18,9 +18,14 @@ pub fn built(name: &str) -> PathBuf {
     path
 }
 
+/// Lines of `[dependencies]` that policies of `tests/guests` need beside those of every policy.
+const DEPENDENCIES: [(&str, &str); 1] = [("web", "wstd = \"0.6\"\n")];
+
 /// The policy in `tests/guests/NAME.rs`, built when it is new or has changed.
 pub fn guest(name: &str) -> PathBuf {
-    guest_with(name, "")
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("guests/{name}.rs"));
+    let source = fs::read_to_string(file).expect("the guest's source");
+    guest_from(name, &source)
 }
 
 /// The policy in the folder `tests/guests/NAME`, in another language than Rust.
@@ -49,26 +54,24 @@ pub fn scaffold(language: &str) -> PathBuf {
 
 /// A policy from this source, under this name (lower case, hyphens).
 pub fn guest_from(name: &str, source: &str) -> PathBuf {
-    guest_on(name, source, "")
-}
-
-/// The policy in `tests/guests/NAME.rs` that needs these lines of `[dependencies]`.
-pub fn guest_with(name: &str, dependencies: &str) -> PathBuf {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("guests/{name}.rs"));
-    let source = fs::read_to_string(file).expect("the guest's source");
-    guest_on(name, &source, dependencies)
-}
-
-fn guest_on(name: &str, source: &str, dependencies: &str) -> PathBuf {
+    let dependencies = DEPENDENCIES
+        .iter()
+        .find(|(policy, _)| *policy == name)
+        .map_or("", |(_, lines)| *lines);
     let (root, _lock) = workshop();
     let crate_folder = root.join(name);
     let component = root.join("built").join(format!("{name}.wasm"));
+    let manifest = crate_folder.join("Cargo.toml");
     let file = crate_folder.join("src/lib.rs");
-    if component.exists() && fs::read_to_string(&file).is_ok_and(|text| text == source) {
+    let as_wanted = fs::read_to_string(&manifest).is_ok_and(|text| text.contains(dependencies));
+    if as_wanted && component.exists() && fs::read_to_string(&file).is_ok_and(|text| text == source)
+    {
         return component;
     }
-    let manifest = crate_folder.join("Cargo.toml");
-    if !manifest.exists() {
+    if !as_wanted {
+        if crate_folder.exists() {
+            fs::remove_dir_all(&crate_folder).expect("remove what an earlier run wrote");
+        }
         patchbay(&root, &["policy", "new", name]);
         let text = fs::read_to_string(&manifest).expect("the guest's manifest");
         let table = "[dependencies]\n";

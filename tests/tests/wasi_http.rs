@@ -19,7 +19,7 @@ use patchbay_tests::policies;
 use patchbay_tests::router::{Router, Setup, binary, wait_until};
 
 fn web() -> PathBuf {
-    policies::guest_with("web", "wstd = \"0.6\"\n")
+    policies::guest("web")
 }
 
 /// A router with a policy that asks at this server.
