@@ -72,6 +72,14 @@ impl Watch {
         }
     }
 
+    /// Wakes a ticker that is parked. Those who come before it is awake have nothing to wake.
+    #[cold]
+    fn wake(&self) {
+        if self.0.parked.swap(false, Ordering::SeqCst) {
+            self.unpark();
+        }
+    }
+
     fn unpark(&self) {
         if let Some(thread) = self.0.thread.load().as_ref() {
             thread.unpark();
@@ -93,7 +101,7 @@ impl Presence {
         let entries = self.mark.0.load(Ordering::Relaxed) | 1;
         self.mark.0.swap(entries.wrapping_add(2), Ordering::SeqCst);
         if self.watch.0.parked.load(Ordering::SeqCst) {
-            self.watch.unpark();
+            self.watch.wake();
         }
         Inside(&self.mark)
     }
@@ -225,8 +233,12 @@ impl Pace {
 }
 
 fn park(shared: &Shared) {
-    shared.parked.store(true, Ordering::SeqCst);
-    while !shared.look().active && !shared.stopped.load(Ordering::SeqCst) {
+    loop {
+        // Said again after each wake-up: who woke it up has taken it back.
+        shared.parked.store(true, Ordering::SeqCst);
+        if shared.look().active || shared.stopped.load(Ordering::SeqCst) {
+            break;
+        }
         thread::park();
     }
     shared.parked.store(false, Ordering::SeqCst);
