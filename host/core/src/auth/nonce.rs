@@ -1,5 +1,6 @@
 //! Nonces that nobody has to remember: what they say is proved by a keyed hash.
 
+use siphasher::sip::SipHasher24;
 use subtle::ConstantTimeEq;
 
 use super::base64;
@@ -8,7 +9,7 @@ use crate::time::UnixTime;
 /// Short, as it is hashed with every response: what is hashed then fits into two blocks of MD5 as a rule.
 const TEXT_BYTES: usize = 24;
 const SEAL_BYTES: usize = 8;
-const KEY_CONTEXT: &str = "patchbay digest nonce v2";
+const KEY_CONTEXT: &str = "patchbay digest nonce v3";
 /// The bits of the random number that a nonce has room for.
 const RANDOM_BITS: u64 = (1 << 48) - 1;
 
@@ -66,17 +67,19 @@ impl Claimed {
     }
 }
 
-/// Makes and checks nonces: 4 bytes of time, 6 random bytes, 8 bytes of keyed blake3, in base 64. A seal can only be guessed by asking
+/// Makes and checks nonces: 4 bytes of time, 6 random bytes, 8 bytes of SipHash-2-4, in base 64. A seal can only be guessed by asking
 /// the router, once for each of 2⁶⁴; and who has one still needs a password.
 pub(super) struct NonceSeal {
-    key: [u8; 32],
+    mac: SipHasher24,
 }
 
 impl NonceSeal {
     /// Nonces under a key of their own, derived from `secret`.
     pub(super) fn new(secret: &[u8; 32]) -> NonceSeal {
+        let key = blake3::derive_key(KEY_CONTEXT, secret);
+        let key = key.first_chunk().copied().unwrap_or_default();
         NonceSeal {
-            key: blake3::derive_key(KEY_CONTEXT, secret),
+            mac: SipHasher24::new_with_key(&key),
         }
     }
 
@@ -97,8 +100,7 @@ impl NonceSeal {
     }
 
     fn seal(&self, plain: &[u8; 10]) -> [u8; SEAL_BYTES] {
-        let hash = blake3::keyed_hash(&self.key, plain);
-        hash.as_bytes().first_chunk().copied().unwrap_or_default()
+        self.mac.hash(plain).to_be_bytes()
     }
 }
 
