@@ -14,6 +14,7 @@ use crate::cache::{Cache, Form};
 use crate::capability::{self, Want};
 use crate::digest::Digest;
 use crate::direct::{self, Harness, Program, Shape};
+use crate::exchange;
 use crate::form::{not_a_component, one_line};
 use crate::host::Host;
 use crate::imports::Imports;
@@ -431,7 +432,9 @@ impl<H: Host> Engine<H> {
         let Some(shape) = shape else {
             return Ok(Code::Component(pre));
         };
-        let state = State::new(self.run_limits());
+        // It runs no hook.
+        let (_, back) = exchange::desk();
+        let state = State::new(self.run_limits(), back);
         let store = Store::new(&self.inner.engine, state);
         let program = Program::new(&self.inner.harness, &pre, shape, store)
             .map_err(|error| LoadError::Instantiate(Fault::Unavailable(format!("{error:#}"))))?;

@@ -1,12 +1,17 @@
-//! Where the owner of an instance and the future that runs it hand things over.
+//! Where the owner of an instance and the future that runs it hand things over: a desk with a side for each of them.
 //!
-//! Both are on one thread, and the future runs only while its owner polls it. So what they hand over lies in that thread and needs no
-//! lock: a store of wasmtime may be sent to another thread, and what it shared with its owner would have to be safe there.
+//! Both are on one thread, and the future runs only while its owner polls it, so that they are never at the desk at the same time. It needs
+//! no lock then, and a host is put there and taken from there, and moved nowhere between.
+#![allow(
+    unsafe_code,
+    reason = "a store of wasmtime may be sent to another thread, and what its owner shares with it would need a lock"
+)]
 
-use std::any::Any;
-use std::cell::Cell;
+use std::cell::{Cell, UnsafeCell};
 use std::future::Future;
+use std::marker::PhantomData;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -21,12 +26,6 @@ pub(crate) struct Job {
     pub(crate) started: Instant,
 }
 
-/// Where the host of a run sits: the instance keeps the box, so that a host is moved into it and out of it and nowhere between.
-pub(crate) struct Seat<H>(Box<Option<H>>);
-
-/// A seat, whatever the type of its host: a variable of a thread can't depend on it.
-type AnySeat = Box<dyn Any + Send>;
-
 /// When an instance was entered.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry {
@@ -35,137 +34,191 @@ pub(crate) struct Entry {
     pub(crate) processor: Option<Duration>,
 }
 
-/// What came of a job.
-pub(crate) struct Outcome<S> {
-    pub(crate) seat: Option<S>,
-    pub(crate) result: Result<Verdict, Fault>,
+/// What lies on a desk.
+struct Papers<H> {
+    /// The host of the run, from its assignment until the owner takes it back.
+    host: Option<H>,
+    /// Assigned, and not begun.
+    job: Option<Job>,
+    /// What came of it.
+    outcome: Option<Result<Verdict, Fault>>,
+    entry: Entry,
+    /// Whether the future has yielded since it was polled: it can go on at any time.
+    has_yielded: bool,
 }
+
+type Desk<H> = Arc<UnsafeCell<Papers<H>>>;
+
+/// The owner's side.
+pub(crate) struct Front<H> {
+    desk: Desk<H>,
+    /// It stays where it is made, as the owner's future does.
+    _thread: PhantomData<*const ()>,
+}
+
+/// The future's side: it is in the future, and used nowhere else.
+pub(crate) struct Back<H>(Desk<H>);
+
+// SAFETY: wasmtime wants what is in a store to be `Send`, and the future that has this side and its store is polled by the owner of the other
+// side alone, which is not `Send`.
+unsafe impl<H: Send> Send for Back<H> {}
 
 thread_local! {
-    /// For the instance that is being polled, until it takes it.
-    static JOB: Cell<Option<(Job, AnySeat)>> = const { Cell::new(None) };
-    /// Whether there is one, which is asked without taking it.
+    /// Whether the instance that is being polled has a job that it has not taken.
     static JOB_IS_THERE: Cell<bool> = const { Cell::new(false) };
-    /// From the instance that is being polled.
-    static OUTCOME: Cell<Option<Outcome<AnySeat>>> = const { Cell::new(None) };
-    /// Whether the instance that is being polled has yielded: it can go on at any time.
-    static YIELDED: Cell<bool> = const { Cell::new(false) };
-    /// The entry into the instance that is being polled.
-    static ENTRY: Cell<Option<Entry>> = const { Cell::new(None) };
 }
 
-impl<H: Send + 'static> Seat<H> {
-    pub(crate) fn empty() -> Seat<H> {
-        Seat(Box::new(None))
+/// A desk for a future that runs an instance.
+pub(crate) fn desk<H>() -> (Front<H>, Back<H>) {
+    let desk = Arc::new(UnsafeCell::new(Papers {
+        host: None,
+        job: None,
+        outcome: None,
+        entry: Entry {
+            at: Instant::now(),
+            processor: None,
+        },
+        has_yielded: false,
+    }));
+    let back = Back(Arc::clone(&desk));
+    let front = Front {
+        desk,
+        _thread: PhantomData,
+    };
+    (front, back)
+}
+
+impl<H> Front<H> {
+    /// What lies there, while the future does not run.
+    #[inline]
+    fn papers(&mut self) -> &mut Papers<H> {
+        // SAFETY: the future runs only inside of `poll`, which has this side exclusively and holds nothing of the desk meanwhile. What the future
+        // borrows from its side it borrows for a call of the host, which is over when it waits.
+        unsafe { &mut *self.desk.get() }
     }
 
+    /// Puts a host there, for a run without a job.
     #[inline]
-    pub(crate) fn take(&mut self, host: H) {
-        *self.0 = Some(host);
+    pub(crate) fn seat(&mut self, host: H) {
+        self.papers().host = Some(host);
     }
 
+    /// Puts a job there, and the host to run it with.
     #[inline]
-    pub(crate) fn leave(&mut self) -> Option<H> {
-        self.0.take()
+    pub(crate) fn assign(&mut self, job: Job, host: H) {
+        let papers = self.papers();
+        papers.job = Some(job);
+        papers.host = Some(host);
     }
 
+    /// Whether a job lies there.
     #[inline]
-    fn of(any: AnySeat) -> Option<Seat<H>> {
-        any.downcast().ok().map(Seat)
+    pub(crate) fn has_job(&mut self) -> bool {
+        self.papers().job.is_some()
+    }
+
+    /// The host, back from the run.
+    #[inline]
+    pub(crate) fn take_host(&mut self) -> Option<H> {
+        self.papers().host.take()
+    }
+
+    /// Says when the future is entered, which is polled by somebody else.
+    pub(crate) fn enter(&mut self, now: Instant) {
+        self.papers().entry = Entry {
+            at: now,
+            processor: None,
+        };
+    }
+
+    /// Polls the instance at this time. What came of its job is there when it is over.
+    #[inline]
+    pub(crate) fn poll<F: Future<Output = ()> + ?Sized>(
+        &mut self,
+        instance: Pin<&mut F>,
+        now: Instant,
+        context: &mut Context<'_>,
+    ) -> (Poll<()>, Option<Result<Verdict, Fault>>) {
+        let papers = self.papers();
+        let has_job = papers.job.is_some();
+        papers.entry = Entry {
+            at: now,
+            processor: (!has_job).then(thread_processor_time),
+        };
+        papers.has_yielded = false;
+        // A poll that panicked may have left what it came to, which is not for this one.
+        papers.outcome = None;
+        JOB_IS_THERE.set(has_job);
+        let progress = instance.poll(context);
+        JOB_IS_THERE.set(false);
+        let papers = self.papers();
+        // A job that nobody took is gone.
+        papers.job = None;
+        (progress, papers.outcome.take())
+    }
+
+    /// Whether the instance has yielded when it was polled last. One that has not and is not done waits for an answer from outside.
+    #[inline]
+    pub(crate) fn has_yielded(&mut self) -> bool {
+        self.papers().has_yielded
     }
 }
 
-impl<H> Seat<H> {
+impl<H> Back<H> {
+    #[inline]
+    fn papers(&self) -> &Papers<H> {
+        // SAFETY: the future runs, so that the owner is in `poll` and holds nothing; what borrows from this side mutably borrows it mutably.
+        unsafe { &*self.0.get() }
+    }
+
+    #[inline]
+    fn papers_mut(&mut self) -> &mut Papers<H> {
+        // SAFETY: the future runs, so that the owner is in `poll` and holds nothing; this side is borrowed exclusively.
+        unsafe { &mut *self.0.get() }
+    }
+
+    /// The host of the run.
     #[inline]
     pub(crate) fn host(&self) -> Option<&H> {
-        (*self.0).as_ref()
+        self.papers().host.as_ref()
     }
 
+    /// The host of the run, to act.
     #[inline]
     pub(crate) fn host_mut(&mut self) -> Option<&mut H> {
-        (*self.0).as_mut()
+        self.papers_mut().host.as_mut()
     }
-}
 
-/// Polls an instance at this time, with the job that it has got since the last time.
-#[inline]
-pub(crate) fn poll<H: Send + 'static, F: Future<Output = ()> + ?Sized>(
-    instance: Pin<&mut F>,
-    job: Option<(Job, Seat<H>)>,
-    now: Instant,
-    context: &mut Context<'_>,
-) -> (Poll<()>, Option<Outcome<Seat<H>>>) {
-    ENTRY.set(Some(Entry {
-        at: now,
-        processor: job.is_none().then(thread_processor_time),
-    }));
-    YIELDED.set(false);
-    // A poll that panicked may have left what it came to, which is not for this one.
-    OUTCOME.set(None);
-    JOB_IS_THERE.set(job.is_some());
-    if let Some((job, seat)) = job {
-        JOB.set(Some((job, seat.0)));
+    /// Takes the job of the instance that is being polled.
+    #[inline]
+    pub(crate) fn take_job(&mut self) -> Option<Job> {
+        JOB_IS_THERE.set(false);
+        self.papers_mut().job.take()
     }
-    let progress = instance.poll(context);
-    if JOB_IS_THERE.replace(false) {
-        JOB.set(None);
+
+    /// Leaves what came of it.
+    #[inline]
+    pub(crate) fn finish(&mut self, result: Result<Verdict, Fault>) {
+        self.papers_mut().outcome = Some(result);
     }
-    let outcome = OUTCOME.take().map(|outcome| Outcome {
-        seat: outcome.seat.and_then(Seat::of),
-        result: outcome.result,
-    });
-    (progress, outcome)
-}
 
-/// Takes the job of the instance that is being polled.
-#[inline]
-pub(crate) fn take_job<H: Send + 'static>() -> Option<(Job, Seat<H>)> {
-    if !JOB_IS_THERE.replace(false) {
-        return None;
+    /// The entry into the instance that is being polled.
+    pub(crate) fn entry(&self) -> Entry {
+        self.papers().entry
     }
-    let (job, seat) = JOB.take()?;
-    Some((job, Seat::of(seat)?))
-}
 
-/// Leaves what came of it.
-#[inline]
-pub(crate) fn finish<H: Send + 'static>(seat: Option<Seat<H>>, result: Result<Verdict, Fault>) {
-    let seat = seat.map(|seat| seat.0 as AnySeat);
-    OUTCOME.set(Some(Outcome { seat, result }));
-}
+    /// It goes on now with a run that had begun before.
+    pub(crate) fn enter_again(&mut self, now: Instant) {
+        self.papers_mut().entry = Entry {
+            at: now,
+            processor: Some(thread_processor_time()),
+        };
+    }
 
-/// The entry into the instance that is being polled; at this time outside of [`poll`].
-pub(crate) fn entry(now: Instant) -> Entry {
-    ENTRY.get().unwrap_or(Entry {
-        at: now,
-        processor: None,
-    })
-}
-
-/// The instance that is being polled yields.
-pub(crate) fn yields() {
-    YIELDED.set(true);
-}
-
-/// Whether the instance that was polled last has yielded. One that has not and is not done waits for an answer from outside.
-pub(crate) fn has_yielded() -> bool {
-    YIELDED.get()
-}
-
-/// Says when what runs on this thread was entered, for what is polled by somebody else.
-pub(crate) fn enter(now: Instant) {
-    ENTRY.set(Some(Entry {
-        at: now,
-        processor: None,
-    }));
-}
-
-/// The instance that is being polled goes on now with a run that had begun before.
-pub(crate) fn enter_again(now: Instant) {
-    ENTRY.set(Some(Entry {
-        at: now,
-        processor: Some(thread_processor_time()),
-    }));
+    /// It yields.
+    pub(crate) fn yields(&mut self) {
+        self.papers_mut().has_yielded = true;
+    }
 }
 
 /// Waits for the next job. It has no size, so that a box of it is no allocation.
@@ -189,49 +242,61 @@ mod tests {
 
     use super::*;
 
-    fn job() -> Option<(Job, Seat<u8>)> {
-        let mut seat = Seat::empty();
-        seat.take(7);
-        let job = Job {
+    fn job() -> Job {
+        Job {
             hook: Hook::BranchRoute,
             event: None,
             started: Instant::now(),
-        };
-        Some((job, seat))
+        }
     }
 
-    async fn one() {
+    async fn one(back: &mut Back<u8>) {
         NextJob.await;
-        let (_, seat) = take_job::<u8>().unwrap();
-        finish(Some(seat), Ok(Verdict::Pass));
+        assert!(back.take_job().is_some());
+        if let Some(host) = back.host_mut() {
+            *host += 1;
+        }
+        back.finish(Ok(Verdict::Pass));
     }
 
     #[test]
     fn a_wait_ends_with_the_next_job_and_no_sooner() {
         let mut context = Context::from_waker(Waker::noop());
-        let mut waits = std::pin::pin!(async {
-            one().await;
-            one().await;
+        let (mut front, mut back) = desk();
+        let mut waits = std::pin::pin!(async move {
+            one(&mut back).await;
+            one(&mut back).await;
         });
         let now = Instant::now();
-        let mut poll = |job| poll(waits.as_mut(), job, now, &mut context);
-        assert!(matches!(poll(None), (Poll::Pending, None)));
-        let (progress, outcome) = poll(job());
-        let outcome = outcome.unwrap();
-        assert!(progress.is_pending());
-        assert_eq!(outcome.result, Ok(Verdict::Pass));
-        assert_eq!(outcome.seat.unwrap().leave(), Some(7));
-        assert!(matches!(poll(None), (Poll::Pending, None)));
-        assert!(matches!(poll(job()), (Poll::Ready(()), Some(_))));
+        let mut poll = |job: Option<Job>| {
+            let is_new = job.is_some();
+            if let Some(job) = job {
+                front.assign(job, 7);
+            }
+            let (progress, outcome) = front.poll(waits.as_mut(), now, &mut context);
+            (
+                progress,
+                outcome,
+                if is_new { front.take_host() } else { None },
+            )
+        };
+        let done = Some(Ok(Verdict::Pass));
+        assert_eq!(poll(None), (Poll::Pending, None, None));
+        assert_eq!(poll(Some(job())), (Poll::Pending, done.clone(), Some(8)));
+        assert_eq!(poll(None), (Poll::Pending, None, None));
+        assert_eq!(poll(Some(job())), (Poll::Ready(()), done, Some(8)));
     }
 
     #[test]
-    fn a_job_that_nobody_takes_is_gone() {
+    fn a_job_that_nobody_takes_is_gone_and_its_host_is_not() {
         let mut context = Context::from_waker(Waker::noop());
+        let (mut front, mut back) = desk::<u8>();
+        front.assign(job(), 7);
         let nobody = std::pin::pin!(std::future::pending::<()>());
-        let (progress, outcome) = poll(nobody, job(), Instant::now(), &mut context);
+        let (progress, outcome) = front.poll(nobody, Instant::now(), &mut context);
         assert!(progress.is_pending() && outcome.is_none());
-        assert!(take_job::<u8>().is_none());
+        assert!(back.take_job().is_none());
+        assert_eq!(front.take_host(), Some(7));
     }
 
     #[test]

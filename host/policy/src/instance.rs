@@ -13,7 +13,7 @@ use wasmtime::{FrameInfo, PoolConcurrencyLimitError, Store, Trap, WasmBacktrace}
 
 use crate::direct::{self, InitRefused, Program};
 use crate::engine::{Engine, LoadError};
-use crate::exchange::{self, Job, NextJob, Seat};
+use crate::exchange::{self, Back, Front, Job, NextJob};
 use crate::host::{Hook, Host};
 use crate::imports::MAX_CALL_BYTES;
 use crate::state::{Interrupt, Phase, State, on_tick};
@@ -24,10 +24,8 @@ use crate::world::Exports;
 /// An instance, idle or running.
 pub(crate) struct Instance<H: Host> {
     future: Pin<Box<dyn Future<Output = ()>>>,
-    /// Assigned and not polled yet.
-    job: Option<(Job, Seat<H>)>,
-    /// Here before a run and after it.
-    seat: Option<Seat<H>>,
+    /// What it is given to run, and gives back.
+    front: Front<H>,
     pub(crate) uses: u32,
 }
 
@@ -46,12 +44,12 @@ pub(crate) enum Progress {
 impl<H: Host> Instance<H> {
     /// Prepares an instance; it is made when it is polled with its first job.
     pub(crate) fn new(engine: &Engine<H>, version: &Version<H>) -> Instance<H> {
-        let store = new_store(engine);
+        let (front, back) = exchange::desk();
+        let store = new_store(engine, back);
         let future = Box::pin(serve(store, version.code.clone(), version.exports.clone()));
         Instance {
             future,
-            job: None,
-            seat: None,
+            front,
             uses: 0,
         }
     }
@@ -60,51 +58,47 @@ impl<H: Host> Instance<H> {
     #[inline]
     pub(crate) fn assign(&mut self, hook: Hook, host: H, event: Option<Event>, started: Instant) {
         self.uses += 1;
-        let mut seat = self.seat.take().unwrap_or_else(Seat::empty);
-        seat.take(host);
         let job = Job {
             hook,
             event: event.map(Box::new),
             started,
         };
-        self.job = Some((job, seat));
+        self.front.assign(job, host);
     }
 
-    /// The host of the run that is over, unless the fault lost it.
+    /// The host of the run that is over.
     #[inline]
     pub(crate) fn take_host(&mut self) -> Option<H> {
-        self.seat.as_mut().and_then(Seat::leave)
+        self.front.take_host()
     }
 
     /// Whether its job has not begun.
     #[inline]
-    pub(crate) fn is_fresh(&self) -> bool {
-        self.job.is_some()
+    pub(crate) fn is_fresh(&mut self) -> bool {
+        self.front.has_job()
     }
 
     #[inline]
     pub(crate) fn poll(&mut self, now: Instant, context: &mut Context<'_>) -> Progress {
-        let (progress, outcome) =
-            exchange::poll(self.future.as_mut(), self.job.take(), now, context);
+        let (progress, outcome) = self.front.poll(self.future.as_mut(), now, context);
         let Some(outcome) = outcome else {
             return match progress {
                 Poll::Ready(()) => {
                     Progress::Spent(Err(Fault::Unavailable("the instance ended".into())))
                 }
-                Poll::Pending if exchange::has_yielded() => Progress::Running,
+                Poll::Pending if self.front.has_yielded() => Progress::Running,
                 Poll::Pending => Progress::Waiting,
             };
         };
-        self.seat = outcome.seat;
         match progress {
-            Poll::Ready(()) => Progress::Spent(outcome.result),
-            Poll::Pending => Progress::Done(outcome.result),
+            Poll::Ready(()) => Progress::Spent(outcome),
+            Poll::Pending => Progress::Done(outcome),
         }
     }
 }
 
-fn new_store<H: Host>(engine: &Engine<H>) -> Store<State<H>> {
-    let mut store = Store::new(engine.wasmtime(), State::new(engine.run_limits()));
+fn new_store<H: Host>(engine: &Engine<H>, back: Back<H>) -> Store<State<H>> {
+    let mut store = Store::new(engine.wasmtime(), State::new(engine.run_limits(), back));
     store.limiter(|state| state);
     store.set_hostcall_fuel(MAX_CALL_BYTES);
     store.epoch_deadline_callback(on_tick);
@@ -120,15 +114,12 @@ async fn serve<H: Host>(mut store: Store<State<H>>, code: Code<H>, exports: Expo
         Code::Component(pre) => serve_component(&mut store, &pre, &exports, job).await,
         Code::Direct(program) => serve_direct(&mut store, &program, job).await,
     };
-    let seat = store.data_mut().seat.take();
-    exchange::finish(seat, Err(fault));
+    store.data_mut().desk.finish(Err(fault));
 }
 
 async fn next_job<H: Host>(store: &mut Store<State<H>>) -> Option<Job> {
     NextJob.await;
-    let (job, seat) = exchange::take_job()?;
-    store.data_mut().seat = Some(seat);
-    Some(job)
+    store.data_mut().desk.take_job()
 }
 
 /// Runs hooks until one of them ends the instance.
@@ -160,10 +151,7 @@ async fn serve_component<H: Host>(
         let called = hooks.call(store, job.hook, event).await;
         store.data_mut().phase = Phase::Idle;
         match called {
-            Ok(checked) => {
-                let seat = store.data_mut().seat.take();
-                exchange::finish(seat, checked);
-            }
+            Ok(checked) => store.data_mut().desk.finish(checked),
             Err(error) => return fault_of(store, &error),
         }
         job = match next_job(store).await {
@@ -400,11 +388,10 @@ pub(crate) fn try_out<H: Host>(
     version: &Version<H>,
     host: H,
 ) -> Result<(), LoadError> {
-    let mut store = new_store(engine);
+    let (mut front, back) = exchange::desk();
+    front.seat(host);
+    let mut store = new_store(engine, back);
     store.data_mut().begin(Instant::now());
-    let mut seat = Seat::empty();
-    seat.take(host);
-    store.data_mut().seat = Some(seat);
     let trial = async {
         match try_code(&mut store, &version.code, &version.exports).await {
             Ok(()) => Ok(()),
@@ -418,7 +405,7 @@ pub(crate) fn try_out<H: Host>(
     let presence = engine.presence();
     loop {
         let _inside = presence.enter();
-        exchange::enter(Instant::now());
+        front.enter(Instant::now());
         // A guest that yields is ready again at once, so that waiting is polling.
         match trial.as_mut().poll(&mut context) {
             Poll::Ready(result) => return result,

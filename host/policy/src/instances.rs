@@ -348,7 +348,7 @@ enum Stage<H: Host> {
 /// A hook that is done.
 #[derive(Debug)]
 pub struct HookDone<H> {
-    /// The host that the run was given, with what the hook did to it; `None` when the fault lost it.
+    /// The host that the run was given, with what the hook did to it.
     pub host: Option<H>,
     /// What it decided.
     pub result: Result<Verdict, Fault>,

@@ -7,7 +7,7 @@ use patchbay_message::Draft;
 use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
 
 use crate::direct::Running;
-use crate::exchange::{self, NextJob, Seat};
+use crate::exchange::{Back, NextJob};
 use crate::host::{ErrorKind, Hook, Host, HostError};
 use crate::imports::wasi_http::Web;
 use crate::imports::wasi_keyvalue::Buckets;
@@ -61,7 +61,8 @@ pub(crate) struct RunLimits {
 pub(crate) struct State<H> {
     /// For a core module that runs directly.
     pub(crate) direct: Running,
-    pub(crate) seat: Option<Seat<H>>,
+    /// Where jobs and their host come from.
+    pub(crate) desk: Back<H>,
     pub(crate) phase: Phase,
     pub(crate) scratch: Scratch,
     /// For a component that imports `wasi:keyvalue`.
@@ -95,10 +96,10 @@ pub(crate) type Text = String;
 pub(crate) struct Scratch(RefCell<Vec<String>>);
 
 impl<H: Host> State<H> {
-    pub(crate) fn new(limits: RunLimits) -> State<H> {
+    pub(crate) fn new(limits: RunLimits, desk: Back<H>) -> State<H> {
         State {
             direct: Running::default(),
-            seat: None,
+            desk,
             phase: Phase::Idle,
             scratch: Scratch::default(),
             buckets: Buckets::default(),
@@ -135,9 +136,9 @@ impl<H: Host> State<H> {
     }
 
     /// An import begins to wait.
-    pub(crate) fn begin_wait(&mut self, now: Instant) {
+    pub(crate) fn begin_wait(&mut self) {
         // Without a tick it has run for less than a millisecond.
-        let entered = exchange::entry(now).processor.or(self.run.first_tick);
+        let entered = self.desk.entry().processor.or(self.run.first_tick);
         if let Some(entered) = entered {
             self.run.ran += thread_processor_time().saturating_sub(entered);
         }
@@ -146,14 +147,14 @@ impl<H: Host> State<H> {
     /// The wait that began then is over, and the guest goes on now: what the thread did meanwhile is not to be held against it.
     pub(crate) fn end_wait(&mut self, began: Instant, now: Instant) {
         self.run.waited += now.saturating_duration_since(began);
-        exchange::enter_again(now);
+        self.desk.enter_again(now);
     }
 
     /// The guest has met a tick of the epoch. The start of an instance has `hook_timeout`, a hook has `hook_deadline` as well. When
     /// `hook_timeout` is over the import that waits returns an error, and what the guest makes of it has the rest of `hook_deadline`.
     fn tick(&mut self, now: Instant) -> Result<UpdateDeadline, Interrupt> {
         let processor = thread_processor_time();
-        let entry = exchange::entry(now);
+        let entry = self.desk.entry();
         let entered = match entry.processor {
             Some(entered) => entered,
             None => *self.run.first_tick.get_or_insert(processor),
@@ -172,7 +173,7 @@ impl<H: Host> State<H> {
             return Ok(UpdateDeadline::Continue(1));
         }
         self.run.ran = ran;
-        exchange::yields();
+        self.desk.yields();
         Ok(UpdateDeadline::Yield(1))
     }
 
@@ -186,13 +187,13 @@ impl<H: Host> State<H> {
     /// The host of the run.
     #[inline]
     pub(crate) fn host(&self) -> Option<&H> {
-        self.seat.as_ref().and_then(Seat::host)
+        self.desk.host()
     }
 
     /// The host of the run, to act.
     #[inline]
     pub(crate) fn host_mut(&mut self) -> Option<&mut H> {
-        self.seat.as_mut().and_then(Seat::host_mut)
+        self.desk.host_mut()
     }
 
     /// The current message; none in `init` and `event-route`.

@@ -15,7 +15,7 @@ use super::lower::{Flat, Lowering, Part, Reference, Stored};
 use super::shape::{Lifted, Shape};
 use super::view::{View, memory};
 use super::{lift, raw, rewrite};
-use crate::exchange::{self, Job};
+use crate::exchange::Job;
 use crate::host::{Hook, Host};
 use crate::imports::{self, Imports};
 use crate::state::{Phase, Scratch, State};
@@ -59,9 +59,8 @@ impl<H: Host> State<H> {
             return false;
         }
         self.phase = Phase::Idle;
-        let seat = self.seat.take();
         if let Some(verdict) = self.direct.verdict.take() {
-            exchange::finish(seat, verdict);
+            self.desk.finish(verdict);
         }
         true
     }
@@ -287,10 +286,9 @@ fn next<H: Host>(mut caller: Caller<'_, State<H>>) -> Result<(i32, i32)> {
     let job = match state.direct.job.take() {
         Some(first) => first,
         None => {
-            let Some((job, seat)) = exchange::take_job() else {
+            let Some(job) = state.desk.take_job() else {
                 bail!("there is no hook to run");
             };
-            state.seat = Some(seat);
             job
         }
     };

@@ -63,7 +63,7 @@ async fn fetch<H: Host>(
     let answer = {
         let mut context = store.as_context_mut();
         let answer = ask(context.data_mut(), request)?;
-        context.data_mut().begin_wait(began);
+        context.data_mut().begin_wait();
         answer
     };
     let answer = answer.await;

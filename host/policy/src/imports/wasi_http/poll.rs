@@ -85,7 +85,7 @@ impl<H: Host> State<H> {
             Ok(ready) if ready.is_empty() => {
                 let now = Instant::now();
                 if began.is_none() {
-                    self.begin_wait(now);
+                    self.begin_wait();
                     began = Some(now);
                 }
                 Poll::Pending
