@@ -24,6 +24,12 @@ use crate::targets::Targets;
 pub struct Verdict {
     pub(crate) action: Action,
     armed: Armed,
+    /// In a box: few verdicts have any of it, and each is made, read and dropped.
+    details: Option<Box<Details>>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Details {
     no_answer: Option<Duration>,
     record_route: Option<bool>,
     record_route_parameters: Vec<(Cow<'static, str>, Cow<'static, str>)>,
@@ -101,12 +107,12 @@ impl Verdict {
         Verdict {
             action,
             armed: Armed::default(),
-            no_answer: None,
-            record_route: None,
-            record_route_parameters: Vec::new(),
-            headers: Vec::new(),
-            body: None,
+            details: None,
         }
+    }
+
+    fn details(&mut self) -> &mut Details {
+        self.details.get_or_insert_default()
     }
 
     /// Runs [`failure_route`](crate::Policy::failure_route) when every target has failed.
@@ -129,7 +135,7 @@ impl Verdict {
 
     /// Ends each branch with 408 when nobody has answered after that time. A target may have a time of its own.
     pub fn no_answer(mut self, after: Duration) -> Verdict {
-        self.no_answer = Some(after);
+        self.details().no_answer = Some(after);
         self
     }
 
@@ -143,7 +149,7 @@ impl Verdict {
 
     /// Turns Record-Route off, or on again. It is on for requests that make a dialog.
     pub fn record_route(mut self, enabled: bool) -> Verdict {
-        self.record_route = Some(enabled);
+        self.details().record_route = Some(enabled);
         self
     }
 
@@ -154,7 +160,8 @@ impl Verdict {
         name: impl Into<Cow<'static, str>>,
         value: impl Into<Cow<'static, str>>,
     ) -> Verdict {
-        self.record_route_parameters
+        self.details()
+            .record_route_parameters
             .push((name.into(), value.into()));
         self
     }
@@ -165,7 +172,7 @@ impl Verdict {
         name: impl Into<Cow<'static, str>>,
         value: impl Into<Cow<'static, str>>,
     ) -> Verdict {
-        self.headers.push((name.into(), value.into()));
+        self.details().headers.push((name.into(), value.into()));
         self
     }
 
@@ -175,7 +182,7 @@ impl Verdict {
         content_type: impl Into<Cow<'static, str>>,
         body: impl Into<Vec<u8>>,
     ) -> Verdict {
-        self.body = Some((content_type.into(), body.into()));
+        self.details().body = Some((content_type.into(), body.into()));
         self
     }
 
@@ -206,14 +213,30 @@ impl Verdict {
 
     #[inline]
     fn apply_relay(&self) -> Result<()> {
+        if self.armed != Armed::default() {
+            host::transaction::arm(self.armed.hooks());
+        }
+        match &self.details {
+            Some(details) => details.apply_relay(),
+            None => Ok(()),
+        }
+    }
+
+    fn apply_reply(&self) -> Result<()> {
+        match &self.details {
+            Some(details) => details.apply_reply(),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Details {
+    fn apply_relay(&self) -> Result<()> {
         for (name, value) in &self.headers {
             host::message::add_header(name, value)?;
         }
         if let Some(after) = self.no_answer {
             host::targets::set_no_answer_timeout(as_milliseconds(after));
-        }
-        if self.armed != Armed::default() {
-            host::transaction::arm(self.armed.hooks());
         }
         if let Some(enabled) = self.record_route {
             host::transaction::set_record_route(enabled);
