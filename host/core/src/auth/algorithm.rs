@@ -1,7 +1,6 @@
 //! The hash algorithms of RFC 8760 §2.1 and what is stored of a password.
 
 use sha2::{Digest, Sha256, Sha512_256};
-use smallvec::SmallVec;
 
 use super::hex;
 
@@ -44,13 +43,18 @@ impl Algorithm {
     /// The hash of `parts` joined by colons.
     pub(super) fn hash(self, parts: &[&[u8]]) -> Hash {
         let mut bytes = [0; 32];
-        let several;
+        let mut short = [0; JOINED_BYTES];
+        let long;
+        // In one piece: hashing that at once costs less than hashing part by part.
         let text = match parts {
             [only] => only,
-            _ => {
-                several = joined(parts);
-                &several[..]
-            }
+            _ => match joined(&mut short, parts) {
+                Some(text) => text,
+                None => {
+                    long = parts.join(&b':');
+                    &long[..]
+                }
+            },
         };
         match self {
             Algorithm::Md5 => {
@@ -67,16 +71,22 @@ impl Algorithm {
     }
 }
 
-/// In one piece: hashing that at once costs less than hashing part by part. Most responses are made of so much.
-fn joined(parts: &[&[u8]]) -> SmallVec<[u8; 256]> {
-    let mut text = SmallVec::new();
+/// Most responses are made of so much.
+const JOINED_BYTES: usize = 256;
+
+/// The parts, written to `room`; `None` when there is not enough.
+fn joined<'a>(room: &'a mut [u8; JOINED_BYTES], parts: &[&[u8]]) -> Option<&'a [u8]> {
+    let mut used = 0;
     for (index, part) in parts.iter().enumerate() {
         if index > 0 {
-            text.push(b':');
+            *room.get_mut(used)? = b':';
+            used += 1;
         }
-        text.extend_from_slice(part);
+        let end = used + part.len();
+        room.get_mut(used..end)?.copy_from_slice(part);
+        used = end;
     }
-    text
+    room.get(..used)
 }
 
 /// A hash of any of the algorithms.
@@ -108,6 +118,7 @@ impl Hash {
 }
 
 /// A hash in lower-case hexadecimal digits.
+#[derive(Clone, Copy)]
 pub(super) struct Hex {
     text: [u8; 64],
     length: usize,

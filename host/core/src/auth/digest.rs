@@ -1,10 +1,11 @@
 //! RFC 7616 §3.4: the response that right credentials carry.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 
 use patchbay_message::{DigestParameters, unquote};
 
-use super::algorithm::{Algorithm, Hash};
+use super::algorithm::{Algorithm, Hash, Hex};
 use super::replay::NonceUse;
 
 /// The quality of protection that was used.
@@ -57,17 +58,12 @@ impl<'a> DigestCredentials<'a> {
     }
 
     /// RFC 7616 §3.4.1: what `response` has to be for this HA1. RFC 8760 §2.6: it has the length of the algorithm.
-    pub(super) fn expected_response(
-        &self,
-        ha1: &[u8],
-        method: &[u8],
-        body: &[u8],
-    ) -> super::algorithm::Hex {
+    pub(super) fn expected_response(&self, ha1: &[u8], method: &[u8], body: &[u8]) -> Hex {
         let ha1 = Hash::from_bytes(ha1).hex();
         let hash = |parts: &[&[u8]]| self.algorithm.hash(parts).hex();
         let ha2 = match self.protection {
             Protection::AuthInt => hash(&[method, &self.uri, hash(&[body]).as_bytes()]),
-            _ => hash(&[method, &self.uri]),
+            _ => LAST.with_borrow_mut(|last| last.hash(self.algorithm, method, &self.uri)),
         };
         let (nonce, ha2) = (&*self.nonce, ha2.as_bytes());
         match self.protection {
@@ -83,6 +79,50 @@ impl<'a> DigestCredentials<'a> {
                 b"auth-int",
                 ha2,
             ]),
+        }
+    }
+}
+
+thread_local! {
+    /// The HA2 that was made last.
+    static LAST: RefCell<Ha2> = const { RefCell::new(Ha2::none()) };
+}
+
+/// H(method:uri) without a body (RFC 7616 §3.4.3). It has no secret, and all who register in a domain have the same one.
+struct Ha2 {
+    method: Vec<u8>,
+    uri: Vec<u8>,
+    hash: Option<(Algorithm, Hex)>,
+}
+
+/// Longer ones are nobody's who comes again.
+const MAX_KEPT_URI: usize = 256;
+
+impl Ha2 {
+    const fn none() -> Ha2 {
+        Ha2 {
+            method: Vec::new(),
+            uri: Vec::new(),
+            hash: None,
+        }
+    }
+
+    fn hash(&mut self, algorithm: Algorithm, method: &[u8], uri: &[u8]) -> Hex {
+        match self.hash {
+            Some((made_with, hash))
+                if made_with == algorithm && self.uri == uri && self.method == method =>
+            {
+                hash
+            }
+            _ => {
+                let hash = algorithm.hash(&[method, uri]).hex();
+                if method.len() + uri.len() <= MAX_KEPT_URI {
+                    method.clone_into(&mut self.method);
+                    uri.clone_into(&mut self.uri);
+                    self.hash = Some((algorithm, hash));
+                }
+                hash
+            }
         }
     }
 }
@@ -213,6 +253,37 @@ mod tests {
             response(credentials, "zanzibar", "INVITE", b"v=1\r\n").0,
             given
         );
+    }
+
+    #[test]
+    fn what_was_asked_for_is_hashed_anew_when_any_of_it_is_another() {
+        let mut last = Ha2::none();
+        let long = vec![b'x'; MAX_KEPT_URI + 1];
+        let asked: [(Algorithm, &[u8], &[u8]); 7] = [
+            (Algorithm::Md5, b"REGISTER", b"sip:a.example"),
+            (Algorithm::Md5, b"REGISTER", b"sip:a.example"),
+            (Algorithm::Md5, b"REGISTER", b"sip:b.example"),
+            (Algorithm::Md5, b"INVITE", b"sip:b.example"),
+            (Algorithm::Sha256, b"INVITE", b"sip:b.example"),
+            (Algorithm::Sha256, b"INVITE", &long),
+            (Algorithm::Sha256, b"INVITE", b"sip:b.example"),
+        ];
+        for (algorithm, method, uri) in asked {
+            assert_eq!(
+                last.hash(algorithm, method, uri).as_bytes(),
+                algorithm.hash(&[method, uri]).hex().as_bytes()
+            );
+        }
+    }
+
+    #[test]
+    fn what_has_no_room_on_the_stack_is_hashed_all_the_same() {
+        for length in [100, 253, 254, 255, 300] {
+            let (one, other) = (vec![b'a'; length], b"b");
+            let whole = [&one[..], b":", other].concat();
+            let hash = |parts: &[&[u8]]| Algorithm::Md5.hash(parts).hex().as_bytes().to_vec();
+            assert_eq!(hash(&[&one, other]), hash(&[&whole]), "{length}");
+        }
     }
 
     #[test]
