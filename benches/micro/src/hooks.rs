@@ -167,8 +167,8 @@ fn suite(file: &Path, step: &'static str) -> Box<dyn Suite> {
 /// valgrind too: guests are compiled as in a router then.
 pub(crate) fn engine() -> Engine<OneCall> {
     let config = EngineConfig {
-        max_concurrent_hooks: 2,
-        spare_instances: 6,
+        max_concurrent_hooks: 1,
+        spare_instances: 1,
         hook_deadline: Duration::from_secs(10),
         hook_timeout: Duration::from_secs(20),
         ..EngineConfig::default()
