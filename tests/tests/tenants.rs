@@ -7,11 +7,12 @@
     reason = "a test reports by panicking"
 )]
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use patchbay_tests::agent::Agent;
 use patchbay_tests::policies;
-use patchbay_tests::router::{Setup, wait_until};
+use patchbay_tests::router::{Router, Setup, wait_until};
 use patchbay_tests::tenants::*;
 
 #[test]
@@ -352,24 +353,59 @@ fn dialogs_of_a_tenant_end_well_when_there_are_no_routes_any_more() {
     );
 }
 
+/// Has the router read a configuration that it refuses.
+fn reload_in_vain(router: &Router, from: &str, to: &str) {
+    let failed = || router.metric("patchbay_reload_failures_total", "");
+    let file = router.path().join("patchbay.toml");
+    let text = std::fs::read_to_string(&file).expect("the configuration");
+    std::fs::write(&file, text.replacen(from, to, 1)).expect("write");
+    let before = failed();
+    router.signal("HUP");
+    wait_until("the reload to fail", || failed() > before);
+    std::fs::write(&file, text).expect("write");
+}
+
 #[test]
 fn a_reload_with_a_route_that_can_not_run_changes_nothing() {
     let router = two_tenants().start();
-    let failed = || router.metric("patchbay_reload_failures_total", "");
-    let write = |from: &str, to: &str| {
-        let file = router.path().join("patchbay.toml");
-        let text = std::fs::read_to_string(&file).expect("the configuration");
-        std::fs::write(&file, text.replacen(from, to, 1)).expect("write");
-        let before = failed();
-        router.signal("HUP");
-        wait_until("the reload to fail", || failed() > before);
-        std::fs::write(&file, text).expect("write");
-    };
-    write("mark = \"b\"", "refuses = \"no such tenant\"");
+    reload_in_vain(&router, "mark = \"b\"", "refuses = \"no such tenant\"");
     router.wait_for_log("no such tenant");
-    write("policy = \"tenant\"", "policy = \"missing\"");
+    reload_in_vain(&router, "policy = \"tenant\"", "policy = \"missing\"");
     router.wait_for_log("missing");
     assert_eq!(marks(&router), ["a", "b"]);
+}
+
+/// The tenant's policy routes what no route takes.
+fn tenant_of_all() -> Router {
+    Setup::new()
+        .policy("tenant", &policies::guest("tenant"))
+        .active("tenant")
+        .setting("mark", "old")
+        .workers(2)
+        .start()
+}
+
+#[test]
+fn settings_that_change_reach_every_instance() {
+    let router = tenant_of_all();
+    let answers = || -> BTreeSet<String> {
+        let asked = (0..8).map(|_| mark(&router, "localhost"));
+        asked.collect()
+    };
+    let only = |mark: &str| BTreeSet::from([mark.to_owned()]);
+    assert_eq!(answers(), only("old"), "both workers have an instance");
+    reload(&router, |text| text.replacen("\"old\"", "\"new\"", 1));
+    wait_until("the workers to take it over", || answers() == only("new"));
+    assert_eq!(answers(), only("new"));
+}
+
+#[test]
+fn a_reload_with_settings_that_the_active_policy_refuses_changes_nothing() {
+    let router = tenant_of_all();
+    assert_eq!(mark(&router, "localhost"), "old");
+    reload_in_vain(&router, "mark = \"old\"", "refuses = \"not like this\"");
+    router.wait_for_log("not like this");
+    assert_eq!(mark(&router, "localhost"), "old");
 }
 
 #[test]

@@ -39,6 +39,8 @@ struct Pool<H: Host> {
     waiting: Cell<usize>,
     /// Hooks since the last sweep.
     unswept: Cell<u32>,
+    /// How often the instances were renewed.
+    generation: Cell<u32>,
     shelves: RefCell<Vec<Shelf<H>>>,
     /// Those of scopes, by the numbers of version and scope.
     scoped: RefCell<HashMap<(u64, u64), ScopedShelf<H>>>,
@@ -70,6 +72,7 @@ impl<H: Host> Instances<H> {
                 running: Cell::new(0),
                 waiting: Cell::new(0),
                 unswept: Cell::new(0),
+                generation: Cell::new(0),
                 shelves: RefCell::new(Vec::new()),
                 scoped: RefCell::default(),
                 scoped_idle: Cell::new(0),
@@ -126,6 +129,7 @@ impl<H: Host> Instances<H> {
             pool: Rc::clone(pool),
             version: Arc::clone(version),
             scope: scope.map_or(0, |scope| scope.number()),
+            generation: pool.generation.get(),
             waits_in: scope.filter(|_| may_wait).cloned(),
             hook,
             started,
@@ -148,6 +152,14 @@ impl<H: Host> Instances<H> {
     /// How many instances wait for a hook.
     pub fn idle(&self) -> usize {
         self.pool.unscoped_idle() + self.pool.scoped_idle.get()
+    }
+
+    /// Makes instances anew for the hooks that begin from now on without a scope, so that their `init` reads the settings as they are now: those
+    /// that wait for a hook are thrown away, and those that run one after it. What serves a scope is renewed by giving it another scope.
+    pub fn renew(&self) {
+        let pool = &self.pool;
+        pool.generation.set(pool.generation.get().wrapping_add(1));
+        pool.shelves.borrow_mut().clear();
     }
 
     /// Throws away the instances of versions that are gone. It happens by itself when a new version runs first on this worker and
@@ -270,12 +282,16 @@ impl<H: Host> Pool<H> {
     }
 
     #[inline]
-    fn give_back(&self, version: &Version<H>, scope: u64, instance: Instance<H>) {
+    fn give_back(&self, run: &HookRun<H>, instance: Instance<H>) {
+        let version = &run.version;
         if instance.uses >= self.engine.config().instance_reuse {
             return;
         }
-        if scope != 0 {
-            return self.give_back_scoped(version, scope, instance);
+        if run.scope != 0 {
+            return self.give_back_scoped(version, run.scope, instance);
+        }
+        if run.generation != self.generation.get() {
+            return;
         }
         let mut shelves = self.shelves.borrow_mut();
         let shelf = shelves
@@ -328,6 +344,8 @@ pub struct HookRun<H: Host> {
     version: Arc<Version<H>>,
     /// The number of its scope; 0: none.
     scope: u64,
+    /// That of the pool when it began.
+    generation: u32,
     /// That scope, where the hook may wait.
     waits_in: Option<Arc<Scope>>,
     hook: Hook,
@@ -484,7 +502,7 @@ impl<H: Host> Future for HookRun<H> {
                     }
                     Progress::Done(result) => {
                         let done = run.done(&mut instance, result);
-                        run.pool.give_back(&run.version, run.scope, instance);
+                        run.pool.give_back(run, instance);
                         done
                     }
                     Progress::Spent(result) => run.done(&mut instance, result),

@@ -231,6 +231,29 @@ fn instances_of_two_scopes_are_not_shared() {
 }
 
 #[test]
+fn renewed_instances_are_made_anew_also_where_one_was_running() {
+    let policies = policies();
+    policies.store("p", &many_ways(0)).unwrap();
+    let version = policies.activate("p", None).unwrap();
+    let instances = Instances::new(policies.engine().clone(), 0);
+    let scope = Scope::new();
+    let begin =
+        |scope| instances.run_in(scope, &version, Hook::RequestRoute, TestHost::new(0), None);
+    for scope in [None, Some(&scope)] {
+        assert!(block_on(begin(scope)).result.is_ok());
+    }
+    let running = begin(None);
+    assert!(block_on(begin(None)).result.is_ok());
+    assert_eq!(instances.idle(), 2, "one of them in the scope");
+    instances.renew();
+    assert_eq!(instances.idle(), 1, "that of the scope");
+    assert!(block_on(running).result.is_ok());
+    assert_eq!(instances.idle(), 1, "it had begun before");
+    assert!(block_on(begin(None)).result.is_ok());
+    assert_eq!(instances.idle(), 2);
+}
+
+#[test]
 fn beside_scopes_hooks_without_one_run_at_the_same_time() {
     let policies = policies();
     policies.store("p", &many_ways(0)).unwrap();

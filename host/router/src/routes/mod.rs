@@ -16,7 +16,7 @@ use arc_swap::ArcSwap;
 use patchbay_core::door::RouteId;
 
 pub(crate) use chain::{Chain, Link, NoVersion, may_have};
-pub(crate) use table::{Route, Table};
+pub(crate) use table::{Route, Table, is_same_for_instances};
 pub use uses::uses_of;
 
 /// The routes of a router. Without any, all this costs one branch per request.

@@ -255,10 +255,10 @@ fn is_in(networks: &[Network], address: IpAddr) -> bool {
     networks.is_empty() || networks.iter().any(|network| network.contains(address))
 }
 
-/// Whether instances that have begun under one configuration can go on under the other.
-fn is_same_for_instances(old: &Config, new: &Config) -> bool {
-    (&old.policy.settings, &old.policy.grants, &old.auth.realm)
-        == (&new.policy.settings, &new.policy.grants, &new.auth.realm)
+/// Whether instances that have begun under one configuration can go on under the other: whether `init` can see no difference.
+pub(crate) fn is_same_for_instances(old: &Config, new: &Config) -> bool {
+    (&old.policy.settings, &old.policy.grants) == (&new.policy.settings, &new.policy.grants)
+        && (&old.auth.realm, old.auth.registration) == (&new.auth.realm, new.auth.registration)
 }
 
 /// A host as the key of a domain.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use patchbay_policy::LoadError;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
@@ -16,7 +17,7 @@ use crate::config::{Config, Pin};
 use crate::data_dir::DataDir;
 use crate::logging;
 use crate::policy_directory::{CanaryWatch, Deployments, DirectoryWatch, StartPolicyError};
-use crate::routes::Table;
+use crate::routes::{Table, is_same_for_instances};
 use crate::trace::TraceThread;
 use crate::users::UserWatch;
 use crate::worker::Workers;
@@ -130,7 +131,8 @@ impl Running {
             tracing::warn!(section, "a change here takes effect at the next start");
         }
         let config = Arc::new(reloaded(&old, new));
-        self.take_routes(&config)?;
+        let renews = !is_same_for_instances(&old, &config);
+        self.take_policies(&config, renews)?;
         logging::set_filter(&config.log.filter);
         self.shared
             .location
@@ -148,6 +150,9 @@ impl Running {
         // The domains of new routes are ours once the workers have the configuration; a request that comes before is treated as before.
         self.shared.routes.replace(routes);
         self.workers.reload();
+        if renews {
+            self.workers.renew_instances();
+        }
         if let Some(deployments) = self.deployments.upgrade() {
             deployments.reconsider_refused();
         }
@@ -167,16 +172,38 @@ impl Running {
         }
     }
 
-    /// The policies that routes name get versions, before anything else changes.
-    fn take_routes(&self, config: &Arc<Config>) -> Result<(), StartPolicyError> {
+    /// The active policy takes its settings, and the policies that routes name get versions, before anything else changes.
+    fn take_policies(&self, config: &Arc<Config>, renews: bool) -> Result<(), StartPolicyError> {
         let Some(deployments) = self.deployments.upgrade() else {
             return Ok(());
         };
         let before = self.init_config.swap(Arc::clone(config));
-        deployments.take_routes(config).map_err(|error| {
+        let settings = match renews {
+            true => self.check_settings(),
+            false => Ok(()),
+        };
+        let taken = settings.and_then(|()| deployments.take_routes(config));
+        taken.map_err(|error| {
             self.init_config.store(before);
             error.in_file(self.source.file.as_deref())
         })
+    }
+
+    /// Instances that are made anew ask `init`: when it refuses, nobody would be served.
+    fn check_settings(&self) -> Result<(), StartPolicyError> {
+        let policies = &self.shared.policies;
+        let Some(active) = policies.active() else {
+            return Ok(());
+        };
+        match policies.check_uses_of(&active) {
+            Err(error @ (LoadError::Init(_) | LoadError::InitFault(_))) => {
+                Err(StartPolicyError::Deploy {
+                    name: active.name().to_string(),
+                    source: error.into(),
+                })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// RFC 3261 §21.5.4: new requests outside of dialogs get 503 with Retry-After, all others are served to the end, until everything is

@@ -71,6 +71,8 @@ pub(crate) enum Order {
     Stop,
     /// Take over the configuration in `Shared`.
     Reload,
+    /// Make instances anew, because what policies read as their settings has changed.
+    Renew,
     /// Throw away idle instances of versions that are gone.
     Sweep,
     /// Report live transactions.

@@ -130,6 +130,11 @@ impl Workers {
         self.order_all(|| Order::Reload);
     }
 
+    /// Has policies read their settings again: hooks that no route gives a scope to run in instances that are made anew.
+    pub fn renew_instances(&self) {
+        self.order_all(|| Order::Renew);
+    }
+
     /// Throws away idle instances of versions that are gone.
     pub fn sweep(&self) {
         self.order_all(|| Order::Sweep);
