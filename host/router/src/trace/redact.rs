@@ -11,7 +11,9 @@ mod http;
 mod keyless;
 mod learned;
 mod numbers;
+mod secrets;
 mod store;
+mod users;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -22,6 +24,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use self::learned::Learned;
+use self::users::{Scheme, is_name, scheme_before, user_at};
 use super::scrub::rewritten;
 use super::text::Text;
 
@@ -69,6 +72,8 @@ pub(super) struct Redactor {
 enum Part<'a> {
     User(&'a [u8]),
     Address(IpAddr, usize),
+    /// So many bytes that say who somebody is in a form that is not looked into.
+    Token(usize),
     Other,
 }
 
@@ -88,7 +93,7 @@ impl Redactor {
     pub(super) fn line(&mut self, line: &impl Serialize) -> serde_json::Result<Vec<u8>> {
         let mut value = serde_json::to_value(line)?;
         let mut users = Vec::new();
-        each_text(&value, &mut |text| find_users(text.as_bytes(), &mut users));
+        users::find_in_line(&value, &mut users);
         numbers::find(&value, &mut users);
         if let Some(user) = value
             .pointer("/run/input/verified_user")
@@ -98,7 +103,8 @@ impl Redactor {
             users.push(user.as_bytes().to_vec());
         }
         users.retain(|user| user.len() >= MIN_USER);
-        users.sort_by_key(|user| std::cmp::Reverse(user.len()));
+        // The longest first, and equal ones beside each other.
+        users.sort_by(|one, other| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
         users.dedup();
         self.learned.take(&value);
         self.hide_copies(&mut value);
@@ -148,7 +154,7 @@ impl Redactor {
 
     fn message(&self, text: &Text, users: &[Vec<u8>]) -> Text {
         let uri = |uri: &[u8]| self.text(uri, users);
-        let value = |name: Name<'_>, value: &[u8]| self.header_value(name.known(), value, users);
+        let value = |name: Name<'_>, value: &[u8]| self.header_value(name.text(), value, users);
         rewritten(text, uri, value, |message, body| {
             self.body(message, body, users)
         })
@@ -168,8 +174,8 @@ impl Redactor {
         keyless::body(content_type, body, |line| self.text(line, &names))
     }
 
-    fn header_value(&self, name: HeaderName, value: &[u8], users: &[Vec<u8>]) -> Vec<u8> {
-        let users = match keyless::has_no_users(name) {
+    fn header_value(&self, name: &[u8], value: &[u8], users: &[Vec<u8>]) -> Vec<u8> {
+        let users = match keyless::has_no_users(HeaderName::from_bytes(name)) {
             true => &[],
             false => users,
         };
@@ -184,8 +190,7 @@ impl Redactor {
         };
         match value {
             Value::String(text) => {
-                let name = HeaderName::from_bytes(name.as_bytes());
-                let hidden = self.header_value(name, text.as_bytes(), users);
+                let hidden = self.header_value(name.as_bytes(), text.as_bytes(), users);
                 *text = String::from_utf8_lossy(&hidden).into_owned();
             }
             other => self.hide(other, "", users),
@@ -210,13 +215,17 @@ impl Redactor {
         let mut at = 0;
         while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
             let before = text.get(..at).unwrap_or_default();
-            let taken = match part(before, rest, ends_with_scheme(&hidden), users) {
+            let taken = match part(before, rest, scheme_before(&hidden), users) {
                 Part::User(user) => {
                     hidden.extend_from_slice(self.user(user).as_bytes());
                     user.len()
                 }
                 Part::Address(address, length) => {
                     hidden.extend_from_slice(self.address(address).to_string().as_bytes());
+                    length
+                }
+                Part::Token(length) => {
+                    hidden.extend(std::iter::repeat_n(b'x', length));
                     length
                 }
                 Part::Other => {
@@ -267,65 +276,8 @@ impl Redactor {
     }
 }
 
-fn each_text(value: &Value, take: &mut impl FnMut(&str)) {
-    match value {
-        Value::String(text) => take(text),
-        Value::Array(list) => list.iter().for_each(|item| each_text(item, take)),
-        Value::Object(map) => map.values().for_each(|item| each_text(item, take)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
-    }
-}
-
 fn is_message(text: &str) -> bool {
     text.contains(" SIP/2.0\r\n") || text.starts_with("SIP/2.0 ")
-}
-
-/// The users in the URIs of a text.
-fn find_users(text: &[u8], users: &mut Vec<Vec<u8>>) {
-    for at in 0..text.len() {
-        let (Some(before), Some(rest)) = (text.get(..at), text.get(at..)) else {
-            return;
-        };
-        if ends_with_scheme(before)
-            && let Some(user) = user_at(rest, before.to_ascii_lowercase().ends_with(b"tel:"))
-        {
-            users.push(user.to_vec());
-        }
-    }
-}
-
-/// Whether a URI has begun and its user follows.
-fn ends_with_scheme(before: &[u8]) -> bool {
-    let ends = |scheme: &[u8]| {
-        before
-            .len()
-            .checked_sub(scheme.len())
-            .and_then(|start| before.split_at_checked(start))
-            .is_some_and(|(head, tail)| {
-                tail.eq_ignore_ascii_case(scheme) && !head.last().is_some_and(|byte| is_word(*byte))
-            })
-    };
-    ends(b"sip:") || ends(b"sips:") || ends(b"tel:")
-}
-
-/// The user at the beginning of what follows a scheme; a telephone number is all user.
-fn user_at(rest: &[u8], is_number: bool) -> Option<&[u8]> {
-    let ends = |byte: &u8| {
-        matches!(
-            byte,
-            b'>' | b'<' | b'"' | b' ' | b'\t' | b',' | b'\r' | b'\n'
-        )
-    };
-    let end = rest.iter().position(ends).unwrap_or(rest.len());
-    let uri = rest.get(..end)?;
-    if is_number {
-        let end = uri.iter().position(|byte| *byte == b';');
-        return uri
-            .get(..end.unwrap_or(uri.len()))
-            .filter(|user| !user.is_empty());
-    }
-    let end = uri.iter().position(|byte| *byte == b'@')?;
-    uri.get(..end).filter(|user| !user.is_empty())
 }
 
 /// How long the pseudonym is that this begins with.
@@ -335,9 +287,17 @@ pub(super) fn pseudonym_at(rest: &[u8]) -> Option<usize> {
     digits.iter().all(is_digit).then_some(PSEUDONYM_DIGITS + 1)
 }
 
-fn part<'a>(before: &[u8], rest: &'a [u8], follows_scheme: bool, users: &[Vec<u8>]) -> Part<'a> {
-    if follows_scheme && let Some(user) = user_at(rest, false) {
+fn part<'a>(
+    before: &[u8],
+    rest: &'a [u8],
+    scheme: Option<Scheme>,
+    users: &[Vec<u8>],
+) -> Part<'a> {
+    if let Some(user) = scheme.and_then(|scheme| user_at(rest, scheme)) {
         return Part::User(user);
+    }
+    if let Some(length) = secrets::token_at(before, rest) {
+        return Part::Token(length);
     }
     if let Some((address, length)) = address_at(before, rest) {
         return Part::Address(address, length);
@@ -346,7 +306,9 @@ fn part<'a>(before: &[u8], rest: &'a [u8], follows_scheme: bool, users: &[Vec<u8
         return Part::Other;
     }
     let stands_alone = |user: &&Vec<u8>| {
-        rest.starts_with(user) && !rest.get(user.len()).is_some_and(|byte| is_word(*byte))
+        rest.strip_prefix(user.as_slice()).is_some_and(|after| {
+            !after.first().is_some_and(|byte| is_word(*byte)) && !is_name(before, user, after)
+        })
     };
     let known = users.iter().find(stands_alone).map(Vec::len);
     let known = known.filter(|length| !is_port(before, rest.get(..*length).unwrap_or_default()));

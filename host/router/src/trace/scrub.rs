@@ -8,7 +8,7 @@ use super::model::{Answer, HookTrace, MessageTrace, message_of};
 use super::text::Text;
 
 /// What stands where credentials were.
-const GONE: &[u8] = b"removed";
+pub(super) const GONE: &[u8] = b"removed";
 
 /// The trace without the values of headers that have credentials or nonces.
 pub fn scrubbed(trace: &HookTrace) -> Cow<'_, HookTrace> {

@@ -28,6 +28,7 @@ pub(super) fn without_display_names(value: &[u8]) -> Cow<'_, [u8]> {
         window.eq_ignore_ascii_case(b"<sip:")
             || window.eq_ignore_ascii_case(b"<sips")
             || window.eq_ignore_ascii_case(b"<tel:")
+            || window.eq_ignore_ascii_case(b"<mail")
     });
     if !has_uri {
         return Cow::Borrowed(value);

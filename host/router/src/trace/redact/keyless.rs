@@ -8,12 +8,15 @@ use super::super::model::{Effects, message_of};
 use super::super::scrub::rewritten;
 use super::super::text::Text;
 use super::display_names::{has_display_names, without_display_names};
-use super::is_word;
+use super::{is_word, secrets};
 
-/// The value of a header without names of people.
-pub(super) fn header_value(name: HeaderName, value: &[u8]) -> Cow<'_, [u8]> {
-    match has_display_names(name) {
-        true => without_display_names(value),
+/// The value of a header without names of people, and without what says where they are.
+pub(super) fn header_value<'v>(name: &[u8], value: &'v [u8]) -> Cow<'v, [u8]> {
+    match has_display_names(HeaderName::from_bytes(name)) {
+        true => match secrets::header_value(name, value) {
+            Cow::Borrowed(value) => without_display_names(value),
+            hidden => hidden,
+        },
         false => Cow::Borrowed(value),
     }
 }
@@ -71,7 +74,7 @@ pub(super) fn without_name(text: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
-/// A session description without names, and with other lines; of every other body nothing but its length.
+/// A session description without names and keys, and with other lines; of every other body nothing but its length.
 pub(super) fn body(content_type: &[u8], body: &[u8], line: impl Fn(&[u8]) -> Vec<u8>) -> Vec<u8> {
     if !is_session_description(content_type) {
         return vec![b'x'; body.len()];
@@ -87,7 +90,7 @@ pub(super) fn body(content_type: &[u8], body: &[u8], line: impl Fn(&[u8]) -> Vec
             let rest = space.and_then(|space| text.get(space..));
             [b"o=-", line(rest.unwrap_or_default()).as_slice()].concat()
         }
-        _ => line(text),
+        _ => line(&secrets::session_line(text).map_or(Cow::Borrowed(text), Cow::Owned)),
     };
     let lines: Vec<Vec<u8>> = body
         .split(|byte| *byte == b'\n')
@@ -104,8 +107,7 @@ fn is_session_description(content_type: &[u8]) -> bool {
 /// Hides in what a replay made the names and bodies that are hidden in the recorded run, so that the two can be compared.
 pub(in crate::trace) fn hide_as_in(recorded: &Effects, replayed: &mut Effects) {
     for (name, value) in &mut replayed.reply_headers {
-        let name = HeaderName::from_bytes(name.as_bytes());
-        *value = Text(header_value(name, value.as_bytes()).into_owned());
+        *value = Text(header_value(name.as_bytes(), value.as_bytes()).into_owned());
     }
     let paths = replayed.targets.iter_mut();
     for path in paths.flat_map(|target| &mut target.path) {
@@ -125,7 +127,7 @@ pub(in crate::trace) fn hide_as_in(recorded: &Effects, replayed: &mut Effects) {
         *message = rewritten(
             message,
             |uri| uri.to_vec(),
-            |name, value| header_value(name.known(), value).into_owned(),
+            |name, value| header_value(name.text(), value).into_owned(),
             |message, body| {
                 let content_type = message.header(HeaderName::ContentType);
                 body_as_in(old, content_type.unwrap_or_default(), body)

@@ -14,10 +14,8 @@ use serde_json::Value;
 use super::super::text::Text;
 use super::address::address_at;
 use super::keyless::has_no_users;
-use super::{
-    ADDRESSES, FIXED, MESSAGES, Redactor, ends_with_scheme, find_users, is_message, is_word, store,
-    user_at,
-};
+use super::users::{self, scheme_before, user_at};
+use super::{ADDRESSES, FIXED, MESSAGES, Redactor, is_message, is_word, store};
 
 /// Words that are remembered; those that were not met for the longest time go first.
 const MAX_WORDS: usize = 4096;
@@ -150,7 +148,7 @@ impl Learned {
         match value {
             Value::String(text) => {
                 let mut users = Vec::new();
-                find_users(text.as_bytes(), &mut users);
+                users::find(text.as_bytes(), &mut users);
                 let is_user = |word: &&str| users.iter().any(|user| user == word.as_bytes());
                 let open = words(text).filter(|word| !is_user(word));
                 self.open.extend(open.map(str::to_owned));
@@ -339,13 +337,8 @@ impl Line<'_> {
 
 /// How long what begins here is that is hidden elsewhere: the user of a URI, or an address.
 fn kept_at(before: &[u8], rest: &[u8]) -> Option<usize> {
-    let is_number = || {
-        before
-            .last_chunk::<4>()
-            .is_some_and(|end| end.eq_ignore_ascii_case(b"tel:"))
-    };
-    let user = ends_with_scheme(before).then(|| user_at(rest, is_number()));
-    let user = user.flatten().map(<[u8]>::len);
+    let user = scheme_before(before).and_then(|scheme| user_at(rest, scheme));
+    let user = user.map(<[u8]>::len);
     user.or_else(|| address_at(before, rest).map(|(_, length)| length))
 }
 

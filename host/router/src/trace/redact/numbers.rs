@@ -6,19 +6,12 @@ use serde_json::Value;
 use super::super::model::message_of;
 use super::super::text::Text;
 use super::address::address_at;
+use super::users::MESSAGES;
 
 /// A shorter number of a header is no telephone number.
 const MIN_DIGITS: usize = 6;
 /// The same of one that begins with `+`.
 const MIN_INTERNATIONAL_DIGITS: usize = 5;
-/// The messages that a hook sees.
-const MESSAGES: [&str; 4] = [
-    "/run/input/request/received",
-    "/run/input/request/current",
-    "/run/input/response/received",
-    "/run/input/response/current",
-];
-
 /// The numbers in headers of the messages of this line whose values the router knows nothing of.
 pub(super) fn find(line: &Value, found: &mut Vec<Vec<u8>>) {
     for place in MESSAGES {

@@ -10,6 +10,12 @@ pub(super) fn redactor() -> Redactor {
     }
 }
 
+/// A run in JSON with everything hidden.
+pub(super) fn hidden_line(trace: &HookTrace) -> String {
+    let json = redactor().line(&Line::Run(Box::new(trace.clone())));
+    String::from_utf8(json.expect("JSON")).expect("text")
+}
+
 fn hidden(text: &str, users: &[&str]) -> String {
     let users: Vec<Vec<u8>> = users.iter().map(|user| user.as_bytes().to_vec()).collect();
     redactor().string(text, &users)

@@ -302,7 +302,7 @@ fn a_policy_that_does_not_go_by_a_body_makes_the_same_of_it() {
     let mut trace = trace_of("X-Kept: kept\r\n", "");
     let told = "{\"carrier\": \"north\", \"example.com\": true, \"X-Class\": null, \"a\": [\"kept\", \"zoey\"]}";
     trace.answers = vec![response(told), response("true"), response("replaces")];
-    trace.effects.reply_headers = header("X-Class", "north carrier=true; kept@example.com");
+    trace.effects.reply_headers = header("X-Class", "north carrier=true; kept example.com");
     let refusal = ("Require", "replaces");
     trace
         .effects
