@@ -39,6 +39,37 @@ fn health_readiness_and_metrics_answer() {
 }
 
 #[test]
+fn requests_are_counted_by_method() {
+    let router = Router::start();
+    let mut alice = Agent::udp(router.udp(), "alice");
+    let mut bob = Agent::udp(router.udp(), "bob");
+    bob.register();
+    let of = |method: &str| {
+        router.metric(
+            "patchbay_sip_requests_total",
+            &format!("method=\"{method}\""),
+        )
+    };
+    let invite = alice.invite(&bob.aor());
+    let received = bob.expect_request("INVITE");
+    bob.respond(&received, 180, "", "");
+    alice.expect(180);
+    alice.cancel(&invite);
+    let cancel = bob.expect_request("CANCEL");
+    bob.respond(&cancel, 200, "", "");
+    bob.respond(&received, 487, "", "");
+    let terminated = loop {
+        let response = alice.final_response();
+        if response.method() == "INVITE" {
+            break response;
+        }
+    };
+    alice.acknowledge(&invite, &terminated);
+    wait_until("the ACK is counted", || of("ACK") == 1.0);
+    assert_eq!((of("INVITE"), of("CANCEL")), (1.0, 1.0));
+}
+
+#[test]
 fn open_connections_are_counted() {
     let router = Router::start();
     let open = || router.metric("patchbay_sip_connections", "");

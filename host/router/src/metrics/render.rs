@@ -131,7 +131,7 @@ impl Metrics {
             text,
             "sip_requests_total",
             "method",
-            "Requests received, without retransmissions.",
+            "Requests received, without retransmissions; of ACK and CANCEL each that came.",
             |w| &w.requests,
         );
         self.counter(

@@ -129,7 +129,10 @@ impl Driver {
             Ok(message) => {
                 self.method = MethodLabel::of(message.method().as_bytes());
                 self.last = match message.status() {
-                    None => Last::Request(self.method),
+                    None => {
+                        self.count_without_transaction();
+                        Last::Request(self.method)
+                    }
                     Some(..200) => Last::Provisional,
                     Some(_) => Last::Final,
                 };
@@ -147,6 +150,13 @@ impl Driver {
                     .dropped
                     .increment(DropLabel(DropReason::Malformed));
             }
+        }
+    }
+
+    /// The core tells of each request that is new, but not of these: they make no transaction that would tell one from its retransmission.
+    fn count_without_transaction(&self) {
+        if matches!(self.method, MethodLabel::Ack | MethodLabel::Cancel) {
+            self.metrics().requests.increment(self.method);
         }
     }
 
