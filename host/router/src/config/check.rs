@@ -3,6 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
+use tracing_subscriber::filter::{LevelFilter, Targets};
+
+use super::section::nearest_word;
 use super::{Listen, Transport, transport_name};
 
 /// The longest bearer token, in bytes.
@@ -185,13 +188,39 @@ pub(super) fn header_pattern(text: &str) -> Result<(), String> {
     ))
 }
 
-/// Whether the log's filter can be understood.
+/// The levels of the log.
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+/// What the names of all parts of the router begin with in the log.
+const OWN_TARGET: &str = "patchbay";
+
+/// Whether the log's filter can be understood, and lets through something of the router, unless that is what `off` says.
 pub(super) fn log_filter(text: &str) -> Result<String, String> {
-    match text.parse::<tracing_subscriber::filter::Targets>() {
-        Ok(_) => Ok(text.to_owned()),
-        Err(error) => Err(format!(
-            "{text:?} is no filter, such as \"info\" or \"warn,patchbay=debug\": {error}"
-        )),
+    let wrong = |reason: &str| {
+        format!("{text:?} is no filter, such as \"info\" or \"warn,patchbay=debug\": {reason}")
+    };
+    if let Err(error) = text.parse::<Targets>() {
+        return Err(wrong(&error.to_string()));
+    }
+    let mut is_of_router = false;
+    let directives = text.split(',').map(str::trim);
+    for directive in directives.filter(|directive| !directive.is_empty()) {
+        let is_level = directive.parse::<LevelFilter>().is_ok();
+        is_of_router |= is_level || directive.starts_with(OWN_TARGET);
+        if !is_level && !directive.contains('=') && !directive.starts_with(OWN_TARGET) {
+            return Err(wrong(&unknown_level(directive)));
+        }
+    }
+    match is_of_router {
+        true => Ok(text.to_owned()),
+        false => Err(wrong("nothing of the router would be logged")),
+    }
+}
+
+fn unknown_level(word: &str) -> String {
+    let lower = word.to_ascii_lowercase();
+    match nearest_word(&lower, LEVELS.into_iter()) {
+        Some(near) => format!("there is no level {word}; did you mean {near}?"),
+        None => format!("there is no level {word}: use one of {}", LEVELS.join(", ")),
     }
 }
 
@@ -290,6 +319,32 @@ mod tests {
         }
         for text in ["", "*-Id", "X-**", "X A", "X:", "\u{fc}"] {
             assert!(header_pattern(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_filter_of_the_log_has_levels_that_there_are() {
+        for text in [
+            "info",
+            "WARN",
+            "off",
+            "warn,patchbay=debug",
+            "patchbay::worker=trace, error",
+            "patchbay",
+            "hyper=debug,info",
+        ] {
+            assert_eq!(log_filter(text), Ok(text.to_owned()));
+        }
+        for (text, reason) in [
+            ("inof", "did you mean info?"),
+            ("warn,Debgu", "did you mean debug?"),
+            ("everything", "use one of off, error"),
+            ("patchbay=inof", "is no filter"),
+            ("patchby=debug", "nothing of the router"),
+            ("", "nothing of the router"),
+        ] {
+            let refused = log_filter(text).expect_err(text);
+            assert!(refused.contains(reason), "{refused}");
         }
     }
 
