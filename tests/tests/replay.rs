@@ -134,6 +134,18 @@ fn a_version_that_was_too_slow_is_the_same_and_one_that_is_too_slow_is_not() {
 }
 
 #[test]
+fn a_request_that_is_left_to_nobody_is_so_in_a_replay() {
+    let screening = policies::guest("screening");
+    let router = Setup::new()
+        .policy("screening", &screening)
+        .active("screening")
+        .start();
+    let (file, _) = recorded(&router, &[], || assert_eq!(called(&router, "bob"), 500));
+    let (code, same) = found(&file, &screening);
+    assert_eq!((code, &same["runs"]), (0, &1.into()), "{same:#}");
+}
+
+#[test]
 fn each_run_has_the_deadline_that_it_had() {
     let (_folder, file, copy) = whole();
     let busy = policies::guest("busy");

@@ -31,7 +31,7 @@ use tape::Tape;
 
 pub(crate) use services::Services;
 pub(crate) use timers::TimerOwner;
-pub(crate) use verdict::{core_fault, policy_hook, refuse_impossible};
+pub(crate) use verdict::{NO_NEXT, core_fault, policy_hook, refuse_impossible};
 
 /// The router's side of one hook run.
 pub struct HookHost {

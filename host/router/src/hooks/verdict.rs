@@ -8,6 +8,9 @@ use patchbay_policy::{Fault, Hook, HookDone, Verdict, Verification};
 
 use super::HookHost;
 
+/// What is wrong with `next` where there is no other policy.
+pub(crate) const NO_NEXT: &str = "`next` from the last policy of the chain";
+
 impl HookHost {
     /// Gives the context back to the core, with the verdict in its words.
     pub(crate) fn finish(

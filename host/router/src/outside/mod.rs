@@ -12,3 +12,4 @@ pub use client::{HttpClient, HttpStatistics};
 pub(crate) use request::refusal;
 pub(crate) use script::Script;
 pub use url::{UrlError, UrlPrefix};
+pub(crate) use url::{user_info, without_user_info};

@@ -40,13 +40,13 @@ impl UrlPrefix {
     pub fn parse(text: &str) -> Result<UrlPrefix, UrlError> {
         let url = absolute(text)?;
         if url.query().is_some() {
-            return Err(UrlError::Query(text.to_owned()));
+            return Err(UrlError::Query(shown(text)));
         }
         let Some((scheme, host, port)) = origin(&url) else {
-            return Err(UrlError::Malformed(text.to_owned()));
+            return Err(UrlError::Malformed(shown(text)));
         };
         if host.contains('*') || url.path().contains('*') {
-            return Err(UrlError::Pattern(text.to_owned()));
+            return Err(UrlError::Pattern(shown(text)));
         }
         Ok(UrlPrefix {
             scheme,
@@ -75,26 +75,24 @@ impl UrlPrefix {
 /// Reads a URL that is complete and means what it seems to.
 pub(super) fn absolute(text: &str) -> Result<Uri, UrlError> {
     if text.contains(['#', '\\']) {
-        return Err(UrlError::Malformed(text.to_owned()));
+        return Err(UrlError::Malformed(shown(text)));
     }
-    let url: Uri = text
-        .parse()
-        .map_err(|_| UrlError::Malformed(text.to_owned()))?;
+    let url: Uri = text.parse().map_err(|_| UrlError::Malformed(shown(text)))?;
     let (Some(scheme), Some(authority)) = (url.scheme(), url.authority()) else {
-        return Err(UrlError::Malformed(text.to_owned()));
+        return Err(UrlError::Malformed(shown(text)));
     };
     if *scheme != Scheme::HTTP && *scheme != Scheme::HTTPS {
-        return Err(UrlError::Scheme(text.to_owned()));
+        return Err(UrlError::Scheme(shown(text)));
     }
     if authority.as_str().contains('@') {
-        return Err(UrlError::User(text.to_owned()));
+        return Err(UrlError::User(shown(text)));
     }
     // A port that is none reads as if there were none.
     if authority.port().is_none() && authority.host() != authority.as_str() {
-        return Err(UrlError::Malformed(text.to_owned()));
+        return Err(UrlError::Malformed(shown(text)));
     }
     if url.path().split('/').any(is_dots) {
-        return Err(UrlError::Dots(text.to_owned()));
+        return Err(UrlError::Dots(shown(text)));
     }
     Ok(url)
 }
@@ -104,6 +102,30 @@ fn is_dots(part: &str) -> bool {
     let plain = part.to_ascii_lowercase().replace("%2e", ".");
     let first = plain.split([';', '%']).next().unwrap_or_default();
     matches!(first, "." | "..")
+}
+
+/// What stands where credentials were.
+const GONE: &str = "removed";
+
+/// What stands in front of the host: such a URL is never asked.
+pub(crate) fn user_info(url: &str) -> Option<&str> {
+    let (_, rest) = url.split_once("://")?;
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (user_info, _) = rest.get(..end)?.rsplit_once('@')?;
+    (!user_info.is_empty()).then_some(user_info)
+}
+
+/// The URL without the credentials in it; `None` when it has none.
+pub(crate) fn without_user_info(url: &str) -> Option<String> {
+    let user_info = user_info(url)?;
+    let (scheme, rest) = url.split_once("://")?;
+    let behind = rest.strip_prefix(user_info)?;
+    Some(format!("{scheme}://{GONE}{behind}"))
+}
+
+/// The text as an error may show it, which policies log and answer with.
+fn shown(text: &str) -> String {
+    without_user_info(text).unwrap_or_else(|| text.to_owned())
 }
 
 fn origin(url: &Uri) -> Option<(Scheme, String, u16)> {
@@ -171,6 +193,22 @@ mod tests {
         ] {
             assert!(!has("https://lcr.example.com/", url), "{url}");
         }
+    }
+
+    #[test]
+    fn errors_show_no_credentials() {
+        for (url, shown_as) in [
+            ("https://u:s3cret@h/a@b", "https://removed@h/a@b"),
+            ("http://http@h/", "http://removed@h/"),
+            ("http://s3cret@h/a b", "http://removed@h/a b"),
+            ("ftp://s3cret@h/", "ftp://removed@h/"),
+        ] {
+            let error = absolute(url).expect_err("it is refused").to_string();
+            assert!(error.contains(&format!("{shown_as:?}")), "{error}");
+            assert!(!error.contains("s3cret"), "{error}");
+        }
+        assert_eq!(without_user_info("https://@lcr.example/"), None);
+        assert_eq!(without_user_info("https://h/?a=b@c"), None);
     }
 
     #[test]

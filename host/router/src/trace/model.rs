@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::outside::{HttpExchange, KeyValueExchange};
 use super::text::Text;
+use crate::hooks::NO_NEXT;
 
 /// Bounds for messages that the router has taken already.
 const TAKEN: Limits = Limits {
@@ -534,6 +535,11 @@ impl Outcome {
     /// Whether the hook ran longer than `hook_deadline`.
     pub fn is_of_deadline(&self) -> bool {
         matches!(self, Outcome::Fault { fault, .. } if fault == "deadline")
+    }
+
+    /// Whether the policy left the request to the next one of a chain, and was the last.
+    pub fn is_of_no_next(&self) -> bool {
+        matches!(self, Outcome::Fault { detail, .. } if detail.ends_with(NO_NEXT))
     }
 
     /// Whether the time that the hook took decided: on another machine, or at another time, it may end otherwise.

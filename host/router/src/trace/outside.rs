@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::model::ErrorTrace;
 use super::scrub::is_secret;
 use super::text::Text;
+use crate::outside::{user_info, without_user_info};
 
 /// Headers of HTTP with credentials, besides those that SIP has as well.
 const SECRET_HEADERS: [&str; 4] = ["cookie", "set-cookie", "x-api-key", "x-auth-token"];
@@ -251,19 +252,20 @@ impl HttpExchange {
                 GONE.clone_into(value);
             }
         }
-        let Some(user_info) = user_info(&self.request.url).map(str::to_owned) else {
+        let user_info = user_info(&self.request.url).map(str::to_owned);
+        let url = without_user_info(&self.request.url);
+        let (Some(user_info), Some(url)) = (user_info, url) else {
             return;
         };
-        // Such a URL was refused, with a message that names it.
-        let url = self.request.url.replacen(&user_info, GONE, 1);
+        // Such a URL was refused, with a message that may name it.
         if let Some(error) = &mut self.error {
             // It may show the URL as a text of Rust, with escapes.
             let shown = format!("{user_info:?}");
             let escaped = shown.get(1..shown.len() - 1).unwrap_or_default();
-            error.message = error
-                .message
-                .replace(&user_info, GONE)
-                .replace(escaped, GONE);
+            let gone = format!("{GONE}@");
+            for shown in [user_info.as_str(), escaped] {
+                error.message = error.message.replace(&format!("{shown}@"), &gone);
+            }
         }
         self.request.url = url;
     }
@@ -285,16 +287,14 @@ impl ResponseTrace {
 impl RequestTrace {
     /// In a few words.
     pub(crate) fn question(&self) -> String {
-        match user_info(&self.url) {
-            Some(user_info) => format!("{} {}", self.method, self.url.replacen(user_info, GONE, 1)),
-            None => format!("{} {}", self.method, self.url),
-        }
+        let url = without_user_info(&self.url);
+        format!("{} {}", self.method, url.as_ref().unwrap_or(&self.url))
     }
 
     /// Whether the same is asked. Credentials do not count: they are in no recording.
     pub(crate) fn is_same(&self, other: &RequestTrace) -> bool {
         (&self.method, &self.body) == (&other.method, &other.body)
-            && (self.url == other.url || without_user_info(&self.url, &other.url))
+            && (self.url == other.url || is_same_without_user_info(&self.url, &other.url))
             && open_headers(&self.headers).eq(open_headers(&other.headers))
     }
 
@@ -397,19 +397,10 @@ pub(super) fn open_headers(headers: &[(String, String)]) -> impl Iterator<Item =
     open.map(|(name, value)| (name.to_ascii_lowercase(), value.as_str()))
 }
 
-/// What stands in front of the host: such a URL is never asked.
-fn user_info(url: &str) -> Option<&str> {
-    let (_, rest) = url.split_once("://")?;
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let authority = rest.get(..end)?;
-    let (user_info, _) = authority.rsplit_once('@')?;
-    (!user_info.is_empty()).then_some(user_info)
-}
-
 /// Whether the URLs are the same when the credentials of one of them are removed.
-fn without_user_info(url: &str, other: &str) -> bool {
-    let gone = |url: &str| user_info(url).map(|user_info| url.replacen(user_info, GONE, 1));
-    gone(url).is_some_and(|url| gone(other).is_some_and(|other| url == other))
+fn is_same_without_user_info(url: &str, other: &str) -> bool {
+    let (url, other) = (without_user_info(url), without_user_info(other));
+    url.is_some() && url == other
 }
 
 #[cfg(test)]
@@ -531,11 +522,5 @@ mod tests {
             assert!(!told.contains("s3c") && !told.contains("ret@"), "{told}");
             assert!(!exchange.request.url.contains("s3c"));
         }
-    }
-
-    #[test]
-    fn a_url_without_a_name_has_no_credentials() {
-        assert_eq!(user_info("https://@lcr.example/"), None);
-        assert_eq!(user_info("https://a@lcr.example/"), Some("a"));
     }
 }

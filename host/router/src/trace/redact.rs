@@ -287,12 +287,7 @@ pub(super) fn pseudonym_at(rest: &[u8]) -> Option<usize> {
     digits.iter().all(is_digit).then_some(PSEUDONYM_DIGITS + 1)
 }
 
-fn part<'a>(
-    before: &[u8],
-    rest: &'a [u8],
-    scheme: Option<Scheme>,
-    users: &[Vec<u8>],
-) -> Part<'a> {
+fn part<'a>(before: &[u8], rest: &'a [u8], scheme: Option<Scheme>, users: &[Vec<u8>]) -> Part<'a> {
     if let Some(user) = scheme.and_then(|scheme| user_at(rest, scheme)) {
         return Part::User(user);
     }

@@ -7,14 +7,15 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use patchbay_policy::{
-    Engine, EngineConfig, EngineError, Event, Hook, HookDone, Instances, LoadError, Version,
+    Engine, EngineConfig, EngineError, Event, Fault, Hook, HookDone, Instances, LoadError, Verdict,
+    Version,
 };
 
 use super::differences::RunDifference;
 use super::environment::{Environment, World};
 use super::model::{Act, Answer, Effects, HookTrace, Outcome};
 use super::redact::hide_as_in;
-use crate::hooks::{HookHost, refuse_impossible};
+use crate::hooks::{HookHost, NO_NEXT, refuse_impossible};
 
 /// How long the version that ran then may run here at least, and how many times its `hook_deadline`: what was done in time is no fault on
 /// a slower machine.
@@ -166,6 +167,9 @@ impl Replayer {
         let event = trace.input.event.as_ref().map(Event::from);
         let mut done = run(&place.instances, &version, hook, host, event);
         refuse_impossible(&mut done);
+        if trace.outcome.is_of_no_next() && matches!(done.result, Ok(Verdict::Next)) {
+            done.result = Err(Fault::Verdict(NO_NEXT.to_owned()));
+        }
         let outcome = Outcome::from(&done.result);
         let heard = done
             .host

@@ -18,7 +18,7 @@ use patchbay_policy::{Engine, Fault, Hook, HookDone, HookRun, Instances, Verdict
 use super::chain_runs::ChainRun;
 use super::driver::metrics_of;
 use super::mailbox::{Answer, Mailbox};
-use crate::hooks::{HookHost, Services, core_fault, policy_hook, refuse_impossible};
+use crate::hooks::{HookHost, NO_NEXT, Services, core_fault, policy_hook, refuse_impossible};
 use crate::metrics::LimitLabel;
 
 /// Hooks for events that run at the same time. Further events wait in the mailbox.
@@ -406,8 +406,7 @@ impl Ended {
     #[cold]
     fn refuse_verdict(&mut self, services: &Services) {
         let fault = if matches!(self.done.result, Ok(Verdict::Next)) {
-            let text = "`next` from the last policy of the chain";
-            let fault = Fault::Verdict(text.to_owned());
+            let fault = Fault::Verdict(NO_NEXT.to_owned());
             self.done.result = Err(fault.clone());
             Some(fault)
         } else {

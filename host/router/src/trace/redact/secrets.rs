@@ -11,7 +11,10 @@ const USER_TO_USER: &[u8] = b"User-to-User";
 
 /// The value of a header without what says where its phone is, and without data of applications.
 pub(super) fn header_value<'v>(name: &[u8], value: &'v [u8]) -> Cow<'v, [u8]> {
-    if OF_ACCESS.iter().any(|known| name.eq_ignore_ascii_case(known)) {
+    if OF_ACCESS
+        .iter()
+        .any(|known| name.eq_ignore_ascii_case(known))
+    {
         return Cow::Owned(without_parameters(value));
     }
     if name.eq_ignore_ascii_case(USER_TO_USER) {
@@ -88,7 +91,9 @@ fn split_behind<'l>(line: &'l [u8], start: &[u8]) -> Option<(&'l [u8], &'l [u8])
 /// As many `x` as there are bytes before the end.
 fn masked(text: &[u8], ends: impl Fn(u8) -> bool) -> Vec<u8> {
     let end = text.iter().position(|byte| ends(*byte));
-    let (hidden, rest) = text.split_at_checked(end.unwrap_or(text.len())).unwrap_or_default();
+    let (hidden, rest) = text
+        .split_at_checked(end.unwrap_or(text.len()))
+        .unwrap_or_default();
     let mut masked = vec![b'x'; hidden.len()];
     masked.extend_from_slice(rest);
     masked
@@ -115,7 +120,9 @@ mod tests {
         for (line, expected) in [
             (
                 "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:c2VjcmV0|2^20|1:4;inline:a2V5 KDR=1\r",
-                Some("a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:xxxxxxxx|2^20|1:4;inline:xxxx KDR=1\r"),
+                Some(
+                    "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:xxxxxxxx|2^20|1:4;inline:xxxx KDR=1\r",
+                ),
             ),
             ("k=clear:s3cret\r", Some("k=clear:xxxxxx\r")),
             ("k=prompt\r", None),
@@ -152,7 +159,10 @@ mod tests {
     #[test]
     fn a_signed_claim_is_hidden_wherever_it_is() {
         let token = "eyJhbGciOiJFUzI1NiJ9.eyJvcmlnIjp7InRuIjoiMTU1NSJ9fQ.c2ln-_";
-        let mut trace = trace_of(&format!("Identity: {token};info=<https://c.example/p>\r\n"), "");
+        let mut trace = trace_of(
+            &format!("Identity: {token};info=<https://c.example/p>\r\n"),
+            "",
+        );
         trace.input.variables = vec![("claim".to_owned(), format!("it is {token}"))];
         let text = hidden_line(&trace);
         assert!(!text.contains("eyJ") && !text.contains("c2ln"), "{text}");

@@ -221,7 +221,10 @@ mod tests {
         let text = hidden_line(&trace);
         let device = redactor().user(b"0011-aabb");
         assert!(text.contains(&format!("<urn:uuid:{device}>")), "{text}");
-        assert!(text.contains(&format!("[\"device\",\"{device}\"]")), "{text}");
+        assert!(
+            text.contains(&format!("[\"device\",\"{device}\"]")),
+            "{text}"
+        );
     }
 
     #[test]
@@ -233,7 +236,10 @@ mod tests {
         for kept in ["<sip:u", ";user=phone>", ";tag=1"] {
             assert!(text.contains(kept), "{kept} is not in {text}");
         }
-        assert!(!text.contains("sip@h") && !text.contains("user@h"), "{text}");
+        assert!(
+            !text.contains("sip@h") && !text.contains("user@h"),
+            "{text}"
+        );
     }
 
     #[test]
