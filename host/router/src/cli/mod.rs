@@ -201,7 +201,7 @@ pub fn main() -> ExitCode {
 
 fn report(failure: &Failure) {
     for line in failure.to_string().lines() {
-        eprintln!("patchbay: {line}");
+        eprintln!("patchbay: {}", output::visible(line));
     }
 }
 
