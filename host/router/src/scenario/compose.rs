@@ -127,12 +127,23 @@ impl Composed {
     }
 }
 
-/// A message that was written by hand: lines end as they must, and are not indented.
+/// A message that was written by hand: lines end as they must, and are not indented beyond the least indented of them, so that a line that
+/// goes on with the one before (RFC 3261 §7.3.1) still does.
 pub(super) fn by_hand(text: &str) -> Vec<u8> {
     let text = text.trim_start_matches(['\r', '\n']);
     let text = text.replace("\r\n", "\n");
     let (head, body) = text.split_once("\n\n").unwrap_or((text.trim_end(), ""));
-    let lines: Vec<&str> = head.lines().map(str::trim).collect();
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    // The first may stand behind the quotes.
+    let margin = head.lines().skip(1).map(indent).min().unwrap_or(0);
+    let mut lines: Vec<&str> = head
+        .lines()
+        .map(|line| line.get(margin.min(indent(line))..).unwrap_or_default())
+        .map(str::trim_end)
+        .collect();
+    if let Some(first) = lines.first_mut() {
+        *first = first.trim_start();
+    }
     let body = body.replace('\n', "\r\n");
     format!("{}\r\n\r\n{body}", lines.join("\r\n")).into_bytes()
 }
@@ -172,6 +183,17 @@ mod tests {
             text,
             "OPTIONS sip:a SIP/2.0\r\ns: two\r\ns: three\r\nX-A: 1\r\nContent-Length: 0\r\n\r\n"
         );
+    }
+
+    #[test]
+    fn a_folded_line_by_hand_stays_one() {
+        for start in ["\n    ", ""] {
+            let bytes = by_hand(&format!(
+                "{start}OPTIONS sip:a SIP/2.0\n    Via: SIP/2.0/UDP a;branch=z9hG4bK1\n    Subject: a\n      b\n    CSeq: 1 OPTIONS\n\n"
+            ));
+            let text = text(&bytes);
+            assert!(text.contains("\r\nSubject: a\r\n  b\r\nCSeq: 1"), "{text}");
+        }
     }
 
     #[test]
