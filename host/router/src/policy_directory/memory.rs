@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::origin::Origin;
 use crate::data_dir::write_private;
-use crate::rollout::Rule;
+use crate::rollout::{Reach, Rule};
 
 /// A version of a policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +37,9 @@ pub(super) struct RememberedCanary {
     pub(super) name: VersionName,
     /// Who gets it, and what ends it.
     pub(super) rule: Rule,
+    /// Whose dialogs it was begun for. Nothing written: for those that it can have after the restart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) reach: Option<Reach>,
     /// Who began it.
     pub(super) origin: Origin,
     /// When, in seconds since 1970.

@@ -5,6 +5,7 @@
 //! branch per request.
 
 mod guards;
+mod reach;
 mod rule;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,6 +21,7 @@ use crate::metrics::{Counter, Family, StatusClass};
 use crate::routes;
 
 pub use guards::{Judgement, Record, judge};
+pub use reach::Reach;
 pub use rule::{By, Guards, Match, Network, Rule};
 
 /// The canary of a router, as far as there is one.
@@ -37,6 +39,8 @@ pub struct Canary {
     version: Arc<Version<HookHost>>,
     /// The policy whose version has the dialogs that the canary might have had: mostly its own.
     beside: String,
+    /// Whose dialogs it was begun for.
+    reach: Reach,
     rule: Rule,
     /// Keys the hash: who calls can't choose a Call-ID for a version.
     key: [u8; 32],
@@ -139,6 +143,7 @@ impl Canary {
     pub fn new(
         version: Arc<Version<HookHost>>,
         beside: String,
+        reach: Reach,
         rule: Rule,
         ran_before: Duration,
         secret: &[u8; 32],
@@ -160,6 +165,7 @@ impl Canary {
                 .collect(),
             version,
             beside,
+            reach,
             rule,
         }
     }
@@ -172,6 +178,11 @@ impl Canary {
     /// How it is chosen and guarded.
     pub fn rule(&self) -> &Rule {
         &self.rule
+    }
+
+    /// Whose dialogs it was begun for.
+    pub fn reach(&self) -> Reach {
+        self.reach
     }
 
     /// What becomes of it.

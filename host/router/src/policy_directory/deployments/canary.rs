@@ -1,5 +1,7 @@
 //! Trying a version on some new dialogs: begun and ended by an operator, or ended by its guards.
 
+mod restart;
+
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -10,7 +12,7 @@ use super::{DeployError, Deployed, Deployments};
 use crate::policy_directory::audit::{Action, AuditRecord, unix_secs};
 use crate::policy_directory::memory::{Activation, RememberedCanary, VersionName};
 use crate::policy_directory::origin::Origin;
-use crate::rollout::{Canary, Judgement, Rule};
+use crate::rollout::{Canary, Judgement, Reach, Rule};
 
 /// How often a canary is judged.
 const JUDGE_EVERY: Duration = Duration::from_millis(50);
@@ -27,9 +29,10 @@ impl Deployments {
     ) -> Result<Deployed, DeployError> {
         let mut state = self.lock();
         let told = rule.to_string();
-        let result = self
-            .store_missing(name, version, &state)
-            .and_then(|()| self.begin_canary_locked(name, version, rule.clone(), Duration::ZERO));
+        let reach = self.reach_of(name);
+        let result = self.store_missing(name, version, &state).and_then(|()| {
+            self.begin_canary_locked(name, version, rule.clone(), reach, Duration::ZERO)
+        });
         let record = AuditRecord {
             before: self.active_before(name).as_ref().map(Deployed::name),
             after: version.map(|version| VersionName::new(name, version)),
@@ -41,6 +44,7 @@ impl Deployments {
             state.canary = Some(RememberedCanary {
                 name: begun.name(),
                 rule,
+                reach: Some(reach),
                 origin: origin.clone(),
                 began_at: unix_secs(),
             });
@@ -54,6 +58,7 @@ impl Deployments {
         name: &str,
         version: Option<&str>,
         rule: Rule,
+        reach: Reach,
         ran_before: Duration,
     ) -> Result<Deployed, DeployError> {
         let current = self.canary_version();
@@ -73,42 +78,13 @@ impl Deployments {
         self.rollout.begin(Arc::new(Canary::new(
             version,
             beside,
+            reach,
             rule,
             ran_before,
             &self.secret,
             self.workers,
         )));
         Ok(begun)
-    }
-
-    /// A canary that was under way when the router ended goes on since it began, and is judged by what it does from now on.
-    pub(super) fn restore_canary(&self, remembered: &RememberedCanary) {
-        let name = &remembered.name;
-        let ran_before = Duration::from_secs(unix_secs().saturating_sub(remembered.began_at));
-        let restored = self.load_kept(name).and_then(|()| {
-            let rule = remembered.rule.clone();
-            self.begin_canary_locked(&name.policy, Some(&name.version), rule, ran_before)
-        });
-        match restored {
-            Ok(canary) => tracing::warn!(
-                policy = canary.policy,
-                policy_version = canary.version.short(),
-                percent = remembered.rule.percent,
-                "the canary goes on"
-            ),
-            Err(error) => {
-                tracing::error!(policy = name.policy, policy_version = name.version, %error, "the canary does not load and is over");
-                let mut state = self.lock();
-                self.forget_canary(&mut state);
-                let active = self.active_before(&name.policy);
-                let record = AuditRecord {
-                    before: Some(name.clone()),
-                    after: active.as_ref().map(Deployed::name),
-                    ..AuditRecord::new(Action::AutomaticAbort, &Origin::router(), &name.policy)
-                };
-                self.audit.write(&record.because(error));
-            }
-        }
     }
 
     /// Makes the canary active. `policy`: only when the canary is of this one.
@@ -222,19 +198,6 @@ impl Deployments {
         let state = self.lock();
         let canary = state.as_ref()?.canary.as_ref()?;
         Some((canary.origin.clone(), canary.began_at))
-    }
-
-    /// Ends a canary that does not start for a route that its policy has now.
-    pub(super) fn check_canary(&self) {
-        let Some(canary) = self.rollout.canary() else {
-            return;
-        };
-        let version = canary.version();
-        if self.policies.is_routed(version.name())
-            && let Err(error) = self.policies.check_uses_of(version)
-        {
-            self.abort_by_itself(&canary, &format!("it does not start any more: {error}"));
-        }
     }
 
     fn abort_by_itself(&self, canary: &Arc<Canary>, reason: &str) {

@@ -45,10 +45,7 @@ pub(super) fn deployments(folder: &Path) -> Deployments {
 
 /// The policies of a router that starts on this folder, with these further lines of `[policy]`.
 pub(super) fn start(folder: &Path, lines: &str) -> Result<Deployments, StartPolicyError> {
-    let text = format!(
-        "[policy]\ndirectory = \"policies\"\nactive = \"first\"\n{lines}[[listen]]\naddress = \"udp:127.0.0.1:0\"\n"
-    );
-    let config = Config::parse(&text, folder, &Default::default()).expect("a configuration");
+    let config = config(folder, lines);
     let data_dir = DataDir::open(&folder.join("data")).expect("a data directory");
     let init_config = Arc::new(config.clone());
     let engine = Engine::new(EngineConfig::default()).expect("an engine");
@@ -63,6 +60,14 @@ pub(super) fn start(folder: &Path, lines: &str) -> Result<Deployments, StartPoli
         &config,
         &data_dir,
     )
+}
+
+/// The configuration of `start`.
+pub(super) fn config(folder: &Path, lines: &str) -> Config {
+    let text = format!(
+        "[policy]\ndirectory = \"policies\"\nactive = \"first\"\n{lines}[[listen]]\naddress = \"udp:127.0.0.1:0\"\n"
+    );
+    Config::parse(&text, folder, &Default::default()).expect("a configuration")
 }
 
 pub(super) fn plain(bytes: &[u8]) -> Component<'_> {

@@ -1,0 +1,171 @@
+//! Whether a canary goes on: over a restart, and where the routes of the configuration are others than when it began.
+
+use std::time::Duration;
+
+use super::super::{Deployed, Deployments};
+use crate::policy_directory::audit::{Action, AuditRecord, unix_secs};
+use crate::policy_directory::memory::RememberedCanary;
+use crate::policy_directory::origin::Origin;
+use crate::rollout::{Canary, Reach};
+
+impl Deployments {
+    /// Whose new dialogs a canary of this policy would have.
+    pub(super) fn reach_of(&self, policy: &str) -> Reach {
+        let routes = self.policies.is_routed(policy);
+        let is_active = || self.active().is_some_and(|active| active.policy == policy);
+        Reach {
+            routes,
+            elsewhere: !routes || is_active(),
+        }
+    }
+
+    /// A canary that was under way when the router ended goes on since it began, and is judged by what it does from now on.
+    pub(in super::super) fn restore_canary(&self, remembered: &RememberedCanary) {
+        let name = &remembered.name;
+        let now = self.reach_of(&name.policy);
+        let reach = remembered.reach.unwrap_or(now);
+        if let Some(reason) = reach.lost_in(now) {
+            return self.lose_canary(remembered, reason);
+        }
+        let ran_before = Duration::from_secs(unix_secs().saturating_sub(remembered.began_at));
+        let restored = self.load_kept(name).and_then(|()| {
+            let rule = remembered.rule.clone();
+            self.begin_canary_locked(&name.policy, Some(&name.version), rule, reach, ran_before)
+        });
+        match restored {
+            Ok(canary) => tracing::warn!(
+                policy = canary.policy,
+                policy_version = canary.version.short(),
+                percent = remembered.rule.percent,
+                "the canary goes on"
+            ),
+            Err(error) => self.lose_canary(remembered, &error.to_string()),
+        }
+    }
+
+    /// A canary that was under way when the router ended does not go on.
+    fn lose_canary(&self, remembered: &RememberedCanary, reason: &str) {
+        let name = &remembered.name;
+        let mut state = self.lock();
+        self.forget_canary(&mut state);
+        self.metrics.automatic_aborts.add_shared(1);
+        tracing::error!(
+            policy = name.policy,
+            policy_version = name.version,
+            reason,
+            "the canary does not go on and is over"
+        );
+        let active = self.active_before(&name.policy);
+        let record = AuditRecord {
+            before: Some(name.clone()),
+            after: active.as_ref().map(Deployed::name),
+            ..AuditRecord::new(Action::AutomaticAbort, &Origin::router(), &name.policy)
+        };
+        self.audit.write(&record.because(reason));
+    }
+
+    /// Ends a canary that would have the dialogs of others than it was begun for, or does not start for a route that its policy has now.
+    pub(in super::super) fn check_canary(&self) {
+        let Some(canary) = self.rollout.canary() else {
+            return;
+        };
+        if let Some(reason) = self.problem_of(&canary) {
+            self.abort_by_itself(&canary, &reason);
+        }
+    }
+
+    fn problem_of(&self, canary: &Canary) -> Option<String> {
+        let version = canary.version();
+        let now = self.reach_of(version.name());
+        if let Some(reason) = canary.reach().lost_in(now) {
+            return Some(reason.to_owned());
+        }
+        if !now.routes {
+            return None;
+        }
+        let error = self.policies.check_uses_of(version).err()?;
+        Some(format!("it does not start any more: {error}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::super::tests::{config, deployments, operator, plain, policy, rule, start};
+    use super::*;
+
+    /// A route that names `second`, which is not active elsewhere.
+    const ROUTE: &str = "[[policy.route]]\ndomain = \"red.example\"\npolicy = \"second\"\n";
+
+    /// A router with these routes and a canary of `second`.
+    fn with_canary(folder: &Path, routes: &str) -> Deployments {
+        drop(deployments(folder));
+        let router = start(folder, routes).expect("a policy");
+        router
+            .store("second", plain(&policy("pushed")), &operator())
+            .expect("a policy");
+        router
+            .begin_canary("second", None, rule(50.0), &operator())
+            .expect("a canary");
+        router
+    }
+
+    /// Why it was aborted.
+    fn reason_of_abort(router: &Deployments) -> String {
+        assert!(router.rollout.canary().is_none());
+        assert!(router.policies.canary().is_none());
+        let line = router.audit().latest(1).expect("readable").remove(0);
+        assert_eq!(line.action, Action::AutomaticAbort);
+        assert_eq!(router.metrics.automatic_aborts.value(), 1);
+        assert_eq!(line.origin, Origin::router());
+        line.detail.expect("a reason")
+    }
+
+    #[test]
+    fn a_canary_is_over_when_a_reload_takes_its_route_away() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let router = with_canary(folder.path(), ROUTE);
+        let first = router.active();
+        router
+            .take_routes(&config(folder.path(), ""))
+            .expect("routes");
+        assert!(reason_of_abort(&router).contains("no route names"));
+        drop(router);
+        let after = start(folder.path(), ROUTE).expect("a policy");
+        assert!(after.rollout.canary().is_none());
+        assert_eq!(after.active(), first);
+    }
+
+    #[test]
+    fn a_canary_is_over_when_its_route_is_gone_after_a_restart() {
+        let folder = tempfile::tempdir().expect("a folder");
+        drop(with_canary(folder.path(), ROUTE));
+        let after = start(folder.path(), "").expect("a policy");
+        assert!(reason_of_abort(&after).contains("no route names"));
+    }
+
+    #[test]
+    fn a_canary_for_everybody_does_not_become_that_of_a_new_route() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let router = with_canary(folder.path(), "");
+        router
+            .take_routes(&config(folder.path(), ROUTE))
+            .expect("routes");
+        assert!(reason_of_abort(&router).contains("a route names"));
+    }
+
+    #[test]
+    fn a_canary_goes_on_for_the_routes_that_are_left() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let routes = format!("{ROUTE}{}", ROUTE.replace("red", "blue"));
+        let router = with_canary(folder.path(), &routes);
+        router
+            .take_routes(&config(folder.path(), ROUTE))
+            .expect("routes");
+        assert!(router.rollout.canary().is_some());
+        drop(router);
+        let after = start(folder.path(), ROUTE).expect("a policy");
+        assert!(after.rollout.canary().is_some());
+    }
+}
