@@ -188,6 +188,9 @@ impl<H: Host> Policies<H> {
             let Some(entry) = before else {
                 return Err(RollbackError::NothingBefore);
             };
+            if self.leave_out_active(lane, &entry) {
+                continue;
+            }
             let loaded = match self.loaded(&entry.0, &entry.1) {
                 // It stays the one to go back to: what is in its way may be gone the next time. One that is damaged or refused never will.
                 Err(super::ActivateError::Load(error))
@@ -208,6 +211,18 @@ impl<H: Host> Policies<H> {
                 return Ok(version);
             }
         }
+    }
+
+    /// Takes out of a lane's history what is active in it: where the version after it was left out, it would lead to itself.
+    fn leave_out_active(&self, lane: &LaneName, entry: &(String, Digest)) -> bool {
+        let mut registry = self.lock();
+        let active = self.active_in(&registry, lane);
+        let is_active = active
+            .is_some_and(|active| **active.name() == *entry.0 && *active.digest() == entry.1);
+        if is_active && let Some(lane) = registry.lane(lane) {
+            lane.history.pop_if(|last| last == entry);
+        }
+        is_active
     }
 
     /// The lanes that a version of this policy is activated in.

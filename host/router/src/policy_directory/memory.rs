@@ -46,6 +46,13 @@ pub(super) struct RememberedCanary {
     pub(super) began_at: u64,
 }
 
+impl RememberedCanary {
+    /// Whether it was begun for requests that no route takes, as far as that is known.
+    pub(super) fn is_elsewhere(&self) -> bool {
+        self.reach.is_none_or(|reach| reach.elsewhere)
+    }
+}
+
 /// What was active last, and under which circumstances that is to be kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Activation {

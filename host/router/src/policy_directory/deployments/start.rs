@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use patchbay_policy::{AutomaticRollback, Policies};
 
@@ -89,7 +90,7 @@ impl Deployments {
         deployments.recall_routed();
         // What is active beside it is known now.
         if let Some(canary) = canary {
-            deployments.resume_canary(&canary);
+            deployments.restore_canary(&canary);
         }
         Ok(deployments)
     }
@@ -117,9 +118,13 @@ impl Deployments {
         self.policies.recall_rolled_back(remembered.rolled_back());
         let restored = self.restore(&remembered.lane);
         let is_configured = remembered.configured == configured_name(&self.config);
-        let canary = remembered.canary.clone().filter(|_| is_configured);
+        // What is active elsewhere is no matter of a canary that only routes have.
+        let (canary, lost) = match remembered.canary.clone() {
+            Some(canary) if !is_configured && canary.is_elsewhere() => (None, Some(canary)),
+            canary => (canary, None),
+        };
         *self.lock() = Some(Activation {
-            canary: None,
+            canary: canary.clone(),
             ..remembered.clone()
         });
         let active = &remembered.lane.active;
@@ -128,9 +133,11 @@ impl Deployments {
             why: started(active, &restored),
         };
         let is_changed = is_configured && self.start_changed_file(&remembered.lane, &change);
-        let has_started = is_changed || is_configured && restored.is_ok();
-        if !has_started {
+        if !is_changed && !(is_configured && restored.is_ok()) {
             self.start_configured(&change)?;
+        }
+        if let Some(lost) = lost {
+            self.lose_canary(&lost, "policy.active is another one than when it began");
         }
         if self
             .active()
@@ -142,7 +149,7 @@ impl Deployments {
                 "the last activation is active again"
             );
         }
-        Ok(canary.filter(|_| has_started))
+        Ok(canary)
     }
 
     /// Makes the remembered version active, with its past.
@@ -162,7 +169,12 @@ impl Deployments {
             tracing::error!(policy = active.policy, policy_version = active.version, %error, "the last active version does not load");
         }
         let routed = Some(&*active.policy).filter(|policy| self.policies.is_routed(policy));
-        self.policies.recall(routed, &remembered.past());
+        let mut past = remembered.past();
+        if loaded.is_err() {
+            // What runs instead runs since now.
+            past.activated_at = Some(SystemTime::now());
+        }
+        self.policies.recall(routed, &past);
         loaded
     }
 
@@ -176,14 +188,6 @@ impl Deployments {
                 self.policies.recall(Some(policy), &lane.past());
             }
         }
-    }
-
-    fn resume_canary(&self, canary: &RememberedCanary) {
-        if let Some(state) = &mut *self.lock() {
-            state.canary = Some(canary.clone());
-            self.activation.write(state);
-        }
-        self.restore_canary(canary);
     }
 
     /// The policy that was active may have another file than then. One that is refused replaces nothing: false.

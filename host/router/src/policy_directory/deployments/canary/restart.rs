@@ -44,7 +44,7 @@ impl Deployments {
     }
 
     /// A canary that was under way when the router ended does not go on.
-    fn lose_canary(&self, remembered: &RememberedCanary, reason: &str) {
+    pub(in super::super) fn lose_canary(&self, remembered: &RememberedCanary, reason: &str) {
         let name = &remembered.name;
         let mut state = self.lock();
         self.forget_canary(&mut state);
@@ -92,8 +92,12 @@ impl Deployments {
 mod tests {
     use std::path::Path;
 
-    use super::super::super::tests::{config, deployments, operator, plain, policy, rule, start};
+    use super::super::super::tests::{
+        config, deployments, edit, operator, plain, policy, rule, start,
+    };
+    use super::super::super::{Component, DeployError};
     use super::*;
+    use crate::signature::{self, PrivateKey};
 
     /// A route that names `second`, which is not active elsewhere.
     const ROUTE: &str = "[[policy.route]]\ndomain = \"red.example\"\npolicy = \"second\"\n";
@@ -153,6 +157,96 @@ mod tests {
             .take_routes(&config(folder.path(), ROUTE))
             .expect("routes");
         assert!(reason_of_abort(&router).contains("a route names"));
+    }
+
+    /// Stores a version of `first`.
+    fn push(router: &Deployments, text: &str, signature: Option<&str>) -> Deployed {
+        let component = Component {
+            bytes: &policy(text),
+            signature,
+        };
+        let stored = router.store("first", component, &operator());
+        stored.expect("a policy")
+    }
+
+    /// Makes one version active and another one the canary.
+    fn activate_and_begin(router: &Deployments, active: &Deployed, canary: &Deployed) {
+        router
+            .activate("first", Some(active.version.as_str()), &operator())
+            .expect("activated");
+        let version = Some(canary.version.as_str());
+        router
+            .begin_canary("first", version, rule(5.0), &operator())
+            .expect("a canary");
+    }
+
+    #[test]
+    fn a_canary_goes_on_when_the_active_version_is_damaged() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let before = deployments(folder.path());
+        let file = before.active();
+        let (two, three) = (push(&before, "two", None), push(&before, "three", None));
+        activate_and_begin(&before, &two, &three);
+        drop(before);
+        let stored = format!("data/policies/versions/first/{}.wasm", two.version);
+        std::fs::write(folder.path().join(stored), b"damaged").expect("write");
+        let after = start(folder.path(), "").expect("a policy");
+        assert_eq!(after.active(), file);
+        assert_eq!(after.canary_version(), Some(three));
+        let back = after.rollback(None, &operator());
+        assert!(
+            matches!(back, Err(DeployError::Rollback(_))),
+            "it is where that would lead: {back:?}"
+        );
+    }
+
+    #[test]
+    fn a_canary_goes_on_when_the_active_version_is_not_trusted_any_more() {
+        let folder = tempfile::tempdir().expect("a folder");
+        drop(deployments(folder.path()));
+        let keys = [(); 2].map(|()| PrivateKey::generate().expect("random numbers"));
+        let sign = |key: &PrivateKey, text: &str| key.sign(&policy(text)).to_string();
+        let file = folder.path().join("policies/first.wasm");
+        std::fs::write(signature::signature_file(&file), sign(&keys[0], "first")).expect("write");
+        let both = format!(
+            "trusted_keys = [\"{}\", \"{}\"]\n",
+            keys[0].public(),
+            keys[1].public()
+        );
+        let before = start(folder.path(), &both).expect("it is signed");
+        let two = push(&before, "two", Some(&sign(&keys[1], "two")));
+        let three = push(&before, "three", Some(&sign(&keys[0], "three")));
+        activate_and_begin(&before, &two, &three);
+        drop(before);
+        let one = format!("trusted_keys = [\"{}\"]\n", keys[0].public());
+        let after = start(folder.path(), &one).expect("the file is signed");
+        assert_eq!(after.canary_version(), Some(three));
+        assert_ne!(after.active(), Some(two));
+    }
+
+    #[test]
+    fn a_canary_is_over_when_another_policy_is_configured() {
+        let folder = tempfile::tempdir().expect("a folder");
+        drop(with_canary(folder.path(), ""));
+        edit(folder.path(), |remembered| {
+            remembered["configured"] = "another".into();
+        });
+        let after = start(folder.path(), "").expect("a policy");
+        assert!(reason_of_abort(&after).contains("policy.active"));
+        drop(after);
+        let later = start(folder.path(), "").expect("a policy");
+        assert!(later.rollout.canary().is_none());
+    }
+
+    #[test]
+    fn what_is_configured_as_active_is_no_matter_of_a_canary_of_a_route() {
+        let folder = tempfile::tempdir().expect("a folder");
+        drop(with_canary(folder.path(), ROUTE));
+        edit(folder.path(), |remembered| {
+            remembered["configured"] = "another".into();
+        });
+        let after = start(folder.path(), ROUTE).expect("a policy");
+        assert!(after.rollout.canary().is_some());
     }
 
     #[test]
