@@ -289,6 +289,34 @@ fn who_did_what_is_written_down_over_a_restart() {
     );
 }
 
+#[test]
+fn an_activation_that_can_not_be_remembered_is_told_and_remembered_later() {
+    let router = setup().start();
+    let two = push(&router, &version("two"));
+    // What a full disk does, for one file.
+    let obstacle = router.path().join("data/policies/active.new");
+    std::fs::create_dir(&obstacle).expect("a folder");
+    let activated = policy(&router, &["activate", "rolled", "--json"]);
+    assert_eq!(activated.status.code(), Some(0));
+    let warning = String::from_utf8_lossy(&activated.stderr);
+    assert!(
+        warning.contains("not remembered over a restart"),
+        "{warning}"
+    );
+    let answer: serde_json::Value = serde_json::from_slice(&activated.stdout).expect("JSON");
+    assert_eq!(answer["remembered"], false, "{answer}");
+    assert_eq!(active(&router), two);
+    std::fs::remove_dir(&obstacle).expect("it was there");
+    router.wait_for_log("what is active is remembered again");
+    let router = Setup::new()
+        .active("rolled")
+        .directory(router.kill())
+        .start();
+    assert_eq!(active(&router), two);
+    let answer = policy_json(&router, &["rollback"]);
+    assert_eq!(answer["remembered"], true, "{answer}");
+}
+
 /// The memory of the router that is its own, in KiB, once no transaction is left.
 fn memory_at_rest(router: &Router) -> u64 {
     wait_until("the transactions to end", || {

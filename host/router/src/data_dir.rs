@@ -328,15 +328,23 @@ fn unhex(text: &str) -> Option<[u8; 32]> {
 /// Writes a whole file that only its owner can read: it is there completely or as before, whatever happens.
 pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension("new");
+    let written = write_synced(&temporary, content).and_then(|()| fs::rename(&temporary, path));
+    if written.is_err() {
+        // Half a file takes room that may be what was missing. The error tells what is wrong; that it may be left says nothing more.
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
+
+fn write_synced(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(true)
         .mode(0o600)
-        .open(&temporary)?;
+        .open(path)?;
     file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)
+    file.sync_all()
 }
 
 fn open_store(path: &Path) -> Result<sled::Db, DataDirError> {

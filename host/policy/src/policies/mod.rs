@@ -314,6 +314,15 @@ impl<H: Host> Policies<H> {
         self.lock().reject(name, version, 0, stored_at, reason);
     }
 
+    /// Lists a version as rejected that was stored here and could not be kept for later: it would be gone after a restart. One that is in
+    /// use stays.
+    pub fn withdraw(&self, name: &str, version: &Digest, reason: &str) {
+        let mut registry = self.lock();
+        registry.withdraw(name, version, reason, |number| {
+            self.by_number(number).is_some()
+        });
+    }
+
     /// Makes a stored version the active one, in one step: the named one (a digest or the beginning of one), else the newest good one.
     ///
     /// It may have to be loaded again: call it off the workers. After an error the version that was active goes on.

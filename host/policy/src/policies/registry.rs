@@ -366,6 +366,27 @@ impl<H: Host> Registry<H> {
         }
     }
 
+    /// Lists a good version as refused, unless it is in use.
+    pub(super) fn withdraw(
+        &mut self,
+        name: &str,
+        version: &Digest,
+        reason: &str,
+        is_in_use: impl Fn(u64) -> bool,
+    ) {
+        let Some(stored) = self.stored(name, version) else {
+            return;
+        };
+        let is_needed = stored
+            .version()
+            .is_some_and(|version| is_in_use(version.number()));
+        if stored.is_good(version) && !is_needed {
+            let refused =
+                Stored::refused(version.clone(), stored.size_bytes, stored.stored_at, reason);
+            self.keep(name, refused);
+        }
+    }
+
     /// A version becomes active: it is no canary any more, and needs not be kept for its dialogs.
     pub(super) fn promoted(&mut self, number: u64) {
         self.retired.remove(number);

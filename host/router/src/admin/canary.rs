@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::Admin;
 use super::caller::Caller;
-use super::policies::{deployed, microseconds, valid_name};
+use super::policies::{changed, microseconds, valid_name};
 use super::reply::{Answer, Refusal, blocking};
 use crate::policy_directory::{DeployError, Deployed, Deployments};
 use crate::rollout::{Canary, Rule, SideCounts};
@@ -41,7 +41,7 @@ async fn step(
         policy_version = canary.version.short(),
         "{what}"
     );
-    Ok(deployed(&canary))
+    Ok(changed(admin, &canary))
 }
 
 /// The version and the rule in a body such as `{"version": "3f2a91", "percent": 5}`.

@@ -174,11 +174,11 @@ pub(super) async fn activate(
         was_active = activated.was_active,
         "policy activated"
     );
-    Ok(Json(json!({
-        "policy": active.policy,
-        "version": active.version.as_str(),
-        "was_active": activated.was_active,
-    })))
+    let mut answer = changed(&admin, active);
+    if let Value::Object(fields) = &mut answer.0 {
+        fields.insert("was_active".to_owned(), activated.was_active.into());
+    }
+    Ok(answer)
 }
 
 #[derive(Default, Deserialize)]
@@ -206,7 +206,7 @@ pub(super) async fn rollback(
         policy_version = active.version.short(),
         "policy rolled back"
     );
-    Ok(deployed(&active))
+    Ok(changed(&admin, &active))
 }
 
 pub(super) fn valid_name(name: String) -> Result<String, Refusal> {
@@ -220,7 +220,17 @@ pub(super) fn valid_name(name: String) -> Result<String, Refusal> {
     ))
 }
 
-pub(super) fn deployed(deployed: &Deployed) -> Json<Value> {
+/// The answer to what changed which versions run: also whether the next start knows it.
+pub(super) fn changed(admin: &Admin, version: &Deployed) -> Json<Value> {
+    let mut answer = deployed(version);
+    if let Value::Object(fields) = &mut answer.0 {
+        let is_remembered = admin.deployments.is_remembered();
+        fields.insert("remembered".to_owned(), is_remembered.into());
+    }
+    answer
+}
+
+fn deployed(deployed: &Deployed) -> Json<Value> {
     Json(json!({ "policy": deployed.policy, "version": deployed.version.as_str() }))
 }
 

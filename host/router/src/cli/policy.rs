@@ -369,6 +369,11 @@ impl Rollback {
 }
 
 fn said(answer: &Value, json: bool, word: &str) -> Result<(), Failure> {
+    if answer.get("remembered").and_then(Value::as_bool) == Some(false) {
+        eprintln!(
+            "warning: the router can't write its data directory: this is not remembered over a restart. It tries again until it can"
+        );
+    }
     if json {
         output::json(answer);
     } else {

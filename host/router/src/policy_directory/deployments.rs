@@ -164,6 +164,8 @@ pub struct Deployments {
     workers: usize,
     versions: VersionFiles,
     activation: ActivationFile,
+    /// What is active could not be remembered.
+    unsaved: AtomicBool,
     audit: AuditLog,
     /// `[policy]` as it was at the start.
     config: crate::config::Policy,
@@ -305,6 +307,7 @@ impl Deployments {
             self.remember_rolled_back(&mut state);
         }
         self.policies.drop_idle(std::time::Instant::now());
+        self.save_again();
     }
 
     /// Has `wake` called when there is something to [`follow`](Deployments::follow). Only the first call counts.
@@ -388,7 +391,7 @@ impl Deployments {
             routed,
             rolled_back: self.rolled_back_versions(),
         };
-        self.activation.write(&activation);
+        self.save(&activation);
         *state = Some(activation);
     }
 

@@ -1,6 +1,7 @@
 //! The last activation or rollback, remembered over a restart.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -177,12 +178,9 @@ impl ActivationFile {
         }
     }
 
-    /// Remembers an activation. The router goes on when that fails: only the next start is affected.
-    pub(super) fn write(&self, activation: &Activation) {
-        let text = serde_json::to_vec_pretty(activation).unwrap_or_default();
-        if let Err(error) = write_private(&self.0, &text) {
-            tracing::error!(path = %self.0.display(), %error, "the activation can't be remembered");
-        }
+    /// Remembers an activation.
+    pub(super) fn write(&self, activation: &Activation) -> io::Result<()> {
+        write_private(&self.0, &serde_json::to_vec_pretty(activation)?)
     }
 }
 

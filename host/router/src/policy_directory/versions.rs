@@ -60,18 +60,17 @@ impl VersionFiles {
             .create(&folder)?;
         let path = folder.join(format!("{}.wasm", digest.as_str()));
         // One that is damaged is whole again.
-        if self.get(policy, digest.as_str()).is_err() {
+        let is_new = self.get(policy, digest.as_str()).is_err();
+        if is_new {
             write_private(&path, bytes)?;
         }
-        // A version that is stored again is the newest; the time that the system gives may be too coarse to tell two apart, or set back.
-        let others = files(policy, &folder)?;
-        let others = others.iter().filter(|file| file.path != path);
-        let newest = others
-            .map(|file| file.stored + Duration::from_nanos(1))
-            .max();
-        let now = SystemTime::now();
-        fs::File::open(&path)?.set_modified(newest.map_or(now, |newest| newest.max(now)))?;
-        let record = self.put_record(policy, digest.as_str(), record)?;
+        let put = make_newest(policy, &folder, &path)
+            .and_then(|()| self.put_record(policy, digest.as_str(), record));
+        if put.is_err() && is_new {
+            // The next start is not to find a version that was refused.
+            remove_if_there(&path)?;
+        }
+        let record = put?;
         let mut files = files(policy, &folder)?;
         files.sort_by_key(|file| file.stored);
         let superfluous = files.len().saturating_sub(MAX_VERSIONS);
@@ -161,6 +160,17 @@ impl VersionFiles {
         all.sort_by_key(|file| file.stored);
         Ok(all)
     }
+}
+
+/// A version that is stored again is the newest; the time that the system gives may be too coarse to tell two apart, or set back.
+fn make_newest(policy: &str, folder: &Path, path: &Path) -> io::Result<()> {
+    let others = files(policy, folder)?;
+    let others = others.iter().filter(|file| file.path != path);
+    let newest = others
+        .map(|file| file.stored + Duration::from_nanos(1))
+        .max();
+    let now = SystemTime::now();
+    fs::File::open(path)?.set_modified(newest.map_or(now, |newest| newest.max(now)))
 }
 
 fn remove_if_there(path: &Path) -> io::Result<()> {

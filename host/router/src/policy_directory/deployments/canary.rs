@@ -48,7 +48,7 @@ impl Deployments {
                 origin: origin.clone(),
                 began_at: unix_secs(),
             });
-            self.activation.write(state);
+            self.save(state);
         }
         Ok(begun)
     }
@@ -189,7 +189,7 @@ impl Deployments {
         if let Some(state) = state
             && state.canary.take().is_some()
         {
-            self.activation.write(state);
+            self.save(state);
         }
     }
 

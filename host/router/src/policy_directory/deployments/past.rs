@@ -1,5 +1,7 @@
 //! What is kept of the past of the active versions over a restart.
 
+use std::sync::atomic::Ordering;
+
 use patchbay_policy::Digest;
 
 use super::{Deployed, Deployments};
@@ -16,6 +18,38 @@ impl Deployments {
         RememberedLane::new(active.name(), &self.policies.history(policy), file)
     }
 
+    /// Remembers what is active. The router goes on when that fails, and tries again until it is done: a full disk must keep nobody from
+    /// leaving a version that fails.
+    pub(super) fn save(&self, state: &Activation) {
+        match self.activation.write(state) {
+            Ok(()) if self.unsaved.swap(false, Ordering::SeqCst) => {
+                tracing::info!("what is active is remembered again");
+            }
+            Ok(()) => {}
+            Err(error) if self.unsaved.swap(true, Ordering::SeqCst) => {
+                tracing::debug!(%error, "what is active can't be remembered yet");
+            }
+            Err(error) => {
+                tracing::error!(path = %self.activation.0.display(), %error, "what is active can't be remembered over a restart: that is tried again and again");
+            }
+        }
+    }
+
+    /// Tries again what could not be remembered.
+    pub(super) fn save_again(&self) {
+        if self.is_remembered() {
+            return;
+        }
+        if let Some(state) = &*self.lock() {
+            self.save(state);
+        }
+    }
+
+    /// Whether the next start knows what is active now; false while the data directory can't be written.
+    pub fn is_remembered(&self) -> bool {
+        !self.unsaved.load(Ordering::SeqCst)
+    }
+
     /// The versions that are not rolled back by themselves again.
     pub(super) fn rolled_back_versions(&self) -> Vec<String> {
         let digests = self.policies.rolled_back();
@@ -28,7 +62,7 @@ impl Deployments {
         let rolled_back = self.rolled_back_versions();
         if activation.rolled_back != rolled_back {
             activation.rolled_back = rolled_back;
-            self.activation.write(activation);
+            self.save(activation);
         }
     }
 
@@ -160,6 +194,24 @@ mod tests {
         let later = restart(after, folder.path());
         assert!(!fail(&later));
         assert_eq!(later.active(), Some(pushed));
+    }
+
+    #[test]
+    fn what_can_not_be_remembered_is_done_and_remembered_as_soon_as_it_can_be() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let before = deployments(folder.path());
+        let obstacle = folder.path().join("data/policies/active.new");
+        std::fs::create_dir(&obstacle).expect("a folder");
+        let pushed = push(&before, "pushed");
+        assert_eq!(before.active(), Some(pushed.clone()));
+        assert!(!before.is_remembered());
+        before.follow();
+        assert!(!before.is_remembered());
+        std::fs::remove_dir(&obstacle).expect("it was there");
+        before.follow();
+        assert!(before.is_remembered());
+        let after = restart(before, folder.path());
+        assert_eq!(after.active(), Some(pushed));
     }
 
     #[test]

@@ -137,7 +137,7 @@ impl Deployments {
         let lane = self.remembered_lane(Some(&active.policy), active);
         activation.canary.take_if(|canary| canary.name == name);
         activation.routed.insert(active.policy.clone(), lane);
-        self.activation.write(activation);
+        self.save(activation);
     }
 
     /// Whether a policy's file is the one that was there when a version of it became active last.

@@ -66,6 +66,7 @@ impl Deployments {
             workers: config.node.workers,
             versions: VersionFiles(data_dir.policy_versions()),
             activation: ActivationFile(data_dir.policy_activation()),
+            unsaved: AtomicBool::new(false),
             audit: AuditLog::new(data_dir.policy_audit()),
             config: config.policy.clone(),
             state: Mutex::new(None),

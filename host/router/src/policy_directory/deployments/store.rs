@@ -91,6 +91,7 @@ impl Deployments {
         } else {
             self.check_signature(name, component)?
         };
+        let was_stored = self.policies.is_stored(name, &Digest::of(bytes));
         let version = if name == BUILTIN {
             self.policies.store_of(name, bytes, UNIX_EPOCH)?
         } else {
@@ -108,7 +109,13 @@ impl Deployments {
             record
         } else {
             let keep = self.needed(state);
-            self.versions.put(name, &version, bytes, &record, &keep)?
+            let put = self.versions.put(name, &version, bytes, &record, &keep);
+            put.map_err(DeployError::from).inspect_err(|error| {
+                // Nobody is to run by accident what a restart would take away.
+                if !was_stored {
+                    self.policies.withdraw(name, &version, &error.to_string());
+                }
+            })?
         };
         self.records()
             .insert((name.to_owned(), version.to_string()), record);
@@ -204,5 +211,43 @@ impl Deployments {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{deployments, operator, plain, policy, start};
+    use super::*;
+
+    #[test]
+    fn a_version_that_can_not_be_kept_is_not_the_newest_and_not_activated() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let router = deployments(folder.path());
+        let first = router.active().expect("active");
+        let bytes = policy("pushed");
+        let version = Digest::of(&bytes);
+        let versions = folder.path().join("data/policies/versions/first");
+        // What is in the way of the component, and of what is known of it.
+        for obstacle in ["new", "json"].map(|end| versions.join(format!("{version}.{end}"))) {
+            std::fs::create_dir(&obstacle).expect("a folder");
+            let refused = router.store("first", plain(&bytes), &operator());
+            assert!(matches!(refused, Err(DeployError::Io(_))), "{refused:?}");
+            let activated = router.activate("first", None, &operator());
+            let activated = activated.expect("what was there");
+            assert!(activated.was_active);
+            assert_eq!(activated.active, first);
+            let listed = &router.policies.list()[0].versions[0];
+            assert_eq!(listed.state, VersionState::Rejected);
+            let error = listed.last_error.as_deref().unwrap_or_default();
+            assert!(error.contains("can't be stored"), "{error}");
+            assert!(!versions.join(format!("{version}.wasm")).exists());
+            std::fs::remove_dir(&obstacle).expect("it was there");
+        }
+        let pushed = router.store("first", plain(&bytes), &operator());
+        let pushed = pushed.expect("there is room again");
+        drop(router);
+        let after = start(folder.path(), "").expect("a policy");
+        let activated = after.activate("first", None, &operator());
+        assert_eq!(activated.expect("activated").active, pushed);
     }
 }
