@@ -303,6 +303,51 @@ fn a_failing_canary_aborts_by_itself_and_only_its_own_calls_fail() {
 }
 
 #[test]
+fn what_a_canary_does_in_the_shadow_is_not_held_against_it() {
+    let router = start(1);
+    let bad = push(&router, &version("bad"));
+    let more = ["--percent", "100", "--min-calls", "5"];
+    canary(
+        &router,
+        &bad,
+        &[&more[..], &["--match", "source=127.0.0.9"]].concat(),
+    );
+    policy_json(&router, &["shadow", &format!("rolled@{bad}")]);
+    let mut own = Agent::udp_from(router.udp(), "carol", [127, 0, 0, 9].into());
+    for _ in 0..6 {
+        let asked = own.compose("OPTIONS", "sip:bob@localhost", "sip:bob@localhost", "", "");
+        own.request(asked);
+        own.final_response();
+    }
+    // These fail in the shadow alone.
+    let mut other = Agent::udp(router.udp(), "alice");
+    for _ in 0..6 {
+        let invite = other.invite("sip:bob@localhost");
+        let answer = other.final_response();
+        other.acknowledge(&invite, &answer);
+    }
+    let shadow = || router.get("/api/v1/shadow");
+    wait_until("the shadow has seen all", || shadow()["runs"] == 6);
+    assert_eq!(shadow()["faults"], 6, "{:#}", shadow());
+    let failed = router.metric("patchbay_shadow_failed_hook_runs", "");
+    assert_eq!(failed, 6.0);
+    let shown = version_of(&router, &bad);
+    assert_eq!(shown["faults"], 0, "{shown}");
+    assert_eq!(shown["calls"], 6, "{shown}");
+    assert!(shown["last_error"].is_null(), "{shown}");
+    // What ends it is a fault of its own, among its own runs.
+    let mut failing = Agent::udp_from(router.udp(), "carol", [127, 0, 0, 9].into());
+    let invite = failing.invite("sip:bob@localhost");
+    let answer = failing.final_response();
+    failing.acknowledge(&invite, &answer);
+    wait_until("the canary to end", || {
+        audit(&router)[0]["action"] == "automatic-abort"
+    });
+    let reason = audit(&router)[0]["detail"].to_string();
+    assert!(reason.contains("1 of 7 "), "{reason}");
+}
+
+#[test]
 fn failure_responses_end_a_canary_that_has_a_limit_for_them() {
     let router = start(1);
     let (mut alice, mut bob) = (

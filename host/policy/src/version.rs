@@ -73,6 +73,22 @@ impl<H: Host> Version<H> {
         }
     }
 
+    /// The same version with counts of its own: what is tried in it beside the traffic says nothing of how it serves that.
+    pub fn counted_apart(&self) -> Version<H> {
+        Version {
+            number: self.number,
+            name: Arc::clone(&self.name),
+            digest: self.digest.clone(),
+            imports: self.imports.clone(),
+            wants: self.wants.clone(),
+            may_wait: self.may_wait,
+            stats: Arc::new(Stats::new(1)),
+            pins: Pins::default(),
+            exports: self.exports.clone(),
+            code: self.code.clone(),
+        }
+    }
+
     /// Made from its name and digest, so that the router knows it again after a restart. Never 0, and the top bit is free.
     pub fn number(&self) -> u64 {
         self.number

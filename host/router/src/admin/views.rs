@@ -219,6 +219,11 @@ fn trace_readings(admin: &Admin) -> Vec<Reading> {
                 shadow.different,
             ),
             (
+                "shadow_failed_hook_runs",
+                "Hook runs in which the shadow failed and the real run did not.",
+                shadow.faults,
+            ),
+            (
                 "shadow_dropped_hook_runs",
                 "Hook runs that the shadow did not get because too many waited.",
                 shadow.dropped,

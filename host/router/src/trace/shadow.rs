@@ -80,7 +80,7 @@ impl Shadow {
         let (copies, waiting) = sync_channel(MAX_WAITING);
         let results = Arc::new(Results::default());
         let thread = std::thread::Builder::new().name("shadow".to_owned());
-        let (shared, tried) = (Arc::clone(&results), Arc::clone(&version));
+        let (shared, tried) = (Arc::clone(&results), Arc::new(version.counted_apart()));
         thread.spawn(move || compare(Replayer::new(engine, tried), &waiting, &shared))?;
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
         Ok(Shadow {
