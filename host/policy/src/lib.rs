@@ -46,8 +46,8 @@ pub use hook_times::HookTimes;
 pub use host::*;
 pub use instances::{HookDone, HookRun, Instances};
 pub use policies::{
-    ActivateError, ActiveHistory, ActiveVersion, AutomaticRollback, Policies, PolicyReport,
-    RollbackError, Use, VersionReport, VersionState,
+    ActivateError, ActiveHistory, ActiveVersion, AutomaticRollback, Compiled, Loaded, Policies,
+    PolicyReport, RollbackError, Use, VersionReport, VersionState,
 };
 pub use scope::Scope;
 pub use verdict::{Event, Fault, RegistrationEvent, Verdict};

@@ -360,3 +360,54 @@ fn what_names_no_version_is_answered_with_what_would() {
     let upper = digest.as_str()[..6].to_uppercase();
     assert_eq!(policies.choose("p", Some(&upper)), Ok(digest));
 }
+
+#[test]
+fn what_was_compiled_twice_at_once_is_kept_once() {
+    let policies = policies();
+    let bytes = many_ways(0);
+    let (first, second) = (policies.compile("p", &bytes), policies.compile("p", &bytes));
+    assert!(policies.list().is_empty(), "nothing is kept yet");
+    let kept = policies.keep(first).unwrap();
+    let active = policies.activate("p", None).unwrap();
+    assert_eq!(policies.keep(second).unwrap(), kept);
+    assert_eq!(policies.list()[0].versions.len(), 1);
+    let again = policies.activate("p", None).unwrap();
+    assert!(Arc::ptr_eq(&active, &again));
+}
+
+#[test]
+fn what_was_stored_when_it_was_looked_at_and_is_forgotten_then_is_kept_all_the_same() {
+    let policies = policies();
+    let bytes = many_ways(0);
+    policies.store("p", &bytes).unwrap();
+    let compiled = policies.compile("p", &bytes);
+    for number in 1..=8 {
+        policies.store("p", &many_ways(number)).unwrap();
+    }
+    let digest = compiled.digest().clone();
+    assert!(!policies.is_stored("p", &digest));
+    assert_eq!(policies.keep(compiled).unwrap(), digest);
+    assert_eq!(policies.activate("p", None).unwrap().digest(), &digest);
+}
+
+#[test]
+fn a_loaded_version_takes_no_compiling_to_become_active() {
+    let policies = policies();
+    for number in 0..3 {
+        policies.store("p", &many_ways(number)).unwrap();
+    }
+    let version = Digest::of(&many_ways(0));
+    let loaded = policies.load("p", Some(version.as_str())).unwrap();
+    let compiled = policies.engine().stats().compiled;
+    for number in 3..20 {
+        policies.store("q", &many_ways(number)).unwrap();
+        policies.store("p", &many_ways(number)).unwrap();
+    }
+    let before = policies.engine().stats().compiled;
+    assert!(before > compiled);
+    let active = policies.activate("p", Some(version.as_str())).unwrap();
+    assert!(Arc::ptr_eq(&active, loaded.version()));
+    assert_eq!(policies.engine().stats().compiled, before);
+    drop(loaded);
+    assert_eq!(active.pinned(), 0);
+}

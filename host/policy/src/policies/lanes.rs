@@ -179,7 +179,7 @@ impl<H: Host> Policies<H> {
 
     /// Makes the version active in a lane that was active before this one.
     pub(super) fn go_back(&self, lane: &LaneName) -> Result<Arc<Version<H>>, RollbackError> {
-        let _loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             let before = self
                 .lock()
@@ -217,8 +217,8 @@ impl<H: Host> Policies<H> {
     fn leave_out_active(&self, lane: &LaneName, entry: &(String, Digest)) -> bool {
         let mut registry = self.lock();
         let active = self.active_in(&registry, lane);
-        let is_active = active
-            .is_some_and(|active| **active.name() == *entry.0 && *active.digest() == entry.1);
+        let is_active =
+            active.is_some_and(|active| **active.name() == *entry.0 && *active.digest() == entry.1);
         if is_active && let Some(lane) = registry.lane(lane) {
             lane.history.pop_if(|last| last == entry);
         }

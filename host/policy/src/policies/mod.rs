@@ -3,6 +3,7 @@
 //! Workers read without locks: the active version and the table of versions by number are swapped whole. What changes them takes
 //! the registry's lock for a moment; compiling happens outside of it.
 
+mod compiled;
 mod history;
 mod lanes;
 mod registry;
@@ -24,10 +25,12 @@ use crate::engine::{Engine, LoadError};
 use crate::host::Host;
 use crate::version::Version;
 
+use compiled::UnderWay;
+pub use compiled::{Compiled, Loaded};
 pub use history::ActiveHistory;
 pub use lanes::ActiveVersion;
 use lanes::LaneName;
-use registry::{Registry, Stored};
+use registry::Registry;
 pub use report::{PolicyReport, VersionReport, VersionState};
 use watch::Finding;
 
@@ -46,8 +49,10 @@ pub struct Policies<H: Host> {
     /// Whether one of them is told of events.
     routed_hear_events: AtomicBool,
     registry: Mutex<Registry<H>>,
-    /// One version is compiled at a time.
-    loading: Mutex<()>,
+    /// One change of what is active, the canary or the shadow at a time. Who must not be waited for while it is compiled is
+    /// [loaded](Policies::load) before.
+    changing: Mutex<()>,
+    under_way: UnderWay,
     /// Whether replaced versions are kept for their dialogs.
     keeps_dialogs: AtomicBool,
     /// How many were freed.
@@ -175,7 +180,8 @@ impl<H: Host> Policies<H> {
             active: ArcSwapOption::empty(),
             table: ArcSwap::default(),
             registry: Mutex::new(Registry::default()),
-            loading: Mutex::new(()),
+            changing: Mutex::new(()),
+            under_way: UnderWay::default(),
             keeps_dialogs: AtomicBool::new(false),
             freed: AtomicU64::new(0),
             on_rollback: OnceLock::new(),
@@ -273,36 +279,6 @@ impl<H: Host> Policies<H> {
         table.iter().find(|version| is_so(version)).cloned()
     }
 
-    /// Compiles, checks and initialises a version and keeps it, without activating it. What fails is listed as rejected.
-    ///
-    /// This takes as long as compiling takes: call it off the workers.
-    pub fn store(&self, name: &str, bytes: &[u8]) -> Result<Digest, LoadError> {
-        let now = self.lock().next_moment(name);
-        self.store_of(name, bytes, now)
-    }
-
-    /// The same for a version that was stored at this time, before a restart: what was stored later stays newer.
-    pub fn store_of(
-        &self,
-        name: &str,
-        bytes: &[u8],
-        stored_at: SystemTime,
-    ) -> Result<Digest, LoadError> {
-        let digest = Digest::of(bytes);
-        let _loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.lock().refresh(name, &digest, stored_at) {
-            return Ok(digest);
-        }
-        let loaded = self.engine.load_for(name, bytes, (self.uses)(name));
-        let mut registry = self.lock();
-        let error = loaded.as_ref().err().cloned();
-        registry.keep(name, Stored::new(digest.clone(), bytes, loaded, stored_at));
-        match error {
-            None => Ok(digest),
-            Some(error) => Err(error),
-        }
-    }
-
     /// Lists a version that is refused before it is even looked at, and why.
     pub fn reject(&self, name: &str, bytes: &[u8], reason: &str) {
         let (digest, now) = (Digest::of(bytes), SystemTime::now());
@@ -325,13 +301,13 @@ impl<H: Host> Policies<H> {
 
     /// Makes a stored version the active one, in one step: the named one (a digest or the beginning of one), else the newest good one.
     ///
-    /// It may have to be loaded again: call it off the workers. After an error the version that was active goes on.
+    /// It may have to be [loaded](Policies::load) again: call it off the workers. After an error the version that was active goes on.
     pub fn activate(
         &self,
         name: &str,
         version: Option<&str>,
     ) -> Result<Arc<Version<H>>, ActivateError> {
-        let _loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let digest = self.lock().choose(name, version)?;
         let version = self.loaded(name, &digest)?;
         let mut registry = self.lock();
@@ -438,28 +414,6 @@ impl<H: Host> Policies<H> {
     fn lock(&self) -> MutexGuard<'_, Registry<H>> {
         // Every change under the lock is a plain assignment: after a panic elsewhere the registry is still whole.
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The version in memory, loaded again when it was freed.
-    fn loaded(&self, name: &str, digest: &Digest) -> Result<Arc<Version<H>>, ActivateError> {
-        let unknown = || ActivateError::UnknownVersion {
-            policy: name.to_owned(),
-            version: digest.to_string(),
-        };
-        let (kept, bytes) = {
-            let mut registry = self.lock();
-            let stored = registry.stored(name, digest).ok_or_else(unknown)?;
-            (stored.version(), Arc::clone(&stored.bytes))
-        };
-        if let Some(version) = kept {
-            // Routes and settings may have changed since it was loaded.
-            self.check_uses_of(&version).map_err(ActivateError::Load)?;
-            return Ok(version);
-        }
-        let version = self.engine.load_for(name, &bytes, (self.uses)(name));
-        let mut registry = self.lock();
-        let stored = registry.stored(name, digest).ok_or_else(unknown)?;
-        stored.reloaded(version).map_err(ActivateError::Load)
     }
 
     /// Drops from the table, and so from memory, what is not active, not the one before and not pinned.

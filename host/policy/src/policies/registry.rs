@@ -333,7 +333,7 @@ impl<H: Host> Registry<H> {
         }
     }
 
-    pub(super) fn activated(&mut self, version: &Version<H>, at: SystemTime) {
+    pub(super) fn activated(&mut self, version: &Arc<Version<H>>, at: SystemTime) {
         self.set_activated_at(version, at);
         self.taken(version);
     }
@@ -344,10 +344,11 @@ impl<H: Host> Registry<H> {
         }
     }
 
-    /// From here on the registry's table keeps a version, as long as it is needed.
-    pub(super) fn taken(&mut self, version: &Version<H>) {
+    /// From here on the registry's table keeps a version, as long as it is needed. It may have been freed since it was found.
+    pub(super) fn taken(&mut self, version: &Arc<Version<H>>) {
         if let Some(stored) = self.stored(version.name(), version.digest()) {
             stored.ready = None;
+            stored.live = Arc::downgrade(version);
         }
     }
 

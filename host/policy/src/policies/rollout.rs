@@ -101,7 +101,7 @@ impl<H: Host> Policies<H> {
         name: &str,
         version: Option<&str>,
     ) -> Result<Arc<Version<H>>, ActivateError> {
-        let _loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let digest = self.lock().choose(name, version)?;
         self.loaded(name, &digest)
     }

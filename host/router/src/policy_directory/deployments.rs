@@ -3,6 +3,7 @@
 mod canary;
 mod files;
 mod past;
+mod prepared;
 mod routed;
 mod shadow;
 mod start;
@@ -30,6 +31,7 @@ use crate::rollout::Rollout;
 use crate::signature::SignatureError;
 
 pub use canary::CanaryWatch;
+use prepared::Held;
 
 /// A version that was stored or made active.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,7 +156,8 @@ pub enum StartPolicyError {
     },
 }
 
-/// Stores, activates and remembers versions. Everything here may take as long as compiling does: call it off the workers.
+/// Stores, activates and remembers versions. Storing and activating may take as long as compiling does: call it off the workers. Nobody
+/// compiles while the state is held, so that a rollback and the end of a canary wait for no compilation.
 pub struct Deployments {
     policies: Arc<Policies<HookHost>>,
     metrics: Arc<Metrics>,
@@ -169,8 +172,10 @@ pub struct Deployments {
     audit: AuditLog,
     /// `[policy]` as it was at the start.
     config: crate::config::Policy,
-    /// What is remembered; held while something changes.
+    /// What is remembered; held while something changes, for a moment.
     state: Mutex<Option<Activation>>,
+    /// Held while a component that was pushed is compiled. Nobody takes it, or the next one, while `state` is held.
+    pushing: Mutex<()>,
     /// The newest version of each policy that was stored since the start; changed only while `state` is held.
     stored: Mutex<BTreeMap<String, Digest>>,
     /// Where the versions came from.
@@ -191,8 +196,9 @@ impl Deployments {
         component: Component<'_>,
         origin: &Origin,
     ) -> Result<Deployed, DeployError> {
+        let prepared = self.prepare_alone(name, component);
         let state = self.lock();
-        self.store_own(name, component, origin, &state)
+        self.store_own(prepared, origin, &state)
     }
 
     /// Makes a stored version active: this one (a digest or its beginning), else the newest.
@@ -202,9 +208,9 @@ impl Deployments {
         version: Option<&str>,
         origin: &Origin,
     ) -> Result<Activated, DeployError> {
-        let mut state = self.lock();
+        let (held, mut state) = self.hold(name, version);
         let before = self.active_before(name);
-        let active = self.activate_locked(name, version, origin, &mut state)?;
+        let active = self.activate_locked(name, version, held, origin, &mut state)?;
         let was_active = before.as_ref() == Some(&active);
         Ok(Activated { active, was_active })
     }
@@ -213,12 +219,14 @@ impl Deployments {
         &self,
         name: &str,
         version: Option<&str>,
+        held: Result<Held<'_>, DeployError>,
         origin: &Origin,
         state: &mut Option<Activation>,
     ) -> Result<Deployed, DeployError> {
         let before = self.active_before(name);
-        let result = self.store_missing(name, version, state).and_then(|()| {
-            let version = self.policies.activate(name, version)?;
+        let result = held.and_then(|held| {
+            let version = held.version().digest();
+            let version = self.policies.activate(name, Some(version.as_str()))?;
             Ok(Deployed {
                 policy: name.to_owned(),
                 version: version.digest().clone(),
@@ -240,8 +248,7 @@ impl Deployments {
     /// Makes the version active that was active before: of this policy, for the routes that name it; without one, for the requests that
     /// no route takes.
     pub fn rollback(&self, policy: Option<&str>, origin: &Origin) -> Result<Deployed, DeployError> {
-        let mut state = self.lock();
-        self.load_before(policy);
+        let (_held, mut state) = self.hold_before(policy);
         let before = match policy {
             Some(policy) => self.active_before(policy),
             None => self.active(),

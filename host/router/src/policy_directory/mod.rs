@@ -2,7 +2,7 @@
 //!
 //! Policies come from the embedded default, from the watched policy directory and from the admin API. [`Deployments`] takes one
 //! change at a time, off the workers' threads: it has a version compiled, checked and initialised, makes it active in one step or
-//! not at all, and remembers the last activation over a restart.
+//! not at all, and remembers the last activation over a restart. Only the step itself excludes others, and not the compiling before it.
 
 mod audit;
 mod configured;

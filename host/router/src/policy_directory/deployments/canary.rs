@@ -27,10 +27,11 @@ impl Deployments {
         rule: Rule,
         origin: &Origin,
     ) -> Result<Deployed, DeployError> {
-        let mut state = self.lock();
+        let (held, mut state) = self.hold(name, version);
         let told = rule.to_string();
         let reach = self.reach_of(name);
-        let result = self.store_missing(name, version, &state).and_then(|()| {
+        let result = held.and_then(|held| {
+            let version = Some(held.version().digest().as_str());
             self.begin_canary_locked(name, version, rule.clone(), reach, Duration::ZERO)
         });
         let record = AuditRecord {

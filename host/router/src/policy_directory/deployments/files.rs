@@ -7,20 +7,18 @@ use std::time::SystemTime;
 
 use patchbay_policy::Digest;
 
+use super::prepared::PolicyFile;
 use super::{Component, DeployError, Deployed, Deployments};
 use crate::config::BUILTIN;
 use crate::policy_directory::BUILTIN_POLICY;
 use crate::policy_directory::memory::Activation;
-use crate::policy_directory::origin::Origin;
 use crate::policy_directory::versions::{VersionFile, VersionRecord};
-use crate::signature;
 
 impl Deployments {
     /// A file of the directory is there at the start. A version that earlier runs have stored is no newer for that.
     pub fn file_found(&self, name: &str, path: &Path) -> bool {
         let state = self.lock();
-        let is_active = self.policies.is_routed(name)
-            || self.active().is_some_and(|active| active.policy == name);
+        let is_active = self.is_active_policy(name);
         let digest = std::fs::read(path).ok().map(|bytes| Digest::of(&bytes));
         match digest.filter(|digest| !is_active && self.policies.is_stored(name, digest)) {
             Some(digest) => {
@@ -46,42 +44,70 @@ impl Deployments {
                 return false;
             }
         };
-        // One lock from the question to the answer: an operator may be activating another policy just now, and that stays.
-        let mut state = self.lock();
-        let is_active = self.policies.is_routed(name)
-            || self.active().is_some_and(|active| active.policy == name);
-        if is_active && self.is_known_file(name, &state, &bytes)
-            || self.is_stored(name, &bytes) && !is_active
-        {
+        let digest = Digest::of(&bytes);
+        if self.is_taken(name, &digest, &self.lock()) {
             return true;
         }
-        let origin = Origin::file(path);
-        let deployed = self.store_bytes(name, path, &bytes, &origin, &state);
-        let deployed = deployed.and_then(|stored| {
-            if is_active {
-                self.activate_locked(name, Some(stored.version.as_str()), &origin, &mut state)
-            } else {
-                Ok(stored)
-            }
-        });
-        drop(state);
-        let is_taken = deployed.is_ok();
-        match deployed {
-            Ok(deployed) if is_active => tracing::info!(
+        let taken =
+            PolicyFile::of(path, bytes).and_then(|file| self.take_file(name, &file, &digest));
+        match &taken {
+            Ok(Some((deployed, true))) => tracing::info!(
                 policy = name,
                 policy_version = deployed.version.short(),
                 "the changed policy is active"
             ),
-            Ok(deployed) => tracing::info!(
+            Ok(Some((deployed, false))) => tracing::info!(
                 policy = name,
                 policy_version = deployed.version.short(),
                 "policy stored"
             ),
+            Ok(None) => {}
             Err(error) => {
                 tracing::error!(policy = name, path = %path.display(), %error, "the policy's file is refused, what runs goes on")
             }
         }
-        is_taken
+        taken.is_ok()
+    }
+
+    /// Stores a file, and makes it active when its policy is; whether it did. `None`: there is nothing to do any more.
+    fn take_file(
+        &self,
+        name: &str,
+        file: &PolicyFile,
+        digest: &Digest,
+    ) -> Result<Option<(Deployed, bool)>, DeployError> {
+        let prepared = self.prepare(name, file.component());
+        let _held = self.hold_known(&prepared);
+        // One lock from the question to the answer: an operator may be activating another policy just now, and that stays.
+        let mut state = self.lock();
+        let is_active = self.is_active_policy(name);
+        // One that has changed again is looked at again.
+        if self.is_taken(name, digest, &state) || is_active && file.has_changed() {
+            return Ok(None);
+        }
+        let origin = file.origin();
+        let stored = self.store_own(prepared, &origin, &state)?;
+        if !is_active {
+            return Ok(Some((stored, false)));
+        }
+        let held = self.hold_stored(&stored);
+        let version = Some(stored.version.as_str());
+        let active = self.activate_locked(name, version, held, &origin, &mut state)?;
+        Ok(Some((active, true)))
+    }
+
+    /// Whether a policy is active, for the routes that name it or else for the requests that no route takes.
+    fn is_active_policy(&self, name: &str) -> bool {
+        self.policies.is_routed(name) || self.active().is_some_and(|active| active.policy == name)
+    }
+
+    /// Whether there is nothing to do for a file: it was active already, or is the newest version that was stored.
+    fn is_taken(&self, name: &str, digest: &Digest, state: &Option<Activation>) -> bool {
+        if self.is_active_policy(name) {
+            self.is_known_file(name, state, digest)
+        } else {
+            self.stored_since_start().get(name) == Some(digest)
+        }
     }
 
     /// Has the files looked at again that were refused: what policies are granted, and their settings, may be others now.
@@ -97,36 +123,13 @@ impl Deployments {
         self.reconsiders.swap(false, Ordering::SeqCst)
     }
 
-    /// Whether the newest good version of a policy is this one already.
-    fn is_stored(&self, name: &str, bytes: &[u8]) -> bool {
-        self.stored_since_start().get(name) == Some(&Digest::of(bytes))
-    }
-
-    fn store_bytes(
-        &self,
-        name: &str,
-        path: &Path,
-        bytes: &[u8],
-        origin: &Origin,
-        state: &Option<Activation>,
-    ) -> Result<Deployed, DeployError> {
-        let signature = signature::read_beside(path)?;
-        let component = Component {
-            bytes,
-            signature: signature.as_deref(),
-        };
-        self.store_own(name, component, origin, state)
-    }
-
     /// Stores the file of a policy.
-    pub(super) fn store_file(
-        &self,
-        name: &str,
-        path: &Path,
-        state: &Option<Activation>,
-    ) -> Result<Deployed, DeployError> {
-        let bytes = std::fs::read(path)?;
-        self.store_bytes(name, path, &bytes, &Origin::file(path), state)
+    pub(super) fn store_file(&self, name: &str, path: &Path) -> Result<(), DeployError> {
+        let file = PolicyFile::read(path)?;
+        let prepared = self.prepare(name, file.component());
+        let state = self.lock();
+        self.store_own(prepared, &file.origin(), &state)?;
+        Ok(())
     }
 
     /// Loads what can be activated besides the active version: the embedded policy and the versions of earlier runs.
@@ -151,11 +154,9 @@ impl Deployments {
             if is_known(&file) {
                 continue;
             }
-            let state = self.lock();
             if let Err(error) = self.load_file(&file) {
                 tracing::warn!(policy = file.policy, path = %file.path.display(), %error, "a stored version does not load");
             }
-            drop(state);
         }
     }
 

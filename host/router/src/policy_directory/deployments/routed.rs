@@ -4,12 +4,25 @@ use std::path::Path;
 
 use patchbay_policy::Digest;
 
+use super::prepared::{Held, PolicyFile, Prepared};
 use super::{DeployError, Deployed, Deployments, StartPolicyError};
 use crate::config::{BUILTIN, Config, PolicyRoute};
 use crate::policy_directory::audit::{Action, AuditRecord};
 use crate::policy_directory::configured::file_of;
-use crate::policy_directory::memory::{Activation, VersionName};
+use crate::policy_directory::memory::{Activation, RememberedLane, VersionName};
 use crate::policy_directory::origin::Origin;
+
+/// What a policy begins with, compiled.
+enum First<'f> {
+    /// Its file.
+    File(&'f PolicyFile, Prepared<'f>),
+    /// A version that is stored.
+    Stored(Deployed, Origin),
+}
+
+fn tell_refused(policy: &str, path: &Path, error: &DeployError) {
+    tracing::error!(policy, path = %path.display(), %error, "the changed policy is refused, the one before goes on");
+}
 
 impl Deployments {
     /// Takes over the routes of a configuration: every policy that they name gets an active version, and has to start for each of
@@ -38,55 +51,134 @@ impl Deployments {
 
     /// The version of a policy that was active last, unless its file has changed since then; else its file; else what is kept of it.
     fn bring_up(&self, name: &str) -> Result<(), DeployError> {
-        let mut state = self.lock();
-        if self.active_of(name).is_some() {
-            self.policies.check_uses(name)?;
+        if self.is_up(name)? {
             return Ok(());
         }
-        let lanes = state.as_ref().map(|activation| &activation.routed);
-        let remembered = lanes.and_then(|lanes| lanes.get(name)).cloned();
-        let file = self.file_digest(name);
+        // What takes long comes before the state is held.
+        let remembered = self.remembered_of(name);
+        let lane = remembered.as_ref().and_then(|lane| self.hold_lane(lane));
+        let file = self.read_file_of(name, lane.is_some())?;
+        let is_as_it_was = |lane: &RememberedLane| {
+            let digest = file.as_ref().map(PolicyFile::digest);
+            digest.is_none() || digest == lane.file
+        };
+        let is_enough = lane.is_some() && remembered.as_ref().is_some_and(is_as_it_was);
+        let first = (!is_enough).then(|| self.first_of(name, file.as_ref()));
+        let _held = first.as_ref().map(|first| self.hold_first(first));
+        let mut state = self.lock();
+        if self.is_up(name)? {
+            return Ok(());
+        }
         // What was active last comes first also when the file has changed: it is where a rollback leads then.
         let is_back = remembered
             .as_ref()
             .is_some_and(|lane| self.restore(lane).is_ok());
-        if is_back && remembered.is_some_and(|lane| file.is_none() || file == lane.file) {
+        if is_back && remembered.as_ref().is_some_and(is_as_it_was) {
             return Ok(());
         }
-        let path = file_of(&self.config, name).filter(|path| path.is_file());
-        let (stored, origin) = match path {
-            Some(path) => match self.first_of_file(name, &path, &state) {
-                // As in a router that runs: a file that is refused replaces nothing.
-                Err(error) if is_back => {
-                    tracing::error!(policy = name, path = %path.display(), %error, "the changed policy is refused, the one before goes on");
-                    return Ok(());
-                }
-                stored => stored?,
-            },
-            None if name == BUILTIN => self.first_of_builtin()?,
-            None => self.first_of_kept(name)?,
+        let first = first.unwrap_or_else(|| self.first_of(name, file.as_ref()));
+        let (stored, origin) = match (
+            first.and_then(|first| self.store_first(first, &state)),
+            &file,
+        ) {
+            // As in a router that runs: a file that is refused replaces nothing.
+            (Err(error), Some(file)) if is_back => {
+                tell_refused(name, &file.path, &error);
+                return Ok(());
+            }
+            (stored, _) => stored?,
         };
+        self.begin_with(&stored, &origin, &mut state)
+    }
+
+    /// Whether a policy has an active version, which then has to start for each of its routes.
+    fn is_up(&self, name: &str) -> Result<bool, DeployError> {
+        let is_up = self.active_of(name).is_some();
+        if is_up {
+            self.policies.check_uses(name)?;
+        }
+        Ok(is_up)
+    }
+
+    /// Makes the first version of a policy active that routes name.
+    fn begin_with(
+        &self,
+        stored: &Deployed,
+        origin: &Origin,
+        state: &mut Option<Activation>,
+    ) -> Result<(), DeployError> {
+        let name = &stored.policy;
         let before = self.active_of(name).as_ref().map(Deployed::name);
         self.policies
             .activate(name, Some(stored.version.as_str()))?;
         let record = AuditRecord {
             before,
             after: Some(stored.name()),
-            ..AuditRecord::new(Action::Activate, &origin, name)
+            ..AuditRecord::new(Action::Activate, origin, name)
         };
         self.audit
             .write(&record.because("a route names the policy"));
-        self.remember(&mut state, &stored);
+        self.remember(state, stored);
         Ok(())
     }
 
-    fn first_of_file(
+    /// What is remembered of the routes that named a policy.
+    fn remembered_of(&self, name: &str) -> Option<RememberedLane> {
+        let state = self.lock();
+        let lanes = state.as_ref().map(|activation| &activation.routed);
+        lanes.and_then(|lanes| lanes.get(name)).cloned()
+    }
+
+    /// The file of a policy, when there is one. One that can't be read replaces nothing.
+    fn read_file_of(&self, name: &str, is_back: bool) -> Result<Option<PolicyFile>, DeployError> {
+        let path = file_of(&self.config, name).filter(|path| path.is_file());
+        let Some(path) = path else { return Ok(None) };
+        match PolicyFile::read(&path) {
+            Err(error) if is_back => {
+                tell_refused(name, &path, &error);
+                Ok(None)
+            }
+            file => file.map(Some),
+        }
+    }
+
+    /// What a policy begins with that was not active before, or has another file than then.
+    fn first_of<'f>(
+        &'f self,
+        name: &'f str,
+        file: Option<&'f PolicyFile>,
+    ) -> Result<First<'f>, DeployError> {
+        if let Some(file) = file {
+            return Ok(First::File(file, self.prepare(name, file.component())));
+        }
+        let (stored, origin) = match name {
+            BUILTIN => self.first_of_builtin()?,
+            _ => self.first_of_kept(name)?,
+        };
+        Ok(First::Stored(stored, origin))
+    }
+
+    fn hold_first(&self, first: &Result<First<'_>, DeployError>) -> Option<Held<'_>> {
+        match first {
+            Ok(First::File(_, prepared)) => self.hold_known(prepared),
+            // What does not load is told where it is activated.
+            Ok(First::Stored(stored, _)) => self.hold_stored(stored).ok(),
+            Err(_) => None,
+        }
+    }
+
+    fn store_first(
         &self,
-        name: &str,
-        path: &Path,
+        first: First<'_>,
         state: &Option<Activation>,
     ) -> Result<(Deployed, Origin), DeployError> {
-        Ok((self.store_file(name, path, state)?, Origin::file(path)))
+        match first {
+            First::File(file, prepared) => {
+                let origin = file.origin();
+                Ok((self.store_own(prepared, &origin, state)?, origin))
+            }
+            First::Stored(stored, origin) => Ok((stored, origin)),
+        }
     }
 
     fn first_of_builtin(&self) -> Result<(Deployed, Origin), DeployError> {
@@ -145,9 +237,8 @@ impl Deployments {
         &self,
         name: &str,
         state: &Option<Activation>,
-        bytes: &[u8],
+        digest: &Digest,
     ) -> bool {
-        let digest = Digest::of(bytes);
         let known = state
             .as_ref()
             .and_then(|activation| match activation.routed.get(name) {

@@ -1,5 +1,6 @@
 //! A version in the shadow: begun and ended by an operator.
 
+use super::prepared::Held;
 use super::{DeployError, Deployments};
 use crate::policy_directory::audit::{Action, AuditRecord};
 use crate::policy_directory::memory::VersionName;
@@ -16,15 +17,13 @@ impl Deployments {
         version: Option<&str>,
         origin: &Origin,
     ) -> Result<ShadowReport, DeployError> {
-        let state = self.lock();
+        let (held, _state) = self.hold(name, version);
         let record = AuditRecord {
             before: traces.shadow().as_ref().map(version_of),
             after: version.map(|version| VersionName::new(name, version)),
             ..AuditRecord::new(Action::Shadow, origin, name)
         };
-        let begun = self
-            .store_missing(name, version, &state)
-            .and_then(|()| self.begin_shadow_locked(traces, name, version));
+        let begun = held.and_then(|held| self.begin_shadow_locked(traces, name, &held));
         self.audit.write(&match &begun {
             Ok(report) => AuditRecord {
                 after: Some(version_of(report)),
@@ -43,9 +42,10 @@ impl Deployments {
         &self,
         traces: &Traces,
         name: &str,
-        version: Option<&str>,
+        held: &Held<'_>,
     ) -> Result<ShadowReport, DeployError> {
-        let version = self.policies.begin_shadow(name, version)?;
+        let version = held.version().digest();
+        let version = self.policies.begin_shadow(name, Some(version.as_str()))?;
         let engine = self.policies.engine().clone();
         let started = traces.set_shadow(engine, version, self.copies_for(name));
         if started.is_err() {

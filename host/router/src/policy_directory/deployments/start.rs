@@ -70,6 +70,7 @@ impl Deployments {
             audit: AuditLog::new(data_dir.policy_audit()),
             config: config.policy.clone(),
             state: Mutex::new(None),
+            pushing: Mutex::default(),
             stored: Mutex::default(),
             records: Mutex::default(),
             reconsiders: AtomicBool::new(false),
@@ -236,16 +237,16 @@ impl Deployments {
     }
 
     fn start_with(&self, configured: &Configured, change: &Change) -> Result<(), DeployError> {
-        let mut state = self.lock();
         let component = Component {
             bytes: &configured.bytes,
             signature: configured.signature.as_deref(),
         };
         let origin = &configured.origin;
+        let mut state = self.lock();
         let stored = if origin.via == Via::Builtin {
-            self.store_locked(&configured.name, component, origin, &state)?
+            self.store_locked(self.prepare_builtin(), origin, &state)?
         } else {
-            self.store_own(&configured.name, component, origin, &state)?
+            self.store_own(self.prepare(&configured.name, component), origin, &state)?
         };
         self.policies
             .activate(&stored.policy, Some(stored.version.as_str()))?;

@@ -6,6 +6,7 @@ use std::time::UNIX_EPOCH;
 
 use patchbay_policy::{Digest, VersionState};
 
+use super::prepared::{Checked, Prepared};
 use super::{Component, DeployError, Deployed, Deployments};
 use crate::config::{BUILTIN, is_policy_name};
 use crate::policy_directory::BUILTIN_POLICY;
@@ -20,17 +21,16 @@ impl Deployments {
     /// Stores a version that did not come with the router.
     pub(super) fn store_own(
         &self,
-        name: &str,
-        component: Component<'_>,
+        prepared: Prepared<'_>,
         origin: &Origin,
         state: &Option<Activation>,
     ) -> Result<Deployed, DeployError> {
-        let digest = Digest::of(component.bytes);
+        let (name, digest) = (prepared.name, prepared.digest.clone());
         let was_known = self.versions.record(name, digest.as_str()).is_some();
-        let result = if name == BUILTIN {
-            Err(DeployError::Reserved)
-        } else {
-            self.counted(self.store_locked(name, component, origin, state))
+        let result = self.store_locked(prepared, origin, state);
+        let result = match name {
+            BUILTIN => result,
+            _ => self.counted(result),
         };
         let record = AuditRecord {
             after: Some(VersionName::new(name, digest.as_str())),
@@ -80,22 +80,26 @@ impl Deployments {
 
     pub(super) fn store_locked(
         &self,
-        name: &str,
-        component: Component<'_>,
+        prepared: Prepared<'_>,
         origin: &Origin,
         state: &Option<Activation>,
     ) -> Result<Deployed, DeployError> {
+        let Prepared {
+            name,
+            component,
+            digest,
+            checked,
+        } = prepared;
+        let Checked {
+            signed_by,
+            compiled,
+        } = checked?;
         let bytes = component.bytes;
-        let signed_by = if name == BUILTIN {
-            None
-        } else {
-            self.check_signature(name, component)?
-        };
-        let was_stored = self.policies.is_stored(name, &Digest::of(bytes));
+        let was_stored = self.policies.is_stored(name, &digest);
         let version = if name == BUILTIN {
-            self.policies.store_of(name, bytes, UNIX_EPOCH)?
+            self.policies.keep_of(compiled, UNIX_EPOCH)?
         } else {
-            self.policies.store(name, bytes)?
+            self.policies.keep(compiled)?
         };
         let record = VersionRecord {
             stored_at: unix_secs(),
@@ -164,7 +168,6 @@ impl Deployments {
         &self,
         name: &str,
         version: Option<&str>,
-        state: &Option<Activation>,
     ) -> Result<(), DeployError> {
         self.load_wanted(name, version);
         let path = Some(name)
@@ -177,18 +180,14 @@ impl Deployments {
                 .any(|policy| policy.name == name)
         };
         match path.filter(|path| path.is_file() && !is_known()) {
-            Some(path) => self.store_file(name, &path, state).map(|_| ()),
+            Some(path) => self.store_file(name, &path),
             None if name == BUILTIN && !BUILTIN_POLICY.is_empty() => self.store_builtin(),
             None => Ok(()),
         }
     }
 
     pub(super) fn store_builtin(&self) -> Result<(), DeployError> {
-        let component = Component {
-            bytes: BUILTIN_POLICY,
-            signature: None,
-        };
-        self.store_locked(BUILTIN, component, &Origin::builtin(), &None)
+        self.store_locked(self.prepare_builtin(), &Origin::builtin(), &None)
             .map(|_| ())
     }
 

@@ -45,12 +45,23 @@ pub(super) fn deployments(folder: &Path) -> Deployments {
 
 /// The policies of a router that starts on this folder, with these further lines of `[policy]`.
 pub(super) fn start(folder: &Path, lines: &str) -> Result<Deployments, StartPolicyError> {
+    start_with(folder, lines, |_| {})
+}
+
+/// The same, where `begins` is called with the name of a policy before a version of it is compiled or checked.
+pub(super) fn start_with(
+    folder: &Path,
+    lines: &str,
+    begins: impl Fn(&str) + Send + Sync + 'static,
+) -> Result<Deployments, StartPolicyError> {
     let config = config(folder, lines);
     let data_dir = DataDir::open(&folder.join("data")).expect("a data directory");
     let init_config = Arc::new(config.clone());
     let engine = Engine::new(EngineConfig::default()).expect("an engine");
-    let policies = Policies::new(engine, move || {
-        HookHost::for_init(Arc::clone(&init_config), "init")
+    let policies = Policies::with_uses(engine, move |name| {
+        begins(name);
+        let host = HookHost::for_init(Arc::clone(&init_config), "init");
+        vec![patchbay_policy::Use::anywhere(host)]
     });
     let metrics = Arc::new(Metrics::new(1));
     Deployments::start(
@@ -110,13 +121,14 @@ fn a_look_at_the_directory_does_not_undo_an_activation_under_way() {
     let deployments = deployments(folder.path());
     assert_eq!(active(&deployments), "first");
     let file = folder.path().join("policies/first.wasm");
+    std::fs::write(&file, policy("changed")).expect("write");
     std::thread::scope(|scope| {
-        let mut state = deployments.lock();
+        let (held, mut state) = deployments.hold("second", None);
         let look = scope.spawn(|| deployments.file_changed("first", &file));
         // The look has come as far as it can while an activation holds the lock.
         std::thread::sleep(Duration::from_millis(200));
         deployments
-            .activate_locked("second", None, &operator(), &mut state)
+            .activate_locked("second", None, held, &operator(), &mut state)
             .expect("activate");
         drop(state);
         look.join().expect("the look ends");
