@@ -1,10 +1,11 @@
 //! Who changed what about the policies: JSON lines in the data directory, for the owner alone, bounded by rotation.
 
+use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,8 @@ use super::origin::Origin;
 const MAX_BYTES: u64 = 1 << 20;
 /// How many files that were set aside are kept.
 const MAX_OLD: usize = 4;
+/// Lines that wait while the log can't be written; then the oldest go.
+const MAX_WAITING: usize = 256;
 /// The longest explanation that is kept.
 const MAX_DETAIL_CHARS: usize = 500;
 
@@ -107,24 +110,53 @@ pub(super) fn unix_secs() -> u64 {
 /// The log.
 pub struct AuditLog {
     path: PathBuf,
-    /// Held while a line is written.
-    writing: Mutex<()>,
+    /// Lines that could not be written yet, the oldest first. Held while lines are written.
+    waiting: Mutex<VecDeque<AuditRecord>>,
 }
 
 impl AuditLog {
     pub(super) fn new(path: PathBuf) -> AuditLog {
         AuditLog {
             path,
-            writing: Mutex::new(()),
+            waiting: Mutex::default(),
         }
     }
 
-    /// Appends a line. The router goes on when that fails, and says so: what it does must not depend on a full disk.
+    /// Appends a line. The router goes on when that fails, and says so: what it does must not depend on a full disk. The line waits
+    /// for [`write_again`](AuditLog::write_again).
     pub(super) fn write(&self, record: &AuditRecord) {
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = self.append(record) {
-            tracing::error!(path = %self.path.display(), %error, "the audit log can't be written");
+        let mut waiting = self.lock();
+        waiting.push_back(record.clone());
+        if let Err(error) = self.append_all(&mut waiting) {
+            tracing::error!(path = %self.path.display(), %error, ?record, "the audit log can't be written: that is tried again and again");
         }
+        if waiting.len() > MAX_WAITING {
+            waiting.pop_front();
+        }
+    }
+
+    /// Appends what could not be written before. To be called now and then.
+    pub(super) fn write_again(&self) {
+        let mut waiting = self.lock();
+        if waiting.is_empty() {
+            return;
+        }
+        match self.append_all(&mut waiting) {
+            Ok(()) => tracing::info!(path = %self.path.display(), "the audit log is whole again"),
+            Err(error) => tracing::debug!(%error, "the audit log can't be written yet"),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<AuditRecord>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn append_all(&self, waiting: &mut VecDeque<AuditRecord>) -> io::Result<()> {
+        while let Some(record) = waiting.front() {
+            self.append(record)?;
+            waiting.pop_front();
+        }
+        Ok(())
     }
 
     fn append(&self, record: &AuditRecord) -> io::Result<()> {
@@ -135,6 +167,8 @@ impl AuditLog {
         if bytes > 0 && bytes + line.len() as u64 > MAX_BYTES {
             self.rotate()?;
             file = open(&self.path)?;
+        } else if is_cut(&mut file)? {
+            line.insert(0, b'\n');
         }
         file.write_all(&line)?;
         file.sync_data()
@@ -154,10 +188,10 @@ impl AuditLog {
         self.path.with_extension(format!("{number}.jsonl"))
     }
 
-    /// The last lines, the latest first. A line that can't be read is left out.
+    /// The last lines, the latest first, also those that could not be written yet. A line that can't be read is left out.
     pub fn latest(&self, limit: usize) -> io::Result<Vec<AuditRecord>> {
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut records = Vec::new();
+        let waiting = self.lock();
+        let mut records: Vec<AuditRecord> = waiting.iter().rev().take(limit).cloned().collect();
         let files = std::iter::once(self.path.clone()).chain((1..=MAX_OLD).map(|n| self.old(n)));
         for file in files {
             if records.len() >= limit {
@@ -176,10 +210,22 @@ impl AuditLog {
 
 fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new()
+        .read(true)
         .append(true)
         .create(true)
         .mode(0o600)
         .open(path)
+}
+
+/// Whether the last line has no end: a crash or a full disk has cut it. The next one must not be joined to it.
+fn is_cut(file: &mut File) -> io::Result<bool> {
+    if file.metadata()?.len() == 0 {
+        return Ok(false);
+    }
+    let mut last = [0];
+    file.seek(SeekFrom::End(-1))?;
+    file.read_exact(&mut last)?;
+    Ok(last != *b"\n")
 }
 
 fn text_of(path: &Path) -> io::Result<String> {
@@ -220,6 +266,49 @@ mod tests {
         assert_eq!(log.latest(1).expect("readable").len(), 1);
         let mode = fs::metadata(&path).expect("there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    fn details(log: &AuditLog) -> Vec<String> {
+        let records = log.latest(1000).expect("readable").into_iter();
+        records
+            .map(|record| record.detail.expect("a detail"))
+            .collect()
+    }
+
+    #[test]
+    fn the_line_after_one_that_was_cut_is_not_lost() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("audit.jsonl");
+        let log = AuditLog::new(path.clone());
+        log.write(&record("one"));
+        let mut file = open(&path).expect("open");
+        file.write_all(b"{\"at\": half a li").expect("write");
+        log.write(&record("two"));
+        log.write(&record("three"));
+        assert_eq!(details(&log), ["three", "two", "one"]);
+        assert_eq!(fs::read_to_string(&path).expect("text").lines().count(), 4);
+    }
+
+    #[test]
+    fn what_can_not_be_written_is_written_later() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("audit.jsonl");
+        let log = AuditLog::new(path.clone());
+        log.write(&record("one"));
+        let (old, away) = (path.clone(), folder.path().join("away"));
+        fs::rename(&old, &away).expect("moved");
+        fs::create_dir(&path).expect("a folder in its place");
+        for number in 0..=MAX_WAITING {
+            log.write(&record(&number.to_string()));
+        }
+        log.write_again();
+        fs::remove_dir(&path).expect("it was there");
+        fs::rename(&away, &old).expect("moved back");
+        assert_eq!(details(&log)[0], MAX_WAITING.to_string());
+        log.write_again();
+        let found = details(&AuditLog::new(path));
+        assert_eq!(found.len(), 1 + MAX_WAITING);
+        assert_eq!(found[MAX_WAITING - 1..], ["1", "one"], "the oldest went");
     }
 
     #[test]

@@ -315,6 +315,7 @@ impl Deployments {
         }
         self.policies.drop_idle(std::time::Instant::now());
         self.save_again();
+        self.audit.write_again();
     }
 
     /// Has `wake` called when there is something to [`follow`](Deployments::follow). Only the first call counts.
