@@ -208,6 +208,60 @@ fn a_rollback_that_fails_can_be_tried_again() {
     assert_eq!(active(&policies, "p"), Some(good.to_string()));
 }
 
+/// The routed version `p` fails for several sources; whether it was rolled back.
+fn fails(policies: &Policies<TestHost>) -> bool {
+    let failing = policies.active_of("p").unwrap().load().unwrap();
+    (1..=5u8)
+        .filter_map(|last| {
+            let source = IpAddr::from([192, 0, 2, last]);
+            policies.report_fault(failing.number(), source, Instant::now())
+        })
+        .count()
+        > 0
+}
+
+#[test]
+fn a_version_that_does_not_start_any_more_is_not_gone_back_to_by_itself() {
+    // The settings change before the activation, or after it.
+    for later in [false, true] {
+        let is_there = Arc::new(AtomicBool::new(true));
+        let policies = with_a_setting(&is_there);
+        policies.set_routed(&names(&["p"]));
+        policies
+            .store("p", &component(PREPARED, PREPARED_WORLD))
+            .unwrap();
+        policies.activate("p", None).unwrap();
+        let new = policies.store("p", &many_ways(0)).unwrap();
+        is_there.store(later, Ordering::Relaxed);
+        policies.activate("p", None).unwrap();
+        is_there.store(false, Ordering::Relaxed);
+        if later {
+            policies.check_previous();
+        }
+        assert!(!fails(&policies));
+        assert_eq!(active(&policies, "p"), Some(new.to_string()));
+        assert_eq!(policies.list()[0].versions[0].alarms, 1);
+    }
+}
+
+#[test]
+fn a_version_that_starts_again_is_gone_back_to() {
+    let is_there = Arc::new(AtomicBool::new(true));
+    let policies = with_a_setting(&is_there);
+    policies.set_routed(&names(&["p"]));
+    let good = policies
+        .store("p", &component(PREPARED, PREPARED_WORLD))
+        .unwrap();
+    policies.activate("p", None).unwrap();
+    policies.store("p", &many_ways(0)).unwrap();
+    is_there.store(false, Ordering::Relaxed);
+    policies.activate("p", None).unwrap();
+    is_there.store(true, Ordering::Relaxed);
+    policies.check_previous();
+    assert!(fails(&policies));
+    assert_eq!(active(&policies, "p"), Some(good.to_string()));
+}
+
 #[test]
 fn instances_of_two_scopes_are_not_shared() {
     let policies = policies();

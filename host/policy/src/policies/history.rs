@@ -111,6 +111,7 @@ impl<H: Host> Lane<H> {
             previous: previous
                 .filter(|previous| **previous.name() == *policy)
                 .cloned(),
+            unfit: self.unfit,
             activated_at: self.activated_at,
             watch: self.watch.clone(),
         }

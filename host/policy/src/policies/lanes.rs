@@ -27,6 +27,8 @@ pub(super) struct Lane<H: Host> {
     pub(super) history: Vec<(String, Digest)>,
     /// The latest of them while it is in memory.
     pub(super) previous: Option<Arc<Version<H>>>,
+    /// The number of that one when it does not start as things are now.
+    pub(super) unfit: Option<u64>,
     /// When its version became active; `None`: nobody knows.
     pub(super) activated_at: Option<SystemTime>,
     /// Faults of the active version.
@@ -38,6 +40,7 @@ impl<H: Host> Default for Lane<H> {
         Lane {
             history: Vec::new(),
             previous: None,
+            unfit: None,
             activated_at: None,
             watch: None,
         }

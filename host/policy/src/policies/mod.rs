@@ -4,6 +4,7 @@
 //! the registry's lock for a moment; compiling happens outside of it.
 
 mod compiled;
+mod fitness;
 mod history;
 mod lanes;
 mod registry;
@@ -316,6 +317,8 @@ impl<H: Host> Policies<H> {
                 self.install(&mut registry, &lane, &version, Past::Remember);
             }
         }
+        drop(registry);
+        self.check_previous();
         Ok(version)
     }
 
@@ -371,8 +374,10 @@ impl<H: Host> Policies<H> {
         if finding != Finding::FailsSoon || registry.was_rolled_back(failing.digest()) {
             return None;
         }
-        let previous = registry.lane(lane)?.previous.clone()?;
-        (previous.number() != failing.number()).then_some(previous)
+        let lane = registry.lane(lane)?;
+        let previous = lane.previous.clone()?;
+        let number = previous.number();
+        (number != failing.number() && lane.unfit != Some(number)).then_some(previous)
     }
 
     fn restore(

@@ -157,6 +157,7 @@ impl Running {
             deployments.reconsider_refused();
         }
         self.check_active();
+        self.shared.policies.check_previous();
         Ok(())
     }
 
