@@ -161,14 +161,23 @@ fn a_dialog_ends_in_the_version_it_began_in_whatever_becomes_of_the_canary() {
     assert_eq!(establish(&mut alice, &mut bob).2, "one");
     assert_eq!(hang_up(&mut alice, &mut bob, &begun_in_canary), "two");
 
+    // Over a restart, too, after which the canary is no more.
+    let udp = format!("udp:{}", router.udp());
+    let again = |router: Router| {
+        let setup = Setup::new().listen(&[&udp]).active("rolled");
+        setup.directory(router.stop()).start()
+    };
+    canary(&router, &two, &["--percent", "100"]);
+    let of_aborted = establish(&mut alice, &mut bob);
+    policy_json(&router, &["abort"]);
+    let router = again(router);
+    assert_eq!(version_of(&router, &two)["state"], "draining");
+    assert_eq!(establish(&mut alice, &mut bob).2, "one");
+    assert_eq!(hang_up(&mut alice, &mut bob, &of_aborted), "two");
+
     // And over a restart, with the canary under way.
     canary(&router, &two, &["--percent", "100"]);
-    let udp = format!("udp:{}", router.udp());
-    let router = Setup::new()
-        .listen(&[&udp])
-        .active("rolled")
-        .directory(router.stop())
-        .start();
+    let router = again(router);
     assert_eq!(version_of(&router, &two)["state"], "canary");
     assert_eq!(hang_up(&mut alice, &mut bob, &another), "two");
     policy_json(&router, &["promote"]);
@@ -177,11 +186,11 @@ fn a_dialog_ends_in_the_version_it_began_in_whatever_becomes_of_the_canary() {
     let actions: Vec<Value> = audit(&router)
         .iter()
         .map(|line| line["action"].clone())
-        .take(4)
+        .take(5)
         .collect();
     assert_eq!(
         actions,
-        ["promote", "canary", "abort", "canary"].map(|action| json!(action))
+        ["promote", "canary", "abort", "canary", "abort"].map(|action| json!(action))
     );
 }
 

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::digest::Digest;
 use crate::host::Host;
 use crate::version::Version;
 
@@ -32,14 +33,27 @@ impl<H: Host> Default for RetiredVersions<H> {
 }
 
 impl<H: Host> RetiredVersions<H> {
+    /// The versions, the latest last.
+    pub(super) fn versions(&self) -> Vec<(String, Digest)> {
+        let versions = self.0.iter().map(|retired| &retired.version);
+        versions
+            .map(|version| (version.name().to_string(), version.digest().clone()))
+            .collect()
+    }
+
+    /// Keeps a version from now on that was replaced before all others, while there is room.
+    pub(super) fn keep_as_oldest(&mut self, version: &Arc<Version<H>>, now: Instant) {
+        let has_room =
+            self.0.len() < MAX_RETIRED && self.count_of(version.name()) < MAX_OF_POLICY;
+        if has_room && !self.has(version.number()) {
+            self.0.insert(0, Retired::new(version, now));
+        }
+    }
+
     /// Keeps a version from now on.
     pub(super) fn keep(&mut self, version: &Arc<Version<H>>, now: Instant) {
         self.remove(version.number());
-        self.0.push(Retired {
-            calls: calls(version),
-            version: Arc::clone(version),
-            last_used: now,
-        });
+        self.0.push(Retired::new(version, now));
         if self.count_of(version.name()) > MAX_OF_POLICY {
             self.remove_oldest_of(version.name());
         }
@@ -97,6 +111,14 @@ impl<H: Host> RetiredVersions<H> {
 }
 
 impl<H: Host> Retired<H> {
+    fn new(version: &Arc<Version<H>>, now: Instant) -> Retired<H> {
+        Retired {
+            calls: calls(version),
+            version: Arc::clone(version),
+            last_used: now,
+        }
+    }
+
     fn is_of(&self, policy: &str) -> bool {
         **self.version.name() == *policy
     }

@@ -43,6 +43,30 @@ impl<H: Host> Policies<H> {
         Some(ended)
     }
 
+    /// The versions that are kept for dialogs which began in them, the latest last.
+    pub fn kept_for_dialogs(&self) -> Vec<(String, Digest)> {
+        self.lock().retired.versions()
+    }
+
+    /// Keeps a stored version for the dialogs that began in it before a restart, as one that was replaced before all others. One that new
+    /// dialogs run in needs no keeping.
+    pub fn keep_for_dialogs(&self, name: &str, version: &Digest) -> Result<(), ActivateError> {
+        let version = self.load_chosen(name, Some(version.as_str()))?;
+        let mut registry = self.lock();
+        let number = version.number();
+        let is_canary = registry
+            .canary
+            .as_ref()
+            .is_some_and(|canary| canary.number() == number);
+        if !is_canary && !self.is_active(number) {
+            let version = self.listed(&version);
+            registry.taken(&version);
+            registry.retired.keep_as_oldest(&version, Instant::now());
+            self.release(&mut registry);
+        }
+        Ok(())
+    }
+
     /// The version that a name, or a digest or its beginning, means; without one the newest good one.
     pub fn choose(&self, name: &str, version: Option<&str>) -> Result<Digest, ActivateError> {
         self.lock().choose(name, version)

@@ -1,6 +1,7 @@
 //! One change of the policies at a time: storing, activating, going back, trying on some new dialogs.
 
 mod canary;
+mod dialogs;
 mod files;
 mod past;
 mod prepared;
@@ -314,7 +315,7 @@ impl Deployments {
             self.remember_rolled_back(&mut state);
         }
         self.policies.drop_idle(std::time::Instant::now());
-        self.save_again();
+        self.save_anew();
         self.audit.write_again();
     }
 
@@ -392,14 +393,15 @@ impl Deployments {
         let before = state.take();
         let (canary, routed) =
             before.map_or_else(Default::default, |before| (before.canary, before.routed));
-        let activation = Activation {
+        let mut activation = Activation {
             configured: configured_name(&self.config),
             canary: canary.filter(|canary| canary.name != name),
             lane: self.remembered_lane(None, active),
             routed,
+            kept: Vec::new(),
             rolled_back: self.rolled_back_versions(),
         };
-        self.save(&activation);
+        self.save(&mut activation);
         *state = Some(activation);
     }
 

@@ -68,6 +68,9 @@ pub(super) struct Activation {
     /// What was active of the policies that routes name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) routed: BTreeMap<String, RememberedLane>,
+    /// What was kept for the dialogs that had begun in it, the latest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) kept: Vec<VersionName>,
     /// The digests of versions that were rolled back by themselves and are not again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) rolled_back: Vec<String>,
@@ -153,6 +156,7 @@ impl Activation {
         lanes
             .flat_map(RememberedLane::versions)
             .chain(self.canary_name())
+            .chain(&self.kept)
     }
 
     /// The versions that are not rolled back by themselves again. A digest that is none is left out.
@@ -225,6 +229,7 @@ mod tests {
             lane: RememberedLane::new(version("three"), &past, None),
             canary: None,
             routed: BTreeMap::new(),
+            kept: vec![version("four")],
             rolled_back: vec![Digest::of(b"two").to_string()],
         };
         let text = serde_json::to_string(&activation).expect("JSON");

@@ -20,7 +20,8 @@ impl Deployments {
 
     /// Remembers what is active. The router goes on when that fails, and tries again until it is done: a full disk must keep nobody from
     /// leaving a version that fails.
-    pub(super) fn save(&self, state: &Activation) {
+    pub(super) fn save(&self, state: &mut Activation) {
+        state.kept = self.kept_for_dialogs();
         match self.activation.write(state) {
             Ok(()) if self.unsaved.swap(false, Ordering::SeqCst) => {
                 tracing::info!("what is active is remembered again");
@@ -35,12 +36,11 @@ impl Deployments {
         }
     }
 
-    /// Tries again what could not be remembered.
-    pub(super) fn save_again(&self) {
-        if self.is_remembered() {
-            return;
-        }
-        if let Some(state) = &*self.lock() {
+    /// Remembers what could not be before, and what has changed by itself.
+    pub(super) fn save_anew(&self) {
+        if let Some(state) = &mut *self.lock()
+            && (!self.is_remembered() || state.kept != self.kept_for_dialogs())
+        {
             self.save(state);
         }
     }

@@ -81,8 +81,9 @@ impl Deployments {
             .policies
             .set_keeps_dialogs(config.policy.pin == Pin::Dialog);
         deployments.listen_for_rollbacks();
-        let canary = match deployments.activation.read() {
-            Some(remembered) => deployments.resume(&remembered)?,
+        let remembered = deployments.activation.read();
+        let canary = match &remembered {
+            Some(remembered) => deployments.resume(remembered)?,
             None => {
                 deployments.start_configured(&FIRST)?;
                 None
@@ -93,6 +94,9 @@ impl Deployments {
         // What is active beside it is known now.
         if let Some(canary) = canary {
             deployments.restore_canary(&canary);
+        }
+        if let Some(remembered) = remembered {
+            deployments.resume_dialogs(&remembered.kept);
         }
         Ok(deployments)
     }

@@ -1,0 +1,140 @@
+//! Versions that are kept for the dialogs which began in them, over a restart.
+
+use std::time::{Duration, Instant};
+
+use super::{DeployError, Deployments};
+use crate::policy_directory::memory::VersionName;
+
+/// How long the start may take for that. What is compiled already is there in no time; after a change of the router, which compiles anew,
+/// calls must not wait for versions of the past.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+impl Deployments {
+    /// What is kept, to be remembered.
+    pub(super) fn kept_for_dialogs(&self) -> Vec<VersionName> {
+        let kept = self.policies.kept_for_dialogs().into_iter();
+        kept.map(|(policy, version)| VersionName::new(&policy, version.as_str()))
+            .collect()
+    }
+
+    /// Keeps what was kept when the router ended, the latest first.
+    pub(super) fn resume_dialogs(&self, kept: &[VersionName]) {
+        let began = Instant::now();
+        for name in kept.iter().rev() {
+            let (policy, policy_version) = (&name.policy, &name.version);
+            if began.elapsed() > PATIENCE {
+                tracing::warn!(
+                    policy,
+                    policy_version,
+                    "there is no time to load a version for its dialogs: they go on in the active one"
+                );
+            } else if let Err(error) = self.keep_again(name) {
+                tracing::warn!(policy, policy_version, %error, "a version does not load for its dialogs: they go on in the active one");
+            }
+        }
+    }
+
+    fn keep_again(&self, name: &VersionName) -> Result<(), DeployError> {
+        self.load_kept(name)?;
+        let version = self.policies.choose(&name.policy, Some(&name.version))?;
+        self.policies.keep_for_dialogs(&name.policy, &version)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use patchbay_policy::VersionState;
+
+    use super::super::tests::{deployments, operator, plain, policy, rule, start};
+    use super::*;
+
+    /// What each version of `first` is, the newest first.
+    fn states(deployments: &Deployments) -> Vec<VersionState> {
+        let listed = deployments.policies.list();
+        let first = listed.iter().find(|policy| policy.name == "first");
+        let versions = &first.expect("listed").versions;
+        versions.iter().map(|version| version.state).collect()
+    }
+
+    /// Pushes a version and makes it the canary, and no more.
+    fn tried(router: &Deployments, text: &str) -> u64 {
+        router
+            .store("first", plain(&policy(text)), &operator())
+            .expect("a policy");
+        router
+            .begin_canary("first", None, rule(5.0), &operator())
+            .expect("a canary");
+        let number = router.policies.canary().expect("a canary").number();
+        router.abort(None, &operator()).expect("aborted");
+        number
+    }
+
+    #[test]
+    fn dialogs_of_an_aborted_canary_have_their_version_after_restarts() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let before = deployments(folder.path());
+        let numbers = ["one", "two"].map(|text| tried(&before, text));
+        let kept = before.policies.kept_for_dialogs();
+        drop(before);
+        for _ in 0..2 {
+            let after = start(folder.path(), "").expect("a policy");
+            assert_eq!(after.policies.kept_for_dialogs(), kept);
+            for number in numbers {
+                assert!(after.policies.by_number(number).is_some());
+            }
+            after.load_stored(|| false);
+            after.follow();
+            assert_eq!(
+                states(&after),
+                [
+                    VersionState::Draining,
+                    VersionState::Draining,
+                    VersionState::Active
+                ]
+            );
+        }
+        let last = start(folder.path(), "").expect("a policy");
+        let long_after = Instant::now() + Duration::from_secs(3 * 3600);
+        last.policies.drop_idle(long_after);
+        last.follow();
+        drop(last);
+        let later = start(folder.path(), "").expect("a policy");
+        assert_eq!(later.policies.kept_for_dialogs(), []);
+    }
+
+    #[test]
+    fn a_replaced_version_is_kept_for_pinned_dialogs_after_a_restart() {
+        let folder = tempfile::tempdir().expect("a folder");
+        drop(deployments(folder.path()));
+        let pin = "pin = \"dialog\"\n";
+        let before = start(folder.path(), pin).expect("a policy");
+        let first = before.policies.active().expect("active").number();
+        for text in ["one", "two"] {
+            before
+                .store("first", plain(&policy(text)), &operator())
+                .expect("a policy");
+            before
+                .activate("first", None, &operator())
+                .expect("activated");
+        }
+        drop(before);
+        let after = start(folder.path(), pin).expect("a policy");
+        assert_eq!(after.policies.kept_for_dialogs().len(), 2);
+        assert!(after.policies.by_number(first).is_some());
+    }
+
+    #[test]
+    fn a_damaged_version_does_not_keep_the_router_from_starting() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let before = deployments(folder.path());
+        let number = tried(&before, "one");
+        let version = before.kept_for_dialogs().remove(0).version;
+        drop(before);
+        let file = format!("data/policies/versions/first/{version}.wasm");
+        std::fs::write(folder.path().join(file), b"damaged").expect("write");
+        let after = start(folder.path(), "").expect("a policy");
+        assert!(after.policies.by_number(number).is_none());
+        assert_eq!(states(&after)[1..], [VersionState::Active]);
+    }
+}
