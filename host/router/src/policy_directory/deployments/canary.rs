@@ -16,6 +16,8 @@ use crate::rollout::{Canary, Judgement, Reach, Rule};
 
 /// How often a canary is judged.
 const JUDGE_EVERY: Duration = Duration::from_millis(50);
+/// Why a canary is not ended.
+const FASTER: &str = "it had become active before";
 
 impl Deployments {
     /// Gives some new dialogs to a stored version: the named one (a digest or its beginning), else the newest. The same version again
@@ -129,7 +131,8 @@ impl Deployments {
             .ok_or_else(|| DeployError::NoCanary(policy.map(str::to_owned)))
     }
 
-    /// Takes new dialogs away at once, whatever else is going on, and then writes it down; `None` when somebody was faster.
+    /// Takes new dialogs away at once, whatever else is going on, and then writes it down; `None` when somebody was faster: ended it, or made
+    /// it active before the state was free.
     fn end_canary(
         &self,
         canary: &Arc<Canary>,
@@ -149,19 +152,20 @@ impl Deployments {
                 self.forget_canary(&mut state);
             }
         }
+        let active = self.active_before(&ended.policy);
+        let done = active.as_ref() != Some(&ended);
         let record = AuditRecord {
             before: Some(ended.name()),
-            after: self
-                .active_before(&ended.policy)
-                .as_ref()
-                .map(Deployed::name),
+            after: active.as_ref().map(Deployed::name),
+            done,
             ..AuditRecord::new(action, origin, &ended.policy)
         };
+        let reason = if done { reason } else { Some(FASTER) };
         self.audit.write(&match reason {
             Some(reason) => record.because(reason),
             None => record,
         });
-        Some(ended)
+        done.then_some(ended)
     }
 
     /// A version has become active otherwise: it is no canary any more. To be called while the state is held; what is remembered next
@@ -335,6 +339,36 @@ mod tests {
             (line.before, line.after),
             (Some(pushed.name()), Some(first.name()))
         );
+    }
+
+    #[test]
+    fn of_an_abort_and_a_promotion_at_the_same_time_one_is_done() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let router = deployments(folder.path());
+        let pushed = router
+            .store("first", plain(&policy("pushed")), &operator())
+            .expect("a policy");
+        router
+            .begin_canary("first", None, rule(5.0), &operator())
+            .expect("a canary");
+        let canary = router.rollout.canary().expect("a canary");
+        let aborted = std::thread::scope(|scope| {
+            let mut state = router.lock();
+            let abort = scope.spawn(|| router.abort(None, &operator()));
+            while router.rollout.canary().is_some() {
+                std::thread::yield_now();
+            }
+            router
+                .promote_locked(&canary, Action::Promote, &operator(), &mut state)
+                .expect("promoted");
+            drop(state);
+            abort.join().expect("it ends")
+        });
+        assert!(matches!(aborted, Err(DeployError::NoCanary(_))));
+        assert_eq!(router.active(), Some(pushed));
+        let lines = router.audit().latest(2).expect("readable");
+        let done: Vec<_> = lines.iter().map(|line| (line.action, line.done)).collect();
+        assert_eq!(done, [(Action::Abort, false), (Action::Promote, true)]);
     }
 
     #[test]
