@@ -204,6 +204,23 @@ fn a_canary_that_does_not_start_for_a_new_route_is_ended() {
 }
 
 #[test]
+fn a_canary_that_does_not_start_with_new_settings_is_ended() {
+    let router = own_policies().setting("mark", "d").start();
+    let two = push_as(&router, "mine", &version_that_refuses("c", "two"));
+    let begin = ["canary", &format!("mine@{two}"), "--percent", "100"];
+    policy_json(&router, &begin);
+    let canary = || router.get("/api/v1/policies")["canary"].clone();
+    reload(&router, |text| text);
+    assert_eq!(canary()["version"], two, "it starts with these");
+    reload(&router, |text| text.replace("\"d\"", "\"c\""));
+    assert!(canary().is_null(), "{}", canary());
+    let last = rollout::audit(&router).remove(0);
+    assert_eq!(last["action"], "automatic-abort");
+    let reason = last["detail"].as_str().expect("a reason");
+    assert!(reason.contains("not c"), "{reason}");
+}
+
+#[test]
 fn a_pinned_dialog_of_a_chain_stays_in_its_versions() {
     let router = chain("[\"screening\", \"tenant\"]")
         .policy_keys("pin = \"dialog\"")

@@ -64,7 +64,7 @@ impl Deployments {
         self.audit.write(&record.because(reason));
     }
 
-    /// Ends a canary that would have the dialogs of others than it was begun for, or does not start for a route that its policy has now.
+    /// Ends a canary that would have the dialogs of others than it was begun for, or does not start with what is configured now.
     pub(in super::super) fn check_canary(&self) {
         let Some(canary) = self.rollout.canary() else {
             return;
@@ -79,9 +79,6 @@ impl Deployments {
         let now = self.reach_of(version.name());
         if let Some(reason) = canary.reach().lost_in(now) {
             return Some(reason.to_owned());
-        }
-        if !now.routes {
-            return None;
         }
         let error = self.policies.check_uses_of(version).err()?;
         Some(format!("it does not start any more: {error}"))
