@@ -83,6 +83,10 @@ impl FromStr for PublicKey {
     type Err = String;
 
     fn from_str(text: &str) -> Result<PublicKey, String> {
+        if text.trim().starts_with(PRIVATE_PREFIX) {
+            // Without it: errors go into logs.
+            return Err("this is a private key, and it has to stay secret: the public one is in the file beside it that ends in .pub".to_owned());
+        }
         let bytes = text.trim().strip_prefix(PUBLIC_PREFIX).and_then(unhex);
         bytes
             .and_then(|bytes| VerifyingKey::from_bytes(&bytes).ok())
@@ -317,6 +321,15 @@ mod tests {
             PrivateKey::read(&path),
             Err(KeyError::Exposed { .. })
         ));
+    }
+
+    #[test]
+    fn a_private_key_in_the_wrong_place_is_not_repeated() {
+        let secret = hex(key(4).0.as_bytes());
+        let text = format!("{PRIVATE_PREFIX}{secret}");
+        let error = text.parse::<PublicKey>().expect_err("it is private");
+        assert!(error.contains("private key"), "{error}");
+        assert!(!error.contains(&secret), "{error}");
     }
 
     #[test]
