@@ -240,11 +240,10 @@ impl Canary {
             By::CallId => None,
             By::Aor => rule::caller(context),
         };
-        let key = caller.as_ref().map_or_else(
-            || context.request.call_id(),
-            |caller| caller.as_str().as_bytes(),
-        );
-        share_of(&self.key, key)
+        match &caller {
+            Some(caller) => share_of(&self.key, rule::hashed(caller).as_bytes()),
+            None => share_of(&self.key, context.request.call_id()),
+        }
     }
 
     #[cold]

@@ -1,5 +1,6 @@
 //! Which new dialogs a canary gets, and what it must not do to keep them.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -121,7 +122,7 @@ impl Rule {
     }
 
     /// The same with what is left out said.
-    pub(super) fn in_full(mut self) -> Rule {
+    pub(crate) fn in_full(mut self) -> Rule {
         let default = match self.only.is_empty() {
             true => FAILURE_EXCESS,
             false => 100.0,
@@ -209,6 +210,14 @@ pub(super) fn caller(context: &HookContext) -> Option<AddressOfRecord> {
     AddressOfRecord::from_uri(&from.uri().ok()?)
 }
 
+/// What is hashed of a caller: whether the call is secured makes nobody another one.
+pub(super) fn hashed(caller: &AddressOfRecord) -> Cow<'_, str> {
+    match caller.as_str().strip_prefix("sips:") {
+        Some(rest) => Cow::Owned(format!("sip:{rest}")),
+        None => Cow::Borrowed(caller.as_str()),
+    }
+}
+
 impl TryFrom<String> for Match {
     type Error = String;
 
@@ -223,10 +232,12 @@ impl std::str::FromStr for Match {
     fn from_str(text: &str) -> Result<Match, String> {
         match text.split_once('=') {
             Some(("domain", domain)) if Host::parse(domain.as_bytes()).is_some() => {
+                // The root of the names, which nobody writes in a URI.
+                let domain = domain.strip_suffix('.').unwrap_or(domain);
                 Ok(Match::Domain(domain.to_owned()))
             }
             Some(("source", network)) => network.parse().map(Match::Source),
-            Some(("user", user)) if !without_scheme(user).is_empty() => {
+            Some(("user", user)) if names_user(without_scheme(user)) => {
                 Ok(Match::User(without_scheme(user).to_owned()))
             }
             _ => Err(format!(
@@ -234,6 +245,12 @@ impl std::str::FromStr for Match {
             )),
         }
     }
+}
+
+/// Whether there is a user, and behind an `@` a domain.
+fn names_user(text: &str) -> bool {
+    let (user, domain) = text.split_once('@').unwrap_or((text, "any"));
+    !user.is_empty() && !domain.is_empty()
 }
 
 /// A user as it is in an address-of-record: whoever writes the whole URI means the same.
@@ -405,6 +422,8 @@ mod tests {
             "source=x",
             "user=",
             "user=sip:",
+            "user=@example.com",
+            "user=alice@",
         ] {
             assert!(only.parse::<Match>().is_err(), "{only}");
         }
@@ -422,6 +441,24 @@ mod tests {
                 Ok(Match::User("alice@example.com".to_owned()))
             );
         }
+    }
+
+    #[test]
+    fn a_domain_may_be_written_with_the_dot_of_the_root() {
+        let domain = Match::Domain("example.com".to_owned());
+        assert_eq!("domain=example.com.".parse(), Ok(domain));
+    }
+
+    #[test]
+    fn a_caller_is_the_same_with_sips() {
+        let key = |uri: &str| {
+            let uri = patchbay_message::Uri::parse(uri.as_bytes()).expect("a URI");
+            let caller = AddressOfRecord::from_uri(&uri).expect("an address-of-record");
+            hashed(&caller).into_owned()
+        };
+        assert_eq!(key("sips:alice@example.com"), key("sip:alice@example.com"));
+        assert_eq!(key("sip:alice@example.com"), "sip:alice@example.com");
+        assert_ne!(key("sip:alice@example.com"), key("sip:bob@example.com"));
     }
 
     #[test]

@@ -30,7 +30,7 @@ impl Deployments {
         origin: &Origin,
     ) -> Result<Deployed, DeployError> {
         let (held, mut state) = self.hold(name, version);
-        let told = rule.to_string();
+        let told = rule.clone().in_full().to_string();
         let reach = self.reach_of(name);
         let result = held.and_then(|held| {
             let version = Some(held.version().digest().as_str());
