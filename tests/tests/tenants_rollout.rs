@@ -316,10 +316,12 @@ fn policy_json_or_differing(router: &Router) -> Value {
 
 #[test]
 fn a_chain_is_recorded_and_replayed_policy_by_policy() {
-    let router = chain("[\"screening\", \"tenant\"]").start();
+    let router = chain("[\"screening\", \"tenant\"]")
+        .policy_keys("call_ring = 10")
+        .start();
     assert!(patchbay(&router, &["record", "start"]).status.success());
     let (mut alice, mut bob) = alice_and_bob(&router);
-    call(&mut alice, &mut bob);
+    let call = call(&mut alice, &mut bob);
     let stopped = patchbay(&router, &["record", "stop", "--json"]);
     let report: Value = serde_json::from_slice(&stopped.stdout).expect("JSON");
     let file = report["file"].as_str().expect("a file");
@@ -345,6 +347,18 @@ fn a_chain_is_recorded_and_replayed_policy_by_policy() {
     assert!(runs >= 4 && different == 0, "{different} of {runs}");
     let (_, different) = replay("tenant", &version("two"));
     assert!(different >= 3, "{different}");
+    // And of a call that is kept, the runs of one policy.
+    let component = policies::guest("tenant");
+    let component = component.to_str().expect("a UTF-8 path");
+    let call_id = call.answer.header("Call-ID");
+    let show = ["call", "show", call_id, "--replay-with", component];
+    let shown = patchbay(&router, &[&show[..], &["--name", "tenant"]].concat());
+    assert!(shown.status.success(), "{}", text(&shown));
+    assert!(
+        text(&shown).contains("of other policies skipped"),
+        "{}",
+        text(&shown)
+    );
 }
 
 #[test]

@@ -44,6 +44,9 @@ pub(super) struct Show {
     /// Runs the call again on this version, here, and shows where the two part; ends with 1 where they do.
     #[arg(long, value_name = "FILE.wasm")]
     replay_with: Option<PathBuf>,
+    /// Only runs of this policy, where the call ran in more than one.
+    #[arg(long, value_name = "NAME", requires = "replay_with")]
+    name: Option<String>,
     #[command(flatten)]
     admin: AdminArguments,
     /// Prints JSON.
@@ -118,7 +121,7 @@ impl Show {
             .map(|(number, environment)| (number, Arc::new(environment)))
             .collect();
         let complete = call.left_out == 0;
-        let mut compared = Compared::new(file, None);
+        let mut compared = Compared::new(file, self.name);
         for run in &call.runs {
             if let Some(environment) = environments.get(&run.environment) {
                 compared.run(run, environment)?;
