@@ -162,6 +162,28 @@ fn a_recent_call_shows_what_it_asked_and_runs_again_without_asking() {
 }
 
 #[test]
+fn a_run_that_was_answered_too_much_is_no_difference() {
+    let server = HttpServer::start(200, &"x".repeat(300 << 10), Duration::ZERO);
+    let router = router(&server);
+    let file = counting_by_two();
+    let file = file.to_str().expect("a UTF-8 path");
+    json(&router, &["policy", "push", "outside", file]);
+    json(&router, &["policy", "shadow", "outside"]);
+    json(&router, &["record", "start"]);
+    called(&router, "slow");
+    called(&router, "keep");
+    let report = json(&router, &["record", "stop"]);
+    let file = Path::new(report["file"].as_str().expect("a file"));
+    let same = replay(file, &policies::guest("outside"));
+    assert_eq!(same["differences"], serde_json::json!([]), "{same:#}");
+    assert_eq!(same["lacking_answers"], 1, "{same:#}");
+    assert_eq!(same["skipped"], 1, "{same:#}");
+    let diff = || json(&router, &["policy", "diff"]);
+    wait_until("the shadow has seen all", || diff()["dropped"] == 1);
+    assert_eq!(diff()["different"], 0, "{:#}", diff());
+}
+
+#[test]
 fn a_version_in_the_shadow_asks_and_writes_nothing() {
     let server = HttpServer::start(201, "sip:gateway", Duration::ZERO);
     let router = router(&server);

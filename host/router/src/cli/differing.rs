@@ -80,6 +80,8 @@ pub(super) struct Compared {
     others: BTreeMap<String, u64>,
     /// Runs that failed without having begun.
     never_ran: u64,
+    /// Runs that were answered more than was recorded.
+    lacking: u64,
     found: Vec<RunDifference>,
 }
 
@@ -93,6 +95,7 @@ impl Compared {
             runs: 0,
             others: BTreeMap::new(),
             never_ran: 0,
+            lacking: 0,
             found: Vec::new(),
         }
     }
@@ -111,6 +114,10 @@ impl Compared {
             self.never_ran += 1;
             return Ok(());
         }
+        if !trace.has_answers() {
+            self.lacking += 1;
+            return Ok(());
+        }
         let mut replayer = match self.replayer.take() {
             Some(replayer) => replayer,
             None => self.load(&trace.policy, environment)?,
@@ -122,7 +129,7 @@ impl Compared {
     }
 
     fn skipped(&self) -> u64 {
-        self.never_ran + self.others.values().sum::<u64>()
+        self.never_ran + self.lacking + self.others.values().sum::<u64>()
     }
 
     /// What was not played, in words.
@@ -138,6 +145,12 @@ impl Compared {
                 self.never_ran
             );
         }
+        if self.lacking > 0 {
+            text += &format!(
+                ", {} skipped that were answered more than is recorded (over 256 KiB)",
+                self.lacking
+            );
+        }
         text
     }
 
@@ -148,7 +161,7 @@ impl Compared {
         }
         let others: Vec<&str> = self.others.keys().map(String::as_str).collect();
         Some(match &self.name {
-            Some(name) if !others.is_empty() && self.never_ran == 0 => format!(
+            Some(name) if !others.is_empty() && self.never_ran + self.lacking == 0 => format!(
                 "there is no hook run of the policy {name}: --name takes one of {}",
                 others.join(", ")
             ),
@@ -181,6 +194,7 @@ pub(super) fn report(
             "runs": compared.runs,
             "skipped": compared.skipped(),
             "never_ran": compared.never_ran,
+            "lacking_answers": compared.lacking,
             "different_runs": compared.found.len(),
             "different_calls": calls,
             "differences": compared.found,

@@ -224,8 +224,11 @@ pub enum Answer {
     },
     /// What was too much to be kept, at the end of all.
     LeftOut {
-        /// Requests over HTTP, calls of `keyvalue` and log lines.
+        /// Requests over HTTP and calls of `keyvalue`, whose answers the run may depend on.
         answers: u64,
+        /// Log lines.
+        #[serde(default, skip_serializing_if = "is_default")]
+        log_lines: u64,
     },
 }
 
@@ -430,6 +433,12 @@ impl HookTrace {
     /// is the fault `unavailable`, and such a run is not played again.
     pub fn has_run(&self) -> bool {
         !matches!(&self.outcome, Outcome::Fault { fault, .. } if fault == "unavailable")
+    }
+
+    /// Whether all that the run was answered is there. Without it the run can't be played again.
+    pub fn has_answers(&self) -> bool {
+        let lacks = |answer: &Answer| matches!(answer, Answer::LeftOut { answers: 1.., .. });
+        !self.answers.iter().any(lacks)
     }
 
     /// The Call-ID; empty where no message is current.

@@ -37,7 +37,7 @@ pub struct ShadowReport {
     pub different: u64,
     /// Those in which it failed and the active version did not.
     pub faults: u64,
-    /// Hook runs that were not compared because too many waited.
+    /// Hook runs that were not compared because too many waited, or because what they were answered was too much to be kept.
     pub dropped: u64,
     /// The latest of those that it would have treated differently, the latest last.
     pub differences: Vec<RunDifference>,
@@ -103,7 +103,7 @@ impl Shadow {
         if !is_wanted || is_own || !traced.trace.has_run() {
             return;
         }
-        if self.copies.try_send(Arc::clone(traced)).is_err() {
+        if !traced.trace.has_answers() || self.copies.try_send(Arc::clone(traced)).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }

@@ -26,8 +26,13 @@ const ENTRY_BYTES: usize = 256;
 pub(super) struct Noted {
     /// Requests over HTTP whose answers may still come, by their places among the answers.
     asked: RefCell<Vec<(usize, Arc<Asked>)>>,
-    room: Cell<usize>,
-    log_room: Cell<usize>,
+    answers: Room,
+    log_lines: Room,
+}
+
+/// Room for what is kept of one kind.
+struct Room {
+    bytes: Cell<usize>,
     left_out: Cell<u64>,
 }
 
@@ -38,24 +43,32 @@ impl Default for Noted {
     fn default() -> Noted {
         Noted {
             asked: RefCell::default(),
-            room: Cell::new(MAX_BYTES),
-            log_room: Cell::new(MAX_LOG_BYTES),
-            left_out: Cell::new(0),
+            answers: Room::new(MAX_BYTES),
+            log_lines: Room::new(MAX_LOG_BYTES),
         }
     }
 }
 
-impl Noted {
-    /// Whether there is room for an answer with so many bytes; one for which there is none is counted.
-    fn takes(&self, room: &Cell<usize>, bytes: usize) -> bool {
-        let left = room.get().checked_sub(bytes);
+impl Room {
+    fn new(bytes: usize) -> Room {
+        Room {
+            bytes: Cell::new(bytes),
+            left_out: Cell::new(0),
+        }
+    }
+
+    /// Whether there is room for so many bytes; what there is none for is counted.
+    fn takes(&self, bytes: usize) -> bool {
+        let left = self.bytes.get().checked_sub(bytes);
         match left {
-            Some(left) => room.set(left),
+            Some(left) => self.bytes.set(left),
             None => self.left_out.set(self.left_out.get() + 1),
         }
         left.is_some()
     }
+}
 
+impl Noted {
     /// The answers of the run, with those that came later in their places.
     pub(super) fn completed(self, mut answers: Vec<Answer>) -> Vec<Answer> {
         let mut too_large = Vec::new();
@@ -66,7 +79,7 @@ impl Noted {
             match asked.get() {
                 Some(Ok(response)) => {
                     let response = ResponseTrace::from(response);
-                    if self.takes(&self.room, response.bytes()) {
+                    if self.answers.takes(response.bytes()) {
                         exchange.response = Some(response);
                     } else {
                         too_large.push(place);
@@ -80,9 +93,12 @@ impl Noted {
         for place in too_large.into_iter().rev() {
             answers.remove(place);
         }
-        let left_out = self.left_out.get();
-        if left_out > 0 {
-            answers.push(Answer::LeftOut { answers: left_out });
+        let left_out = (self.answers.left_out.get(), self.log_lines.left_out.get());
+        if left_out != (0, 0) {
+            answers.push(Answer::LeftOut {
+                answers: left_out.0,
+                log_lines: left_out.1,
+            });
         }
         answers
     }
@@ -92,10 +108,10 @@ impl Recorded {
     /// Notes an answer that may be large.
     fn note_large(&self, answer: Answer) -> bool {
         let room = match answer {
-            Answer::Log { .. } => &self.noted.log_room,
-            _ => &self.noted.room,
+            Answer::Log { .. } => &self.noted.log_lines,
+            _ => &self.noted.answers,
         };
-        let is_taken = self.noted.takes(room, answer.bytes() + ENTRY_BYTES);
+        let is_taken = room.takes(answer.bytes() + ENTRY_BYTES);
         if is_taken {
             self.answers.borrow_mut().push(answer);
         }
@@ -487,7 +503,12 @@ mod tests {
             ));
         });
         assert_eq!(trace.answers.len(), 5, "four values and what was left out");
-        assert_eq!(trace.answers.last(), Some(&Answer::LeftOut { answers: 3 }));
+        let left_out = Answer::LeftOut {
+            answers: 3,
+            log_lines: 0,
+        };
+        assert_eq!(trace.answers.last(), Some(&left_out));
+        assert!(!trace.has_answers());
         assert!(trace.weight() < 2 * MAX_BYTES);
     }
 
@@ -509,6 +530,11 @@ mod tests {
             panic!("many lines")
         };
         assert!(matches!(last, Answer::Keyvalue(_)), "{last:?}");
-        assert!(matches!(left_out, Answer::LeftOut { answers: 75 }));
+        let lines = Answer::LeftOut {
+            answers: 0,
+            log_lines: 75,
+        };
+        assert_eq!(left_out, &lines);
+        assert!(trace.has_answers(), "no verdict depends on the lines");
     }
 }
