@@ -49,9 +49,15 @@ pub fn judge(guards: &Guards, record: &Record, elapsed: Duration) -> Judgement {
         return Judgement::Abort(reason);
     }
     match guards.duration {
-        Some(duration) if elapsed >= duration => Judgement::Promote,
+        Some(duration) if elapsed >= duration && !only_others_answer(record) => Judgement::Promote,
         _ => Judgement::GoesOn,
     }
+}
+
+/// Whether the canary answers nothing where others do: it has failed nobody yet, and done well for nobody.
+fn only_others_answer(record: &Record) -> bool {
+    let sum = |finals: &[u64; 6]| finals.iter().sum::<u64>();
+    record.requests > 0 && sum(&record.finals) == 0 && sum(&record.stable_finals) > 0
 }
 
 /// The first guard that does not hold.
@@ -259,6 +265,17 @@ mod tests {
         assert_eq!(at(100, 59), Judgement::GoesOn);
         assert_eq!(at(100, 60), Judgement::Promote);
         assert_eq!(at(5, 600), Judgement::GoesOn);
+        let silent = Record {
+            stable_finals: [0, 100, 0, 0, 0, 0],
+            ..record(100, 0)
+        };
+        let an_hour = Duration::from_secs(3600);
+        assert_eq!(judge(&guards, &silent, an_hour), Judgement::GoesOn);
+        let answering = Record {
+            finals: [0, 1, 0, 0, 0, 0],
+            ..silent
+        };
+        assert_eq!(judge(&guards, &answering, an_hour), Judgement::Promote);
         let open = Guards::default();
         assert_eq!(
             judge(&open, &record(100, 0), Duration::from_secs(1 << 30)),
