@@ -43,8 +43,7 @@ impl<H: Host> RetiredVersions<H> {
 
     /// Keeps a version from now on that was replaced before all others, while there is room.
     pub(super) fn keep_as_oldest(&mut self, version: &Arc<Version<H>>, now: Instant) {
-        let has_room =
-            self.0.len() < MAX_RETIRED && self.count_of(version.name()) < MAX_OF_POLICY;
+        let has_room = self.0.len() < MAX_RETIRED && self.count_of(version.name()) < MAX_OF_POLICY;
         if has_room && !self.has(version.number()) {
             self.0.insert(0, Retired::new(version, now));
         }

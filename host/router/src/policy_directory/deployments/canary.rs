@@ -152,7 +152,11 @@ impl Deployments {
                 self.forget_canary(&mut state);
             }
         }
-        let active = self.active_before(&ended.policy);
+        // A route that is new may have made the same version active for itself: that is not whom the canary was for.
+        let active = match canary.reach().elsewhere {
+            true => self.active(),
+            false => self.active_before(&ended.policy),
+        };
         let done = active.as_ref() != Some(&ended);
         let record = AuditRecord {
             before: Some(ended.name()),

@@ -156,6 +156,22 @@ mod tests {
         assert!(reason_of_abort(&router).contains("a route names"));
     }
 
+    #[test]
+    fn a_canary_for_everybody_is_over_also_where_a_route_makes_it_active() {
+        let folder = tempfile::tempdir().expect("a folder");
+        drop(deployments(folder.path()));
+        let router = start(folder.path(), "").expect("a policy");
+        router
+            .begin_canary("second", None, rule(50.0), &operator())
+            .expect("the file's version");
+        router
+            .take_routes(&config(folder.path(), ROUTE))
+            .expect("routes");
+        let line = router.audit().latest(1).expect("readable").remove(0);
+        assert!(line.done);
+        assert!(reason_of_abort(&router).contains("a route names"));
+    }
+
     /// Stores a version of `first`.
     fn push(router: &Deployments, text: &str, signature: Option<&str>) -> Deployed {
         let component = Component {
