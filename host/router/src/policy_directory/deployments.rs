@@ -9,6 +9,7 @@ mod routed;
 mod shadow;
 mod start;
 mod store;
+mod unremembered;
 
 use std::collections::BTreeMap;
 use std::io;

@@ -83,7 +83,10 @@ impl Deployments {
         deployments.listen_for_rollbacks();
         let remembered = deployments.activation.read();
         let canary = match &remembered {
-            Some(remembered) => deployments.resume(remembered)?,
+            Some(remembered) => {
+                deployments.correct_audit(remembered);
+                deployments.resume(remembered)?
+            }
             None => {
                 deployments.start_configured(&FIRST)?;
                 None
