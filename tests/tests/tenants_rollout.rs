@@ -221,6 +221,64 @@ fn a_canary_that_does_not_start_with_new_settings_is_ended() {
 }
 
 #[test]
+fn a_canary_and_a_shadow_whose_route_is_gone_get_nobody_elses_requests() {
+    let router = own_policies().start();
+    let before = router.get("/api/v1/status")["policy"].clone();
+    let canary = format!("of-a@{}", push_as(&router, "of-a", &version("two")));
+    let shadow = format!("of-b@{}", push_as(&router, "of-b", &version("two")));
+    policy_json(&router, &["canary", &canary, "--percent", "100"]);
+    policy_json(&router, &["shadow", &shadow]);
+    assert_eq!(marks(&router), ["atwo", "b"]);
+    wait_until("the shadow has seen it", || {
+        router.get("/api/v1/shadow")["runs"] == 1
+    });
+    reload(&router, |text| {
+        let routes = routes("of-a", "of-b");
+        assert!(text.contains(&routes), "{text}");
+        text.replace(&routes, "")
+    });
+    assert_eq!(mark(&router, "localhost"), "", "the active policy has it");
+    let policies = router.get("/api/v1/policies");
+    assert!(policies["canary"].is_null(), "{policies}");
+    let promoted = patchbay(&router, &["policy", "promote"]);
+    assert!(!promoted.status.success(), "{}", text(&promoted));
+    assert_eq!(router.get("/api/v1/status")["policy"], before);
+    assert!(router.get("/api/v1/shadow")["policy"].is_null());
+    let lines = rollout::audit(&router);
+    let lines = lines
+        .iter()
+        .map(|line| (line["action"].as_str(), line["detail"].as_str()));
+    let told = "no route names its policy any more";
+    let differences = format!("{told}: 1 of 1 hook runs were different");
+    assert_eq!(
+        lines.take(2).collect::<Vec<_>>(),
+        [
+            (Some("shadow-off"), Some(&*differences)),
+            (Some("automatic-abort"), Some(told)),
+        ]
+    );
+    assert!(router.log().contains("the shadow is over"));
+    assert!(router.log().contains("the canary is aborted"));
+}
+
+#[test]
+fn a_canary_of_the_active_policy_does_not_get_those_of_a_new_route() {
+    let router = Setup::new()
+        .policy("tenant", &policies::guest("tenant"))
+        .active("tenant")
+        .start();
+    let two = push_as(&router, "tenant", &version("two"));
+    let begin = ["canary", &format!("tenant@{two}"), "--percent", "100"];
+    policy_json(&router, &begin);
+    assert_eq!(mark(&router, "localhost"), "two");
+    reload(&router, |text| text + &routes("tenant", "tenant"));
+    assert_eq!(mark(&router, "localhost"), "two");
+    assert_eq!(marks(&router), ["a", "b"]);
+    policy_json(&router, &begin);
+    assert_eq!(marks(&router), ["atwo", "btwo"], "begun anew it does");
+}
+
+#[test]
 fn a_pinned_dialog_of_a_chain_stays_in_its_versions() {
     let router = chain("[\"screening\", \"tenant\"]")
         .policy_keys("pin = \"dialog\"")

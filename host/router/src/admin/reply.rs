@@ -74,7 +74,9 @@ impl From<DeployError> for Refusal {
             DeployError::Signature(_) => {
                 Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "not_trusted", detail)
             }
-            DeployError::NoCanary(_) => Refusal::new(StatusCode::CONFLICT, "no_canary", detail),
+            DeployError::NoCanary(_) | DeployError::LostCanary(_) => {
+                Refusal::new(StatusCode::CONFLICT, "no_canary", detail)
+            }
             DeployError::OtherCanary(_) => {
                 Refusal::new(StatusCode::CONFLICT, "other_canary", detail)
             }

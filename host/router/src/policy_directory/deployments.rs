@@ -83,6 +83,9 @@ pub enum DeployError {
     /// There is no canary to promote or abort.
     #[error("there is no canary{}: `patchbay policy canary NAME --percent N` begins one", of(.0.as_deref()))]
     NoCanary(Option<String>),
+    /// The canary would become active for others than it was begun for.
+    #[error("the canary can't become active: {0}")]
+    LostCanary(&'static str),
     /// Another version is the canary.
     #[error("version {} of policy `{}` is the canary: promote or abort it first", .0.version.short(), .0.policy)]
     OtherCanary(Deployed),

@@ -102,20 +102,20 @@ impl Rollout {
         self.canary.load_full()
     }
 
-    /// The version of a new dialog, when it is the canary's. `may_run` says whether the dialog could run in a policy of that name at all.
+    /// The version of a new dialog, when it is the canary's. `may_run` says whether the dialog could be its at all.
     #[inline]
     pub(crate) fn choose_for(
         &self,
         context: &HookContext,
         worker: u16,
-        may_run: impl FnOnce(&str) -> bool,
+        may_run: impl FnOnce(&Canary) -> bool,
     ) -> Option<Arc<Version<HookHost>>> {
         if !self.is_on.load(Ordering::Relaxed) {
             return None;
         }
         let canary = self.canary.load();
         let canary = canary.as_ref()?;
-        if !may_run(canary.version.name()) {
+        if !may_run(canary) {
             return None;
         }
         canary.choose(context, worker)

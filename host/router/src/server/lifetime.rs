@@ -187,7 +187,9 @@ impl Running {
         taken.map_err(|error| {
             self.init_config.store(before);
             error.in_file(self.source.file.as_deref())
-        })
+        })?;
+        deployments.check_shadow(&self.shared.traces);
+        Ok(())
     }
 
     /// Instances that are made anew ask `init`: when it refuses, nobody would be served.

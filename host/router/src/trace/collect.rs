@@ -21,6 +21,7 @@ use super::ring::{CallReport, CallRing, CallSummary};
 use super::shadow::{Copies, Shadow, ShadowReport};
 use crate::config::Config;
 use crate::hooks::HookHost;
+use crate::rollout::Reach;
 
 /// Traces of one worker that wait to be taken, and their bytes. More are dropped and counted.
 const MAX_QUEUED: usize = 4096;
@@ -252,14 +253,27 @@ impl Traces {
         &self,
         engine: Engine<HookHost>,
         version: Arc<Version<HookHost>>,
+        reach: Reach,
         copies: Copies,
     ) -> std::io::Result<ShadowReport> {
         let mut sinks = self.drained();
-        let shadow = Shadow::start(engine, version, copies)?;
+        let shadow = Shadow::start(engine, version, reach, copies)?;
         let report = shadow.report();
         sinks.shadow = Some(shadow);
         self.switch(&sinks);
         Ok(report)
+    }
+
+    /// Whose runs the shadow was begun for.
+    pub fn shadow_reach(&self) -> Option<Reach> {
+        self.drained().shadow.as_ref().map(Shadow::reach)
+    }
+
+    /// Runs the shadow on copies of these from now on.
+    pub fn set_shadow_copies(&self, copies: Copies) {
+        if let Some(shadow) = &mut self.drained().shadow {
+            shadow.want(copies);
+        }
     }
 
     /// Ends the shadow and tells what it has found.

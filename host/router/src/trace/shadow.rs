@@ -16,6 +16,7 @@ use super::collect::Traced;
 use super::differences::RunDifference;
 use super::replay::Replayer;
 use crate::hooks::HookHost;
+use crate::rollout::Reach;
 
 /// Copies that wait for the shadow. More are dropped and counted.
 const MAX_WAITING: usize = 4096;
@@ -55,6 +56,8 @@ pub enum Copies {
 /// A version in the shadow. It ends when this is dropped.
 pub(super) struct Shadow {
     version: Arc<Version<HookHost>>,
+    /// Whose runs it was begun for.
+    reach: Reach,
     wanted: Copies,
     started_unix_ms: u64,
     copies: SyncSender<Arc<Traced>>,
@@ -75,6 +78,7 @@ impl Shadow {
     pub(super) fn start(
         engine: Engine<HookHost>,
         version: Arc<Version<HookHost>>,
+        reach: Reach,
         wanted: Copies,
     ) -> std::io::Result<Shadow> {
         let (copies, waiting) = sync_channel(MAX_WAITING);
@@ -85,12 +89,23 @@ impl Shadow {
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
         Ok(Shadow {
             version,
+            reach,
             wanted,
             started_unix_ms: since_1970.map_or(0, |since| since.as_millis() as u64),
             copies,
             dropped: AtomicU64::new(0),
             results,
         })
+    }
+
+    /// Whose runs it was begun for.
+    pub(super) fn reach(&self) -> Reach {
+        self.reach
+    }
+
+    /// Gives it copies of these from now on.
+    pub(super) fn want(&mut self, wanted: Copies) {
+        self.wanted = wanted;
     }
 
     /// Gives it the copy of a run, unless that was its own, or none.

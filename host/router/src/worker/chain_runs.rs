@@ -218,7 +218,9 @@ fn tenant_for(
         return Some(Err(Refused::Limit));
     }
     let rollout = &services.shared.rollout;
-    let canary = rollout.choose_for(context, services.worker, |name| route.has_policy(name));
+    let canary = rollout.choose_for(context, services.worker, |canary| {
+        canary.reach().routes && route.has_policy(canary.version().name())
+    });
     let tenant = match canary {
         Some(version) => entry.tenant_with(&version),
         None => entry.tenant(),

@@ -20,6 +20,7 @@ use super::driver::metrics_of;
 use super::mailbox::{Answer, Mailbox};
 use crate::hooks::{HookHost, NO_NEXT, Services, core_fault, policy_hook, refuse_impossible};
 use crate::metrics::LimitLabel;
+use crate::rollout::Canary;
 
 /// Hooks for events that run at the same time. Further events wait in the mailbox.
 const MAX_EVENT_RUNS: usize = 16;
@@ -291,40 +292,40 @@ fn version_for(
     services: &Services,
 ) -> Option<(Arc<Version<HookHost>>, PolicyVersion)> {
     let policies = &services.shared.policies;
-    let version = match job.version.number() {
-        0 => {
-            if !job.context.in_dialog
-                && let Some(canary) =
-                    services
-                        .shared
-                        .rollout
-                        .choose_for(&job.context, services.worker, |name| {
-                            is_shared(name, services)
-                        })
-            {
-                let number = PolicyVersion(canary.number()).keeping_dialog();
-                return Some((canary, number));
+    let version =
+        match job.version.number() {
+            0 => {
+                if !job.context.in_dialog
+                    && let Some(canary) = services.shared.rollout.choose_for(
+                        &job.context,
+                        services.worker,
+                        |canary| is_shared(canary, services),
+                    )
+                {
+                    let number = PolicyVersion(canary.number()).keeping_dialog();
+                    return Some((canary, number));
+                }
+                policies.active()?
             }
-            policies.active()?
-        }
-        number => match policies.by_number(number) {
-            Some(version) => return Some((version, job.version)),
-            None => policies.active()?,
-        },
-    };
+            number => match policies.by_number(number) {
+                Some(version) => return Some((version, job.version)),
+                None => policies.active()?,
+            },
+        };
     let number = PolicyVersion(version.number());
     Some((version, number))
 }
 
-/// Whether a policy of this name may run requests that no route takes: it is the active one, or no route names it.
+/// Whether a canary may have requests that no route takes: it was begun for those, and its policy is the active one, or no route names it.
 #[cold]
-fn is_shared(name: &str, services: &Services) -> bool {
+fn is_shared(canary: &Canary, services: &Services) -> bool {
+    let name = &**canary.version().name();
     let is_active = services
         .shared
         .policies
         .active()
         .is_some_and(|active| **active.name() == *name);
-    is_active || !services.shared.routes.table().names_policy(name)
+    canary.reach().elsewhere && (is_active || !services.shared.routes.table().names_policy(name))
 }
 
 /// The answer where no policy is active.

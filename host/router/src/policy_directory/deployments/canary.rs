@@ -104,6 +104,10 @@ impl Deployments {
         origin: &Origin,
         state: &mut Option<Activation>,
     ) -> Result<Deployed, DeployError> {
+        // A reload may just be changing whose it is, and ends it then.
+        if let Some(reason) = self.why_lost(canary) {
+            return Err(DeployError::LostCanary(reason));
+        }
         let promoted = deployed(canary);
         let before = self.active_before(&promoted.policy);
         let record = AuditRecord {

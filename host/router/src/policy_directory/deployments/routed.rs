@@ -34,7 +34,10 @@ impl Deployments {
             .set_routed(&before.union(&wanted).cloned().collect());
         let brought_up = self.bring_up_all(config);
         let routed = if brought_up.is_ok() { wanted } else { before };
+        // Held, so that a canary or a shadow that begins meanwhile is one of before or one of after.
+        let state = self.lock();
         self.policies.set_routed(&routed);
+        drop(state);
         if brought_up.is_ok() {
             self.check_canary();
         }

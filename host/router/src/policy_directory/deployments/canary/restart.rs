@@ -10,7 +10,7 @@ use crate::rollout::{Canary, Reach};
 
 impl Deployments {
     /// Whose new dialogs a canary of this policy would have.
-    pub(super) fn reach_of(&self, policy: &str) -> Reach {
+    pub(in super::super) fn reach_of(&self, policy: &str) -> Reach {
         let routes = self.policies.is_routed(policy);
         let is_active = || self.active().is_some_and(|active| active.policy == policy);
         Reach {
@@ -74,13 +74,17 @@ impl Deployments {
         }
     }
 
+    /// Why a canary would have the dialogs of others than it was begun for.
+    pub(super) fn why_lost(&self, canary: &Canary) -> Option<&'static str> {
+        let now = self.reach_of(canary.version().name());
+        canary.reach().lost_in(now)
+    }
+
     fn problem_of(&self, canary: &Canary) -> Option<String> {
-        let version = canary.version();
-        let now = self.reach_of(version.name());
-        if let Some(reason) = canary.reach().lost_in(now) {
+        if let Some(reason) = self.why_lost(canary) {
             return Some(reason.to_owned());
         }
-        let error = self.policies.check_uses_of(version).err()?;
+        let error = self.policies.check_uses_of(canary.version()).err()?;
         Some(format!("it does not start any more: {error}"))
     }
 }
@@ -136,6 +140,23 @@ mod tests {
         let after = start(folder.path(), ROUTE).expect("a policy");
         assert!(after.rollout.canary().is_none());
         assert_eq!(after.active(), first);
+    }
+
+    #[test]
+    fn a_canary_is_not_promoted_for_others_while_a_reload_takes_its_route_away() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let router = with_canary(folder.path(), ROUTE);
+        let first = router.active();
+        // As far as a reload has come before it looks at the canary.
+        router.policies.set_routed(&Default::default());
+        let promoted = router.promote(None, &operator());
+        assert!(
+            matches!(promoted, Err(DeployError::LostCanary(_))),
+            "{promoted:?}"
+        );
+        assert_eq!(router.active(), first);
+        router.check_canary();
+        assert!(reason_of_abort(&router).contains("no route names"));
     }
 
     #[test]
