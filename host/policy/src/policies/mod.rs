@@ -280,6 +280,13 @@ impl<H: Host> Policies<H> {
         table.iter().find(|version| is_so(version)).cloned()
     }
 
+    /// Makes a stored version the newest one of its policy, as if it were stored now.
+    pub fn make_newest(&self, name: &str, version: &Digest) {
+        let mut registry = self.lock();
+        let now = registry.next_moment(name);
+        registry.refresh(name, version, now);
+    }
+
     /// Lists a version that is refused before it is even looked at, and why.
     pub fn reject(&self, name: &str, bytes: &[u8], reason: &str) {
         let (digest, now) = (Digest::of(bytes), SystemTime::now());

@@ -182,7 +182,7 @@ pub struct Deployments {
     /// Held while a component that was pushed is compiled. Nobody takes it, or the next one, while `state` is held.
     pushing: Mutex<()>,
     /// The newest version of each policy that was stored since the start; changed only while `state` is held.
-    stored: Mutex<BTreeMap<String, Digest>>,
+    stored: Mutex<store::StoredVersions>,
     /// Where the versions came from.
     records: Mutex<BTreeMap<(String, String), VersionRecord>>,
     /// Files that were refused are to be looked at again.

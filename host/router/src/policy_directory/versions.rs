@@ -125,6 +125,13 @@ impl VersionFiles {
             .ok()
     }
 
+    /// Makes a version the newest one of its policy.
+    pub(super) fn make_newest(&self, policy: &str, digest: &str) -> io::Result<()> {
+        let folder = self.0.join(policy);
+        let path = folder.join(format!("{digest}.wasm"));
+        make_newest(policy, &folder, &path)
+    }
+
     /// When a version was stored last.
     pub(super) fn stored_at(&self, policy: &str, digest: &str) -> io::Result<SystemTime> {
         let path = self.0.join(policy).join(format!("{digest}.wasm"));

@@ -23,14 +23,30 @@ impl Deployments {
         match digest.filter(|digest| !is_active && self.policies.is_stored(name, digest)) {
             Some(digest) => {
                 let mut stored = self.stored_since_start();
-                stored.entry(name.to_owned()).or_insert(digest);
+                stored.newest.entry(name.to_owned()).or_insert(digest);
                 true
             }
             None => {
                 drop(state);
-                self.file_changed(name, path)
+                let is_taken = self.file_changed(name, path);
+                self.prefer_pushed(name);
+                is_taken
             }
         }
+    }
+
+    /// What was pushed since the start, while the files were looked at, is newer than a file that was there before.
+    fn prefer_pushed(&self, name: &str) {
+        let _state = self.lock();
+        let mut stored = self.stored_since_start();
+        let Some(pushed) = stored.pushed.get(name).cloned() else {
+            return;
+        };
+        if let Err(error) = self.versions.make_newest(name, pushed.as_str()) {
+            tracing::error!(policy = name, policy_version = pushed.short(), %error, "the version that was pushed is not the newest after a restart");
+        }
+        self.policies.make_newest(name, &pushed);
+        stored.newest.insert(name.to_owned(), pushed);
     }
 
     /// A file of the directory is new or has changed: it is stored, and made active when its policy is the active one.
@@ -106,7 +122,7 @@ impl Deployments {
         if self.is_active_policy(name) {
             self.is_known_file(name, state, digest)
         } else {
-            self.stored_since_start().get(name) == Some(digest)
+            self.stored_since_start().newest.get(name) == Some(digest)
         }
     }
 

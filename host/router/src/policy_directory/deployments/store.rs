@@ -17,6 +17,15 @@ use crate::policy_directory::origin::{Origin, Via};
 use crate::policy_directory::versions::VersionRecord;
 use crate::signature::{self, SignatureError};
 
+/// The versions that were stored since the start, the newest of each policy.
+#[derive(Default)]
+pub(super) struct StoredVersions {
+    /// Whichever way they came.
+    pub(super) newest: BTreeMap<String, Digest>,
+    /// Those that did not come as files.
+    pub(super) pushed: BTreeMap<String, Digest>,
+}
+
 impl Deployments {
     /// Stores a version that did not come with the router.
     pub(super) fn store_own(
@@ -44,8 +53,13 @@ impl Deployments {
             self.record_rejected(name, &digest, origin);
         }
         let stored = result?;
-        self.stored_since_start()
-            .insert(name.to_owned(), stored.version.clone());
+        let mut since_start = self.stored_since_start();
+        let entry = || (name.to_owned(), stored.version.clone());
+        since_start.newest.extend([entry()]);
+        if origin.via != Via::File {
+            since_start.pushed.extend([entry()]);
+        }
+        drop(since_start);
         Ok(stored)
     }
 
@@ -74,7 +88,7 @@ impl Deployments {
         }
     }
 
-    pub(super) fn stored_since_start(&self) -> MutexGuard<'_, BTreeMap<String, Digest>> {
+    pub(super) fn stored_since_start(&self) -> MutexGuard<'_, StoredVersions> {
         self.stored.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

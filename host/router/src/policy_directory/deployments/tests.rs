@@ -238,6 +238,24 @@ fn a_file_that_was_there_before_is_no_newer_than_what_was_pushed() {
 }
 
 #[test]
+fn a_file_that_was_there_before_is_no_newer_than_what_is_pushed_before_it_is_looked_at() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let before = deployments(folder.path());
+    let file = folder.path().join("policies/second.wasm");
+    let pushed = before
+        .store("second", plain(&policy("pushed")), &operator())
+        .expect("a policy");
+    before.file_found("second", &file);
+    let newest = |router: &Deployments| router.policies.choose("second", None);
+    assert_eq!(newest(&before), Ok(pushed.version.clone()));
+    drop(before);
+    let after = start(folder.path(), "").expect("a policy");
+    after.load_stored(|| false);
+    after.file_found("second", &file);
+    assert_eq!(newest(&after), Ok(pushed.version));
+}
+
+#[test]
 fn a_changed_file_of_the_active_policy_becomes_active() {
     let folder = tempfile::tempdir().expect("a folder");
     let deployments = deployments(folder.path());
