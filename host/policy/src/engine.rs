@@ -420,7 +420,7 @@ impl<H: Host> Engine<H> {
         bytes: &[u8],
         form: Form,
     ) -> wasmtime::Result<Component> {
-        let component = Component::new(&self.inner.engine, bytes)?;
+        let component = alone(|| Component::new(&self.inner.engine, bytes))?;
         self.inner.compiled.fetch_add(1, Ordering::Relaxed);
         if let Some(cache) = &self.inner.cache {
             cache.store(&component, digest, form);
@@ -439,6 +439,18 @@ impl<H: Host> Engine<H> {
         let program = Program::new(&self.inner.harness, &pre, shape, store)
             .map_err(|error| LoadError::Instantiate(Fault::Unavailable(format!("{error:#}"))))?;
         Ok(Code::Direct(Arc::new(program)))
+    }
+}
+
+/// Compiles on threads of its own: those that all compilations share begin no other one before a large one is done.
+fn alone<T: Send>(compile: impl FnOnce() -> T + Send) -> T {
+    let threads = rayon::ThreadPoolBuilder::new()
+        .thread_name(|number| format!("compile-{number}"))
+        .build();
+    match threads {
+        Ok(threads) => threads.install(compile),
+        // There are no more threads: the shared ones take longer, and come to the same.
+        Err(_) => compile(),
     }
 }
 

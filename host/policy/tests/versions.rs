@@ -6,6 +6,7 @@ mod support;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use patchbay_policy::*;
@@ -410,4 +411,35 @@ fn a_loaded_version_takes_no_compiling_to_become_active() {
     assert_eq!(policies.engine().stats().compiled, before);
     drop(loaded);
     assert_eq!(active.pinned(), 0);
+}
+
+/// One that takes long to compile.
+fn large() -> Vec<u8> {
+    let step = "(local.set 0 (i32.add (i32.mul (local.get 0) (i32.const 31)) (local.get 1)))";
+    let function = format!(
+        "(func (param i32 i32) (result i32) {} (local.get 0))",
+        step.repeat(40)
+    );
+    let module = format!(
+        "(module (func (export \"hello\")) {})",
+        function.repeat(3000)
+    );
+    component(&module, "export hello: func();")
+}
+
+#[test]
+fn a_small_version_is_compiled_while_a_large_one_is() {
+    let (engine, large) = (engine(), large());
+    let is_done = AtomicBool::new(false);
+    let meanwhile = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // It has no hooks, which is found when it is compiled.
+            engine.check(&large).unwrap_err();
+            is_done.store(true, Ordering::SeqCst);
+        });
+        let small = (0..).map(|number| engine.check(&many_ways(number)).unwrap());
+        let small = small.take_while(|_| !is_done.load(Ordering::SeqCst));
+        small.count()
+    });
+    assert!(meanwhile >= 3, "{meanwhile}");
 }
