@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | in a dialog that went through this router | sent on where its Route headers say |
 //! | REGISTER | with `registration = "required"` authenticated (401), then saved |
-//! | OPTIONS to the router itself | 200; other methods 405 |
+//! | OPTIONS to the router itself | 200, with Require 420; other methods 405 |
 //! | to a local user | relayed to every contact; 404 when nobody knows the user, 480 when there is no contact |
 //! | to anybody else | 403: this router is no open relay |
 //!
@@ -125,12 +125,14 @@ fn register(request: &Request) -> Verdict {
 
 /// RFC 3261 §11.2: an OPTIONS to the router itself tells what it understands, and that it is alive.
 fn answer_for_router(request: &Request) -> Verdict {
-    let status = if *request.method() == Method::Options {
-        200
-    } else {
-        405
-    };
-    reply(status).header("Allow", ALLOW)
+    if *request.method() != Method::Options {
+        return reply(405).header("Allow", ALLOW);
+    }
+    // RFC 3261 §8.2.2.3: here the router is the user agent server, and knows no extension.
+    if request.has_header("Require") {
+        return reply(420).header("Unsupported", request.headers("Require").join(", "));
+    }
+    reply(200).header("Allow", ALLOW)
 }
 
 /// What a caller who may not call is told, `None` for one who may.

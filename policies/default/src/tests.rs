@@ -257,6 +257,21 @@ fn requests_in_a_dialog_follow_its_route() {
 }
 
 #[test]
+fn the_router_understands_no_extension_of_options() {
+    let required = request(
+        "OPTIONS",
+        "sip:example.com",
+        "sip:alice@example.com",
+        "Require: foo, bar",
+    );
+    let options = open().request(&required);
+    assert_eq!(options.decision(), Decision::Reply(420));
+    assert_eq!(options.reply_header("Unsupported"), Some("foo, bar"));
+    let relayed = open().request(&required.replace("sip:example.com", BOB));
+    assert_eq!(relayed.decision(), Decision::Relay);
+}
+
+#[test]
 fn an_ack_of_nothing_is_dropped() {
     assert_eq!(
         open().request(&alice("ACK", BOB)).decision(),
