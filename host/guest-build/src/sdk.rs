@@ -13,8 +13,11 @@ mod embedded {
 /// The manifest of the SDK, from the root of the repository or of its copy.
 const MANIFEST: &str = "guest-sdk/Cargo.toml";
 
-/// The crates of the copy: a workspace of these.
+/// The folders of the copy: a workspace of these.
 const MEMBERS: [&str; 3] = ["guest-sdk", "guest-sdk/macros", "host/message"];
+
+/// The crates in them.
+pub(crate) const CRATES: [&str; 3] = ["patchbay-sdk", "patchbay-sdk-macros", "patchbay-message"];
 
 /// The entry of the cache; other builds of Patchbay have others.
 fn entry() -> String {
@@ -133,6 +136,11 @@ mod tests {
         let root = sdk.parent().unwrap();
         for member in MEMBERS {
             assert!(root.join(member).join("src/lib.rs").is_file(), "{member}");
+        }
+        for (member, name) in MEMBERS.iter().zip(CRATES) {
+            let manifest = fs::read_to_string(root.join(member).join("Cargo.toml")).unwrap();
+            let manifest: toml::Table = manifest.parse().unwrap();
+            assert_eq!(manifest["package"]["name"].as_str(), Some(name));
         }
         let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
         let table: toml::Table = manifest.parse().unwrap();
