@@ -16,6 +16,8 @@
 //! - `no_answer_timeout`: how long a phone rings, default `"30s"`.
 //! - `trusted`: addresses and networks that need no authentication and whose P-Asserted-Identity counts (`"10.0.0.0/8 192.0.2.7"`).
 
+use std::net::IpAddr;
+
 use patchbay_sdk::prelude::*;
 
 /// The methods the router answers itself.
@@ -48,7 +50,12 @@ impl Policy for DefaultPolicy {
         self.no_answer_timeout =
             settings::duration("no_answer_timeout")?.unwrap_or(NO_ANSWER_TIMEOUT);
         self.trusted = setting("trusted");
-        Ok(())
+        match self.trusted.as_deref().and_then(no_network) {
+            Some(wrong) => Err(Error::new(format!(
+                "setting trusted: {wrong:?} is no address or network such as \"10.0.0.0/8\""
+            ))),
+            None => Ok(()),
+        }
     }
 
     fn request_route(&self, request: &mut Request) -> Result<Verdict> {
@@ -107,6 +114,23 @@ impl DefaultPolicy {
             None => Ok(relay(contacts).no_answer(self.no_answer_timeout)),
         }
     }
+}
+
+/// The first of the networks, separated as for [`transaction::source_in`], that is none.
+fn no_network(networks: &str) -> Option<&str> {
+    let mut networks = networks.split([' ', ',', '\t', '\n']);
+    networks.find(|text| !text.is_empty() && !is_network(text))
+}
+
+/// Whether this is an address, or one with the length of a prefix.
+fn is_network(text: &str) -> bool {
+    let (address, prefix) = text.split_once('/').unwrap_or((text, "0"));
+    let most = match address.parse() {
+        Ok(IpAddr::V4(_)) => 32,
+        Ok(IpAddr::V6(_)) => 128,
+        Err(_) => return false,
+    };
+    prefix.parse::<u8>().is_ok_and(|prefix| prefix <= most)
 }
 
 /// RFC 3261 §10.3: a registrar serves the address-of-records of its own domains.
