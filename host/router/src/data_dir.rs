@@ -186,7 +186,7 @@ impl DataDir {
 
     /// The file with the last activation or rollback.
     pub fn policy_activation(&self) -> PathBuf {
-        self.path.join("policies").join("active")
+        policy_activation(&self.path)
     }
 }
 
@@ -399,6 +399,11 @@ fn open_store(path: &Path) -> Result<sled::Db, DataDirError> {
             path: path.to_path_buf(),
             source,
         })
+}
+
+/// Where a data directory remembers the last activation or rollback.
+pub fn policy_activation(data_dir: &Path) -> PathBuf {
+    data_dir.join("policies").join("active")
 }
 
 /// Where a data directory keeps policies as they were stored.

@@ -242,12 +242,7 @@ fn policy<'a>(mut section: Section<'a>, overrides: &Overrides) -> (Policy, Vec<S
     let active = match section.parsed("active", check::policy_name) {
         None => ActivePolicy::Unset,
         Some(name) if name == BUILTIN => ActivePolicy::Builtin,
-        Some(name) => {
-            if directory.is_none() && overrides.policy.is_none() {
-                section.problem("active", format!("{name:?} needs policy.directory, the folder with {name}.wasm; without one only \"builtin\" can be active"));
-            }
-            ActivePolicy::Named(name)
-        }
+        Some(name) => ActivePolicy::Named(name),
     };
     let hook_deadline = section.duration("hook_deadline", Duration::from_millis(50), MILLISECOND);
     let hook_timeout = section.duration("hook_timeout", 5 * SECOND, MILLISECOND);
@@ -636,14 +631,6 @@ mod tests {
                 .to_string()
                 .starts_with("/nonexistent/patchbay.toml: can't be read: "),
             "{problems}"
-        );
-    }
-
-    #[test]
-    fn a_named_policy_needs_a_directory() {
-        assert!(
-            problems("[policy]\nactive = \"mine\"\n")[0]
-                .starts_with("line 2: policy.active: \"mine\" needs policy.directory")
         );
     }
 

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use patchbay_policy::{CheckError, ComponentReport, Engine, EngineConfig, EngineError, Host};
 
 use crate::config::{Config, Problem};
+use crate::data_dir::policy_versions;
 use crate::hooks::HookHost;
 use crate::signature;
 
@@ -33,6 +34,7 @@ pub use deployments::{
 pub use memory::VersionName;
 pub use origin::{Origin, Proof, Via, client_name, own_user_name, user_name};
 pub use routes::check_routes;
+use versions::VersionFiles;
 pub use versions::VersionRecord;
 pub use watch::DirectoryWatch;
 
@@ -87,7 +89,8 @@ pub fn check(config: Config) -> Vec<String> {
             path.display()
         )
     }));
-    let active = configured::active_source(&config.policy);
+    let versions = VersionFiles(policy_versions(&config.node.data_dir));
+    let active = active_source(&config, &versions);
     let unsigned = unsigned(&config, &files, active.as_ref().ok());
     problems.extend(unsigned);
     let config = Arc::new(config);
@@ -109,6 +112,15 @@ pub fn check(config: Config) -> Vec<String> {
                     .map_err(|error| error.to_string())
             }));
         }
+        Ok(ActiveSource::Kept(version)) => {
+            let name = format!("policy {}", version.policy);
+            let bytes = versions.get(&version.policy, &version.version);
+            let loaded = bytes.map_err(|error| error.to_string()).and_then(|bytes| {
+                let loaded = engine.load(&version.policy, &bytes, init_host);
+                loaded.map_err(|error| error.to_string())
+            });
+            problems.extend(loaded.err().map(|problem| format!("{name}: {problem}")));
+        }
         // It has a place in the file: `check_active` tells it.
         Err(StartPolicyError::Missing { .. }) => {}
         Err(problem) => problems.push(problem.to_string()),
@@ -128,9 +140,18 @@ pub fn check(config: Config) -> Vec<String> {
     problems
 }
 
+fn active_source(
+    config: &Config,
+    versions: &VersionFiles,
+) -> Result<ActiveSource, StartPolicyError> {
+    let remembered = memory::remembered(&config.node.data_dir);
+    configured::active_source(&config.policy, versions, remembered.as_ref())
+}
+
 /// The problem of `policy.active` that names a policy which is not there.
 pub fn check_active(config: &Config) -> Option<Problem> {
-    match configured::active_source(&config.policy) {
+    let versions = VersionFiles(policy_versions(&config.node.data_dir));
+    match active_source(config, &versions) {
         Err(StartPolicyError::Missing { place, message, .. }) => {
             Some(Problem::new(place, "policy.active", message))
         }
@@ -173,9 +194,14 @@ fn problem_of(path: &Path, examine: impl FnOnce(&[u8]) -> Result<(), String>) ->
 }
 
 /// What to do about an active policy without a file.
-fn missing(directory: &Path, name: &str) -> String {
+fn missing(directory: Option<&Path>, name: &str) -> String {
+    let Some(directory) = directory else {
+        return format!(
+            "{name:?} needs policy.directory, the folder with {name}.wasm, or a version that was pushed to this router, and there is none"
+        );
+    };
     format!(
-        "there is no {name}.wasm in {}: build it with `patchbay policy build DIR --out {}` (in a checkout: `cargo xtask policies`), or set active = \"builtin\"",
+        "there is no {name}.wasm in {}, and no version of it was pushed to this router: build it with `patchbay policy build DIR --out {}` (in a checkout: `cargo xtask policies`), or set active = \"builtin\"",
         directory.display(),
         directory.display()
     )
