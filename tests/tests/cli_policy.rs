@@ -132,7 +132,7 @@ fn check_tells_the_problems_of_configuration_and_policies_together() {
     for part in [
         "patchbay.toml:2: node.nmae",
         "half.wasm",
-        "no_answer_timeout",
+        "patchbay.toml:7: policy.settings.no_answer_timeout: policy default: init refused: ",
     ] {
         assert!(
             text(&output).contains(part),
@@ -140,6 +140,13 @@ fn check_tells_the_problems_of_configuration_and_policies_together() {
             text(&output)
         );
     }
+    let config = config.replace("nmae", "name");
+    std::fs::write(folder.path().join("patchbay.toml"), config).expect("write");
+    let output = run(Command::new(binary()).arg("run").current_dir(folder.path()));
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    let wanted =
+        "patchbay.toml:7: policy.settings.no_answer_timeout: policy default: init refused: ";
+    assert!(text(&output).contains(wanted), "{}", text(&output));
 }
 
 #[test]

@@ -46,7 +46,7 @@ impl Check {
         let file = self.config.file();
         found.extend(named_policies(&config, file.as_deref()));
         found.extend(data_directory(&config.node.data_dir));
-        found.extend(policies(config));
+        found.extend(policies(config, file.as_deref()));
         if self.json {
             let list: Vec<_> = found
                 .iter()
@@ -116,14 +116,24 @@ fn data_directory(path: &Path) -> Option<Found> {
     })
 }
 
-fn policies(config: Config) -> Vec<Found> {
-    let problems = policy_directory::check(config);
-    problems
-        .into_iter()
-        .map(|text| Found {
-            line: None,
-            key: "policy".to_owned(),
-            text,
+fn policies(config: Config, file: Option<&Path>) -> Vec<Found> {
+    let problems = Problems {
+        file: file.map(Path::to_path_buf),
+        list: policy_directory::check(config),
+    };
+    let found = problems.lines().zip(&problems.list);
+    found
+        .map(|(text, problem)| match problem.place {
+            Place::Nowhere => Found {
+                line: None,
+                key: "policy".to_owned(),
+                text: problem.message.clone(),
+            },
+            place => Found {
+                line: line_of(place),
+                key: problem.key.clone(),
+                text,
+            },
         })
         .collect()
 }

@@ -105,6 +105,8 @@ pub struct Policy {
     pub directory: Option<PathBuf>,
     /// Which policy routes at the start.
     pub active: ActivePolicy,
+    /// Where each setting is written.
+    pub setting_places: BTreeMap<String, Place>,
     /// Where that is written.
     pub active_place: Place,
     /// Running time of one hook.

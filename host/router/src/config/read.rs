@@ -269,6 +269,7 @@ fn policy<'a>(mut section: Section<'a>, overrides: &Overrides) -> (Policy, Vec<S
         ),
         trusted_keys,
         call_ring: section.number("call_ring", DEFAULT_CALL_RING, 0..=1_000_000),
+        setting_places: section.places("settings"),
         settings: section.free_texts("settings"),
         grants: grants(section.section("grants")),
         routes: Vec::new(),

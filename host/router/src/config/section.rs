@@ -347,6 +347,18 @@ impl<'a> Section<'a> {
         texts
     }
 
+    /// Where each key of a section is written.
+    pub(super) fn places(&mut self, key: &'static str) -> BTreeMap<String, Place> {
+        let table = match self.entry(key).map(|entry| &entry.value) {
+            Some(Value::Table(table)) => Some(table),
+            _ => None,
+        };
+        let entries = table.into_iter().flatten();
+        entries
+            .map(|(name, entry)| (name.clone(), entry.place))
+            .collect()
+    }
+
     /// A path; a relative one of the file is relative to the file's folder.
     pub(super) fn path(&mut self, key: &'static str) -> Option<PathBuf> {
         let place = self.entry(key)?.place;

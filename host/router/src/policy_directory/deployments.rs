@@ -109,7 +109,8 @@ fn written(file: Option<&Path>, place: &Place) -> String {
     match (file, place) {
         (Some(file), Place::Line(line)) => format!("{}:{line}: ", file.display()),
         (None, Place::Line(line)) => format!("line {line}: "),
-        (_, Place::CommandLine | Place::Nowhere) => String::new(),
+        (_, Place::CommandLine) => "command line: ".to_owned(),
+        (_, Place::Nowhere) => String::new(),
     }
 }
 
@@ -148,6 +149,20 @@ pub enum StartPolicyError {
         place: Place,
         /// The policy.
         policy: String,
+        /// Why.
+        source: Box<DeployError>,
+    },
+    /// Its `init` refuses a setting.
+    #[error("{}{key}: policy {name}: {source}", written(.file.as_deref(), .place))]
+    Setting {
+        /// The file of the configuration.
+        file: Option<PathBuf>,
+        /// Where the setting is written.
+        place: Place,
+        /// The key.
+        key: String,
+        /// The policy.
+        name: String,
         /// Why.
         source: Box<DeployError>,
     },

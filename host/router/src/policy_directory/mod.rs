@@ -10,6 +10,7 @@ mod deployments;
 mod memory;
 mod origin;
 mod routes;
+mod settings;
 mod versions;
 mod watch;
 
@@ -18,7 +19,7 @@ use std::sync::Arc;
 
 use patchbay_policy::{CheckError, ComponentReport, Engine, EngineConfig, EngineError, Host};
 
-use crate::config::{Config, Problem};
+use crate::config::{Config, Place, Problem};
 use crate::data_dir::policy_versions;
 use crate::hooks::HookHost;
 use crate::signature;
@@ -62,13 +63,15 @@ pub fn inspect(bytes: &[u8]) -> Result<ComponentReport, InspectError> {
 }
 
 /// Every problem of the policies that a configuration names: those of its directory, with what is not granted to them, and of the
-/// active one also whether it takes its settings.
-pub fn check(config: Config) -> Vec<String> {
+/// active one also whether it takes its settings: that alone may have a place in the configuration.
+pub fn check(config: Config) -> Vec<Problem> {
+    let unplaced = |text: String| Problem::new(Place::Nowhere, "", text);
     let engine: Engine<HookHost> = match Engine::new(EngineConfig::default()) {
         Ok(engine) => engine,
-        Err(error) => return vec![error.to_string()],
+        Err(error) => return vec![unplaced(error.to_string())],
     };
     let mut problems = Vec::new();
+    let mut placed = None;
     // One that is not there is a problem of the configuration.
     let directory = config
         .policy
@@ -101,15 +104,20 @@ pub fn check(config: Config) -> Vec<String> {
         }
         Ok(ActiveSource::Builtin) => {
             let loaded = engine.load(crate::config::BUILTIN, BUILTIN_POLICY, init_host);
+            placed = loaded
+                .as_ref()
+                .err()
+                .and_then(|error| settings::problem(&config, "builtin", error));
             problems.extend(loaded.err().map(|problem| format!("builtin: {problem}")));
         }
         Ok(ActiveSource::File(name, path)) => {
             files.retain(|(_, file)| *file != path);
             problems.extend(problem_of(&path, |bytes| {
-                engine
-                    .load(&name, bytes, init_host)
-                    .map(drop)
-                    .map_err(|error| error.to_string())
+                let loaded = engine.load(&name, bytes, init_host);
+                loaded.map(drop).map_err(|error| {
+                    placed = settings::problem(&config, &name, &error);
+                    error.to_string()
+                })
             }));
         }
         Ok(ActiveSource::Kept(version)) => {
@@ -117,13 +125,19 @@ pub fn check(config: Config) -> Vec<String> {
             let bytes = versions.get(&version.policy, &version.version);
             let loaded = bytes.map_err(|error| error.to_string()).and_then(|bytes| {
                 let loaded = engine.load(&version.policy, &bytes, init_host);
-                loaded.map_err(|error| error.to_string())
+                loaded.map_err(|error| {
+                    placed = settings::problem(&config, &version.policy, &error);
+                    error.to_string()
+                })
             });
             problems.extend(loaded.err().map(|problem| format!("{name}: {problem}")));
         }
         // It has a place in the file: `check_active` tells it.
         Err(StartPolicyError::Missing { .. }) => {}
         Err(problem) => problems.push(problem.to_string()),
+    }
+    if placed.is_some() {
+        problems.pop();
     }
     let host = init_host();
     // Those are checked for each of their routes.
@@ -137,7 +151,8 @@ pub fn check(config: Config) -> Vec<String> {
                 .map_err(|error| error.to_string())
         }));
     }
-    problems
+    let unplaced = problems.into_iter().map(unplaced);
+    placed.into_iter().chain(unplaced).collect()
 }
 
 fn active_source(

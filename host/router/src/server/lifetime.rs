@@ -186,6 +186,7 @@ impl Running {
         let taken = settings.and_then(|()| deployments.take_routes(config));
         taken.map_err(|error| {
             self.init_config.store(before);
+            let error = error.of_setting(&config.policy);
             error.in_file(self.source.file.as_deref())
         })?;
         deployments.check_shadow(&self.shared.traces);
@@ -329,6 +330,7 @@ fn reloaded(old: &Config, mut new: Config) -> Config {
     new.policy = crate::config::Policy {
         pin: new.policy.pin,
         call_ring: new.policy.call_ring,
+        setting_places: new.policy.setting_places,
         settings: new.policy.settings,
         grants: new.policy.grants,
         routes: new.policy.routes,

@@ -301,7 +301,10 @@ impl Deployments {
                 (version.policy, started)
             }
         };
-        started.map_err(|source| StartPolicyError::Deploy { name, source })
+        started.map_err(|source| {
+            let error = StartPolicyError::Deploy { name, source };
+            error.of_setting(&self.config)
+        })
     }
 
     fn start_kept(&self, version: &VersionName, change: &Change) -> Result<(), DeployError> {
