@@ -81,7 +81,10 @@ pub enum DataDirError {
         path: PathBuf,
     },
     /// The store can't be opened.
-    #[error("the store {} can't be opened: {source}", path.display())]
+    #[error(
+        "the store {} can't be opened: {source}\nRestore it from a copy, or move it away to start without: then registrations are gone until phones register again, and what policies have kept in the key-value store for good",
+        path.display()
+    )]
     Store {
         /// The folder.
         path: PathBuf,
@@ -139,6 +142,11 @@ impl DataDir {
     /// The keys.
     pub fn secrets(&self) -> &Secrets {
         &self.secrets
+    }
+
+    /// The file with them.
+    pub fn secrets_file(&self) -> PathBuf {
+        self.path.join("secrets")
     }
 
     /// The folder of the log in front of the store.

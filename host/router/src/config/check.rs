@@ -12,7 +12,7 @@ use super::{Listen, Transport, transport_name};
 const MAX_TOKEN_BYTES: usize = 4096;
 
 /// Refuses the transports that this version has no listener for.
-pub(super) fn supported(listener: Listen) -> Result<Listen, String> {
+pub(crate) fn supported(listener: Listen) -> Result<Listen, String> {
     match listener.transport {
         Transport::Udp | Transport::Tcp => Ok(listener),
         other => Err(format!(

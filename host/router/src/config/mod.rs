@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+pub(crate) use check::supported;
 pub use check::{is_policy_name, token};
 pub use node::{Io, Node};
 pub use patchbay_core::door::Transport;

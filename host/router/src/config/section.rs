@@ -99,6 +99,12 @@ impl<'a> Section<'a> {
         self.entries.is_some()
     }
 
+    /// Whether there are sections in it.
+    pub(super) fn has_sections(&self) -> bool {
+        let mut entries = self.entries.into_iter().flat_map(BTreeMap::values);
+        entries.any(|entry| matches!(entry.value, Value::Table(_)))
+    }
+
     /// Reports a problem of `key`.
     pub(super) fn problem(&self, key: &str, message: impl Into<String>) {
         self.findings
@@ -502,9 +508,9 @@ fn nearest<'k>(key: &str, known: &'k [String]) -> Option<&'k str> {
         .filter_map(near)
         .min()
         .or_else(|| {
-            known
-                .iter()
-                .find(|other| split(other).1 == name)
+            // A whole section may have been meant.
+            let same = known.iter().filter(|other| split(other).1 == name);
+            same.min_by_key(|other| other.len() > name.len())
                 .map(|other| (0, other.as_str()))
         })
         .or_else(|| known.iter().filter_map(near).min())
@@ -564,5 +570,7 @@ mod tests {
         assert_eq!(nearest("tls.domain.nam", &known), Some("tls.domain.name"));
         assert_eq!(nearest("node.realm", &known), Some("auth.realm"));
         assert_eq!(nearest("node.colour", &known), None);
+        let known = ["admin.listen", "listen"].map(str::to_owned);
+        assert_eq!(nearest("node.listen", &known), Some("listen"));
     }
 }
