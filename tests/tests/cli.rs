@@ -356,6 +356,43 @@ fn patchbay_with_stdin(folder: &Path, arguments: &[&str], stdin: &str) -> Output
 }
 
 #[test]
+fn a_user_that_could_never_register_is_told() {
+    let folder = TempDir::new().expect("a folder");
+    for name in ["alice@example.com", "sip:alice"] {
+        let add = patchbay_with_stdin(folder.path(), &["user", "add", name], "secret\n");
+        assert_eq!(add.status.code(), Some(1), "{}", text(&add));
+        assert!(
+            text(&add).contains("the domain is the realm"),
+            "{}",
+            text(&add)
+        );
+    }
+    let add = ["user", "add", "alice", "--realm", "exmaple.com"];
+    let add = patchbay_with_stdin(folder.path(), &add, "secret\n");
+    assert_eq!(add.status.code(), Some(0), "{}", text(&add));
+    assert!(
+        text(&add).contains("whose realm is localhost"),
+        "{}",
+        text(&add)
+    );
+}
+
+#[test]
+fn check_tells_what_keeps_a_router_from_the_data_directory() {
+    let folder = TempDir::new().expect("a folder");
+    std::fs::create_dir(folder.path().join("data")).expect("a folder");
+    std::fs::write(folder.path().join("data/users.csv"), "alice,example.com\n").expect("write");
+    let said = |directory: &str| {
+        let output = patchbay(folder.path(), &["check", "--data-dir", directory]);
+        assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+        text(&output)
+    };
+    assert!(said("data").contains("users.csv:1: "), "{}", said("data"));
+    let file = said("data/users.csv");
+    assert!(file.contains("data/users.csv can't be made"), "{file}");
+}
+
+#[test]
 fn users_are_added_changed_and_removed_with_passwords_from_stdin() {
     let folder = TempDir::new().expect("a folder");
     let users = || {
@@ -446,6 +483,8 @@ fn what_this_version_can_not_do_is_refused() {
     let config = "[[listen]]\naddress = \"wss:127.0.0.1:0\"\n[policy]\ntrusted_keys = [\"key\"]\n[[policy.route]]\ndomain = \"a.example\"\npolicy = \"a\"\n";
     std::fs::write(folder.path().join("patchbay.toml"), config).expect("write");
     let output = patchbay(folder.path(), &["run"]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    let output = patchbay(folder.path(), &["check"]);
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));
     for part in [
         ":2: listen.address",

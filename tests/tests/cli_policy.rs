@@ -98,10 +98,21 @@ fn an_installed_binary_makes_a_policy_that_builds_also_inside_another_workspace(
         report["hooks"],
         serde_json::json!(["request-route", "failure-route"])
     );
-    let manifest = std::fs::read_to_string(project.join("mine/Cargo.toml")).expect("a manifest");
+    let file = project.join("mine/Cargo.toml");
+    let manifest = std::fs::read_to_string(&file).expect("a manifest");
+    let cache = cache.to_str().expect("a path");
+    assert!(manifest.contains(cache), "{manifest}");
+    // As if another user had made it.
+    std::fs::write(&file, manifest.replace(cache, "/home/somebody/.cache")).expect("write");
+    let output = patchbay(&project.join("mine"), &["policy", "build"]);
     assert!(
-        manifest.contains(cache.to_str().expect("a path")),
-        "{manifest}"
+        text(&output).contains("which is not here"),
+        "{}",
+        text(&output)
+    );
+    assert_eq!(
+        std::fs::read_to_string(&file).expect("a manifest"),
+        manifest
     );
 }
 
@@ -121,7 +132,7 @@ fn check_tells_the_problems_of_configuration_and_policies_together() {
     for part in [
         "patchbay.toml:2: node.nmae",
         "half.wasm",
-        "no_answer_timeout",
+        "patchbay.toml:7: policy.settings.no_answer_timeout: policy default: init refused: ",
     ] {
         assert!(
             text(&output).contains(part),
@@ -129,6 +140,13 @@ fn check_tells_the_problems_of_configuration_and_policies_together() {
             text(&output)
         );
     }
+    let config = config.replace("nmae", "name");
+    std::fs::write(folder.path().join("patchbay.toml"), config).expect("write");
+    let output = run(Command::new(binary()).arg("run").current_dir(folder.path()));
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    let wanted =
+        "patchbay.toml:7: policy.settings.no_answer_timeout: policy default: init refused: ";
+    assert!(text(&output).contains(wanted), "{}", text(&output));
 }
 
 #[test]

@@ -134,6 +134,11 @@ fn a_mistake_in_python_is_told_with_file_and_line() {
         &["File \"policy.py\", line 2", "No module named 'nothere'"],
     );
     assert!(said.lines().count() < 10, "{said}");
+    let said = complaint_about("hooks = [\"branch-route\"]\n", "policy.py", "\n");
+    tells(
+        &said,
+        &["policy.toml lists branch-route: the policy has to have a class BranchRoute"],
+    );
 }
 
 #[test]

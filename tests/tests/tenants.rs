@@ -403,8 +403,14 @@ fn settings_that_change_reach_every_instance() {
 fn a_reload_with_settings_that_the_active_policy_refuses_changes_nothing() {
     let router = tenant_of_all();
     assert_eq!(mark(&router, "localhost"), "old");
-    reload_in_vain(&router, "mark = \"old\"", "refuses = \"not like this\"");
-    router.wait_for_log("not like this");
+    reload_in_vain(
+        &router,
+        "mark = \"old\"",
+        "refuses = \"setting refuses: not like this\"",
+    );
+    router.wait_for_log(
+        ": policy.settings.refuses: policy tenant: init refused: setting refuses: not like this",
+    );
     assert_eq!(mark(&router, "localhost"), "old");
 }
 

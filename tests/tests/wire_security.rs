@@ -272,6 +272,24 @@ fn an_unknown_proxy_require_gives_420_with_unsupported() {
 }
 
 #[test]
+fn what_the_router_itself_is_required_to_understand_and_does_not_gives_420() {
+    let router = Router::start();
+    let mut bob = Agent::udp(router.udp(), "bob");
+    for (method, to) in [
+        ("REGISTER", bob.aor()),
+        ("OPTIONS", "sip:localhost".to_owned()),
+    ] {
+        let text = bob.compose(method, "sip:localhost", &to, "Require: x-nonsense\r\n", "");
+        bob.request(text);
+        assert_eq!(bob.expect(420).header("Unsupported"), "x-nonsense");
+    }
+    assert_eq!(
+        router.get("/api/v1/registrations")["registrations"],
+        serde_json::json!([])
+    );
+}
+
+#[test]
 fn a_contact_that_points_back_at_the_router_is_a_loop_and_ends() {
     let router = Router::start();
     let (mut alice, mut bob) = (

@@ -404,6 +404,15 @@ impl Reject {
             headers: Vec::new(),
         }
     }
+
+    /// 420 with these options in Unsupported (RFC 3261 §8.2.2.3); `None` when there are none.
+    pub(crate) fn bad_extension<'o>(options: impl Iterator<Item = &'o [u8]>) -> Option<Reject> {
+        let options: Vec<_> = options.map(String::from_utf8_lossy).collect();
+        (!options.is_empty()).then(|| Reject {
+            headers: vec![("Unsupported", options.join(", "))],
+            ..Reject::new(420, "")
+        })
+    }
 }
 
 /// What a hook sees and may change. It travels to the driver and back.

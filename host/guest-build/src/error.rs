@@ -23,6 +23,12 @@ pub enum BuildError {
     /// The name is the router's own.
     #[error("`builtin` is the policy inside of the router: use another name")]
     Reserved,
+    /// Cargo can't tell it from what it depends on.
+    #[error("`{name}` is a crate of the SDK that the policy is built with: use another name")]
+    SdkCrate {
+        /// The name.
+        name: String,
+    },
     /// A new policy would be written over something.
     #[error(
         "{} has a {file} already, and nothing is overwritten: choose another name, or build what is there with `patchbay policy build {}`", folder.display(), folder.display()

@@ -18,7 +18,8 @@ pub(crate) fn compile(
     let manifest = manifest(crate_folder)?;
     let library = library_name(crate_folder, &manifest)?;
     if let Some(sdk) = sdk_path(&manifest) {
-        sdk::restore(Path::new(sdk), &cache::folder()?, progress)?;
+        let manifest = crate_folder.join("Cargo.toml");
+        sdk::restore(&manifest, sdk, &cache::folder()?, progress)?;
     }
     let toolchain = ensure_toolchain(progress)?;
     let target = folder::workspace(crate_folder).join("target").join("guest");

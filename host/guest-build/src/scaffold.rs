@@ -87,6 +87,9 @@ fn write_crate(
     sdk_copy: impl FnOnce() -> Result<PathBuf, BuildError>,
 ) -> Result<Scaffold, BuildError> {
     let name = folder::policy_name(folder)?;
+    if sdk::CRATES.contains(&&*name) {
+        return Err(BuildError::SdkCrate { name });
+    }
     let repository = sdk::repository(folder);
     let files = texts(is_member(folder, repository.as_deref()));
     is_free(folder, &files)?;
@@ -185,8 +188,16 @@ fn fill(template: &str, name: &str, sdk: &Path) -> String {
         .replace("{{type}}", &type_name(name))
 }
 
-/// `least-cost` as a type: `LeastCost`.
+/// `least-cost` as a type: `LeastCostPolicy`. Nothing that the SDK or the language brings along has such a name.
 fn type_name(name: &str) -> String {
+    let words = capitalised(name);
+    match words.strip_suffix("Policy") {
+        Some(start) if !start.is_empty() => words,
+        _ => words + "Policy",
+    }
+}
+
+fn capitalised(name: &str) -> String {
     let mut starts_word = true;
     let mut capitalise = |each: char| {
         let capital = starts_word;
@@ -250,8 +261,31 @@ mod tests {
         let manifest = manifest(&scaffold);
         assert_eq!(manifest["package"]["name"].as_str(), Some("least-cost"));
         let source = fs::read_to_string(scaffold.folder.join("src/lib.rs")).unwrap();
-        assert!(source.contains("impl Policy for LeastCost {"));
+        assert!(source.contains("impl Policy for LeastCostPolicy {"));
         assert!(!source.contains("{{"));
+    }
+
+    #[test]
+    fn a_crate_of_the_sdk_is_no_name_of_a_policy() {
+        let parent = tempfile::tempdir().unwrap();
+        for name in sdk::CRATES {
+            let error = new_crate(&parent.path().join(name))
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains("another name"), "{error}");
+        }
+    }
+
+    #[test]
+    fn no_type_is_named_as_one_that_it_needs() {
+        for (name, expected) in [
+            ("policy", "PolicyPolicy"),
+            ("request", "RequestPolicy"),
+            ("self", "SelfPolicy"),
+            ("my_policy", "MyPolicy"),
+        ] {
+            assert_eq!(type_name(name), expected);
+        }
     }
 
     #[test]

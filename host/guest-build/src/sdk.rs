@@ -1,6 +1,7 @@
 //! Where policies find the SDK: in the repository when they lie in it, else in a copy that this program brings along.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::{BuildError, cache};
@@ -13,8 +14,11 @@ mod embedded {
 /// The manifest of the SDK, from the root of the repository or of its copy.
 const MANIFEST: &str = "guest-sdk/Cargo.toml";
 
-/// The crates of the copy: a workspace of these.
+/// The folders of the copy: a workspace of these.
 const MEMBERS: [&str; 3] = ["guest-sdk", "guest-sdk/macros", "host/message"];
+
+/// The crates in them.
+pub(crate) const CRATES: [&str; 3] = ["patchbay-sdk", "patchbay-sdk-macros", "patchbay-message"];
 
 /// The entry of the cache; other builds of Patchbay have others.
 fn entry() -> String {
@@ -63,27 +67,54 @@ pub(crate) fn unpacked(
     Ok(root.join("guest-sdk"))
 }
 
-/// Brings back the SDK that a manifest names, when it is a copy of ours that was deleted: a cache may be emptied at any time.
+/// Sees to it that there is the SDK that a manifest names. A cache may be emptied at any time, and a policy may come from another
+/// machine, user or version of Patchbay, whose copy is elsewhere: then the manifest gets the place of the copy here.
 pub(crate) fn restore(
-    sdk: &Path,
+    manifest: &Path,
+    sdk: &str,
     cache: &Path,
     progress: &mut dyn FnMut(&str),
 ) -> Result<(), BuildError> {
-    if sdk.join("Cargo.toml").is_file() || !sdk.starts_with(cache) {
+    let named = manifest.parent().unwrap_or(manifest).join(sdk);
+    if named.join("Cargo.toml").is_file() {
         return Ok(());
     }
     let ours = unpacked(cache, progress)?;
-    if ours == sdk {
+    if ours == named {
         return Ok(());
     }
-    Err(BuildError::Missing {
-        what: "the SDK that Cargo.toml names",
-        reason: format!("{} is another version's", sdk.display()),
-        command: format!(
-            "cargo add --path {} patchbay-sdk    # the SDK of this version",
+    if is_copy(&named) && name_in(manifest, sdk, &ours).is_ok() {
+        progress(&format!(
+            "{} named the SDK at {sdk}, which is not here: it names {} now",
+            manifest.display(),
             ours.display()
+        ));
+        return Ok(());
+    }
+    Err(BuildError::Manifest {
+        path: manifest.to_owned(),
+        problem: format!(
+            "there is no SDK at {sdk}: patchbay-sdk = {{ path = {:?} }} is the one of this version of Patchbay",
+            ours.display().to_string()
         ),
     })
+}
+
+/// Whether this is the place of a copy in some cache.
+fn is_copy(sdk: &Path) -> bool {
+    let root = sdk.parent().and_then(Path::file_name);
+    let is_entry = root.is_some_and(|name| name.to_string_lossy().starts_with("sdk-"));
+    is_entry && sdk.ends_with("guest-sdk")
+}
+
+/// Writes another place of the SDK into a manifest, and leaves the rest as it is.
+fn name_in(manifest: &Path, before: &str, after: &Path) -> io::Result<()> {
+    let text = fs::read_to_string(manifest)?;
+    let mut forms = [format!("\"{before}\""), format!("'{before}'")].into_iter();
+    let written = forms.find(|written| text.contains(written.as_str()));
+    let written = written.ok_or(io::ErrorKind::NotFound)?;
+    let after = toml::Value::String(after.display().to_string()).to_string();
+    fs::write(manifest, text.replace(&written, &after))
 }
 
 fn unpack(root: &Path) -> Result<(), BuildError> {
@@ -134,6 +165,11 @@ mod tests {
         for member in MEMBERS {
             assert!(root.join(member).join("src/lib.rs").is_file(), "{member}");
         }
+        for (member, name) in MEMBERS.iter().zip(CRATES) {
+            let manifest = fs::read_to_string(root.join(member).join("Cargo.toml")).unwrap();
+            let manifest: toml::Table = manifest.parse().unwrap();
+            assert_eq!(manifest["package"]["name"].as_str(), Some(name));
+        }
         let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
         let table: toml::Table = manifest.parse().unwrap();
         assert_eq!(
@@ -157,15 +193,44 @@ mod tests {
         let cache = tempfile::tempdir().unwrap();
         let sdk = unpacked(cache.path(), &mut |_| {}).unwrap();
         fs::remove_dir_all(sdk.parent().unwrap()).unwrap();
-        restore(&sdk, cache.path(), &mut |_| {}).unwrap();
+        let (manifest, named) = names(&cache, &sdk);
+        restore(&manifest, &named, cache.path(), &mut |_| {}).unwrap();
         assert!(is_sdk(&sdk.join("Cargo.toml")));
     }
 
+    /// A manifest that names an SDK, in the folder of the cache.
+    fn names(cache: &tempfile::TempDir, sdk: &Path) -> (PathBuf, String) {
+        let manifest = cache.path().join("Cargo.toml");
+        let sdk = sdk.display().to_string();
+        let text =
+            format!("# mine\n[dependencies]\npatchbay-sdk = {{ path = \"{sdk}\" }} # kept\n");
+        fs::write(&manifest, text).unwrap();
+        (manifest, sdk)
+    }
+
     #[test]
-    fn the_copy_of_another_version_is_not_made_up() {
+    fn of_an_sdk_that_is_no_copy_the_place_is_told() {
         let cache = tempfile::tempdir().unwrap();
-        let sdk = cache.path().join("sdk-0.0.0-0/guest-sdk");
-        let error = restore(&sdk, cache.path(), &mut |_| {}).unwrap_err();
-        assert!(matches!(error, BuildError::Missing { .. }), "{error}");
+        let (manifest, named) = names(&cache, Path::new("../sdk"));
+        let error = restore(&manifest, &named, cache.path(), &mut |_| {}).unwrap_err();
+        let ours = cache.path().join(entry()).join("guest-sdk");
+        let expected = format!("there is no SDK at ../sdk: patchbay-sdk = {{ path = {ours:?} }}");
+        assert!(error.to_string().contains(&expected), "{error}");
+        assert!(fs::read_to_string(&manifest).unwrap().contains("../sdk"));
+    }
+
+    #[test]
+    fn the_copy_of_another_machine_or_version_is_that_of_this_one() {
+        let cache = tempfile::tempdir().unwrap();
+        let ours = cache.path().join(entry()).join("guest-sdk");
+        let line = format!("patchbay-sdk = {{ path = {ours:?} }} # kept");
+        for theirs in [&*entry(), "sdk-0.0.0-0"] {
+            let theirs = Path::new("/home/somebody/.cache/patchbay").join(theirs);
+            let (manifest, named) = names(&cache, &theirs.join("guest-sdk"));
+            restore(&manifest, &named, cache.path(), &mut |_| {}).unwrap();
+            let text = fs::read_to_string(&manifest).unwrap();
+            assert!(text.contains(&line) && text.starts_with("# mine"), "{text}");
+            assert!(is_sdk(&ours.join("Cargo.toml")));
+        }
     }
 }

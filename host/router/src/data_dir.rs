@@ -81,7 +81,10 @@ pub enum DataDirError {
         path: PathBuf,
     },
     /// The store can't be opened.
-    #[error("the store {} can't be opened: {source}", path.display())]
+    #[error(
+        "the store {} can't be opened: {source}\nRestore it from a copy, or move it away to start without: then registrations are gone until phones register again, and what policies have kept in the key-value store for good",
+        path.display()
+    )]
     Store {
         /// The folder.
         path: PathBuf,
@@ -141,6 +144,11 @@ impl DataDir {
         &self.secrets
     }
 
+    /// The file with them.
+    pub fn secrets_file(&self) -> PathBuf {
+        self.path.join("secrets")
+    }
+
     /// The folder of the log in front of the store.
     pub fn registrations(&self) -> PathBuf {
         self.path.join("registrations")
@@ -186,7 +194,7 @@ impl DataDir {
 
     /// The file with the last activation or rollback.
     pub fn policy_activation(&self) -> PathBuf {
-        self.path.join("policies").join("active")
+        policy_activation(&self.path)
     }
 }
 
@@ -205,6 +213,31 @@ fn make_folder(path: &Path) -> Result<(), DataDirError> {
 /// Makes a folder that only its owner can read.
 pub fn make_private_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Tells what would keep a router from this directory, as far as it shows without changing anything.
+pub fn examine(path: &Path) -> Result<(), DataDirError> {
+    let made = |source: io::ErrorKind| DataDirError::Make {
+        path: path.to_path_buf(),
+        source: source.into(),
+    };
+    let mut around = path
+        .ancestors()
+        .map(|path| match path.as_os_str().is_empty() {
+            true => Path::new("."),
+            false => path,
+        });
+    let there = around.find_map(|path| fs::metadata(path).ok());
+    match there {
+        Some(there) if !there.is_dir() => return Err(made(io::ErrorKind::NotADirectory)),
+        Some(there) if there.permissions().readonly() => {
+            return Err(made(io::ErrorKind::PermissionDenied));
+        }
+        _ => {}
+    }
+    read_format(path)?;
+    read_secrets(&path.join("secrets"))?;
+    Ok(())
 }
 
 fn lock(folder: &Path) -> Result<File, DataDirError> {
@@ -252,39 +285,56 @@ fn write_pid(file: &mut File) -> io::Result<()> {
 
 fn check_format(folder: &Path) -> Result<(), DataDirError> {
     let path = folder.join("format");
-    match fs::read_to_string(&path) {
-        Ok(found) if found.trim() == FORMAT => Ok(()),
-        Ok(found) => Err(DataDirError::Format {
+    match read_format(folder)? {
+        Some(()) => Ok(()),
+        None => write_private(&path, format!("{FORMAT}\n").as_bytes()).map_err(io_error(&path)),
+    }
+}
+
+/// Whether the directory has a format, which has to be ours.
+fn read_format(folder: &Path) -> Result<Option<()>, DataDirError> {
+    match read_if_there(&folder.join("format"))? {
+        Some(found) if found.trim() != FORMAT => Err(DataDirError::Format {
             path: folder.to_path_buf(),
             found: found.trim().chars().take(64).collect(),
         }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            write_private(&path, format!("{FORMAT}\n").as_bytes()).map_err(io_error(&path))
-        }
-        Err(error) => Err(io_error(&path)(error)),
+        found => Ok(found.map(drop)),
+    }
+}
+
+fn read_if_there(path: &Path) -> Result<Option<String>, DataDirError> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(io_error(path)(error)),
     }
 }
 
 fn secrets(path: &Path) -> Result<Secrets, DataDirError> {
-    match fs::read_to_string(path) {
-        Ok(text) => parse_secrets(&text).ok_or_else(|| DataDirError::Secrets {
-            path: path.to_path_buf(),
-        }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let secrets = Secrets {
-                token_key: random_key().map_err(io_error(path))?,
-                nonce_key: random_key().map_err(io_error(path))?,
-            };
-            let text = format!(
-                "token_key = {}\nnonce_key = {}\n",
-                hex(&secrets.token_key),
-                hex(&secrets.nonce_key)
-            );
-            write_private(path, text.as_bytes()).map_err(io_error(path))?;
-            Ok(secrets)
-        }
-        Err(error) => Err(io_error(path)(error)),
+    if let Some(secrets) = read_secrets(path)? {
+        return Ok(secrets);
     }
+    let secrets = Secrets {
+        token_key: random_key().map_err(io_error(path))?,
+        nonce_key: random_key().map_err(io_error(path))?,
+    };
+    let text = format!(
+        "token_key = {}\nnonce_key = {}\n",
+        hex(&secrets.token_key),
+        hex(&secrets.nonce_key)
+    );
+    write_private(path, text.as_bytes()).map_err(io_error(path))?;
+    Ok(secrets)
+}
+
+fn read_secrets(path: &Path) -> Result<Option<Secrets>, DataDirError> {
+    let Some(text) = read_if_there(path)? else {
+        return Ok(None);
+    };
+    let damaged = || DataDirError::Secrets {
+        path: path.to_path_buf(),
+    };
+    parse_secrets(&text).map(Some).ok_or_else(damaged)
 }
 
 fn parse_secrets(text: &str) -> Option<Secrets> {
@@ -357,6 +407,11 @@ fn open_store(path: &Path) -> Result<sled::Db, DataDirError> {
             path: path.to_path_buf(),
             source,
         })
+}
+
+/// Where a data directory remembers the last activation or rollback.
+pub fn policy_activation(data_dir: &Path) -> PathBuf {
+    data_dir.join("policies").join("active")
 }
 
 /// Where a data directory keeps policies as they were stored.
@@ -433,6 +488,23 @@ mod tests {
             ),
             "{error}"
         );
+    }
+
+    #[test]
+    fn what_keeps_a_router_from_it_shows_without_making_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a/data");
+        examine(&path).expect("it can be made");
+        assert!(!folder.path().join("a").exists());
+        fs::write(folder.path().join("a"), "").expect("write");
+        for path in [path, folder.path().join("a")] {
+            let error = examine(&path).expect_err("a file");
+            assert!(matches!(error, DataDirError::Make { .. }), "{error}");
+            DataDir::open(&path).expect_err("a file");
+        }
+        fs::write(folder.path().join("secrets"), "token_key = 12\n").expect("write");
+        let error = examine(folder.path()).expect_err("damaged");
+        assert!(matches!(error, DataDirError::Secrets { .. }), "{error}");
     }
 
     #[test]

@@ -149,17 +149,17 @@ impl PrivateKey {
             path: path.to_owned(),
             source,
         };
-        if fs::metadata(path).map_err(failed)?.mode() & 0o077 != 0 {
-            return Err(KeyError::Exposed {
-                path: path.to_owned(),
-            });
-        }
         let text = read_text(path).map_err(failed)?;
         let seed = text.trim().strip_prefix(PRIVATE_PREFIX).and_then(unhex);
         let seed = seed.ok_or_else(|| KeyError::Malformed {
             path: path.to_owned(),
             kind: "private key",
         })?;
+        if fs::metadata(path).map_err(failed)?.mode() & 0o077 != 0 {
+            return Err(KeyError::Exposed {
+                path: path.to_owned(),
+            });
+        }
         Ok(PrivateKey(SigningKey::from_bytes(&seed)))
     }
 
@@ -320,6 +320,12 @@ mod tests {
         assert!(matches!(
             PrivateKey::read(&path),
             Err(KeyError::Exposed { .. })
+        ));
+        // The other one of the pair may be read by everybody.
+        fs::write(&path, made.public().to_string()).expect("write");
+        assert!(matches!(
+            PrivateKey::read(&path),
+            Err(KeyError::Malformed { .. })
         ));
     }
 

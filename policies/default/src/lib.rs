@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | in a dialog that went through this router | sent on where its Route headers say |
 //! | REGISTER | with `registration = "required"` authenticated (401), then saved |
-//! | OPTIONS to the router itself | 200; other methods 405 |
+//! | OPTIONS to the router itself | 200, with Require 420; other methods 405 |
 //! | to a local user | relayed to every contact; 404 when nobody knows the user, 480 when there is no contact |
 //! | to anybody else | 403: this router is no open relay |
 //!
@@ -15,6 +15,8 @@
 //! - `voicemail`: a SIP URI where calls go on 486, 600, 408 and 480, and when there is no contact. None: such calls fail.
 //! - `no_answer_timeout`: how long a phone rings, default `"30s"`.
 //! - `trusted`: addresses and networks that need no authentication and whose P-Asserted-Identity counts (`"10.0.0.0/8 192.0.2.7"`).
+
+use std::net::IpAddr;
 
 use patchbay_sdk::prelude::*;
 
@@ -48,7 +50,12 @@ impl Policy for DefaultPolicy {
         self.no_answer_timeout =
             settings::duration("no_answer_timeout")?.unwrap_or(NO_ANSWER_TIMEOUT);
         self.trusted = setting("trusted");
-        Ok(())
+        match self.trusted.as_deref().and_then(no_network) {
+            Some(wrong) => Err(Error::new(format!(
+                "setting trusted: {wrong:?} is no address or network such as \"10.0.0.0/8\""
+            ))),
+            None => Ok(()),
+        }
     }
 
     fn request_route(&self, request: &mut Request) -> Result<Verdict> {
@@ -109,6 +116,23 @@ impl DefaultPolicy {
     }
 }
 
+/// The first of the networks, separated as for [`transaction::source_in`], that is none.
+fn no_network(networks: &str) -> Option<&str> {
+    let mut networks = networks.split([' ', ',', '\t', '\n']);
+    networks.find(|text| !text.is_empty() && !is_network(text))
+}
+
+/// Whether this is an address, or one with the length of a prefix.
+fn is_network(text: &str) -> bool {
+    let (address, prefix) = text.split_once('/').unwrap_or((text, "0"));
+    let most = match address.parse() {
+        Ok(IpAddr::V4(_)) => 32,
+        Ok(IpAddr::V6(_)) => 128,
+        Err(_) => return false,
+    };
+    prefix.parse::<u8>().is_ok_and(|prefix| prefix <= most)
+}
+
 /// RFC 3261 §10.3: a registrar serves the address-of-records of its own domains.
 fn register(request: &Request) -> Verdict {
     if !transaction::is_local(request.uri()) {
@@ -125,12 +149,14 @@ fn register(request: &Request) -> Verdict {
 
 /// RFC 3261 §11.2: an OPTIONS to the router itself tells what it understands, and that it is alive.
 fn answer_for_router(request: &Request) -> Verdict {
-    let status = if *request.method() == Method::Options {
-        200
-    } else {
-        405
-    };
-    reply(status).header("Allow", ALLOW)
+    if *request.method() != Method::Options {
+        return reply(405).header("Allow", ALLOW);
+    }
+    // RFC 3261 §8.2.2.3: here the router is the user agent server, and knows no extension.
+    if request.has_header("Require") {
+        return reply(420).header("Unsupported", request.headers("Require").join(", "));
+    }
+    reply(200).header("Allow", ALLOW)
 }
 
 /// What a caller who may not call is told, `None` for one who may.

@@ -110,10 +110,18 @@ fn phones_ring_as_long_as_the_setting_says() {
 
 #[test]
 fn wrong_settings_are_refused_at_activation() {
-    for (name, value) in [("no_answer_timeout", "soon"), ("voicemail", "the machine")] {
+    for (name, value) in [
+        ("no_answer_timeout", "soon"),
+        ("voicemail", "the machine"),
+        ("trusted", "10.0.0.0/33"),
+        ("trusted", "192.0.2.1, gateway.example.com"),
+        ("trusted", "2001:db8::/129"),
+    ] {
         let error = open().setting(name, value).init().unwrap_err();
         assert!(error.to_string().contains(name), "{error}");
     }
+    let networks = "10.0.0.0/8, 192.0.2.1\t2001:db8::/32  ::1";
+    open().setting("trusted", networks).init().unwrap();
 }
 
 #[test]
@@ -245,6 +253,21 @@ fn the_router_answers_options_and_no_other_method() {
             .decision(),
         Decision::Reply(405)
     );
+}
+
+#[test]
+fn the_router_understands_no_extension_of_options() {
+    let required = request(
+        "OPTIONS",
+        "sip:example.com",
+        "sip:alice@example.com",
+        "Require: foo, bar",
+    );
+    let options = open().request(&required);
+    assert_eq!(options.decision(), Decision::Reply(420));
+    assert_eq!(options.reply_header("Unsupported"), Some("foo, bar"));
+    let relayed = open().request(&required.replace("sip:example.com", BOB));
+    assert_eq!(relayed.decision(), Decision::Relay);
 }
 
 #[test]

@@ -114,21 +114,7 @@ fn check_proxy_require(request: &Draft) -> Result<(), Reject> {
     if request.header(HeaderName::ProxyRequire).is_none() {
         return Ok(());
     }
-    let mut unsupported = String::new();
-    for option in request.values(HeaderName::ProxyRequire) {
-        if !unsupported.is_empty() {
-            unsupported.push_str(", ");
-        }
-        unsupported.push_str(&String::from_utf8_lossy(option));
-    }
-    if unsupported.is_empty() {
-        return Ok(());
-    }
-    Err(Reject {
-        status: 420,
-        reason: "",
-        headers: vec![("Unsupported", unsupported)],
-    })
+    Reject::bad_extension(request.values(HeaderName::ProxyRequire)).map_or(Ok(()), Err)
 }
 
 /// RFC 5393 §5.3.3.

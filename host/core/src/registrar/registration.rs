@@ -71,8 +71,8 @@ pub enum OutboundSupport {
 impl Registration {
     /// Reads a REGISTER that has passed validation.
     ///
-    /// Fails with 400 for contacts that make no sense, 420 for a Path that the UA does not support, and 439 when an
-    /// intermediate hop lacks outbound support.
+    /// Fails with 400 for contacts that make no sense, 420 for a Path that the UA does not support or an extension that is required and
+    /// not understood, and 439 when an intermediate hop lacks outbound support.
     pub fn from_request(request: &Draft, flow: Flow) -> Result<Registration, Reject> {
         let mut registration =
             Registration::without_request(registered(&registrant(request)?)?, Contacts::Fetch);
@@ -82,6 +82,7 @@ impl Registration {
 
     /// Reads everything but To, into the memory of what was read before.
     pub(crate) fn read(&mut self, request: &Draft, flow: Flow) -> Result<(), Reject> {
+        check_require(request)?;
         let cseq = request.cseq().map_err(|_| bad_request("Malformed CSeq"))?;
         self.cseq = cseq.number;
         self.flow = Some(flow);
@@ -158,6 +159,22 @@ pub(crate) fn registered(registrant: &Uri<'_>) -> Result<AddressOfRecord, Reject
 
 fn bad_request(reason: &'static str) -> Reject {
     Reject::new(400, reason)
+}
+
+/// The option tags that a registrar here understands: RFC 3327 and RFC 5626.
+const UNDERSTOOD: [&[u8]; 2] = [b"path", b"outbound"];
+
+/// RFC 3261 §10.3 step 2: what a REGISTER requires is processed as by any user agent server.
+fn check_require(request: &Draft) -> Result<(), Reject> {
+    if request.header(HeaderName::Require).is_none() {
+        return Ok(());
+    }
+    let is_understood = |option: &[u8]| {
+        let mut understood = UNDERSTOOD.iter();
+        understood.any(|known| known.eq_ignore_ascii_case(option))
+    };
+    let unknown = request.values(HeaderName::Require);
+    Reject::bad_extension(unknown.filter(|option| !is_understood(option))).map_or(Ok(()), Err)
 }
 
 /// RFC 3261 §10.3 step 6: `*` stands alone and with `Expires: 0` only.

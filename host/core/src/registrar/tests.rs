@@ -482,6 +482,16 @@ fn path_that_the_phone_does_not_support_gets_420() {
 }
 
 #[test]
+fn an_extension_that_is_required_and_not_understood_gets_420() {
+    let reject = read("Require: path, foo\r\nRequire: bar\r\nContact: <sip:a@h>\r\n").unwrap_err();
+    assert_eq!(
+        (reject.status, reject.headers),
+        (420, vec![("Unsupported", "foo, bar".to_owned())])
+    );
+    read("Require: Path, outbound\r\nRequire:\r\nContact: <sip:a@h>\r\n").unwrap();
+}
+
+#[test]
 fn malformed_contact_gets_400() {
     assert_eq!(status("Contact: <sip:a@h\r\n"), 400);
     assert_eq!(status("Contact: <sip:a@h>, \"x\r\n"), 400);

@@ -132,14 +132,29 @@ fn check(module: &[u8], policy: &Path, manifest: &Manifest) -> Result<(), BuildE
             .windows(name.len())
             .any(|window| window == name.as_bytes())
     };
-    match component::unlisted(&manifest.hooks).find(|hook| exports(hook)) {
-        Some(hook) => Err(BuildError::Manifest {
-            path: policy.join("policy.toml"),
-            problem: format!(
-                "the policy imports the package of {hook}, which `hooks` does not list"
-            ),
-        }),
-        None => Ok(()),
+    let unlisted = component::unlisted(&manifest.hooks).find(|hook| exports(hook));
+    let missing = manifest.hooks.iter().find(|hook| !exports(hook));
+    let problem = match (unlisted, missing) {
+        (Some(hook), _) => {
+            format!("the policy imports the package of {hook}, which `hooks` does not list")
+        }
+        (None, Some(hook)) => format!(
+            "`hooks` lists {hook}: the policy has to import {:?} and to set what runs there",
+            package(hook)
+        ),
+        (None, None) => return Ok(()),
+    };
+    Err(BuildError::Manifest {
+        path: policy.join("policy.toml"),
+        problem,
+    })
+}
+
+/// The package of a hook; `init` is a function in every package of Go.
+fn package(hook: &str) -> String {
+    match hook {
+        "init" => "patchbay/instance".to_owned(),
+        hook => format!("patchbay/{}", hook.replace('-', "")),
     }
 }
 
@@ -152,6 +167,23 @@ mod tests {
         assert_eq!(version("go version go1.27.3 linux/amd64\n"), Some((1, 27)));
         assert_eq!(version("go version go1.19rc1 linux/amd64"), Some((1, 19)));
         assert_eq!(version("gccgo 14"), None);
+    }
+
+    #[test]
+    fn a_listed_hook_that_is_not_written_is_told_with_its_package() {
+        let manifest = Manifest::of_hooks(&["init", "branch-route"]);
+        let module = b"patchbay:policy/init@0.1.0#init";
+        let error = check(module, Path::new("mine"), &manifest).unwrap_err();
+        let expected = "mine/policy.toml: `hooks` lists branch-route: the policy has to import \"patchbay/branchroute\" and to set what runs there";
+        assert_eq!(error.to_string(), expected);
+        for hook in component::HOOKS {
+            let folder = package(hook).replace("patchbay/", "");
+            assert!(
+                MODULE
+                    .iter()
+                    .any(|(name, _)| name.starts_with(&format!("{folder}/")))
+            );
+        }
     }
 
     #[test]

@@ -55,6 +55,11 @@ def refused(name, hook):
         raise Err(told(error)) from error
 
 
+def listed(hook, name, method):
+    if not hasattr(policy, name):
+        raise RuntimeError("policy.toml lists " + hook + ": the policy has to have a class " + name + " with a method " + method)
+
+
 def not_listed(hook, name):
     if hasattr(policy, name):
         raise RuntimeError("the policy has a class " + name + ": " + hook + " has to be in the hooks of policy.toml")

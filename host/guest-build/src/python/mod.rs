@@ -148,7 +148,7 @@ fn entry(hooks: &[String], policy: &str) -> String {
         let (class, method) = (pascal_case(hook), hook.replace('-', "_"));
         let guard = if hook == "init" { "refused" } else { "guarded" };
         text.push_str(&format!(
-            "\n\nclass {class}(policy.{class}):\n    def {method}(self, *values):\n        return {guard}(\"{hook}\", super().{method}, *values)\n"
+            "\n\nlisted(\"{hook}\", \"{class}\", \"{method}\")\n\n\nclass {class}(policy.{class}):\n    def {method}(self, *values):\n        return {guard}(\"{hook}\", super().{method}, *values)\n"
         ));
     }
     for hook in component::unlisted(hooks) {

@@ -95,7 +95,7 @@ fn readings(admin: &Admin) -> Vec<Reading> {
         gauge("users", "Digest users.", admin.shared.users.count() as u64),
         gauge(
             "location_addresses_of_record",
-            "Addresses-of-record with contacts.",
+            "Addresses-of-record with live contacts.",
             location.aors as u64,
         ),
         gauge(

@@ -1,5 +1,6 @@
 //! `patchbay check`.
 
+use std::io;
 use std::path::Path;
 
 use clap::Args;
@@ -7,7 +8,9 @@ use serde_json::json;
 
 use super::{ConfigArguments, Failure, output};
 use crate::config::{Config, Place, Problems};
+use crate::data_dir::{self, DataDirError};
 use crate::policy_directory;
+use crate::users::{UserFile, UserFileError};
 
 /// Checks the configuration and the policies: tells every problem at once, and ends with 1 if there is any.
 #[derive(Args, Debug)]
@@ -42,7 +45,8 @@ impl Check {
             .collect();
         let file = self.config.file();
         found.extend(named_policies(&config, file.as_deref()));
-        found.extend(policies(config));
+        found.extend(data_directory(&config.node.data_dir));
+        found.extend(policies(config, file.as_deref()));
         if self.json {
             let list: Vec<_> = found
                 .iter()
@@ -93,14 +97,43 @@ fn named_policies(config: &Config, file: Option<&Path>) -> Vec<Found> {
         .collect()
 }
 
-fn policies(config: Config) -> Vec<Found> {
-    let problems = policy_directory::check(config);
-    problems
-        .into_iter()
-        .map(|text| Found {
-            line: None,
-            key: "policy".to_owned(),
-            text,
+/// What would keep a router from the data directory and from the users in it. What another user may read alone is not looked at.
+fn data_directory(path: &Path) -> Option<Found> {
+    let denied = |source: &io::Error| source.kind() == io::ErrorKind::PermissionDenied;
+    let text = match data_dir::examine(path) {
+        Err(DataDirError::Io { source, .. }) if denied(&source) => return None,
+        Err(error) => error.to_string(),
+        Ok(()) => match UserFile::in_directory(path).list() {
+            Ok(_) => return None,
+            Err(UserFileError::File { source, .. }) if denied(&source) => return None,
+            Err(error) => error.to_string(),
+        },
+    };
+    Some(Found {
+        line: None,
+        key: "node.data_dir".to_owned(),
+        text,
+    })
+}
+
+fn policies(config: Config, file: Option<&Path>) -> Vec<Found> {
+    let problems = Problems {
+        file: file.map(Path::to_path_buf),
+        list: policy_directory::check(config),
+    };
+    let found = problems.lines().zip(&problems.list);
+    found
+        .map(|(text, problem)| match problem.place {
+            Place::Nowhere => Found {
+                line: None,
+                key: "policy".to_owned(),
+                text: problem.message.clone(),
+            },
+            place => Found {
+                line: line_of(place),
+                key: problem.key.clone(),
+                text,
+            },
         })
         .collect()
 }

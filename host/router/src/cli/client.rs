@@ -48,6 +48,11 @@ impl AdminArguments {
             } else {
                 format!("http://{url}")
             };
+            if !url.starts_with("http://") {
+                return Err(Failure::Said(format!(
+                    "--admin {url}: the admin API is asked over plain HTTP: name its own address, such as http://127.0.0.1:8060, or a tunnel's"
+                )));
+            }
             return Ok(Client::new(url.trim_end_matches('/').to_owned(), token));
         }
         let config = self.config.load();
@@ -192,6 +197,11 @@ fn answer(
         .get("detail")
         .and_then(Value::as_str)
         .map_or_else(|| format!("{url} answered {status}"), str::to_owned);
+    if status == ureq::http::StatusCode::UNAUTHORIZED {
+        return Err(Failure::Refused(format!(
+            "{detail}\n--token-file FILE names the file with it, or --config FILE the configuration that does"
+        )));
+    }
     Err(Failure::Refused(detail))
 }
 

@@ -23,7 +23,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Config, Listen, Overrides, Problems};
+use crate::config::{self, Config, Listen, Overrides, Problems};
 
 /// The configuration that is read when the working directory has it and `--config` is not given.
 const DEFAULT_FILE: &str = "patchbay.toml";
@@ -135,7 +135,7 @@ pub(crate) struct ConfigArguments {
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Sets any key of the configuration, such as registrar.durability=memory.
-    #[arg(long, value_name = "KEY=VALUE")]
+    #[arg(long, value_name = "KEY=VALUE", value_parser = assignment)]
     set: Vec<String>,
 }
 
@@ -167,7 +167,14 @@ impl ConfigArguments {
 }
 
 fn listener(text: &str) -> Result<Listen, String> {
-    text.parse()
+    text.parse().and_then(config::supported)
+}
+
+fn assignment(text: &str) -> Result<String, String> {
+    match text.split_once('=') {
+        Some((key, _)) if !key.trim().is_empty() => Ok(text.to_owned()),
+        _ => Err("write a key of the configuration, = and its value".to_owned()),
+    }
 }
 
 /// Runs the command of this process' arguments.
@@ -243,6 +250,8 @@ mod tests {
         };
         assert_eq!(code(&["patchbay", "dance"]), 2);
         assert_eq!(code(&["patchbay", "run", "--listen", "udp:nowhere"]), 2);
+        assert_eq!(code(&["patchbay", "run", "--listen", "tls:127.0.0.1:0"]), 2);
+        assert_eq!(code(&["patchbay", "check", "--set", "nothing"]), 2);
         assert_eq!(code(&["patchbay", "user"]), 2);
         for wrong in [
             ["policy", "canary", "a", "--percent", "101"].as_slice(),

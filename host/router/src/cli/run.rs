@@ -24,7 +24,7 @@ pub(super) struct Run {
     /// Listens here instead of the configured addresses: transport:ip:port. May be given several times.
     #[arg(long, value_name = "ADDRESS", value_parser = listener)]
     listen: Vec<Listen>,
-    /// Routes with this policy instead of the configured one.
+    /// Routes with this policy instead of the configured one. What is activated later goes on at the next start, unless the file has changed.
     #[arg(long, value_name = "FILE.wasm")]
     policy: Option<PathBuf>,
 }

@@ -122,8 +122,19 @@ impl User {
 impl Place {
     fn open(&self) -> Result<(UserFile, String), Failure> {
         let config = self.config.load()?;
-        let realm = self.realm.clone().unwrap_or(config.auth.realm);
-        Ok((user_file(&config.node.data_dir)?, realm))
+        let users = user_file(&config.node.data_dir)?;
+        let mut realms = vec![config.auth.realm];
+        realms.extend(config.policy.routes.into_iter().map(|route| route.realm));
+        let first = realms.first().cloned().unwrap_or_default();
+        let realm = self.realm.clone().unwrap_or(first);
+        if !realms.contains(&realm) {
+            realms.dedup();
+            eprintln!(
+                "patchbay: nobody is asked for {realm:?} by this configuration, whose realm is {}",
+                realms.join(" or ")
+            );
+        }
+        Ok((users, realm))
     }
 }
 

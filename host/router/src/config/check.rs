@@ -12,7 +12,7 @@ use super::{Listen, Transport, transport_name};
 const MAX_TOKEN_BYTES: usize = 4096;
 
 /// Refuses the transports that this version has no listener for.
-pub(super) fn supported(listener: Listen) -> Result<Listen, String> {
+pub(crate) fn supported(listener: Listen) -> Result<Listen, String> {
     match listener.transport {
         Transport::Udp | Transport::Tcp => Ok(listener),
         other => Err(format!(
@@ -74,6 +74,11 @@ pub(super) fn advertise(text: &str) -> Result<String, String> {
         ));
     }
     let host = domain(host).map_err(|_| ()).map_err(wrong)?;
+    if matches!(&*host, "0.0.0.0" | "[::]") {
+        return Err(format!(
+            "{text:?} is no address that others can send to: write the one at which they reach the router, or leave it out"
+        ));
+    }
     match port {
         None => Ok(host),
         Some(port) => {
@@ -295,7 +300,18 @@ mod tests {
             advertise("[2001:db8::1]:5060"),
             Ok("[2001:db8::1]:5060".into())
         );
-        for text in ["", ":5060", "a:b", "a:0", "a:70000", "2001:db8::1", "a;b"] {
+        for text in [
+            "",
+            ":5060",
+            "a:b",
+            "a:0",
+            "a:70000",
+            "2001:db8::1",
+            "a;b",
+            "0.0.0.0",
+            "0.0.0.0:5060",
+            "[::]:5060",
+        ] {
             assert!(advertise(text).is_err(), "{text:?}");
         }
     }

@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+pub(crate) use check::supported;
 pub use check::{is_policy_name, token};
 pub use node::{Io, Node};
 pub use patchbay_core::door::Transport;
@@ -105,6 +106,8 @@ pub struct Policy {
     pub directory: Option<PathBuf>,
     /// Which policy routes at the start.
     pub active: ActivePolicy,
+    /// Where each setting is written.
+    pub setting_places: BTreeMap<String, Place>,
     /// Where that is written.
     pub active_place: Place,
     /// Running time of one hook.

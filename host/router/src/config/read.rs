@@ -242,12 +242,7 @@ fn policy<'a>(mut section: Section<'a>, overrides: &Overrides) -> (Policy, Vec<S
     let active = match section.parsed("active", check::policy_name) {
         None => ActivePolicy::Unset,
         Some(name) if name == BUILTIN => ActivePolicy::Builtin,
-        Some(name) => {
-            if directory.is_none() && overrides.policy.is_none() {
-                section.problem("active", format!("{name:?} needs policy.directory, the folder with {name}.wasm; without one only \"builtin\" can be active"));
-            }
-            ActivePolicy::Named(name)
-        }
+        Some(name) => ActivePolicy::Named(name),
     };
     let hook_deadline = section.duration("hook_deadline", Duration::from_millis(50), MILLISECOND);
     let hook_timeout = section.duration("hook_timeout", 5 * SECOND, MILLISECOND);
@@ -274,6 +269,7 @@ fn policy<'a>(mut section: Section<'a>, overrides: &Overrides) -> (Policy, Vec<S
         ),
         trusted_keys,
         call_ring: section.number("call_ring", DEFAULT_CALL_RING, 0..=1_000_000),
+        setting_places: section.places("settings"),
         settings: section.free_texts("settings"),
         grants: grants(section.section("grants")),
         routes: Vec::new(),
@@ -417,6 +413,13 @@ fn timers(mut section: Section<'_>) -> Timers {
     if timers.t2 < timers.t1 {
         section.problem("t2", "must not be shorter than t1");
     }
+    // RFC 3261 §16.6 step 11.
+    if timers.timer_c <= 180 * SECOND {
+        section.problem(
+            "timer_c",
+            "must be longer than 3m (RFC 3261 §16.6); how long a phone rings is up to the policy",
+        );
+    }
     section.finish();
     timers
 }
@@ -545,6 +548,16 @@ mod tests {
     }
 
     #[test]
+    fn timer_c_is_longer_than_three_minutes() {
+        let found = problems("[timers]\ntimer_c = \"3m\"\n");
+        assert!(
+            found.len() == 1 && found[0].starts_with("line 2: timers.timer_c: must be longer"),
+            "{found:?}"
+        );
+        assert!(problems("[timers]\ntimer_c = \"181s\"\n").is_empty());
+    }
+
+    #[test]
     fn syntax_errors_name_the_line() {
         let found = problems("[node]\nname = \"a\ndomains = []\n");
         assert!(
@@ -619,14 +632,6 @@ mod tests {
                 .to_string()
                 .starts_with("/nonexistent/patchbay.toml: can't be read: "),
             "{problems}"
-        );
-    }
-
-    #[test]
-    fn a_named_policy_needs_a_directory() {
-        assert!(
-            problems("[policy]\nactive = \"mine\"\n")[0]
-                .starts_with("line 2: policy.active: \"mine\" needs policy.directory")
         );
     }
 

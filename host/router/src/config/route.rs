@@ -6,7 +6,7 @@ use super::problem::Place;
 use super::read;
 use super::section::Section;
 use super::source::Value;
-use super::{ActivePolicy, BUILTIN, Config, Grants, Listen, check};
+use super::{Config, Grants, Listen, check};
 use crate::rollout::Network;
 
 /// Policies of one chain. Their versions stand together in one number, which can't tell more of them apart.
@@ -169,7 +169,7 @@ fn route(section: &mut Section<'_>, config: &Config) -> Option<PolicyRoute> {
     let domains = list(section, "domain", check::domain);
     let listeners = list(section, "listener", |text| listener(text, config));
     let sources = list(section, "source", |text| text.parse());
-    let policies = policies(section, config);
+    let policies = policies(section);
     let default_realm = || domains.first().unwrap_or(&config.auth.realm).clone();
     let realm = section.parsed("realm", check::realm);
     let namespace = section.parsed("namespace", check::namespace);
@@ -270,7 +270,7 @@ fn listener(text: &str, config: &Config) -> Result<Listen, String> {
     }
 }
 
-fn policies(section: &mut Section<'_>, config: &Config) -> Vec<String> {
+fn policies(section: &mut Section<'_>) -> Vec<String> {
     if !section.has("policy") {
         section.missing("policy");
     }
@@ -280,13 +280,6 @@ fn policies(section: &mut Section<'_>, config: &Config) -> Vec<String> {
             "policy",
             format!("a chain has {MAX_CHAIN} policies at most"),
         );
-    }
-    let is_reachable = |name: &String| {
-        let is_on_command_line = matches!(&config.policy.active, ActivePolicy::File(_));
-        name == BUILTIN || config.policy.directory.is_some() || is_on_command_line
-    };
-    if let Some(name) = names.iter().find(|name| !is_reachable(name)) {
-        section.problem("policy", format!("{name:?} needs policy.directory, the folder with {name}.wasm; without one only \"builtin\" can be named"));
     }
     names
 }

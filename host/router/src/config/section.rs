@@ -99,6 +99,12 @@ impl<'a> Section<'a> {
         self.entries.is_some()
     }
 
+    /// Whether there are sections in it.
+    pub(super) fn has_sections(&self) -> bool {
+        let mut entries = self.entries.into_iter().flat_map(BTreeMap::values);
+        entries.any(|entry| matches!(entry.value, Value::Table(_)))
+    }
+
     /// Reports a problem of `key`.
     pub(super) fn problem(&self, key: &str, message: impl Into<String>) {
         self.findings
@@ -347,6 +353,18 @@ impl<'a> Section<'a> {
         texts
     }
 
+    /// Where each key of a section is written.
+    pub(super) fn places(&mut self, key: &'static str) -> BTreeMap<String, Place> {
+        let table = match self.entry(key).map(|entry| &entry.value) {
+            Some(Value::Table(table)) => Some(table),
+            _ => None,
+        };
+        let entries = table.into_iter().flatten();
+        entries
+            .map(|(name, entry)| (name.clone(), entry.place))
+            .collect()
+    }
+
     /// A path; a relative one of the file is relative to the file's folder.
     pub(super) fn path(&mut self, key: &'static str) -> Option<PathBuf> {
         let place = self.entry(key)?.place;
@@ -490,9 +508,9 @@ fn nearest<'k>(key: &str, known: &'k [String]) -> Option<&'k str> {
         .filter_map(near)
         .min()
         .or_else(|| {
-            known
-                .iter()
-                .find(|other| split(other).1 == name)
+            // A whole section may have been meant.
+            let same = known.iter().filter(|other| split(other).1 == name);
+            same.min_by_key(|other| other.len() > name.len())
                 .map(|other| (0, other.as_str()))
         })
         .or_else(|| known.iter().filter_map(near).min())
@@ -552,5 +570,7 @@ mod tests {
         assert_eq!(nearest("tls.domain.nam", &known), Some("tls.domain.name"));
         assert_eq!(nearest("node.realm", &known), Some("auth.realm"));
         assert_eq!(nearest("node.colour", &known), None);
+        let known = ["admin.listen", "listen"].map(str::to_owned);
+        assert_eq!(nearest("node.listen", &known), Some("listen"));
     }
 }

@@ -39,7 +39,7 @@ const DURATION_UNITS: [(&str, u64); 6] = [
     ("us", 1),
 ];
 
-/// Reads `"64KiB"`, `"64MiB"`, `"1GiB"`, `"1500B"`, and the decimal `kB`, `MB`, `GB`.
+/// Reads `"64KiB"`, `"64MiB"`, `"1GiB"` or `"1500B"`.
 pub(crate) fn size(text: &str) -> Result<usize, String> {
     let wrong = || {
         format!(
@@ -52,9 +52,6 @@ pub(crate) fn size(text: &str) -> Result<usize, String> {
         "KiB" => 1 << 10,
         "MiB" => 1 << 20,
         "GiB" => 1 << 30,
-        "kB" | "KB" => 1000,
-        "MB" => 1_000_000,
-        "GB" => 1_000_000_000,
         _ => return Err(wrong()),
     };
     number
@@ -113,8 +110,8 @@ mod tests {
         assert_eq!(size("64KiB"), Ok(65536));
         assert_eq!(size("64MiB"), Ok(64 << 20));
         assert_eq!(size("1500B"), Ok(1500));
-        assert_eq!(size("1kB"), Ok(1000));
-        assert!(size("64").is_err());
-        assert!(size("64kib").is_err());
+        for text in ["64", "64kib", "64KB", "64kB", "1MB", "1GB"] {
+            assert!(size(text).is_err(), "{text:?}");
+        }
     }
 }

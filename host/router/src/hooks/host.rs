@@ -604,9 +604,11 @@ impl HookHost {
             .policy
             .version()
             .map_or("init", |digest| digest.short());
+        // An event belongs to no call.
+        let call_id = (!call_id.is_empty()).then(|| tracing::field::display(call_id));
         macro_rules! line {
             ($level:ident) => {
-                tracing::$level!(target: LOG_TARGET, policy, policy_version, call_id = %call_id, "{message}")
+                tracing::$level!(target: LOG_TARGET, policy, policy_version, call_id, "{message}")
             };
         }
         match level {

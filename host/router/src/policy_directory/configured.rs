@@ -2,10 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
+use super::memory::{Activation, VersionName};
 use super::origin::Origin;
+use super::versions::VersionFiles;
 use super::{BUILTIN_POLICY, StartPolicyError, missing};
 use crate::config::{ActivePolicy, BUILTIN, Policy};
 use crate::signature;
+
+/// The policy that is active when the directory has it and the configuration names none.
+const DEFAULT: &str = "default";
 
 /// The configured policy.
 pub(super) enum ActiveSource {
@@ -13,6 +18,8 @@ pub(super) enum ActiveSource {
     Builtin,
     /// The one of this name, in this file.
     File(String, PathBuf),
+    /// A version that is kept in the data directory, for want of a file.
+    Kept(VersionName),
 }
 
 /// The name of the configured policy and its component.
@@ -33,8 +40,17 @@ pub(crate) fn configured_name(policy: &Policy) -> String {
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned(),
-        ActivePolicy::Unset if default_file(policy).is_some() => "default".to_owned(),
+        ActivePolicy::Unset if default_file(policy).is_some() => DEFAULT.to_owned(),
         ActivePolicy::Unset => BUILTIN.to_owned(),
+    }
+}
+
+/// The same after an activation: a policy that was active for its file alone is still the one that is meant when the file has gone.
+pub(super) fn configured_after(policy: &Policy, remembered: Option<&Activation>) -> String {
+    let meant = remembered.map(|remembered| &*remembered.configured);
+    match (&policy.active, &policy.directory) {
+        (ActivePolicy::Unset, Some(_)) if meant == Some(DEFAULT) => DEFAULT.to_owned(),
+        _ => configured_name(policy),
     }
 }
 
@@ -47,40 +63,48 @@ pub(super) fn file_of(policy: &Policy, name: &str) -> Option<PathBuf> {
     }
 }
 
-/// Where the configured policy is.
-pub(super) fn active_source(policy: &Policy) -> Result<ActiveSource, StartPolicyError> {
+/// Where the configured policy is. Without a file it is the version that is kept of it: the one that was active last, else the newest.
+pub(super) fn active_source(
+    policy: &Policy,
+    versions: &VersionFiles,
+    remembered: Option<&Activation>,
+) -> Result<ActiveSource, StartPolicyError> {
     let name = configured_name(policy);
-    let path = match (&policy.active, &policy.directory) {
-        (ActivePolicy::File(path), _) => path.clone(),
-        (_, Some(directory)) if name != BUILTIN => {
-            let path = in_directory(directory, &name);
-            if !path.is_file() {
-                return Err(StartPolicyError::Missing {
-                    file: None,
-                    place: policy.active_place,
-                    message: missing(directory, &name),
-                });
-            }
-            path
-        }
-        _ if BUILTIN_POLICY.is_empty() => return Err(StartPolicyError::NoBuiltin),
-        _ => return Ok(ActiveSource::Builtin),
+    if name == BUILTIN && BUILTIN_POLICY.is_empty() {
+        return Err(StartPolicyError::NoBuiltin);
+    }
+    if name == BUILTIN {
+        return Ok(ActiveSource::Builtin);
+    }
+    let is_on_command_line = matches!(policy.active, ActivePolicy::File(_));
+    let file = file_of(policy, &name);
+    if let Some(path) = file.filter(|path| is_on_command_line || path.is_file()) {
+        return Ok(ActiveSource::File(name, path));
+    }
+    let kept = versions.list().unwrap_or_default();
+    let was_active = |digest: &str| {
+        let active = remembered.map(|remembered| &remembered.lane.active);
+        active.is_some_and(|active| active.policy == name && active.version == digest)
     };
-    Ok(ActiveSource::File(name, path))
+    let mut kept = kept.iter().rev().filter(|file| file.policy == name);
+    let newest = kept.clone().next();
+    match kept.find(|file| was_active(&file.digest)).or(newest) {
+        Some(file) => Ok(ActiveSource::Kept(VersionName::new(&name, &file.digest))),
+        None => Err(StartPolicyError::Missing {
+            file: None,
+            place: policy.active_place,
+            message: missing(policy.directory.as_deref(), &name),
+        }),
+    }
 }
 
-/// Reads the configured policy.
-pub(super) fn read(policy: &Policy) -> Result<Configured, StartPolicyError> {
-    match active_source(policy)? {
-        ActiveSource::Builtin => Ok(Configured {
-            name: BUILTIN.to_owned(),
-            bytes: BUILTIN_POLICY.to_vec(),
-            signature: None,
-            origin: Origin::builtin(),
-        }),
-        ActiveSource::File(name, path) => {
-            read_file(&name, &path).map_err(|source| StartPolicyError::Io { path, source })
-        }
+/// The embedded policy.
+pub(super) fn builtin() -> Configured {
+    Configured {
+        name: BUILTIN.to_owned(),
+        bytes: BUILTIN_POLICY.to_vec(),
+        signature: None,
+        origin: Origin::builtin(),
     }
 }
 
@@ -100,5 +124,5 @@ fn in_directory(directory: &Path, name: &str) -> PathBuf {
 
 fn default_file(policy: &Policy) -> Option<PathBuf> {
     let directory = policy.directory.as_deref()?;
-    Some(in_directory(directory, "default")).filter(|path| path.is_file())
+    Some(in_directory(directory, DEFAULT)).filter(|path| path.is_file())
 }

@@ -22,11 +22,11 @@ use patchbay_policy::{
 };
 
 use super::audit::{Action, AuditLog, AuditRecord};
-use super::configured::{configured_name, file_of};
+use super::configured::{configured_after, configured_name, file_of};
 use super::memory::{Activation, ActivationFile, VersionName};
 use super::origin::Origin;
 use super::versions::{VersionFiles, VersionRecord};
-use crate::config::Place;
+use crate::config::{ActivePolicy, Place};
 use crate::hooks::HookHost;
 use crate::metrics::Metrics;
 use crate::rollout::Rollout;
@@ -109,7 +109,8 @@ fn written(file: Option<&Path>, place: &Place) -> String {
     match (file, place) {
         (Some(file), Place::Line(line)) => format!("{}:{line}: ", file.display()),
         (None, Place::Line(line)) => format!("line {line}: "),
-        (_, Place::CommandLine | Place::Nowhere) => String::new(),
+        (_, Place::CommandLine) => "command line: ".to_owned(),
+        (_, Place::Nowhere) => String::new(),
     }
 }
 
@@ -148,6 +149,20 @@ pub enum StartPolicyError {
         place: Place,
         /// The policy.
         policy: String,
+        /// Why.
+        source: Box<DeployError>,
+    },
+    /// Its `init` refuses a setting.
+    #[error("{}{key}: policy {name}: {source}", written(.file.as_deref(), .place))]
+    Setting {
+        /// The file of the configuration.
+        file: Option<PathBuf>,
+        /// Where the setting is written.
+        place: Place,
+        /// The key.
+        key: String,
+        /// The policy.
+        name: String,
         /// Why.
         source: Box<DeployError>,
     },
@@ -395,10 +410,12 @@ impl Deployments {
         }
         let name = active.name();
         let before = state.take();
+        let configured = configured_after(&self.config, before.as_ref());
         let (canary, routed) =
             before.map_or_else(Default::default, |before| (before.canary, before.routed));
         let mut activation = Activation {
-            configured: configured_name(&self.config),
+            configured,
+            command_line_file: self.command_line_digest(),
             canary: canary.filter(|canary| canary.name != name),
             lane: self.remembered_lane(None, active),
             routed,
@@ -407,6 +424,12 @@ impl Deployments {
         };
         self.save(&mut activation);
         *state = Some(activation);
+    }
+
+    /// The digest of the file on the command line.
+    fn command_line_digest(&self) -> Option<String> {
+        let is_there = matches!(self.config.active, ActivePolicy::File(_));
+        is_there.then(|| self.file_digest(&configured_name(&self.config)))?
     }
 
     /// The digest of the policy's own file, as far as it has one.

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use patchbay_policy::{ActiveHistory, Digest};
 use serde::{Deserialize, Serialize};
 
 use super::origin::Origin;
-use crate::data_dir::write_private;
+use crate::data_dir::{policy_activation, write_private};
 use crate::rollout::{Reach, Rule};
 
 /// A version of a policy.
@@ -54,11 +54,19 @@ impl RememberedCanary {
     }
 }
 
+/// What is remembered on this data directory.
+pub(super) fn remembered(data_dir: &Path) -> Option<Activation> {
+    ActivationFile(policy_activation(data_dir)).read()
+}
+
 /// What was active last, and under which circumstances that is to be kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Activation {
     /// What the configuration named as active.
     pub(super) configured: String,
+    /// The digest of the file on the command line at that time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) command_line_file: Option<String>,
     /// What was active for the requests that no route takes.
     #[serde(flatten)]
     pub(super) lane: RememberedLane,
@@ -226,6 +234,7 @@ mod tests {
         };
         let activation = Activation {
             configured: "mine".to_owned(),
+            command_line_file: Some(Digest::of(b"file").to_string()),
             lane: RememberedLane::new(version("three"), &past, None),
             canary: None,
             routed: BTreeMap::new(),

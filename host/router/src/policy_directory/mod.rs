@@ -10,6 +10,7 @@ mod deployments;
 mod memory;
 mod origin;
 mod routes;
+mod settings;
 mod versions;
 mod watch;
 
@@ -18,7 +19,8 @@ use std::sync::Arc;
 
 use patchbay_policy::{CheckError, ComponentReport, Engine, EngineConfig, EngineError, Host};
 
-use crate::config::{Config, Problem};
+use crate::config::{Config, Place, Problem};
+use crate::data_dir::policy_versions;
 use crate::hooks::HookHost;
 use crate::signature;
 
@@ -33,6 +35,7 @@ pub use deployments::{
 pub use memory::VersionName;
 pub use origin::{Origin, Proof, Via, client_name, own_user_name, user_name};
 pub use routes::check_routes;
+use versions::VersionFiles;
 pub use versions::VersionRecord;
 pub use watch::DirectoryWatch;
 
@@ -60,13 +63,15 @@ pub fn inspect(bytes: &[u8]) -> Result<ComponentReport, InspectError> {
 }
 
 /// Every problem of the policies that a configuration names: those of its directory, with what is not granted to them, and of the
-/// active one also whether it takes its settings.
-pub fn check(config: Config) -> Vec<String> {
+/// active one also whether it takes its settings: that alone may have a place in the configuration.
+pub fn check(config: Config) -> Vec<Problem> {
+    let unplaced = |text: String| Problem::new(Place::Nowhere, "", text);
     let engine: Engine<HookHost> = match Engine::new(EngineConfig::default()) {
         Ok(engine) => engine,
-        Err(error) => return vec![error.to_string()],
+        Err(error) => return vec![unplaced(error.to_string())],
     };
     let mut problems = Vec::new();
+    let mut placed = None;
     // One that is not there is a problem of the configuration.
     let directory = config
         .policy
@@ -87,7 +92,8 @@ pub fn check(config: Config) -> Vec<String> {
             path.display()
         )
     }));
-    let active = configured::active_source(&config.policy);
+    let versions = VersionFiles(policy_versions(&config.node.data_dir));
+    let active = active_source(&config, &versions);
     let unsigned = unsigned(&config, &files, active.as_ref().ok());
     problems.extend(unsigned);
     let config = Arc::new(config);
@@ -98,20 +104,40 @@ pub fn check(config: Config) -> Vec<String> {
         }
         Ok(ActiveSource::Builtin) => {
             let loaded = engine.load(crate::config::BUILTIN, BUILTIN_POLICY, init_host);
+            placed = loaded
+                .as_ref()
+                .err()
+                .and_then(|error| settings::problem(&config, "builtin", error));
             problems.extend(loaded.err().map(|problem| format!("builtin: {problem}")));
         }
         Ok(ActiveSource::File(name, path)) => {
             files.retain(|(_, file)| *file != path);
             problems.extend(problem_of(&path, |bytes| {
-                engine
-                    .load(&name, bytes, init_host)
-                    .map(drop)
-                    .map_err(|error| error.to_string())
+                let loaded = engine.load(&name, bytes, init_host);
+                loaded.map(drop).map_err(|error| {
+                    placed = settings::problem(&config, &name, &error);
+                    error.to_string()
+                })
             }));
+        }
+        Ok(ActiveSource::Kept(version)) => {
+            let name = format!("policy {}", version.policy);
+            let bytes = versions.get(&version.policy, &version.version);
+            let loaded = bytes.map_err(|error| error.to_string()).and_then(|bytes| {
+                let loaded = engine.load(&version.policy, &bytes, init_host);
+                loaded.map_err(|error| {
+                    placed = settings::problem(&config, &version.policy, &error);
+                    error.to_string()
+                })
+            });
+            problems.extend(loaded.err().map(|problem| format!("{name}: {problem}")));
         }
         // It has a place in the file: `check_active` tells it.
         Err(StartPolicyError::Missing { .. }) => {}
         Err(problem) => problems.push(problem.to_string()),
+    }
+    if placed.is_some() {
+        problems.pop();
     }
     let host = init_host();
     // Those are checked for each of their routes.
@@ -125,12 +151,22 @@ pub fn check(config: Config) -> Vec<String> {
                 .map_err(|error| error.to_string())
         }));
     }
-    problems
+    let unplaced = problems.into_iter().map(unplaced);
+    placed.into_iter().chain(unplaced).collect()
+}
+
+fn active_source(
+    config: &Config,
+    versions: &VersionFiles,
+) -> Result<ActiveSource, StartPolicyError> {
+    let remembered = memory::remembered(&config.node.data_dir);
+    configured::active_source(&config.policy, versions, remembered.as_ref())
 }
 
 /// The problem of `policy.active` that names a policy which is not there.
 pub fn check_active(config: &Config) -> Option<Problem> {
-    match configured::active_source(&config.policy) {
+    let versions = VersionFiles(policy_versions(&config.node.data_dir));
+    match active_source(config, &versions) {
         Err(StartPolicyError::Missing { place, message, .. }) => {
             Some(Problem::new(place, "policy.active", message))
         }
@@ -173,9 +209,14 @@ fn problem_of(path: &Path, examine: impl FnOnce(&[u8]) -> Result<(), String>) ->
 }
 
 /// What to do about an active policy without a file.
-fn missing(directory: &Path, name: &str) -> String {
+fn missing(directory: Option<&Path>, name: &str) -> String {
+    let Some(directory) = directory else {
+        return format!(
+            "{name:?} needs policy.directory, the folder with {name}.wasm, or a version that was pushed to this router, and there is none"
+        );
+    };
     format!(
-        "there is no {name}.wasm in {}: build it with `patchbay policy build DIR --out {}` (in a checkout: `cargo xtask policies`), or set active = \"builtin\"",
+        "there is no {name}.wasm in {}, and no version of it was pushed to this router: build it with `patchbay policy build DIR --out {}` (in a checkout: `cargo xtask policies`), or set active = \"builtin\"",
         directory.display(),
         directory.display()
     )

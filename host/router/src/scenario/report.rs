@@ -105,8 +105,8 @@ impl Report {
         let mut text = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n".to_owned();
         let totals = |played: &[&Played]| {
             let failures = played.iter().filter(|one| one.failure.is_some()).count();
-            let time: f64 = played.iter().map(|one| one.elapsed.as_secs_f64()).sum();
-            (played.len(), failures, time)
+            let time: std::time::Duration = played.iter().map(|one| one.elapsed).sum();
+            (played.len(), failures, time.as_secs_f64())
         };
         let written = |(tests, failures, time): (usize, usize, f64), errors: usize| {
             format!(

@@ -127,8 +127,8 @@ impl Running {
 
     fn apply(&self, new: Config) -> Result<(), StartPolicyError> {
         let old = self.shared.config.load_full();
-        for section in needs_restart(&old, &new) {
-            tracing::warn!(section, "a change here takes effect at the next start");
+        for key in needs_restart(&old, &new) {
+            tracing::warn!(key, "a change here takes effect at the next start");
         }
         let config = Arc::new(reloaded(&old, new));
         let renews = !is_same_for_instances(&old, &config);
@@ -186,6 +186,7 @@ impl Running {
         let taken = settings.and_then(|()| deployments.take_routes(config));
         taken.map_err(|error| {
             self.init_config.store(before);
+            let error = error.of_setting(&config.policy);
             error.in_file(self.source.file.as_deref())
         })?;
         deployments.check_shadow(&self.shared.traces);
@@ -275,58 +276,45 @@ impl Running {
     }
 }
 
-/// The sections in which something changed that can't change while the router runs.
+/// The keys in which something changed that can't change while the router runs.
 fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
-    let fixed = |config: &Config| {
-        (
-            config.node.name.clone(),
-            config.node.data_dir.clone(),
-            config.node.workers,
-        )
-    };
-    let policy = |config: &Config| {
-        let policy = &config.policy;
-        (
-            policy.directory.clone(),
-            policy.active.clone(),
-            policy.hook_deadline,
-            policy.hook_timeout,
-            policy.max_concurrent_hooks,
-            policy.memory_limit,
-            policy.trusted_keys.clone(),
-        )
-    };
-    let changed = [
-        ("node", fixed(old) != fixed(new)),
+    macro_rules! changed {
+        ($($section:ident.$key:ident),* $(,)?) => {
+            [$((
+                concat!(stringify!($section), ".", stringify!($key)),
+                old.$section.$key != new.$section.$key,
+            )),*]
+        };
+    }
+    let changed = changed![
+        node.name,
+        node.data_dir,
+        node.workers,
+        node.io,
+        node.spin,
+        policy.directory,
+        policy.active,
+        policy.hook_deadline,
+        policy.hook_timeout,
+        policy.max_concurrent_hooks,
+        policy.memory_limit,
+        policy.trusted_keys,
+        registrar.durability,
+        auth.realm,
+        auth.algorithms,
+        auth.nonce_lifetime,
+        admin.listen,
+        admin.token_file,
+        log.format,
+        log.redact,
+    ];
+    let whole = [
         ("listen", old.listen != new.listen),
         ("tls", old.tls != new.tls),
-        ("policy", policy(old) != policy(new)),
-        (
-            "registrar.durability",
-            old.registrar.durability != new.registrar.durability,
-        ),
-        (
-            "auth",
-            (
-                &old.auth.realm,
-                &old.auth.algorithms,
-                old.auth.nonce_lifetime,
-            ) != (
-                &new.auth.realm,
-                &new.auth.algorithms,
-                new.auth.nonce_lifetime,
-            ),
-        ),
-        ("admin", old.admin != new.admin),
-        (
-            "log.format",
-            (old.log.format, old.log.redact) != (new.log.format, new.log.redact),
-        ),
     ];
-    changed
-        .into_iter()
-        .filter(|(_, changed)| *changed)
-        .map(|(section, _)| section)
+    let all = changed.into_iter().chain(whole);
+    all.filter(|(_, changed)| *changed)
+        .map(|(key, _)| key)
         .collect()
 }
 
@@ -335,11 +323,14 @@ fn reloaded(old: &Config, mut new: Config) -> Config {
     new.node.name.clone_from(&old.node.name);
     new.node.data_dir.clone_from(&old.node.data_dir);
     new.node.workers = old.node.workers;
+    new.node.io = old.node.io;
+    new.node.spin = old.node.spin;
     new.listen.clone_from(&old.listen);
     new.tls.clone_from(&old.tls);
     new.policy = crate::config::Policy {
         pin: new.policy.pin,
         call_ring: new.policy.call_ring,
+        setting_places: new.policy.setting_places,
         settings: new.policy.settings,
         grants: new.policy.grants,
         routes: new.policy.routes,
@@ -376,11 +367,32 @@ mod tests {
         let new = config(
             "[node]\nname = \"a\"\nworkers = 2\ndomains = [\"b.example\"]\n[auth]\nrealm = \"a\"\n[policy.settings]\nvoicemail = \"sip:b@b\"\n",
         );
-        assert_eq!(needs_restart(&old, &new), ["node"]);
+        assert_eq!(needs_restart(&old, &new), ["node.workers"]);
         let reloaded = reloaded(&old, new);
         assert_eq!(reloaded.node.workers, 1);
         assert_eq!(reloaded.node.domains, ["b.example"]);
         assert_eq!(reloaded.policy.settings["voicemail"], "sip:b@b");
+    }
+
+    #[test]
+    fn every_key_that_needs_a_restart_is_named() {
+        let old = config("[node]\nname = \"a\"\n");
+        let new = config(
+            "[node]\nname = \"a\"\nio = \"epoll\"\nspin = \"0s\"\ndrain_timeout = \"1s\"\n[auth]\nnonce_lifetime = \"1m\"\n[log]\nredact = true\n[[listen]]\naddress = \"udp:127.0.0.1:0\"\n",
+        );
+        let keys = [
+            "node.io",
+            "node.spin",
+            "auth.nonce_lifetime",
+            "log.redact",
+            "listen",
+        ];
+        assert_eq!(needs_restart(&old, &new), keys);
+        let reloaded = reloaded(&old, new);
+        assert_eq!(
+            (reloaded.node.io, reloaded.node.spin),
+            (old.node.io, old.node.spin)
+        );
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! From a configuration to a running router.
 
 use std::net::TcpListener;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Weak};
@@ -53,6 +55,10 @@ pub(super) fn start(config: Config, source: Source) -> Result<Running, StartErro
         .transpose()
         .map_err(StartError::Token)?;
     let data_dir = DataDir::open(&config.node.data_dir)?;
+    let token_file = config.admin.token_file.iter().cloned();
+    token_file
+        .chain([data_dir.secrets_file()])
+        .for_each(|path| warn_of_readers(&path));
     let users = Arc::new(Users::open(UserFile::in_directory(data_dir.path()))?);
     let metrics = Arc::new(Metrics::new(config.node.workers));
     let init_config = Arc::new(ArcSwap::from_pointee(config.clone()));
@@ -171,6 +177,13 @@ fn warn_of(config: &Config) {
         tracing::warn!(
             "registration is open: anybody can register any address-of-record; auth.registration = \"required\" asks for passwords"
         );
+    }
+}
+
+/// Whoever can read a key or a token can use it.
+fn warn_of_readers(path: &Path) {
+    if std::fs::metadata(path).is_ok_and(|file| file.mode() & 0o007 != 0) {
+        tracing::warn!(path = %path.display(), "everybody on this machine can read this file, which is a secret: chmod 600");
     }
 }
 

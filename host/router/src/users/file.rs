@@ -89,7 +89,7 @@ impl UserFile {
 
     /// Adds a user.
     pub fn add(&self, user: &str, realm: &str, password: &str) -> Result<(), UserFileError> {
-        check_names(user, realm)?;
+        check_new(user, realm)?;
         self.change(|entries| {
             let key = (realm.to_owned(), user.to_owned());
             if entries.contains_key(&key) {
@@ -254,6 +254,17 @@ fn read_record(record: &csv::StringRecord) -> Result<((String, String), Ha1Set),
 pub(super) fn check_names(user: &str, realm: &str) -> Result<(), FieldError> {
     line::check_name("the user", user)?;
     line::check_name("the realm", realm)
+}
+
+/// The same for a user that is new: RFC 7616 §4 lets no colon be in the name, and a registrar compares it with that of the
+/// address-of-record, which has no domain.
+pub(super) fn check_new(user: &str, realm: &str) -> Result<(), FieldError> {
+    check_names(user, realm)?;
+    if user.contains(['@', ':']) {
+        let user = user.to_owned();
+        return Err(FieldError::Address { user });
+    }
+    Ok(())
 }
 
 fn missing(user: &str, realm: &str) -> UserFileError {

@@ -1,5 +1,6 @@
 //! Users from a CSV file: `user,realm,password` or `user,realm,,ha1-md5,ha1-sha256,ha1-sha512-256`.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io::{self, Read};
 
@@ -67,6 +68,7 @@ fn read(mut from: impl Read) -> Result<Vec<UserEntry>, ImportError> {
     let mut text = String::new();
     from.read_to_string(&mut text).map_err(ImportError::Read)?;
     let (mut users, mut errors) = (Vec::new(), Vec::new());
+    let mut seen = BTreeSet::new();
     for (index, (line, record)) in line::records(&text).enumerate() {
         let entry = match record {
             Ok(record) if index == 0 && is_heading(&record) => continue,
@@ -74,6 +76,10 @@ fn read(mut from: impl Read) -> Result<Vec<UserEntry>, ImportError> {
             Err(error) => Err(error.to_string()),
         };
         match entry {
+            Ok(entry) if !seen.insert((entry.user.clone(), entry.realm.clone())) => {
+                let problem = format!("{}@{} is there twice", entry.user, entry.realm);
+                errors.push(LineError { line, problem });
+            }
             Ok(entry) => users.push(entry),
             Err(problem) => errors.push(LineError { line, problem }),
         }
@@ -106,7 +112,7 @@ fn entry(record: &csv::StringRecord) -> Result<UserEntry, String> {
         [_, _, _, _, _, _] => return Err("there is a password and a hash".to_owned()),
         fields => return Err(format!("{} fields where 3 or 6 are expected", fields.len())),
     };
-    file::check_names(user, realm).map_err(|error| error.to_string())?;
+    file::check_new(user, realm).map_err(|error| error.to_string())?;
     let hashes = hashes.map_err(|error| error.to_string())?;
     Ok(UserEntry {
         user: user.to_owned(),
@@ -160,6 +166,24 @@ mod tests {
                         line 5: ha1-md5 is not 32 hexadecimal digits\n\
                         line 6: there is neither a password nor a hash\n\
                         line 7: there is a password and a hash";
+        assert_eq!(report.unwrap_err().to_string(), expected);
+        assert!(users.is_empty());
+    }
+
+    #[test]
+    fn a_user_that_is_there_twice_and_one_with_a_domain_are_told() {
+        let (report, users) =
+            import("alice,r,x\nalice,s,x\nalice,r,y\nbob@example.com,r,x\nsip:bob,r,x\n");
+        let problem = |user: &str| {
+            format!(
+                "{user:?} is no user name: it has neither domain nor scheme; the domain is the realm"
+            )
+        };
+        let expected = format!(
+            "line 3: alice@r is there twice\nline 4: {}\nline 5: {}",
+            problem("bob@example.com"),
+            problem("sip:bob")
+        );
         assert_eq!(report.unwrap_err().to_string(), expected);
         assert!(users.is_empty());
     }

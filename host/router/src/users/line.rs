@@ -16,6 +16,12 @@ pub enum FieldError {
     /// There is no hash at all.
     #[error("there is neither a password nor a hash")]
     NoHash,
+    /// A user is written as an address, which nobody could register with.
+    #[error("{user:?} is no user name: it has neither domain nor scheme; the domain is the realm")]
+    Address {
+        /// What is written.
+        user: String,
+    },
     /// A user or realm can't be told in a header, or not at all.
     #[error("{name} is empty or contains a control character, a quote or a backslash")]
     Name {

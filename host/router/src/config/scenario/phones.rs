@@ -27,6 +27,13 @@ pub(super) struct Written {
 pub(super) fn read(root: &mut Section<'_>) -> Vec<(String, Written)> {
     let mut phones = Vec::new();
     for (name, section) in root.named_sections("phone") {
+        if OUTSIDE.contains(&name) && section.has_sections() {
+            section.problem(
+                name,
+                format!("below [phone] this is a phone called {name:?}: write {name} above the first section, or as [{name}]"),
+            );
+            continue;
+        }
         if !is_name(name) {
             section.problem(
                 name,
@@ -37,6 +44,9 @@ pub(super) fn read(root: &mut Section<'_>) -> Vec<(String, Written)> {
     }
     phones
 }
+
+/// What has sections of its own, as phones do not, and is written above the first section or as one.
+const OUTSIDE: [&str; 1] = ["router"];
 
 fn is_name(text: &str) -> bool {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');

@@ -390,6 +390,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_written_below_a_section_and_belongs_above_it_is_told() {
+        let text = "[phone]\nalice = { password = \"s\" }\nrouter.auth.registration = \"required\"\n[[scenario]]\nname = \"a\"\nstep = [{ from = \"alice\", send = \"OPTIONS\" }]\n";
+        let found = problems(text);
+        assert!(
+            found[0].starts_with("line 3: phone.router: below [phone]")
+                && found[0].contains("above the first section"),
+            "{found:?}"
+        );
+        assert!(
+            !found.iter().any(|line| line.contains("unknown key")),
+            "{found:?}"
+        );
+    }
+
+    #[test]
     fn a_method_is_written_in_capitals() {
         let text = CALL.replace("send = \"INVITE\"", "send = \"invite\"");
         assert_eq!(

@@ -271,8 +271,9 @@ impl StartPolicyError {
 
     /// The same for a configuration that was read from this file.
     pub fn in_file(mut self, path: Option<&Path>) -> StartPolicyError {
-        if let StartPolicyError::Route { file, .. } | StartPolicyError::Missing { file, .. } =
-            &mut self
+        if let StartPolicyError::Route { file, .. }
+        | StartPolicyError::Missing { file, .. }
+        | StartPolicyError::Setting { file, .. } = &mut self
         {
             *file = path.map(Path::to_path_buf);
         }

@@ -7,17 +7,19 @@ use std::time::SystemTime;
 
 use patchbay_policy::{AutomaticRollback, Policies};
 
-use super::{Component, DeployError, Deployments, StartPolicyError};
-use crate::config::{BUILTIN, Config, Pin};
+use super::{Component, DeployError, Deployed, Deployments, StartPolicyError};
+use crate::config::{ActivePolicy, BUILTIN, Config, Pin};
 use crate::data_dir::DataDir;
 use crate::hooks::HookHost;
 use crate::metrics::Metrics;
 use crate::policy_directory::audit::{Action, AuditLog, AuditRecord};
-use crate::policy_directory::configured::{self, Configured, configured_name, file_of};
+use crate::policy_directory::configured::{
+    self, ActiveSource, Configured, configured_after, configured_name, file_of,
+};
 use crate::policy_directory::memory::{
     Activation, ActivationFile, RememberedCanary, RememberedLane, VersionName,
 };
-use crate::policy_directory::origin::Via;
+use crate::policy_directory::origin::{Origin, Via};
 use crate::policy_directory::versions::VersionFiles;
 use crate::rollout::Rollout;
 
@@ -126,13 +128,14 @@ impl Deployments {
     ) -> Result<Option<RememberedCanary>, StartPolicyError> {
         self.policies.recall_rolled_back(remembered.rolled_back());
         let restored = self.restore(&remembered.lane);
-        let is_configured = remembered.configured == configured_name(&self.config);
+        let is_configured = self.is_configured_still(remembered);
         // What is active elsewhere is no matter of a canary that only routes have.
         let (canary, lost) = match remembered.canary.clone() {
             Some(canary) if !is_configured && canary.is_elsewhere() => (None, Some(canary)),
             canary => (canary, None),
         };
         *self.lock() = Some(Activation {
+            configured: configured_after(&self.config, Some(remembered)),
             canary: canary.clone(),
             ..remembered.clone()
         });
@@ -141,24 +144,57 @@ impl Deployments {
             before: Some(active.clone()),
             why: started(active, &restored),
         };
-        let is_changed = is_configured && self.start_changed_file(&remembered.lane, &change);
-        if !is_changed && !(is_configured && restored.is_ok()) {
+        let is_changed = is_configured && self.start_changed_file(remembered, &change);
+        let goes_on = !is_changed && is_configured && restored.is_ok();
+        if !is_changed && !goes_on {
             self.start_configured(&change)?;
         }
         if let Some(lost) = lost {
             self.lose_canary(&lost, "policy.active is another one than when it began");
         }
-        if self
-            .active()
-            .is_some_and(|running| running.name() == *active)
-        {
-            tracing::info!(
-                policy = active.policy,
-                policy_version = active.version,
-                "the last activation is active again"
-            );
+        if goes_on {
+            self.tell_what_goes_on(remembered);
         }
         Ok(canary)
+    }
+
+    /// Whether what the configuration makes active is the same as then: the same name, or the version that was active, which has no file.
+    fn is_configured_still(&self, remembered: &Activation) -> bool {
+        let name = configured_after(&self.config, Some(remembered));
+        let is_kept = |name: &str| {
+            let file = file_of(&self.config, name);
+            *name == remembered.lane.active.policy && file.is_none_or(|file| !file.is_file())
+        };
+        remembered.configured == name || name != BUILTIN && is_kept(&name)
+    }
+
+    /// The last activation goes on: what else somebody may expect who looks at the configuration or the command line.
+    fn tell_what_goes_on(&self, remembered: &Activation) {
+        if let Some(state) = &mut *self.lock()
+            && state.configured != remembered.configured
+        {
+            self.save(state);
+        }
+        let VersionName { policy, version } = &remembered.lane.active;
+        tracing::info!(
+            policy,
+            policy_version = version,
+            "the last activation is active again"
+        );
+        if remembered.lane.file.is_some() && self.file_digest(policy).is_none() {
+            tracing::warn!(
+                policy,
+                "the policy's file is not there any more: the version that was stored goes on"
+            );
+        }
+        let is_on_command_line = matches!(self.config.active, ActivePolicy::File(_));
+        let configured = configured_name(&self.config);
+        if is_on_command_line && configured != *policy {
+            tracing::warn!(
+                policy = configured,
+                "the policy of the command line does not route: {policy} was activated since then, and the file is the same; activate {configured} to change that"
+            );
+        }
     }
 
     /// Makes the remembered version active, with its past.
@@ -199,12 +235,23 @@ impl Deployments {
         }
     }
 
-    /// The policy that was active may have another file than then. One that is refused replaces nothing: false.
-    fn start_changed_file(&self, lane: &RememberedLane, change: &Change) -> bool {
-        let policy = &lane.active.policy;
+    /// The policy that was active, or that of the command line, may have another file than then. One that is refused replaces nothing:
+    /// false.
+    fn start_changed_file(&self, remembered: &Activation, change: &Change) -> bool {
+        let command_line = configured_name(&self.config);
+        let is_other = |known: &&String| Some(*known) != self.command_line_digest().as_ref();
+        let (policy, known) = match remembered.command_line_file.as_ref().filter(is_other) {
+            Some(known) if matches!(self.config.active, ActivePolicy::File(_)) => {
+                (&command_line, Some(known))
+            }
+            _ => (
+                &remembered.lane.active.policy,
+                remembered.lane.file.as_ref(),
+            ),
+        };
         let file = self.file_digest(policy);
         let Some(path) =
-            file_of(&self.config, policy).filter(|_| file.is_some() && file != lane.file)
+            file_of(&self.config, policy).filter(|_| file.is_some() && file.as_ref() != known)
         else {
             return false;
         };
@@ -235,12 +282,41 @@ impl Deployments {
     }
 
     fn start_configured(&self, change: &Change) -> Result<(), StartPolicyError> {
-        let configured = configured::read(&self.config)?;
-        self.start_with(&configured, change)
-            .map_err(|source| StartPolicyError::Deploy {
-                name: configured.name.clone(),
-                source,
-            })
+        let source = {
+            let state = self.lock();
+            configured::active_source(&self.config, &self.versions, state.as_ref())?
+        };
+        let (name, started) = match source {
+            ActiveSource::Builtin => {
+                let started = self.start_with(&configured::builtin(), change);
+                (BUILTIN.to_owned(), started)
+            }
+            ActiveSource::File(name, path) => {
+                let configured = configured::read_file(&name, &path)
+                    .map_err(|source| StartPolicyError::Io { path, source })?;
+                (name, self.start_with(&configured, change))
+            }
+            ActiveSource::Kept(version) => {
+                let started = self.start_kept(&version, change);
+                (version.policy, started)
+            }
+        };
+        started.map_err(|source| {
+            let error = StartPolicyError::Deploy { name, source };
+            error.of_setting(&self.config)
+        })
+    }
+
+    fn start_kept(&self, version: &VersionName, change: &Change) -> Result<(), DeployError> {
+        self.load_kept(version)?;
+        let mut state = self.lock();
+        let stored = Deployed {
+            policy: version.policy.clone(),
+            version: self
+                .policies
+                .choose(&version.policy, Some(&version.version))?,
+        };
+        self.activate_first(&stored, &Origin::router(), change, &mut state)
     }
 
     fn start_with(&self, configured: &Configured, change: &Change) -> Result<(), DeployError> {
@@ -255,6 +331,16 @@ impl Deployments {
         } else {
             self.store_own(self.prepare(&configured.name, component), origin, &state)?
         };
+        self.activate_first(&stored, origin, change, &mut state)
+    }
+
+    fn activate_first(
+        &self,
+        stored: &Deployed,
+        origin: &Origin,
+        change: &Change,
+        state: &mut Option<Activation>,
+    ) -> Result<(), DeployError> {
         self.policies
             .activate(&stored.policy, Some(stored.version.as_str()))?;
         let record = AuditRecord {
@@ -263,7 +349,15 @@ impl Deployments {
             ..AuditRecord::new(Action::Activate, origin, &stored.policy)
         };
         self.audit.write(&record.because(&change.why));
-        self.remember(&mut state, &stored);
+        self.remember(state, stored);
+        tracing::info!(
+            policy = stored.policy,
+            policy_version = stored.version.as_str(),
+            "the configured policy is active"
+        );
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@ use std::time::Duration;
 use patchbay_policy::{Engine, EngineConfig, VersionState};
 
 use super::*;
-use crate::config::Config;
+use crate::config::{Config, Overrides};
 use crate::data_dir::DataDir;
 use crate::rollout::Rule;
 use crate::signature::{self, PrivateKey};
@@ -54,7 +54,29 @@ pub(super) fn start_with(
     lines: &str,
     begins: impl Fn(&str) + Send + Sync + 'static,
 ) -> Result<Deployments, StartPolicyError> {
-    let config = config(folder, lines);
+    start_on(folder, config(folder, lines), begins)
+}
+
+/// The policies of a router that starts on this folder, with this section `[policy]`, and this file on the command line.
+pub(super) fn start_as(
+    folder: &Path,
+    lines: &str,
+    file: Option<&Path>,
+) -> Result<Deployments, StartPolicyError> {
+    let text = format!("[policy]\n{lines}[[listen]]\naddress = \"udp:127.0.0.1:0\"\n");
+    let overrides = Overrides {
+        policy: file.map(Path::to_path_buf),
+        ..Overrides::default()
+    };
+    let config = Config::parse(&text, folder, &overrides).expect("a configuration");
+    start_on(folder, config, |_| {})
+}
+
+fn start_on(
+    folder: &Path,
+    config: Config,
+    begins: impl Fn(&str) + Send + Sync + 'static,
+) -> Result<Deployments, StartPolicyError> {
     let data_dir = DataDir::open(&folder.join("data")).expect("a data directory");
     let init_config = Arc::new(config.clone());
     let engine = Engine::new(EngineConfig::default()).expect("an engine");
