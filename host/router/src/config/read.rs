@@ -413,13 +413,6 @@ fn timers(mut section: Section<'_>) -> Timers {
     if timers.t2 < timers.t1 {
         section.problem("t2", "must not be shorter than t1");
     }
-    // RFC 3261 §16.6 step 11.
-    if timers.timer_c <= 180 * SECOND {
-        section.problem(
-            "timer_c",
-            "must be longer than 3m (RFC 3261 §16.6); how long a phone rings is up to the policy",
-        );
-    }
     section.finish();
     timers
 }
@@ -545,16 +538,6 @@ mod tests {
             found[2].starts_with("line 6: log.fromat: unknown key; did you mean log.format?"),
             "{found:?}"
         );
-    }
-
-    #[test]
-    fn timer_c_is_longer_than_three_minutes() {
-        let found = problems("[timers]\ntimer_c = \"3m\"\n");
-        assert!(
-            found.len() == 1 && found[0].starts_with("line 2: timers.timer_c: must be longer"),
-            "{found:?}"
-        );
-        assert!(problems("[timers]\ntimer_c = \"181s\"\n").is_empty());
     }
 
     #[test]
