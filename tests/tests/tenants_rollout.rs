@@ -257,8 +257,8 @@ fn a_canary_and_a_shadow_whose_route_is_gone_get_nobody_elses_requests() {
             (Some("automatic-abort"), Some(told)),
         ]
     );
-    assert!(router.log().contains("the shadow is over"));
-    assert!(router.log().contains("the canary is aborted"));
+    router.wait_for_log("the shadow is over");
+    router.wait_for_log("the canary is aborted");
 }
 
 #[test]

@@ -148,6 +148,17 @@ impl LoadError {
         self.to_string().replace(GRANTS, section)
     }
 
+    /// Whether it says more of how busy the machine is than of the version, which may start a moment later.
+    pub fn is_of_the_machine(&self) -> bool {
+        match self {
+            LoadError::Instantiate(fault) | LoadError::InitFault(fault) => {
+                fault.is_of_the_machine()
+            }
+            LoadError::Route { error, .. } => error.is_of_the_machine(),
+            LoadError::Check(_) | LoadError::Init(_) => false,
+        }
+    }
+
     fn of_route(self, route: Option<&String>) -> LoadError {
         match route {
             None => self,

@@ -94,6 +94,11 @@ impl Fault {
         matches!(self, Fault::Unavailable(text) if text == CROWDED)
     }
 
+    /// Whether it says more of how busy the machine is than of the policy.
+    pub(crate) fn is_of_the_machine(&self) -> bool {
+        self.is_of_crowding() || matches!(self, Fault::Timeout)
+    }
+
     /// The policy does not have the hook.
     pub(crate) fn missing(hook: Hook) -> Fault {
         Fault::Unavailable(format!("the policy does not export {}", hook.name()))

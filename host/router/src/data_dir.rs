@@ -230,9 +230,6 @@ pub fn examine(path: &Path) -> Result<(), DataDirError> {
     let there = around.find_map(|path| fs::metadata(path).ok());
     match there {
         Some(there) if !there.is_dir() => return Err(made(io::ErrorKind::NotADirectory)),
-        Some(there) if there.permissions().readonly() => {
-            return Err(made(io::ErrorKind::PermissionDenied));
-        }
         _ => {}
     }
     read_format(path)?;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::Policies;
 use super::lanes::LaneName;
+use crate::engine::LoadError;
 use crate::host::Host;
 use crate::version::Version;
 
@@ -14,13 +15,27 @@ impl<H: Host> Policies<H> {
     /// Tries the versions that lanes go back to by themselves. One that does not start is not gone back to. To be called when settings,
     /// grants or routes have changed, off the workers.
     pub fn check_previous(&self) {
-        for (lane, previous) in self.previous_versions() {
+        let lanes = self.lock().lane_names();
+        self.check_previous_in(lanes);
+    }
+
+    /// The same for some lanes.
+    pub(super) fn check_previous_in(&self, lanes: Vec<LaneName>) {
+        for (lane, previous) in self.previous_versions(lanes) {
             let refused = self.check_uses_of(&previous).err();
+            // It may well start when it is needed.
+            if refused.as_ref().is_some_and(LoadError::is_of_the_machine) {
+                continue;
+            }
             let is_unfit = refused.is_some();
             let mut registry = self.lock();
             let Some(lane) = registry.lane(&lane) else {
                 continue;
             };
+            let is_previous = |now: &Arc<Version<H>>| now.number() == previous.number();
+            if !lane.previous.as_ref().is_some_and(is_previous) {
+                continue;
+            }
             let was_unfit = lane.unfit == Some(previous.number());
             lane.unfit = is_unfit.then(|| previous.number());
             drop(registry);
@@ -31,10 +46,10 @@ impl<H: Host> Policies<H> {
         }
     }
 
-    fn previous_versions(&self) -> Vec<(LaneName, Arc<Version<H>>)> {
+    fn previous_versions(&self, lanes: Vec<LaneName>) -> Vec<(LaneName, Arc<Version<H>>)> {
         let mut registry = self.lock();
-        let names = registry.lane_names().into_iter();
-        names
+        lanes
+            .into_iter()
             .filter_map(|name| {
                 let previous = registry.lane(&name)?.previous.clone()?;
                 Some((name, previous))

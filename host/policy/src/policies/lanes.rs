@@ -161,6 +161,11 @@ impl<H: Host> Policies<H> {
         self.engine.check_uses(version, uses)
     }
 
+    /// Whether an instance of a version starts with this host, whatever is granted.
+    pub fn try_out(&self, version: &Version<H>, host: H) -> Result<(), LoadError> {
+        crate::instance::try_out(&self.engine, version, host)
+    }
+
     /// Whether a version that is active anywhere is told of events.
     pub fn hears_events(&self) -> bool {
         let active = self.active.load();

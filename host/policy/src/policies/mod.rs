@@ -315,17 +315,18 @@ impl<H: Host> Policies<H> {
         name: &str,
         version: Option<&str>,
     ) -> Result<Arc<Version<H>>, ActivateError> {
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let digest = self.lock().choose(name, version)?;
         let version = self.loaded(name, &digest)?;
         let mut registry = self.lock();
-        for lane in self.lanes_of(&registry, name) {
-            if !self.is_active_in(&registry, &lane, version.number()) {
-                self.install(&mut registry, &lane, &version, Past::Remember);
-            }
+        let mut lanes = self.lanes_of(&registry, name);
+        lanes.retain(|lane| !self.is_active_in(&registry, lane, version.number()));
+        for lane in &lanes {
+            self.install(&mut registry, lane, &version, Past::Remember);
         }
         drop(registry);
-        self.check_previous();
+        drop(changing);
+        self.check_previous_in(lanes);
         Ok(version)
     }
 

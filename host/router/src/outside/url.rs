@@ -85,7 +85,9 @@ pub(super) fn absolute(text: &str) -> Result<Uri, UrlError> {
         return Err(UrlError::Scheme(shown(text)));
     }
     if authority.as_str().contains('@') {
-        return Err(UrlError::User(shown(text)));
+        return Err(UrlError::User(
+            without_user_info(text).unwrap_or_else(|| shown(text)),
+        ));
     }
     // A port that is none reads as if there were none.
     if authority.port().is_none() && authority.host() != authority.as_str() {
@@ -123,9 +125,18 @@ pub(crate) fn without_user_info(url: &str) -> Option<String> {
     Some(format!("{scheme}://{GONE}{behind}"))
 }
 
-/// The text as an error may show it, which policies log and answer with.
+/// The text as an error may show it, which policies log and answer with. Where it is no URL the credentials may go up to the last `@`: a
+/// password with `/` or `#` in it is a usual mistake.
 fn shown(text: &str) -> String {
-    without_user_info(text).unwrap_or_else(|| text.to_owned())
+    let (scheme, rest) = text.split_once("://").unwrap_or_default();
+    let (scheme, rest) = match scheme {
+        "" => ("", text),
+        _ => (text.get(..scheme.len() + 3).unwrap_or_default(), rest),
+    };
+    match rest.rsplit_once('@') {
+        Some((_, behind)) => format!("{scheme}{GONE}@{behind}"),
+        None => text.to_owned(),
+    }
 }
 
 fn origin(url: &Uri) -> Option<(Scheme, String, u16)> {
@@ -202,6 +213,9 @@ mod tests {
             ("http://http@h/", "http://removed@h/"),
             ("http://s3cret@h/a b", "http://removed@h/a b"),
             ("ftp://s3cret@h/", "ftp://removed@h/"),
+            ("https://u:s3cret/s3cret@h/", "https://removed@h/"),
+            ("https://u:s3cret#s3cret@h/", "https://removed@h/"),
+            ("u:s3cret@h/", "removed@h/"),
         ] {
             let error = absolute(url).expect_err("it is refused").to_string();
             assert!(error.contains(&format!("{shown_as:?}")), "{error}");

@@ -171,7 +171,11 @@ impl AuditLog {
             line.insert(0, b'\n');
         }
         file.write_all(&line)?;
-        file.sync_data()
+        // It is there, and must not be written twice.
+        if let Err(error) = file.sync_data() {
+            tracing::error!(path = %self.path.display(), %error, "the audit log may not be on the disk yet");
+        }
+        Ok(())
     }
 
     fn rotate(&self) -> io::Result<()> {

@@ -135,7 +135,8 @@ pub(super) fn by_hand(text: &str) -> Vec<u8> {
     let (head, body) = text.split_once("\n\n").unwrap_or((text.trim_end(), ""));
     let indent = |line: &str| line.len() - line.trim_start().len();
     // The first may stand behind the quotes.
-    let margin = head.lines().skip(1).map(indent).min().unwrap_or(0);
+    let others = head.lines().skip(1).filter(|line| !line.trim().is_empty());
+    let margin = others.map(indent).min().unwrap_or(0);
     let mut lines: Vec<&str> = head
         .lines()
         .map(|line| line.get(margin.min(indent(line))..).unwrap_or_default())

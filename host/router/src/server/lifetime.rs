@@ -6,7 +6,6 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use patchbay_policy::LoadError;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
@@ -15,6 +14,7 @@ use super::{Shared, Source, StartError};
 use crate::admin::{AdminThread, Endpoint};
 use crate::config::{Config, Pin};
 use crate::data_dir::DataDir;
+use crate::hooks::HookHost;
 use crate::logging;
 use crate::policy_directory::{CanaryWatch, Deployments, DirectoryWatch, StartPolicyError};
 use crate::routes::{Table, is_same_for_instances};
@@ -199,15 +199,13 @@ impl Running {
         let Some(active) = policies.active() else {
             return Ok(());
         };
-        match policies.check_uses_of(&active) {
-            Err(error @ (LoadError::Init(_) | LoadError::InitFault(_))) => {
-                Err(StartPolicyError::Deploy {
-                    name: active.name().to_string(),
-                    source: error.into(),
-                })
-            }
-            _ => Ok(()),
-        }
+        // Its grants are another matter: without one that it needs it goes on.
+        let host = HookHost::for_init(self.init_config.load_full(), active.name());
+        let tried = policies.try_out(&active, host);
+        tried.map_err(|error| StartPolicyError::Deploy {
+            name: active.name().to_string(),
+            source: error.into(),
+        })
     }
 
     /// RFC 3261 §21.5.4: new requests outside of dialogs get 503 with Retry-After, all others are served to the end, until everything is

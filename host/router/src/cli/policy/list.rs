@@ -48,7 +48,7 @@ impl List {
                 rows.push(row(policy, version));
                 if let Some(error) = version.get("last_error").and_then(Value::as_str) {
                     let (name, version) = (cell(policy, "name"), short(version, "version"));
-                    eprintln!("{name}@{version}: {error}");
+                    eprintln!("{}", output::visible(&format!("{name}@{version}: {error}")));
                 }
             }
         }

@@ -18,31 +18,72 @@ pub(super) fn header_value<'v>(name: &[u8], value: &'v [u8]) -> Cow<'v, [u8]> {
         return Cow::Owned(without_parameters(value));
     }
     if name.eq_ignore_ascii_case(USER_TO_USER) {
-        return Cow::Owned(masked(value, |byte| matches!(byte, b';' | b' ' | b'"')));
+        return Cow::Owned(without_data(value));
     }
     Cow::Borrowed(value)
 }
 
 /// Names of parameters stay, their values do not.
 fn without_parameters(value: &[u8]) -> Vec<u8> {
-    let (mut inside, mut quoted) = (false, false);
-    let hide = |byte: &u8| match byte {
-        b'"' if inside => {
-            quoted = !quoted;
-            b'"'
+    let (mut inside, mut quotes) = (false, Quotes::default());
+    let hide = |byte: &u8| {
+        let is_quote = quotes.pass(*byte);
+        match byte {
+            _ if is_quote => b'"',
+            b';' | b',' if !quotes.inside => {
+                inside = false;
+                *byte
+            }
+            // There may be blanks on both sides of the sign.
+            b' ' | b'\t' if !quotes.inside => *byte,
+            b'=' if !inside => {
+                inside = true;
+                b'='
+            }
+            _ if inside => b'x',
+            other => *other,
         }
-        b'=' if !inside => {
-            inside = true;
-            b'='
-        }
-        b';' | b',' | b' ' if !quoted => {
-            inside = false;
-            *byte
-        }
-        _ if inside => b'x',
-        other => *other,
     };
     value.iter().map(hide).collect()
+}
+
+/// The data, of which there may be several, is hidden, its parameters stay.
+fn without_data(value: &[u8]) -> Vec<u8> {
+    let (mut inside, mut quotes) = (true, Quotes::default());
+    let hide = |byte: &u8| {
+        let is_quote = quotes.pass(*byte);
+        match byte {
+            _ if is_quote => b'"',
+            b';' | b',' if !quotes.inside => {
+                inside = *byte == b',';
+                *byte
+            }
+            b' ' | b'\t' if !quotes.inside => *byte,
+            _ if inside => b'x',
+            other => *other,
+        }
+    };
+    value.iter().map(hide).collect()
+}
+
+/// Where quoted strings begin and end (RFC 3261 §25.1).
+#[derive(Default)]
+struct Quotes {
+    inside: bool,
+    escaped: bool,
+}
+
+impl Quotes {
+    /// Whether this byte begins or ends one.
+    fn pass(&mut self, byte: u8) -> bool {
+        if std::mem::take(&mut self.escaped) {
+            return false;
+        }
+        self.escaped = self.inside && byte == b'\\';
+        let is_quote = byte == b'"';
+        self.inside ^= is_quote;
+        is_quote
+    }
 }
 
 /// A line of a session description without the key that it has: `None` when it has none.
@@ -154,6 +195,17 @@ mod tests {
             "xxxxxxxx;encoding=hex"
         );
         assert_eq!(value("X-Other", "a=b"), "a=b");
+        assert_eq!(
+            value("P-Access-Network-Info", "3GPP; cell = 2621F;a=\"b\\\";c\""),
+            "3GPP; cell = xxxxx;a=\"xxxxx\""
+        );
+        assert_eq!(
+            value(
+                "User-to-User",
+                "\"Jane; 4711\";encoding=x, aa;encoding=hex,bb22"
+            ),
+            "\"xxxxxxxxxx\";encoding=x, xx;encoding=hex,xxxx"
+        );
     }
 
     #[test]

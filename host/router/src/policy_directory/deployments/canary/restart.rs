@@ -84,7 +84,8 @@ impl Deployments {
         if let Some(reason) = self.why_lost(canary) {
             return Some(reason.to_owned());
         }
-        let error = self.policies.check_uses_of(canary.version()).err()?;
+        let refused = self.policies.check_uses_of(canary.version()).err();
+        let error = refused.filter(|error| !error.is_of_the_machine())?;
         Some(format!("it does not start any more: {error}"))
     }
 }
