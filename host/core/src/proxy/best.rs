@@ -161,7 +161,19 @@ impl Core {
             context.note_sent_tag(to.as_ref().and_then(|to| to.tag()));
         }
         let packet = Packet::write(|out| response.write_to(out));
+        self.env.give_back(response);
         self.give_response(now, handle, status, packet);
+    }
+
+    /// Keeps the memory of a response that nobody gets.
+    pub(crate) fn let_go_of(&mut self, best: Option<Final>) {
+        if let Some(Final {
+            response: Some((response, _)),
+            ..
+        }) = best
+        {
+            self.env.give_back(response);
+        }
     }
 }
 

@@ -42,11 +42,11 @@ impl Core {
                 .best
                 .as_ref()
                 .and_then(|best| best.response.as_ref())
-                .map(|(draft, _)| draft.clone()),
+                .map(|(draft, _)| self.env.copy(draft)),
             Hook::OnreplyRoute => context
                 .reply_in_hook
                 .as_ref()
-                .map(|reply| reply.response.clone()),
+                .map(|reply| self.env.copy(&reply.response)),
             _ => None,
         };
         let source = match (&context.reply_in_hook, hook) {
@@ -370,12 +370,13 @@ impl Core {
         context
             .record_route_parameters
             .extend(routing.record_route_parameters);
-        context.best = None;
+        let best = context.best.take();
         context.challenges.clear();
         context.declined = false;
         context.forget_preloaded_route();
         context.targets.replace(&mut routing.targets);
         context.stage = Stage::Forwarding;
+        self.let_go_of(best);
         self.next_group(now, handle);
     }
 
@@ -383,6 +384,9 @@ impl Core {
         let Some(mut returned) = returned else { return };
         if self.hook_contexts.len() < POOLED_CONTEXTS {
             self.env.give_back(std::mem::take(&mut returned.request));
+            if let Some(response) = returned.response.take() {
+                self.env.give_back(response);
+            }
             returned.let_go();
             self.hook_contexts.push(returned);
         }

@@ -130,7 +130,7 @@ impl Core {
         if let (Ok(_), Some(returned)) = (&result, &mut returned) {
             context.variables = std::mem::take(&mut returned.variables);
             if let Some(edited) = returned.response.take() {
-                response = edited;
+                self.env.give_back(std::mem::replace(&mut response, edited));
             }
         }
         self.keep_box(returned);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use patchbay_message::{Draft, HeaderName, Message, Method};
+use patchbay_message::{HeaderName, Message, Method};
 
 use crate::core::{Core, ORIGINATED_SLOT, server_send_id};
 use crate::door::{DropReason, Event, Flow, Packet};
@@ -126,11 +126,12 @@ impl Core {
             return;
         }
         // There is another one behind it: that was seen when the response came.
-        let mut response = Draft::new(message);
+        let mut response = self.env.draft(message);
         if !response
             .remove_first_value(HeaderName::Via)
             .unwrap_or(false)
         {
+            self.env.give_back(response);
             return self.env.dropped(DropReason::Malformed);
         }
         self.queue_response(
@@ -228,8 +229,14 @@ impl Core {
     /// RFC 3261 §16.7 steps 4 and 5.
     pub(crate) fn take_response(&mut self, now: Now, handle: Handle, reply: WaitingReply) {
         match reply.status {
-            0..200 => self.forward_provisional(now, handle, &reply),
-            200..300 => self.forward_success(now, handle, &reply),
+            0..200 => {
+                self.forward_provisional(now, handle, &reply);
+                self.env.give_back(reply.response);
+            }
+            200..300 => {
+                self.forward_success(now, handle, &reply);
+                self.env.give_back(reply.response);
+            }
             status => {
                 self.store(
                     handle,

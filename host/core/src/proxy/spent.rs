@@ -218,7 +218,7 @@ impl Core {
         context.replies.clear();
         context.reply_in_hook = None;
         context.targets.let_go();
-        context.best = None;
+        self.let_go_of(context.best.take());
         context.challenges = Vec::new();
         context.cancelled = None;
         self.contexts.keep(context);
@@ -400,7 +400,7 @@ impl Core {
         message: Arc<Message>,
     ) {
         let status = message.status().unwrap_or_default();
-        let mut response = Draft::new(message);
+        let mut response = self.env.draft(message);
         if !response
             .remove_first_value(HeaderName::Via)
             .unwrap_or(false)

@@ -2,7 +2,7 @@
 
 use crate::class::{breaks_lines, find_byte};
 use crate::draft::patch::{Action, Entry, Origin, Patch};
-use crate::draft::{Draft, EditedUri};
+use crate::draft::{Changes, Draft, EditedUri};
 use crate::error::EditError;
 use crate::grammar::{Decimal, find_outside, is_token, trim, trim_start};
 use crate::list::Values;
@@ -32,19 +32,19 @@ impl Draft {
         if let Some(usual) = usual::uri(uri, Span::new(0, uri.len()))
             && usual.params.len() == 0
         {
-            self.request_uri = Some(EditedUri {
-                text: self.patches.store(uri),
+            self.edits.request_uri = Some(EditedUri {
+                text: self.edits.patches.store(uri),
                 usual: Some(usual),
             });
             return Ok(());
         }
         let parsed = Uri::parse(uri).map_err(|_| EditError::Uri)?;
         let text = if parsed.headers.is_none() && !parsed.params.contains(b"method") {
-            self.patches.store(uri)
+            self.edits.patches.store(uri)
         } else {
-            self.patches.store(&for_start_line(&parsed))
+            self.edits.patches.store(&for_start_line(&parsed))
         };
-        self.request_uri = Some(EditedUri { text, usual: None });
+        self.edits.request_uri = Some(EditedUri { text, usual: None });
         Ok(())
     }
 
@@ -60,7 +60,11 @@ impl Draft {
         let (name, value) = self.check(name.into(), value)?;
         match self.last_entry(name).map(|entry| entry.origin) {
             Some(Origin::Base { field }) => {
-                let place = self.patches.list.partition_point(|patch| patch.at <= field);
+                let place = self
+                    .edits
+                    .patches
+                    .list
+                    .partition_point(|patch| patch.at <= field);
                 self.insert(place, field + 1, name, value);
             }
             Some(Origin::Inserted { place, at }) => self.insert(place + 1, at, name, value),
@@ -155,7 +159,7 @@ impl Draft {
             self.make_room(body.len() + content_type.len() + 32)?;
             self.put(name, content_type);
         }
-        self.body = Some(self.patches.store(body));
+        self.edits.body = Some(self.edits.patches.store(body));
         self.put(
             HeaderName::ContentLength.into(),
             Decimal::new(body.len() as u64).as_bytes(),
@@ -202,12 +206,17 @@ impl Draft {
     }
 
     fn make_room(&mut self, bytes: usize) -> Result<(), EditError> {
-        if self.patches.arena_len() + bytes > COMPACT_AT_BYTES {
-            let request_uri = self.request_uri.as_mut().map(|edited| &mut edited.text);
-            self.patches.compact([request_uri, self.body.as_mut()]);
+        let Changes {
+            patches,
+            request_uri,
+            body,
+        } = &mut *self.edits;
+        if patches.arena_len() + bytes > COMPACT_AT_BYTES {
+            let request_uri = request_uri.as_mut().map(|edited| &mut edited.text);
+            patches.compact([request_uri, body.as_mut()]);
         }
-        let fits = self.patches.arena_len() + bytes <= MAX_EDIT_BYTES
-            && self.patches.list.len() < MAX_PATCHES;
+        let fits =
+            patches.arena_len() + bytes <= MAX_EDIT_BYTES && patches.list.len() < MAX_PATCHES;
         fits.then_some(()).ok_or(EditError::TooLarge)
     }
 
@@ -269,31 +278,32 @@ impl Draft {
 
     /// Where in the list the patch of a field of the base belongs: behind the insertions before that field.
     fn place_of(&self, field: u32) -> usize {
-        self.patches
+        self.edits
+            .patches
             .list
             .partition_point(|patch| patch.at < field || patch.at == field && patch.is_insert())
     }
 
     fn insert_at_end(&mut self, name: Name<'_>, value: &[u8]) {
         let end = self.base().layout().fields.len() as u32;
-        self.insert(self.patches.list.len(), end, name, value);
+        self.insert(self.edits.patches.list.len(), end, name, value);
     }
 
     fn insert(&mut self, place: usize, at: u32, name: Name<'_>, value: &[u8]) {
         let patch = Patch {
             at,
             known: name.known(),
-            action: self.patches.store_line(name.text(), value),
+            action: self.edits.patches.store_line(name.text(), value),
         };
-        self.patches.list.insert(place, patch);
-        self.patches.touch(name.known());
+        self.edits.patches.list.insert(place, patch);
+        self.edits.patches.touch(name.known());
     }
 
     fn replace(&mut self, origin: Origin, known: HeaderName, text: &[u8]) {
-        self.patches.touch(known);
+        self.edits.patches.touch(known);
         match origin {
             Origin::Base { field } => {
-                let text = self.patches.store(text);
+                let text = self.edits.patches.store(text);
                 self.patch_field(field, known, Action::Replace(text));
             }
             Origin::Inserted { place, .. } => self.replace_inserted(place, text),
@@ -304,27 +314,27 @@ impl Draft {
         let Some(&Patch {
             action: Action::Insert { line, name_len },
             ..
-        }) = self.patches.list.get(place)
+        }) = self.edits.patches.list.get(place)
         else {
             return;
         };
-        let name = scratch(self.patches.name_in(line, name_len));
-        let action = self.patches.store_line(&name, value);
-        if let Some(patch) = self.patches.list.get_mut(place) {
+        let name = scratch(self.edits.patches.name_in(line, name_len));
+        let action = self.edits.patches.store_line(&name, value);
+        if let Some(patch) = self.edits.patches.list.get_mut(place) {
             patch.action = action;
         }
     }
 
     fn take_out(&mut self, origin: Origin, known: HeaderName) {
         let is_last = known != HeaderName::Other && self.is_plain(known);
-        self.patches.touch(known);
+        self.edits.patches.touch(known);
         if is_last {
-            self.patches.note_gone(known);
+            self.edits.patches.note_gone(known);
         }
         match origin {
             Origin::Base { field } => self.patch_field(field, known, Action::Remove),
             Origin::Inserted { place, .. } => {
-                self.patches.list.remove(place);
+                self.edits.patches.list.remove(place);
             }
         }
     }
@@ -332,9 +342,9 @@ impl Draft {
     /// Sets the one patch that a field of the base may have besides insertions.
     fn patch_field(&mut self, field: u32, known: HeaderName, action: Action) {
         let place = self.place_of(field);
-        match self.patches.list.get_mut(place) {
+        match self.edits.patches.list.get_mut(place) {
             Some(patch) if patch.at == field => patch.action = action,
-            _ => self.patches.list.insert(
+            _ => self.edits.patches.list.insert(
                 place,
                 Patch {
                     at: field,

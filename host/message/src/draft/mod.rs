@@ -7,6 +7,7 @@ mod edit;
 mod patch;
 mod write;
 
+use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, LazyLock};
 
 use crate::cseq::CSeq;
@@ -27,15 +28,80 @@ static NOTHING: LazyLock<Arc<Message>> = LazyLock::new(Arc::default);
 
 /// A message plus edits. Every reader shows the message with the edits. A clone shares the base.
 ///
-/// The default is a draft of an empty message, which costs nothing: it stands where another was taken from.
+/// The default is a draft of an empty message, which costs nothing: it stands where another was taken from. A draft is moved often, so it is
+/// two words.
 #[derive(Debug, Default)]
 pub struct Draft {
     /// `None`: an empty message.
     base: Option<Arc<Message>>,
+    edits: Edits,
+}
+
+/// What was changed, in memory of its own once there is something.
+#[derive(Debug, Default)]
+struct Edits(Option<Box<Changes>>);
+
+/// What was changed.
+#[derive(Debug)]
+struct Changes {
     patches: Patches,
     request_uri: Option<EditedUri>,
     /// In the arena of the patches.
     body: Option<Span>,
+}
+
+/// Those of a draft without edits.
+static NO_CHANGES: Changes = Changes::none();
+
+impl Changes {
+    const fn none() -> Changes {
+        Changes {
+            patches: Patches::none(),
+            request_uri: None,
+            body: None,
+        }
+    }
+}
+
+impl Deref for Edits {
+    type Target = Changes;
+
+    #[inline]
+    fn deref(&self) -> &Changes {
+        match &self.0 {
+            Some(changes) => changes,
+            None => &NO_CHANGES,
+        }
+    }
+}
+
+impl DerefMut for Edits {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Changes {
+        self.0.get_or_insert_with(|| Box::new(Changes::none()))
+    }
+}
+
+impl Edits {
+    /// Forgets them, keeping their memory.
+    #[inline]
+    fn clear(&mut self) {
+        if let Some(changes) = &mut self.0 {
+            changes.patches.clear();
+            (changes.request_uri, changes.body) = (None, None);
+        }
+    }
+
+    fn clone_from(&mut self, source: &Edits) {
+        match &source.0 {
+            None => self.clear(),
+            Some(source) => {
+                let changes = &mut **self;
+                changes.patches.clone_from(&source.patches);
+                (changes.request_uri, changes.body) = (source.request_uri, source.body);
+            }
+        }
+    }
 }
 
 /// Another Request-URI.
@@ -49,18 +115,14 @@ struct EditedUri {
 
 impl Clone for Draft {
     fn clone(&self) -> Self {
-        Draft {
-            base: self.base.clone(),
-            patches: self.patches.clone(),
-            request_uri: self.request_uri,
-            body: self.body,
-        }
+        let mut copy = Draft::default();
+        copy.clone_from(self);
+        copy
     }
 
     fn clone_from(&mut self, source: &Self) {
         self.base.clone_from(&source.base);
-        self.patches.clone_from(&source.patches);
-        (self.request_uri, self.body) = (source.request_uri, source.body);
+        self.edits.clone_from(&source.edits);
     }
 }
 
@@ -76,13 +138,13 @@ impl Draft {
     /// A draft without edits and with room for texts of so many bytes.
     pub fn with_capacity(base: Arc<Message>, bytes: usize) -> Draft {
         let mut draft = Draft::new(base);
-        draft.patches.reserve(bytes);
+        draft.edits.patches.reserve(bytes);
         draft
     }
 
     /// How many bytes the texts of edits may take before memory is asked for.
     pub fn capacity(&self) -> usize {
-        self.patches.capacity()
+        self.edits.patches.capacity()
     }
 
     /// Starts again with another base, keeping the memory of the edits.
@@ -94,8 +156,7 @@ impl Draft {
     /// Lets go of the message and of the edits, keeping the memory of these: a draft of an empty message.
     pub fn clear(&mut self) {
         self.base = None;
-        self.patches.clear();
-        (self.request_uri, self.body) = (None, None);
+        self.edits.clear();
     }
 
     /// The message as it came.
@@ -109,7 +170,9 @@ impl Draft {
 
     /// Whether anything was changed.
     pub fn is_edited(&self) -> bool {
-        self.request_uri.is_some() || self.body.is_some() || !self.patches.is_empty()
+        self.edits.request_uri.is_some()
+            || self.edits.body.is_some()
+            || !self.edits.patches.is_empty()
     }
 
     /// Whether it is a request.
@@ -127,17 +190,17 @@ impl Draft {
 
     /// The Request-URI; empty for a response.
     pub fn request_uri(&self) -> &[u8] {
-        match &self.request_uri {
-            Some(edited) => self.patches.text(edited.text),
+        match &self.edits.request_uri {
+            Some(edited) => self.edits.patches.text(edited.text),
             None => self.base().request_uri(),
         }
     }
 
     /// The parts of the Request-URI; [`Invalid::Uri`] for a response.
     pub fn request_uri_parts(&self) -> Result<Uri<'_>, Invalid> {
-        match &self.request_uri {
+        match &self.edits.request_uri {
             Some(edited) => {
-                let text = self.patches.text(edited.text);
+                let text = self.edits.patches.text(edited.text);
                 match edited.usual {
                     Some(usual) => Ok(Uri::of_usual(text, usual)),
                     None => Uri::parse(text),
@@ -164,8 +227,8 @@ impl Draft {
 
     /// The body.
     pub fn body(&self) -> &[u8] {
-        match self.body {
-            Some(span) => self.patches.text(span),
+        match self.edits.body {
+            Some(span) => self.edits.patches.text(span),
             None => self.base().body(),
         }
     }
@@ -173,10 +236,10 @@ impl Draft {
     /// The value of the first field of that name.
     pub fn header<'n>(&self, name: impl Into<Name<'n>>) -> Option<&[u8]> {
         let name = name.into();
-        if !self.patches.touches(name.known()) {
+        if !self.edits.patches.touches(name.known()) {
             return self.base().header(name);
         }
-        if self.patches.is_gone(name.known()) {
+        if self.edits.patches.is_gone(name.known()) {
             return None;
         }
         self.entries(name).next().map(|entry| entry.value)
@@ -185,7 +248,7 @@ impl Draft {
     /// The whole line of the first field of that name, with its end, when it is as it came and nearly as we would write it: its long name
     /// in any case, a colon, one blank, the value.
     pub(crate) fn usual_line(&self, name: HeaderName) -> Option<&[u8]> {
-        if self.patches.touches(name) {
+        if self.edits.patches.touches(name) {
             return None;
         }
         self.base().usual_line(name)
@@ -207,12 +270,12 @@ impl Draft {
 
     /// Every field in order.
     pub fn fields(&self) -> impl Iterator<Item = (Name<'_>, &[u8])> {
-        Walk::new(self.base(), &self.patches)
+        Walk::new(self.base(), &self.edits.patches)
     }
 
     /// The topmost Via.
     pub fn top_via(&self) -> Result<Via<'_>, Invalid> {
-        if !self.patches.touches(HeaderName::Via) {
+        if !self.edits.patches.touches(HeaderName::Via) {
             return self.base().top_via();
         }
         Via::parse_first(
@@ -223,7 +286,7 @@ impl Draft {
 
     /// From.
     pub fn from(&self) -> Result<NameAddr<'_>, Invalid> {
-        if !self.patches.touches(HeaderName::From) {
+        if !self.edits.patches.touches(HeaderName::From) {
             return self.base().from();
         }
         self.address(HeaderName::From)
@@ -231,7 +294,7 @@ impl Draft {
 
     /// To.
     pub fn to(&self) -> Result<NameAddr<'_>, Invalid> {
-        if !self.patches.touches(HeaderName::To) {
+        if !self.edits.patches.touches(HeaderName::To) {
             return self.base().to();
         }
         self.address(HeaderName::To)
@@ -249,7 +312,7 @@ impl Draft {
 
     /// CSeq.
     pub fn cseq(&self) -> Result<CSeq<'_>, Invalid> {
-        if !self.patches.touches(HeaderName::CSeq) {
+        if !self.edits.patches.touches(HeaderName::CSeq) {
             return self.base().cseq();
         }
         CSeq::parse(
@@ -264,11 +327,11 @@ impl Draft {
     }
 
     fn entries<'m, 'n>(&'m self, name: Name<'n>) -> Entries<'m, 'n> {
-        Entries::new(self.base(), &self.patches, name)
+        Entries::new(self.base(), &self.edits.patches, name)
     }
 
     fn first_entry(&self, name: Name<'_>) -> Option<Entry<'_>> {
-        if self.patches.touches(name.known()) {
+        if self.edits.patches.touches(name.known()) {
             return self.entries(name).next();
         }
         let field = self.base().first_index(name)?;

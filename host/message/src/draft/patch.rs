@@ -1,7 +1,5 @@
 //! The patch list: what is put before, in place of, and instead of the fields of the base.
 
-use smallvec::SmallVec;
-
 use crate::grammar::eq_ignore_case;
 use crate::message::Message;
 use crate::name::{HeaderName, Name};
@@ -39,17 +37,15 @@ impl Patch {
 }
 
 /// The patches in the order of the message: by field, insertions first.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Patches {
-    ///
-    /// The forwarded response has one, so that its draft needs no memory; drafts of requests keep theirs.
-    pub(crate) list: SmallVec<[Patch; 2]>,
+    pub(crate) list: Vec<Patch>,
     /// The texts of the patches.
     arena: Vec<u8>,
     touched: Touched,
 }
 
-/// The names that patches are about, in as little room as it takes: drafts move a lot.
+/// The names that patches are about.
 #[derive(Clone, Copy, Debug, Default)]
 struct Touched {
     /// One bit for each known name; all unknown ones share one. The highest byte is the number of the last name of which no field
@@ -109,6 +105,14 @@ impl Clone for Patches {
 }
 
 impl Patches {
+    pub(crate) const fn none() -> Patches {
+        Patches {
+            list: Vec::new(),
+            arena: Vec::new(),
+            touched: Touched { bits: 0 },
+        }
+    }
+
     pub(crate) fn clear(&mut self) {
         self.list.clear();
         self.arena.clear();

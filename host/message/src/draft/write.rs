@@ -13,7 +13,7 @@ type Replaced<'a> = (u32, &'a [u8]);
 impl Draft {
     /// Writes the message at the end of `out`.
     pub fn write_to(&self, out: &mut Vec<u8>) {
-        out.reserve(self.base().as_bytes().len() + self.patches.arena_len());
+        out.reserve(self.base().as_bytes().len() + self.edits.patches.arena_len());
         let mut sink = |bytes: &[u8]| out.extend_from_slice(bytes);
         self.emit_start_line(&mut sink);
         self.emit_rest(&mut [].iter(), &mut sink);
@@ -22,7 +22,7 @@ impl Draft {
     /// Writes the first line with its line end. Fields before all others may follow it, and then
     /// [`Draft::write_after_start_line`].
     pub fn write_start_line(&self, out: &mut Vec<u8>) {
-        out.reserve(self.base().as_bytes().len() + self.patches.arena_len());
+        out.reserve(self.base().as_bytes().len() + self.edits.patches.arena_len());
         self.emit_start_line(&mut |bytes| out.extend_from_slice(bytes));
     }
 
@@ -54,7 +54,7 @@ impl Draft {
     /// Whether at most one field has that name, and no edit is about it.
     pub(super) fn is_plain(&self, name: HeaderName) -> bool {
         let field = self.base().layout().first_field(name);
-        !self.patches.touches(name) && field.is_none_or(|field| field.next == NONE)
+        !self.edits.patches.touches(name) && field.is_none_or(|field| field.next == NONE)
     }
 
     fn write_edited(&self, out: &mut Vec<u8>, values: &[(HeaderName, &[u8])]) {
@@ -87,10 +87,10 @@ impl Draft {
     fn emit_start_line(&self, sink: &mut impl FnMut(&[u8])) {
         let bytes = self.base().as_bytes();
         let mut run = Run { bytes, start: 0 };
-        if let Some(edited) = &self.request_uri {
+        if let Some(edited) = &self.edits.request_uri {
             let target = self.base().layout().start_line.target;
             run.replace(target.start, target.end, sink);
-            sink(self.patches.text(edited.text));
+            sink(self.edits.patches.text(edited.text));
         }
         let end = self.fields_start();
         run.replace(end, end, sink);
@@ -108,16 +108,16 @@ impl Draft {
             bytes,
             start: self.fields_start() as usize,
         };
-        for patch in &self.patches.list {
+        for patch in &self.edits.patches.list {
             self.emit_replaced(replaced, patch.at, &mut run, sink);
             self.emit_patch(patch, &mut run, sink);
         }
         self.emit_replaced(replaced, u32::MAX, &mut run, sink);
         let end = bytes.len() as u32;
-        match self.body {
+        match self.edits.body {
             Some(body) => {
                 run.replace(layout.body.start, end, sink);
-                sink(self.patches.text(body));
+                sink(self.edits.patches.text(body));
             }
             None => run.replace(end, end, sink),
         }
@@ -150,11 +150,11 @@ impl Draft {
                     field.line.start
                 });
                 run.replace(at, at, sink);
-                sink(self.patches.text(line));
+                sink(self.edits.patches.text(line));
             }
             (Action::Replace(value), Some(field)) => {
                 run.replace(field.value.start, field.value.end, sink);
-                sink(self.patches.text(value));
+                sink(self.edits.patches.text(value));
             }
             (Action::Remove, Some(field)) => run.replace(field.line.start, field.line.end, sink),
             (Action::Replace(_) | Action::Remove, None) => {}
