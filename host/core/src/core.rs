@@ -270,7 +270,7 @@ impl Core {
                 ServerAction::Send(packet) => {
                     if let Some(context) = self.contexts.get(handle) {
                         self.env
-                            .send(server_send_id(handle), &context.reply_to, &packet);
+                            .send(server_send_id(handle), &context.reply_to, packet);
                     }
                 }
                 ServerAction::MakeTrying => self.respond_status(now, handle, 100),

@@ -80,11 +80,11 @@ impl Environment {
     }
 
     /// Puts a packet out.
-    pub(crate) fn send(&mut self, id: SendId, to: &SendTo, packet: &Packet) {
+    pub(crate) fn send(&mut self, id: SendId, to: &SendTo, packet: Packet) {
         self.outputs.push_back(Output::Send {
             id,
             to: to.clone(),
-            packet: packet.clone(),
+            packet,
         });
     }
 

@@ -222,7 +222,7 @@ impl Core {
                 ClientAction::Send(packet) => {
                     if let Some(to) = &originating.sent_to {
                         self.env
-                            .send(SendId(ORIGINATED | handle.to_u64()), to, &packet);
+                            .send(SendId(ORIGINATED | handle.to_u64()), to, packet);
                     }
                 }
                 ClientAction::Response => {

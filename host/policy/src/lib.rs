@@ -47,7 +47,7 @@ pub use host::*;
 pub use instances::{HookDone, HookRun, Instances};
 pub use policies::{
     ActivateError, ActiveHistory, ActiveVersion, AutomaticRollback, Compiled, Loaded, Policies,
-    PolicyReport, RollbackError, Use, VersionReport, VersionState,
+    PolicyReport, Reader, RollbackError, Use, VersionReport, VersionState,
 };
 pub use scope::Scope;
 pub use verdict::{Event, Fault, RegistrationEvent, Verdict};

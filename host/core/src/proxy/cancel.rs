@@ -151,7 +151,7 @@ impl Core {
             };
             match (action, &branch.sent_to) {
                 (ClientAction::Send(packet), Some(to)) => {
-                    self.env.send(branch_send_id(handle), to, &packet)
+                    self.env.send(branch_send_id(handle), to, packet)
                 }
                 (ClientAction::Terminated, _) => branch.cancel = Cancel::Over,
                 _ => {}

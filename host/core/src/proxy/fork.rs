@@ -333,7 +333,7 @@ impl Core {
         let packet = forward::write_request(&self.env, context, branch, &way, &sent.text());
         let is_invite = context.kind == Kind::Invite;
         if context.kind == Kind::Ack {
-            self.env.send(branch_send_id(handle), &to, &packet);
+            self.env.send(branch_send_id(handle), &to, packet);
             return self.end_stateless(slot);
         }
         branch.stage = BranchStage::Calling;

@@ -39,7 +39,7 @@ impl Core {
             patchbay_message::write_response(out, received, head, headers, b"");
         });
         let to = response_destination(received.base().top_via().ok().as_ref(), flow);
-        self.env.send(SendId(0), &to, &packet);
+        self.env.send(SendId(0), &to, packet);
         self.env.event(Event::Replied {
             status: reject.status,
             version: PolicyVersion(0),

@@ -320,7 +320,7 @@ impl Core {
         };
         if context.kind == Kind::Invite && !server.takes_success() {
             self.env
-                .send(server_send_id(handle), &context.reply_to, &packet);
+                .send(server_send_id(handle), &context.reply_to, packet);
             return;
         }
         self.give_response(now, handle, status, packet);

@@ -239,7 +239,7 @@ impl Core {
         };
         self.env.give_back(received);
         // Its transport error has nobody to tell: the next retransmission is answered again.
-        self.env.send(SendId(0), &to, &packet);
+        self.env.send(SendId(0), &to, packet);
     }
 
     /// A request came again whose transaction is spent.
@@ -258,7 +258,7 @@ impl Core {
         };
         let packet = Packet::write(|packet| packet.extend_from_slice(response));
         let to = response_destination(message.top_via().ok().as_ref(), flow);
-        self.env.send(server_send_id(handle), &to, &packet);
+        self.env.send(server_send_id(handle), &to, packet);
     }
 
     /// An ACK with the key of a spent transaction; false: it is the one of a broken client to a 2xx.
@@ -379,7 +379,7 @@ impl Core {
         match (&spent.rest, &spent.to) {
             (ClientRest::Acknowledged(ack, _), Some(to)) if status >= 300 => {
                 let packet = Packet::write(|packet| packet.extend_from_slice(ack));
-                self.env.send(branch_send_id(handle), to, &packet);
+                self.env.send(branch_send_id(handle), to, packet);
             }
             (ClientRest::Accepted(_), _) if (200..300).contains(&status) => {
                 let context = spent.context;
@@ -418,10 +418,10 @@ impl Core {
             return self.take_response(now, context, reply);
         }
         let packet = Packet::write(|out| response.write_to(out));
-        self.send_past(context, &packet);
+        self.send_past(context, packet);
     }
 
-    fn send_past(&mut self, context: Handle, packet: &Packet) {
+    fn send_past(&mut self, context: Handle, packet: Packet) {
         let Some(spent) = self.contexts.spent(context) else {
             return self.env.dropped(DropReason::UnmatchedResponse);
         };

@@ -112,7 +112,7 @@ impl Core {
                         .get(handle)
                         .and_then(|branch| branch.sent_to.as_ref())
                     {
-                        self.env.send(branch_send_id(handle), to, &packet);
+                        self.env.send(branch_send_id(handle), to, packet);
                     }
                 }
                 ClientAction::Response => {

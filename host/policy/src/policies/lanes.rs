@@ -168,9 +168,7 @@ impl<H: Host> Policies<H> {
 
     /// Whether a version that is active anywhere is told of events.
     pub fn hears_events(&self) -> bool {
-        let active = self.active.load();
-        let is_told = |version: &Arc<Version<H>>| version.exports(Hook::EventRoute);
-        active.as_ref().is_some_and(is_told) || self.routed_hear_events.load(Ordering::Relaxed)
+        self.hear_events.load(Ordering::Relaxed)
     }
 
     /// Makes the version of this policy active that was active before, for the routes that name it.
@@ -365,12 +363,11 @@ impl<H: Host> Policies<H> {
         let lanes = registry.routed.values();
         let mut numbers: Vec<u64> = lanes.filter_map(|lane| lane.active.number()).collect();
         numbers.sort_unstable();
-        let mut versions = registry
-            .routed
-            .values()
-            .filter_map(|lane| lane.active.load());
+        let routed = registry.routed.values();
+        let routed = routed.filter_map(|lane| lane.active.load());
+        let mut versions = routed.chain(self.active());
         let hear = versions.any(|version| version.exports(Hook::EventRoute));
-        self.routed_hear_events.store(hear, Ordering::Relaxed);
+        self.hear_events.store(hear, Ordering::Relaxed);
         self.routed_numbers.store(Arc::new(numbers));
     }
 }

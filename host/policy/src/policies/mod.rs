@@ -7,6 +7,7 @@ mod compiled;
 mod fitness;
 mod history;
 mod lanes;
+mod reader;
 mod registry;
 mod report;
 mod retired;
@@ -31,6 +32,7 @@ pub use compiled::{Compiled, Loaded};
 pub use history::ActiveHistory;
 pub use lanes::ActiveVersion;
 use lanes::LaneName;
+pub use reader::Reader;
 use registry::Registry;
 pub use report::{PolicyReport, VersionReport, VersionState};
 use watch::Finding;
@@ -47,8 +49,8 @@ pub struct Policies<H: Host> {
     table: ArcSwap<Vec<Arc<Version<H>>>>,
     /// The numbers of the versions that are active for routes, in order.
     routed_numbers: ArcSwap<Vec<u64>>,
-    /// Whether one of them is told of events.
-    routed_hear_events: AtomicBool,
+    /// Whether a version that is active anywhere is told of events.
+    hear_events: AtomicBool,
     registry: Mutex<Registry<H>>,
     /// One change of what is active, the canary or the shadow at a time. Who must not be waited for while it is compiled is
     /// [loaded](Policies::load) before.
@@ -177,7 +179,7 @@ impl<H: Host> Policies<H> {
             engine,
             uses: Box::new(uses),
             routed_numbers: ArcSwap::default(),
-            routed_hear_events: AtomicBool::new(false),
+            hear_events: AtomicBool::new(false),
             active: ArcSwapOption::empty(),
             table: ArcSwap::default(),
             registry: Mutex::new(Registry::default()),
@@ -259,7 +261,21 @@ impl<H: Host> Policies<H> {
         let Some(version) = self.by_number(number) else {
             return;
         };
-        if version.pins.remove() == Some(0) && !self.is_active(number) {
+        if version.pins.remove() == Some(0) {
+            self.ended(number);
+        }
+    }
+
+    /// The last pin of this version is gone.
+    fn ended(&self, number: u64) {
+        if !self.is_active(number) {
+            self.release(&mut self.lock());
+        }
+    }
+
+    /// Frees what nobody needs any more. It happens by itself, but for a version that was replaced in the moment in which its last pin ended.
+    pub fn let_go(&self) {
+        if self.table.load().len() > 1 {
             self.release(&mut self.lock());
         }
     }
@@ -269,7 +285,7 @@ impl<H: Host> Policies<H> {
         match version.pins.remove() {
             // It was forgotten and loaded again before it was pinned.
             None => self.unpin(version.number()),
-            Some(0) if !self.is_active(version.number()) => self.release(&mut self.lock()),
+            Some(0) => self.ended(version.number()),
             Some(_) => {}
         }
     }

@@ -165,6 +165,7 @@ fn free_replaced(shared: Weak<Shared>, workers: Weak<Workers>) -> impl FnMut() +
             return;
         };
         let was_held = shared.routes.let_go_of_replaced();
+        shared.policies.let_go();
         let freed = shared.policies.freed();
         if std::mem::replace(&mut seen, freed) != freed || was_held {
             workers.sweep();

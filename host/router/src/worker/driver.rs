@@ -17,7 +17,7 @@ use patchbay_core::door::{
 use patchbay_core::registrar::Registration;
 use patchbay_core::time::Now;
 use patchbay_message::{Limits, Message, MessagePool, ScanError};
-use patchbay_policy::Policies;
+use patchbay_policy::Reader;
 use tokio::sync::oneshot;
 
 use super::hand_over::HandedOver;
@@ -281,7 +281,7 @@ impl Driver {
                     self.core.give_back(registration);
                 }
                 Output::Unpin { version, tenant } => {
-                    unpin(&self.services.shared.policies, version, tenant.as_deref());
+                    unpin(&mut self.hooks.policies, version, tenant.as_deref());
                 }
                 Output::OriginateResponse { id, response } => self.originate_answered(id, response),
                 Output::Event(event) => count(&self.services, &event, self.method),
@@ -455,13 +455,13 @@ pub(super) fn namespace_of(tenant: &Tenant) -> Option<&Arc<Namespace>> {
 
 /// A transaction is over that has run in this version, or in the versions of a chain.
 pub(super) fn unpin(
-    policies: &Policies<HookHost>,
+    policies: &mut Reader<HookHost>,
     version: PolicyVersion,
     tenant: Option<&Tenant>,
 ) {
     match tenant.and_then(Chain::of) {
         None => policies.unpin(version.number()),
-        Some(chain) => chain.end(policies),
+        Some(chain) => chain.end(policies.policies()),
     }
 }
 

@@ -142,7 +142,7 @@ impl EventLoop {
             Order::Stop => self.mail.stop = true,
             Order::Reload => setup::reload(&mut self.driver),
             Order::Renew => self.driver.hooks.instances.renew(),
-            Order::Sweep => self.driver.hooks.instances.sweep(),
+            Order::Sweep => self.driver.hooks.sweep(),
             // Whoever asked may have gone: then nobody needs the answer.
             Order::Transactions { limit, answer } => {
                 drop(answer.send(self.driver.core.snapshot(limit)))

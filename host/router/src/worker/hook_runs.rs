@@ -13,7 +13,9 @@ use patchbay_core::door::{
     self, HookContext, HookFault, HookId, Input, PolicyVersion, RouteId, Tenant,
 };
 use patchbay_core::time::Now;
-use patchbay_policy::{Engine, Fault, Hook, HookDone, HookRun, Instances, Verdict, Version};
+use patchbay_policy::{
+    Fault, Hook, HookDone, HookRun, Instances, Policies, Reader, Verdict, Version,
+};
 
 use super::chain_runs::ChainRun;
 use super::driver::metrics_of;
@@ -28,6 +30,7 @@ const MAX_EVENT_RUNS: usize = 16;
 /// The hooks of one worker.
 pub(super) struct HookRuns {
     pub(super) instances: Instances<HookHost>,
+    pub(super) policies: Reader<HookHost>,
     /// In the order of their turns: those that have yielded, and those whose answer from outside is there.
     waiting: VecDeque<Waiting>,
     /// Those that wait for an answer from outside, by a number of their own. `max_concurrent_hooks` bounds them.
@@ -80,9 +83,15 @@ pub(super) struct HookJob {
 
 impl HookRuns {
     /// No hooks yet.
-    pub(super) fn new(engine: Engine<HookHost>, worker: u16, mailbox: Mailbox) -> HookRuns {
+    pub(super) fn new(
+        policies: &Arc<Policies<HookHost>>,
+        worker: u16,
+        mailbox: Mailbox,
+    ) -> HookRuns {
+        let engine = policies.engine().clone();
         HookRuns {
             instances: Instances::new(engine, usize::from(worker)),
+            policies: Reader::new(policies),
             waiting: VecDeque::new(),
             suspended: HashMap::new(),
             last_number: 0,
@@ -90,6 +99,12 @@ impl HookRuns {
             event_runs: 0,
             event_faults: 0,
         }
+    }
+
+    /// Lets go of versions that are gone, and of their instances.
+    pub(super) fn sweep(&mut self) {
+        self.policies.let_go();
+        self.instances.sweep();
     }
 
     /// How many run or wait.
@@ -130,13 +145,13 @@ impl HookRuns {
         } else {
             job
         };
-        let Some((version, number)) = version_for(&job, services) else {
+        let Some((version, number)) = version_for(&job, services, &mut self.policies) else {
             return Some(unavailable(job));
         };
         let hook = policy_hook(job.hook);
         // The core gives this pin back with `Output::Unpin`, which names the version that it is told here.
         if job.hook == door::Hook::RequestRoute {
-            services.shared.policies.pin_version(&version);
+            self.policies.policies().pin_version(&version);
         }
         if !version.exports(hook) {
             return absent(job, &version, number, services, now);
@@ -290,8 +305,8 @@ fn may_have_failed(done: &HookDone<HookHost>) -> bool {
 fn version_for(
     job: &HookJob,
     services: &Services,
+    policies: &mut Reader<HookHost>,
 ) -> Option<(Arc<Version<HookHost>>, PolicyVersion)> {
-    let policies = &services.shared.policies;
     let version =
         match job.version.number() {
             0 => {
@@ -308,12 +323,12 @@ fn version_for(
                 policies.active()?
             }
             number => match policies.by_number(number) {
-                Some(version) => return Some((version, job.version)),
+                Some(version) => return Some((Arc::clone(version), job.version)),
                 None => policies.active()?,
             },
         };
     let number = PolicyVersion(version.number());
-    Some((version, number))
+    Some((Arc::clone(version), number))
 }
 
 /// Whether a canary may have requests that no route takes: it was begun for those, and its policy is the active one, or no route names it.

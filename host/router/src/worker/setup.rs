@@ -145,11 +145,7 @@ fn event_loop(setup: Setup, way: Way) -> io::Result<EventLoop> {
         affinity: Affinity::new(&core_config, workers),
         core: Core::new(Arc::new(core_config), unpredictable()),
         services: Arc::new(services),
-        hooks: HookRuns::new(
-            setup.shared.policies.engine().clone(),
-            setup.worker,
-            mailbox.clone(),
-        ),
+        hooks: HookRuns::new(&setup.shared.policies, setup.worker, mailbox.clone()),
         sending: Sending {
             udp: senders,
             tasks,

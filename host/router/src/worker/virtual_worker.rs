@@ -110,7 +110,7 @@ impl VirtualWorker {
         VirtualWorker {
             resolver: Resolver::of_names(shared.listeners.clone(), names),
             core: Core::new(Arc::new(core_config), core_seed),
-            hooks: HookRuns::new(shared.policies.engine().clone(), WORKER, mailbox.clone()),
+            hooks: HookRuns::new(&shared.policies, WORKER, mailbox.clone()),
             mailbox,
             services: Arc::new(services.with_random(random)),
             limits: message_limits(&config),
@@ -314,7 +314,7 @@ impl VirtualWorker {
             }
             Output::Unpin { version, tenant } => {
                 self.pins -= 1;
-                unpin(&self.services.shared.policies, version, tenant.as_deref());
+                unpin(&mut self.hooks.policies, version, tenant.as_deref());
             }
             // Nobody asks for requests of the router's own here.
             Output::OriginateResponse { .. } => {}
