@@ -10,7 +10,8 @@
 use std::time::Duration;
 
 use patchbay_tests::agent::Agent;
-use patchbay_tests::router::{Router, Setup};
+use patchbay_tests::router::{Router, Setup, wait_until};
+use patchbay_tests::tenants::reload;
 
 fn contacts(answer: &patchbay_tests::text::Text) -> Vec<String> {
     answer
@@ -40,6 +41,26 @@ fn required_registration_challenges_then_accepts() {
     bob.register_with("secret");
     let list = router.get("/api/v1/registrations?aor=sip:bob@localhost");
     assert!(list.to_string().contains(&bob.contact()), "{list}");
+}
+
+#[test]
+fn a_reload_decides_from_then_on_whether_registration_needs_a_password() {
+    let router = Router::start();
+    let mut bob = Agent::udp(router.udp(), "bob");
+    let status = |bob: &mut Agent| {
+        let text = bob.compose("REGISTER", "sip:localhost", &bob.aor(), "", "");
+        bob.request(text);
+        bob.final_response().status()
+    };
+    assert_eq!(status(&mut bob), 200);
+    for (before, after, answer) in [("open", "required", 401), ("required", "open", 200)] {
+        let setting = |value| format!("registration = \"{value}\"");
+        reload(&router, |text| {
+            assert!(text.contains(&setting(before)), "{text}");
+            text.replacen(&setting(before), &setting(after), 1)
+        });
+        wait_until("the worker to take it over", || status(&mut bob) == answer);
+    }
 }
 
 #[test]

@@ -40,9 +40,10 @@ impl MessagePool {
     }
 
     /// Gives a message back. One that others still hold, that is beyond the capacity, or that is large, is let go.
-    pub fn put(&mut self, mut message: Arc<Message>) {
+    pub fn put(&mut self, message: Arc<Message>) {
         let has_room = self.free.len() < self.capacity && message.memory() <= KEPT_BYTES;
-        if has_room && Arc::get_mut(&mut message).is_some() {
+        // Nobody has weak references to messages.
+        if has_room && Arc::strong_count(&message) == 1 {
             self.free.push(message);
         }
     }

@@ -443,3 +443,61 @@ fn a_small_version_is_compiled_while_a_large_one_is() {
     });
     assert!(meanwhile >= 3, "{meanwhile}");
 }
+
+#[test]
+fn a_reader_sees_what_is_active_at_once_and_lets_go_when_told() {
+    let (policies, old, new) = swapped();
+    let policies = Arc::new(policies);
+    let mut reader = Reader::new(&policies);
+    let active = |reader: &mut Reader<TestHost>| reader.active().map(|version| version.number());
+    assert_eq!(active(&mut reader), Some(new.number()));
+    policies.rollback().unwrap();
+    assert_eq!(active(&mut reader), Some(old.number()));
+    let number = new.number();
+    assert!(reader.by_number(number).is_none(), "nobody needs it");
+    let gone = Arc::downgrade(&new);
+    drop(new);
+    assert_eq!(gone.strong_count(), 0);
+
+    // What is replaced without being asked for again stays in memory until the reader is told.
+    let old_number = old.number();
+    let gone = Arc::downgrade(&old);
+    drop(old);
+    for way in [1, 2, 3] {
+        policies.store("p", &many_ways(way)).unwrap();
+        policies.activate("p", None).unwrap();
+    }
+    assert!(policies.by_number(old_number).is_none());
+    assert!(gone.strong_count() > 0);
+    reader.let_go();
+    assert_eq!(gone.strong_count(), 0);
+}
+
+#[test]
+fn the_last_pin_that_a_reader_ends_frees_a_replaced_version() {
+    let (policies, old, new) = swapped();
+    let policies = Arc::new(policies);
+    let mut reader = Reader::new(&policies);
+    policies.pin_version(&old);
+    policies.pin_version(&old);
+    policies.pin_version(&new);
+    policies.store("p", &many_ways(2)).unwrap();
+    let last = policies.activate("p", None).unwrap();
+    let listed = |reader: &mut Reader<TestHost>, version: &Version<TestHost>| {
+        reader.by_number(version.number()).is_some()
+    };
+    reader.unpin(old.number());
+    assert!(listed(&mut reader, &old), "one is left");
+    reader.unpin(old.number());
+    assert!(!listed(&mut reader, &old));
+    // The version before stays to go back to, and the active one in any case.
+    policies.pin_version(&last);
+    reader.unpin(new.number());
+    reader.unpin(last.number());
+    assert!(listed(&mut reader, &new) && listed(&mut reader, &last));
+    assert_eq!((new.pinned(), last.pinned()), (0, 0));
+    // One too many is no harm.
+    reader.unpin(last.number());
+    reader.unpin(old.number());
+    assert_eq!(last.pinned(), 0);
+}

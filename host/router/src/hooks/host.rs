@@ -503,7 +503,10 @@ impl Host for HookHost {
 impl HookHost {
     /// Whether REGISTER needs verified credentials.
     pub(super) fn is_registration_required(&self) -> bool {
-        self.config().auth.registration == config::Registration::Required
+        match (&self.services, self.config.get()) {
+            (Some(services), None) => services.requires_registration(),
+            _ => self.config().auth.registration == config::Registration::Required,
+        }
     }
 
     fn context_mut(&mut self) -> Result<&mut HookContext, HostError> {

@@ -1,7 +1,7 @@
 //! What the hooks of one worker share.
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use rand::rngs::StdRng;
 
 use super::log_budget::{Line, LogBudget};
 use super::timers::{PolicyTimers, TimerOwner, TimerRefusal};
-use crate::config::Config;
+use crate::config::{Config, Registration};
 use crate::server::Shared;
 use crate::transport::Connections;
 use crate::worker::{Clock, generator};
@@ -29,6 +29,8 @@ pub(crate) struct Services {
     pub(crate) connections: Arc<Connections>,
     /// Which hosts are ours; replaced on a reload.
     names: ArcSwap<LocalNames>,
+    /// `auth.registration`, which each REGISTER asks for; replaced with them.
+    requires_registration: AtomicBool,
     /// The worker's clock.
     pub(crate) clock: Clock,
     log_budget: LogBudget,
@@ -50,7 +52,9 @@ impl Services {
         names: LocalNames,
         clock: Clock,
     ) -> Services {
+        let requires_registration = is_required(&shared.config.load());
         Services {
+            requires_registration: AtomicBool::new(requires_registration),
             shared,
             worker,
             connections,
@@ -81,8 +85,16 @@ impl Services {
         self.names.load().is_local(uri, local)
     }
 
-    /// Takes over the names of a new configuration.
-    pub(crate) fn set_names(&self, names: LocalNames) {
+    /// Whether REGISTER needs verified credentials.
+    pub(crate) fn requires_registration(&self) -> bool {
+        self.requires_registration.load(Ordering::Relaxed)
+    }
+
+    /// Takes over a new configuration, and its names.
+    pub(crate) fn reconfigure(&self, config: &Config, names: LocalNames) {
+        let required = is_required(config);
+        self.requires_registration
+            .store(required, Ordering::Relaxed);
         self.names.store(Arc::new(names));
     }
 
@@ -150,4 +162,8 @@ impl Services {
         self.next_timer.store(next, Ordering::Relaxed);
         changed
     }
+}
+
+fn is_required(config: &Config) -> bool {
+    config.auth.registration == Registration::Required
 }

@@ -199,7 +199,7 @@ pub(super) fn reload(driver: &mut Driver) {
         .connections
         .set_max(config.limits.max_connections);
     let names = LocalNames::of(&config.shared_domains(), &shared.listeners);
-    driver.services.set_names(names);
+    driver.services.reconfigure(&config, names);
     driver.core.reconfigure(Arc::new(core_config));
 }
 
