@@ -92,6 +92,8 @@ pub struct Core {
     /// The final response of ours that was made last, and the context that it was for.
     pub(crate) own_response: (Option<Handle>, Vec<u8>),
     pub(crate) alarms: Alarms,
+    /// Contexts that have begun and whose alarms are not set yet. Most requests are answered before there is something to wait for.
+    pub(crate) unarmed: Vec<Handle>,
     pub(crate) originating: Table<Originating>,
     pub(crate) draining: bool,
     pub(crate) pending_hooks: usize,
@@ -122,6 +124,7 @@ impl Core {
             answered: Answered::new(),
             own_response: (None, Vec::new()),
             alarms: Alarms::new(Instant(0)),
+            unarmed: Vec::new(),
             originating: Table::new(),
             draining: false,
             pending_hooks: 0,
@@ -178,8 +181,20 @@ impl Core {
     }
 
     /// The next thing to do; call it until `None` after each `handle` and `handle_timeout`.
+    #[inline]
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.env.outputs.pop_front()
+        let output = self.env.outputs.pop_front();
+        if output.is_none() {
+            self.arm_begun();
+        }
+        output
+    }
+
+    /// Sets the alarms of the contexts that have begun and are not over.
+    fn arm_begun(&mut self) {
+        while let Some(handle) = self.unarmed.pop() {
+            self.arm_context(handle);
+        }
     }
 
     /// When to call `handle_timeout`.
@@ -281,8 +296,8 @@ impl Core {
             }
         }
         self.server_actions.push(actions);
-        self.arm_context(handle);
         self.free_context(handle);
+        self.arm_context(handle);
     }
 
     fn on_context_alarm(&mut self, now: Now, handle: Handle) {

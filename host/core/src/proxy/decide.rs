@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use patchbay_message::Method;
+use smallvec::SmallVec;
 
 use crate::core::{Core, context_hook_id};
 use crate::door::{
@@ -231,7 +232,7 @@ impl Core {
         } else {
             (407, b"Proxy-Authenticate")
         };
-        let headers: Vec<(&[u8], &[u8])> = values
+        let headers: SmallVec<[(&[u8], &[u8]); 4]> = values
             .iter()
             .map(|value| (name, value.as_slice()))
             .collect();

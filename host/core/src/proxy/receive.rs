@@ -181,7 +181,7 @@ impl Core {
             self.keys.insert(key, handle);
         }
         self.run_hook(handle, Hook::RequestRoute);
-        self.arm_context(handle);
+        self.unarmed.push(handle);
     }
 
     fn on_retransmission(&mut self, now: Now, handle: Handle, flow: &Flow, message: &Message) {

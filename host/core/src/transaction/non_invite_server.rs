@@ -56,14 +56,15 @@ enum State {
 /// RFC 4320 §4.1: the 100 that tells a slow server from a dead one.
 #[derive(Clone, Copy, Debug)]
 enum Trying {
-    Due(Instant),
+    /// The request came then. When the 100 is due is computed when somebody asks: most requests have their answer before.
+    Since(Instant),
     Asked,
 }
 
 impl NonInviteServerTransaction {
     /// A request that matches no transaction came.
     pub fn new(now: Instant, timing: Timing, reliable: bool) -> Self {
-        let trying = Trying::Due(now + timing.non_invite_trying_delay());
+        let trying = Trying::Since(now);
         NonInviteServerTransaction {
             timing,
             reliable,
@@ -98,7 +99,7 @@ impl NonInviteServerTransaction {
             return;
         }
         match &self.state {
-            State::Trying { trying } if !self.reliable && trying.is_early(now) => {}
+            State::Trying { trying } if !self.reliable && trying.is_early(now, &self.timing) => {}
             State::Trying { .. } | State::Proceeding { .. } => {
                 self.state = State::Proceeding {
                     response: response.clone(),
@@ -161,8 +162,8 @@ impl NonInviteServerTransaction {
     pub fn on_timeout(&mut self, now: Instant, out: &mut Vec<ServerAction>) {
         match &mut self.state {
             State::Trying {
-                trying: trying @ Trying::Due(_),
-            } if !trying.is_early(now) => {
+                trying: trying @ Trying::Since(_),
+            } if !trying.is_early(now, &self.timing) => {
                 *trying = Trying::Asked;
                 out.push(ServerAction::MakeTrying);
             }
@@ -180,11 +181,9 @@ impl NonInviteServerTransaction {
     /// When to call [`on_timeout`](Self::on_timeout); `None`: no timer runs.
     pub fn deadline(&self) -> Option<Instant> {
         match self.state {
-            State::Trying {
-                trying: Trying::Due(at),
-            } => Some(at),
+            State::Trying { trying } => trying.due(&self.timing),
             State::Completed { timer_j, .. } => Some(timer_j),
-            State::Trying { .. } | State::Proceeding { .. } | State::Terminated => None,
+            State::Proceeding { .. } | State::Terminated => None,
         }
     }
 
@@ -215,8 +214,16 @@ impl NonInviteServerTransaction {
 }
 
 impl Trying {
-    fn is_early(self, now: Instant) -> bool {
-        matches!(self, Trying::Due(at) if now < at)
+    /// When the 100 is due; `None`: it was asked for.
+    fn due(self, timing: &Timing) -> Option<Instant> {
+        match self {
+            Trying::Since(start) => Some(start + timing.non_invite_trying_delay()),
+            Trying::Asked => None,
+        }
+    }
+
+    fn is_early(self, now: Instant, timing: &Timing) -> bool {
+        self.due(timing).is_some_and(|due| now < due)
     }
 }
 

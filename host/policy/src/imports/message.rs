@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use patchbay_message::{Draft, HeaderName, Method, Name, NameAddr, Uri};
+use patchbay_message::{Draft, Invalid, Method, Name, NameAddr, Uri};
 use wasmtime::component::{ComponentType, Lower, flags};
 
 use super::Answer;
@@ -235,19 +235,16 @@ fn request_user<H: Host>(state: &State<H>) -> Text {
 }
 
 fn uri_in_from(message: &Draft) -> &[u8] {
-    address(message.header(HeaderName::From))
+    address(message.from())
 }
 
 fn uri_in_to(message: &Draft) -> &[u8] {
-    address(message.header(HeaderName::To))
+    address(message.to())
 }
 
 /// The URI in it; a value that is broken beyond that is shown as an empty one.
-fn address(value: Option<&[u8]>) -> &[u8] {
-    value
-        .and_then(|value| NameAddr::parse(value).ok())
-        .map(|address| address.uri_raw)
-        .unwrap_or_default()
+fn address(value: Result<NameAddr<'_>, Invalid>) -> &[u8] {
+    value.map(|address| address.uri_raw).unwrap_or_default()
 }
 
 pub(crate) fn facts<H: Host>(state: &State<H>) -> MessageFacts {
