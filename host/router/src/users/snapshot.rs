@@ -1,7 +1,9 @@
 //! The users in memory: a copy of the file that is replaced whole.
 
-use std::collections::HashMap;
+use std::borrow::Borrow;
+use std::collections::{HashMap, HashSet};
 use std::fs::Metadata;
+use std::hash::{Hash, Hasher};
 use std::os::unix::fs::MetadataExt;
 use std::sync::{Mutex, PoisonError};
 
@@ -13,10 +15,19 @@ use smallvec::SmallVec;
 use super::file::{Entries, UserFile, UserFileError};
 
 /// By realm, then by user: so that a lookup builds no key.
-type Realms = HashMap<Box<str>, HashMap<Name, Ha1Set, RandomState>, RandomState>;
+type Realms = HashMap<Box<str>, HashSet<User, RandomState>, RandomState>;
 
-/// Most names stand beside their hashes, so that to compare one is no further look into memory.
-type Name = SmallVec<[u8; 24]>;
+/// A user of a realm, found by name.
+///
+/// Most names stand beside their hashes, so that to compare one is no further look into memory. A user has two lines of a cache for
+/// itself; without the alignment most would lie in three.
+#[repr(C, align(128))]
+struct User {
+    name: SmallVec<[u8; 24]>,
+    hashes: Ha1Set,
+}
+
+const _: () = assert!(size_of::<User>() == 128, "two lines");
 
 /// The users as the running router knows them. Shared by all workers.
 pub struct Users {
@@ -69,12 +80,12 @@ impl Users {
     /// The hashes of a user. Takes no lock and allocates nothing.
     pub fn ha1(&self, user: &str, realm: &str) -> Option<Ha1Set> {
         let realms = self.realms.load();
-        realms.get(realm)?.get(user.as_bytes()).copied()
+        Some(realms.get(realm)?.get(user.as_bytes())?.hashes)
     }
 
     /// How many users there are.
     pub fn count(&self) -> usize {
-        self.realms.load().values().map(HashMap::len).sum()
+        self.realms.load().values().map(HashSet::len).sum()
     }
 
     /// Where they are read from.
@@ -98,6 +109,26 @@ impl Users {
     }
 }
 
+impl Borrow<[u8]> for User {
+    fn borrow(&self) -> &[u8] {
+        &self.name
+    }
+}
+
+impl Hash for User {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        self.name.as_slice().hash(hasher);
+    }
+}
+
+impl PartialEq for User {
+    fn eq(&self, other: &User) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for User {}
+
 impl FileState {
     fn of(metadata: &Metadata) -> FileState {
         FileState {
@@ -111,10 +142,10 @@ impl FileState {
 fn realms(entries: Entries) -> Realms {
     let mut realms = Realms::default();
     for ((realm, user), hashes) in entries {
-        realms
-            .entry(realm.into())
-            .or_default()
-            .insert(Name::from_slice(user.as_bytes()), hashes);
+        realms.entry(realm.into()).or_default().insert(User {
+            name: SmallVec::from_slice(user.as_bytes()),
+            hashes,
+        });
     }
     realms
 }
@@ -141,6 +172,25 @@ mod tests {
         assert_eq!(users.ha1("alice", "other"), None);
         assert_eq!(users.ha1("Alice", "example.com"), None);
         assert_eq!(users.count(), 1);
+    }
+
+    #[test]
+    fn each_of_many_users_has_hashes_of_its_own() {
+        let name = |number: usize| "a".repeat(number % 40) + &number.to_string();
+        let hashes = |number: usize| Ha1Set {
+            md5: Some([number as u8; 16]),
+            ..Ha1Set::default()
+        };
+        let users = Users::of((0..1000).flat_map(|number| {
+            let of = |realm: &str, hashes| (name(number), realm.to_owned(), hashes);
+            [of("one", hashes(number)), of("two", hashes(number + 1))]
+        }));
+        assert_eq!(users.count(), 2000);
+        for number in 0..1000 {
+            assert_eq!(users.ha1(&name(number), "one"), Some(hashes(number)));
+            assert_eq!(users.ha1(&name(number), "two"), Some(hashes(number + 1)));
+        }
+        assert_eq!(users.ha1("a", "one"), None);
     }
 
     #[test]
