@@ -11,6 +11,7 @@ mod address_of_record;
 mod authentication;
 mod class;
 mod cseq;
+mod digest_parameters;
 mod draft;
 mod error;
 mod framing;
@@ -36,8 +37,9 @@ mod validate;
 mod via;
 
 pub use address_of_record::AddressOfRecord;
-pub use authentication::{Challenge, Credentials, DigestParameters};
+pub use authentication::{Challenge, Credentials};
 pub use cseq::CSeq;
+pub use digest_parameters::DigestParameters;
 pub use draft::Draft;
 pub use error::{EditError, Invalid, Limits, ScanError};
 pub use framing::{Frame, Framer, FramingError, KeepAlive};

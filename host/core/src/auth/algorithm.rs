@@ -1,5 +1,6 @@
 //! The hash algorithms of RFC 8760 §2.1 and what is stored of a password.
 
+use patchbay_message::eq_ignore_case;
 use sha2::{Digest, Sha256, Sha512_256};
 
 use super::hex;
@@ -30,9 +31,14 @@ impl Algorithm {
 
     /// Reads the token, whatever its case.
     pub fn from_name(name: &str) -> Option<Algorithm> {
+        Algorithm::from_token(name.as_bytes())
+    }
+
+    /// [`Algorithm::from_name`] of what may be no text.
+    pub(super) fn from_token(token: &[u8]) -> Option<Algorithm> {
         Algorithm::ALL
             .into_iter()
-            .find(|algorithm| algorithm.name().eq_ignore_ascii_case(name))
+            .find(|algorithm| eq_ignore_case(algorithm.name().as_bytes(), token))
     }
 
     /// Bytes of a hash.
@@ -42,20 +48,16 @@ impl Algorithm {
 
     /// The hash of `parts` joined by colons.
     pub(super) fn hash(self, parts: &[&[u8]]) -> Hash {
+        let mut joined = Joined::new();
+        for part in parts {
+            joined.push(part);
+        }
+        self.hash_text(joined.text())
+    }
+
+    /// In one piece: hashing that at once costs less than hashing part by part.
+    pub(super) fn hash_text(self, text: &[u8]) -> Hash {
         let mut bytes = [0; 32];
-        let mut short = [0; JOINED_BYTES];
-        let long;
-        // In one piece: hashing that at once costs less than hashing part by part.
-        let text = match parts {
-            [only] => only,
-            _ => match joined(&mut short, parts) {
-                Some(text) => text,
-                None => {
-                    long = parts.join(&b':');
-                    &long[..]
-                }
-            },
-        };
         match self {
             Algorithm::Md5 => {
                 let (md5, _) = bytes.split_at_mut(16);
@@ -74,19 +76,70 @@ impl Algorithm {
 /// Most responses are made of so much.
 const JOINED_BYTES: usize = 256;
 
-/// The parts, written to `room`; `None` when there is not enough.
-fn joined<'a>(room: &'a mut [u8; JOINED_BYTES], parts: &[&[u8]]) -> Option<&'a [u8]> {
-    let mut used = 0;
-    for (index, part) in parts.iter().enumerate() {
-        if index > 0 {
-            *room.get_mut(used)? = b':';
-            used += 1;
+/// Parts of a text to hash, joined by colons.
+pub(super) struct Joined {
+    room: [u8; JOINED_BYTES],
+    used: usize,
+    /// All of it if there is not enough room.
+    long: Vec<u8>,
+}
+
+impl Joined {
+    #[inline]
+    pub(super) fn new() -> Joined {
+        Joined {
+            room: [0; JOINED_BYTES],
+            used: 0,
+            long: Vec::new(),
         }
-        let end = used + part.len();
-        room.get_mut(used..end)?.copy_from_slice(part);
-        used = end;
     }
-    room.get(..used)
+
+    /// Adds a part and a colon.
+    #[inline]
+    pub(super) fn push(&mut self, part: &[u8]) {
+        let end = self.used + part.len() + 1;
+        match self.room.get_mut(self.used..end) {
+            Some([place @ .., colon]) => {
+                place.copy_from_slice(part);
+                *colon = b':';
+                self.used = end;
+            }
+            _ => self.push_long(part),
+        }
+    }
+
+    /// Adds the digits. How many they are is known to the compiler, as a rule.
+    #[inline]
+    pub(super) fn push_hex(&mut self, hex: &Hex) {
+        match hex.as_bytes().as_array::<32>() {
+            Some(md5) => self.push(md5),
+            None => self.push(hex.as_bytes()),
+        }
+    }
+
+    #[cold]
+    fn push_long(&mut self, part: &[u8]) {
+        if self.long.is_empty() {
+            let before = self.room.get(..self.used).unwrap_or_default();
+            self.long.extend_from_slice(before);
+            // No part has room from now on.
+            self.used = JOINED_BYTES;
+        }
+        self.long.extend_from_slice(part);
+        self.long.push(b':');
+    }
+
+    /// Without the last colon.
+    #[inline]
+    pub(super) fn text(&self) -> &[u8] {
+        let room = self.room.get(..self.used).unwrap_or_default();
+        let text = if self.long.is_empty() {
+            room
+        } else {
+            &self.long
+        };
+        text.split_last().map_or(text, |(_, text)| text)
+    }
 }
 
 /// A hash of any of the algorithms.
@@ -108,8 +161,15 @@ impl Hash {
 
     /// The hexadecimal form that further hashes are made of.
     pub(super) fn hex(&self) -> Hex {
-        let mut text = [0; 64];
-        hex::write(&mut text, self.bytes.get(..self.length).unwrap_or_default());
+        let mut text = [[0; 32]; 2];
+        if let ([first, second], [first_digits, second_digits]) =
+            (self.bytes.as_chunks().0, &mut text)
+        {
+            *first_digits = hex::digits(first);
+            if self.length > first.len() {
+                *second_digits = hex::digits(second);
+            }
+        }
         Hex {
             text,
             length: self.length * 2,
@@ -120,14 +180,15 @@ impl Hash {
 /// A hash in lower-case hexadecimal digits.
 #[derive(Clone, Copy)]
 pub(super) struct Hex {
-    text: [u8; 64],
+    text: [[u8; 32]; 2],
     length: usize,
 }
 
 impl Hex {
     /// The digits.
     pub(super) fn as_bytes(&self) -> &[u8] {
-        self.text.get(..self.length).unwrap_or_default()
+        let text = self.text.as_flattened();
+        text.get(..self.length).unwrap_or_default()
     }
 }
 

@@ -1,15 +1,15 @@
 //! Challenges, and whether a request answers one.
 
-use std::borrow::Cow;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use patchbay_message::{DigestParameters, Draft, HeaderName, Method, Uri, unquote};
+use patchbay_message::{DigestParameters, Draft, HeaderName, Method, Uri};
 use subtle::ConstantTimeEq;
 
 use super::algorithm::{Algorithm, Ha1Set};
 use super::digest::DigestCredentials;
-use super::nonce::{Claimed, Nonce, NonceSeal};
+use super::nonce::{Claimed, Nonce, NonceSeal, TEXT_BYTES};
 use super::replay::ReplayTable;
 use crate::time::UnixTime;
 
@@ -48,7 +48,7 @@ impl Default for AuthConfig {
 pub enum Verification {
     /// They are right, and used for the first time.
     Verified {
-        /// The user name.
+        /// The user name. `@` and the realm can be appended without an allocation.
         user: String,
         /// The algorithm that was used.
         algorithm: Algorithm,
@@ -67,8 +67,8 @@ pub struct Authenticator {
     nonces: NonceSeal,
     /// Shared by the realms of one router.
     replays: Arc<ReplayTable>,
-    /// What every challenge begins with, up to the nonce.
-    begin: Vec<u8>,
+    /// In the order of the challenges.
+    forms: Vec<ChallengeForm>,
     /// Stands for the hash of a user there is not, so that both cost the same.
     nobody: [u8; 32],
 }
@@ -95,7 +95,7 @@ impl Authenticator {
 
     fn with_replays(key: [u8; 32], config: AuthConfig, replays: Arc<ReplayTable>) -> Authenticator {
         Authenticator {
-            begin: begin_of_challenges(&config.realm),
+            forms: ChallengeForm::all(&config),
             config,
             nonces: NonceSeal::new(&key),
             replays,
@@ -113,14 +113,16 @@ impl Authenticator {
     /// A nonce count serves once: ask once per request and keep the answer.
     pub fn verify(&self, request: &Draft, now: UnixTime, users: Users<'_>) -> Verification {
         let mut result = Verification::Missing;
-        for value in credentials_of(request, &self.config.realm).take(MAX_CREDENTIALS) {
-            match self.verify_one(&value, request, now, users) {
-                verified @ Verification::Verified { .. } => return verified,
-                Verification::Stale => result = Verification::Stale,
-                other if result == Verification::Missing => result = other,
-                _ => {}
+        let mut left = MAX_CREDENTIALS;
+        self.each_credentials(request, |credentials| {
+            result.improve(self.verify_one(credentials, request, now, users));
+            left -= 1;
+            match result {
+                Verification::Verified { .. } => ControlFlow::Break(()),
+                _ if left == 0 => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
             }
-        }
+        });
         result
     }
 
@@ -136,9 +138,15 @@ impl Authenticator {
         stale: bool,
     ) -> Vec<Vec<u8>> {
         let nonce = self.nonces.text(Nonce::new(now, random));
-        self.offered(user)
-            .map(|algorithm| self.challenge_value(&nonce, algorithm, stale))
-            .collect()
+        // Without a hash for any configured algorithm the whole list: like for a user there is not.
+        let user = user.filter(|user| self.forms.iter().any(|form| user.has(form.algorithm)));
+        let mut values = Vec::with_capacity(self.forms.len());
+        for form in &self.forms {
+            if user.is_none_or(|user| user.has(form.algorithm)) {
+                values.push(form.value(&nonce, stale));
+            }
+        }
+        values
     }
 
     /// [`Authenticator::challenge`] for the user who seems to send this request: the one in its credentials, else in To of a
@@ -154,30 +162,48 @@ impl Authenticator {
         // With one algorithm there is nothing to choose.
         let user = match self.config.algorithms.as_slice() {
             [] | [_] => None,
-            _ => claimed_user(request, &self.config.realm)
-                .and_then(|user| users(std::str::from_utf8(&user).ok()?, &self.config.realm)),
+            _ => self.claimed_user(request, users),
         };
         self.challenge(now, random, user.as_ref(), stale)
     }
 
-    /// Without a hash for any configured algorithm the whole list: like for a user there is not.
-    fn offered<'a>(&'a self, user: Option<&'a Ha1Set>) -> impl Iterator<Item = Algorithm> + 'a {
-        let configured = self.config.algorithms.iter().copied();
-        let user = user.filter(|user| configured.clone().any(|algorithm| user.has(algorithm)));
-        configured.filter(move |&algorithm| user.is_none_or(|user| user.has(algorithm)))
+    /// The hashes of the user who seems to send this request.
+    fn claimed_user(&self, request: &Draft, users: Users<'_>) -> Option<Ha1Set> {
+        let known = |user: &[u8]| users(std::str::from_utf8(user).ok()?, &self.config.realm);
+        let mut claimed = None;
+        self.each_credentials(request, |credentials| {
+            claimed = Some(credentials.username.and_then(known));
+            ControlFlow::Break(())
+        });
+        if let Some(user) = claimed {
+            return user;
+        }
+        let address = if request.method() == Method::Register {
+            request.to()
+        } else {
+            request.from()
+        };
+        known(&address.ok()?.uri().ok()?.user_unescaped())
     }
 
-    fn challenge_value(&self, nonce: &[u8], algorithm: Algorithm, stale: bool) -> Vec<u8> {
-        let mut value = Vec::with_capacity(self.begin.len() + 128);
-        value.extend_from_slice(&self.begin);
-        value.extend_from_slice(nonce);
-        value.extend_from_slice(b"\", algorithm=");
-        value.extend_from_slice(algorithm.name().as_bytes());
-        value.extend_from_slice(b", qop=\"auth\"");
-        if stale {
-            value.extend_from_slice(b", stale=true");
+    /// RFC 3261 §22.3: there may be credentials for several realms. Hands over those for ours until `take` breaks.
+    #[inline]
+    fn each_credentials(
+        &self,
+        request: &Draft,
+        mut take: impl FnMut(&DigestParameters<'_>) -> ControlFlow<()>,
+    ) {
+        for name in [HeaderName::Authorization, HeaderName::ProxyAuthorization] {
+            for value in values_of(request, name) {
+                let mut room = Vec::new();
+                let Ok(Some(found)) = DigestParameters::parse(value, &mut room) else {
+                    continue;
+                };
+                if found.realm == Some(self.config.realm.as_bytes()) && take(&found).is_break() {
+                    return;
+                }
+            }
         }
-        value
     }
 
     fn verify_one(
@@ -196,15 +222,15 @@ impl Authenticator {
         }
         // Policies may have edited the request; the credentials are for what came.
         let received = request.base();
-        if !is_same_resource(&digest.uri, received.request_uri()) {
+        if !is_same_resource(digest.uri, received.request_uri()) {
             return Verification::Failed;
         }
         // It is looked up when the hash is made, which takes as long as it takes the memory.
-        let nonce = Claimed::read(&digest.nonce);
+        let nonce = Claimed::read(digest.nonce);
         if let Some(claimed) = &nonce {
             self.replays.prefetch(claimed.nonce);
         }
-        let user = std::str::from_utf8(&digest.username).ok();
+        let user = std::str::from_utf8(digest.username).ok();
         let known = user.and_then(|user| users(user, &self.config.realm));
         let ha1 = known.as_ref().and_then(|set| set.get(digest.algorithm));
         let nobody = self
@@ -216,7 +242,7 @@ impl Authenticator {
             received.method().as_bytes(),
             received.body(),
         );
-        let is_right = is_same_response(expected.as_bytes(), &digest.response);
+        let is_right = is_same_response(expected.as_bytes(), digest.response);
         match user {
             Some(user) if is_right && ha1.is_some() => self.verify_nonce(nonce, &digest, user, now),
             _ => Verification::Failed,
@@ -239,51 +265,92 @@ impl Authenticator {
         if nonce.issued.0 < oldest_secs || !self.replays.accept(nonce, digest.usage, oldest_secs) {
             return Verification::Stale;
         }
+        let realm = &self.config.realm;
+        let mut verified = String::with_capacity(user.len() + 1 + realm.len());
+        verified.push_str(user);
         Verification::Verified {
-            user: user.to_owned(),
+            user: verified,
             algorithm: digest.algorithm,
         }
     }
 }
 
-fn begin_of_challenges(realm: &str) -> Vec<u8> {
-    let mut begin = b"Digest realm=\"".to_vec();
-    for &byte in realm.as_bytes() {
-        if matches!(byte, b'"' | b'\\') {
-            begin.push(b'\\');
+impl Verification {
+    /// Further credentials count when they are right, or more so than those before.
+    fn improve(&mut self, other: Verification) {
+        match (&self, &other) {
+            (_, Verification::Verified { .. } | Verification::Stale)
+            | (Verification::Missing, _) => *self = other,
+            _ => {}
         }
-        begin.push(byte);
     }
-    begin.extend_from_slice(b"\", nonce=\"");
-    begin
 }
 
-/// RFC 3261 §22.3: there may be credentials for several realms.
-fn credentials_of<'a>(
-    request: &'a Draft,
-    realm: &'a str,
-) -> impl Iterator<Item = DigestParameters<'a>> {
-    // That there is none is seen at once.
-    let fields = |name| {
-        let has_one = request.header(name).is_some();
-        has_one.then(|| request.headers(name)).into_iter().flatten()
-    };
-    fields(HeaderName::Authorization)
-        .chain(fields(HeaderName::ProxyAuthorization))
-        .filter_map(|value| DigestParameters::parse(value).ok()?)
-        .filter(|parameters| parameters.realm.map(unquote).as_deref() == Some(realm.as_bytes()))
+/// The value of every field of that name. There is none or one as a rule, which is found at once.
+fn values_of(request: &Draft, name: HeaderName) -> impl Iterator<Item = &[u8]> {
+    let first = request.header(name).into_iter();
+    let others = move |_| request.headers(name).skip(1);
+    first.clone().chain(first.flat_map(others))
+}
+
+/// A challenge up to its nonce, what is the same in all of them for this algorithm.
+struct ChallengeForm {
+    algorithm: Algorithm,
+    /// With a gap for the nonce.
+    text: Vec<u8>,
+    nonce_at: usize,
+}
+
+const STALE: &[u8] = b", stale=true";
+
+impl ChallengeForm {
+    fn all(config: &AuthConfig) -> Vec<ChallengeForm> {
+        let form = |algorithm: &Algorithm| ChallengeForm::new(&config.realm, *algorithm);
+        config.algorithms.iter().map(form).collect()
+    }
+
+    fn new(realm: &str, algorithm: Algorithm) -> ChallengeForm {
+        let mut text = b"Digest realm=\"".to_vec();
+        for &byte in realm.as_bytes() {
+            if matches!(byte, b'"' | b'\\') {
+                text.push(b'\\');
+            }
+            text.push(byte);
+        }
+        text.extend_from_slice(b"\", nonce=\"");
+        let nonce_at = text.len();
+        text.extend_from_slice(&[0; TEXT_BYTES]);
+        text.extend_from_slice(b"\", algorithm=");
+        text.extend_from_slice(algorithm.name().as_bytes());
+        text.extend_from_slice(b", qop=\"auth\"");
+        ChallengeForm {
+            algorithm,
+            text,
+            nonce_at,
+        }
+    }
+
+    fn value(&self, nonce: &[u8; TEXT_BYTES], stale: bool) -> Vec<u8> {
+        let mut value = Vec::with_capacity(self.text.len() + STALE.len());
+        value.extend_from_slice(&self.text);
+        let after = value.get_mut(self.nonce_at..).unwrap_or_default();
+        if let Some(gap) = after.first_chunk_mut() {
+            *gap = *nonce;
+        }
+        if stale {
+            value.extend_from_slice(STALE);
+        }
+        value
+    }
 }
 
 /// In constant time, whatever the case of the digits.
 fn is_same_response(expected: &[u8], given: &[u8]) -> bool {
-    let mut lower = [0; 64];
-    let Some(lower) = lower.get_mut(..given.len()) else {
+    if expected.len() != given.len() {
         return false;
-    };
-    lower.copy_from_slice(given);
-    lower.make_ascii_lowercase();
+    }
     // A hash has a multiple of 16 digits, which are compared so many at a time.
-    let ((expected, []), (given, [])) = (expected.as_chunks::<16>(), lower.as_chunks::<16>())
+    let ((expected, []), (given, [])) = (expected.as_chunks::<16>(), given.as_chunks::<16>())
     else {
         return false;
     };
@@ -291,9 +358,11 @@ fn is_same_response(expected: &[u8], given: &[u8]) -> bool {
         .iter()
         .zip(given)
         .fold(0, |differences, (one, other)| {
-            differences | (u128::from_ne_bytes(*one) ^ u128::from_ne_bytes(*other))
+            let mut lower = *other;
+            lower.make_ascii_lowercase();
+            differences | (u128::from_ne_bytes(*one) ^ u128::from_ne_bytes(lower))
         });
-    expected.len() == given.len() && bool::from(differences.ct_eq(&0))
+    differences.ct_eq(&0).into()
 }
 
 /// RFC 7616 §3.4.6 wants the URI that was requested; RFC 3261 §22.4 says that in SIP it is not necessarily a failure if the
@@ -309,17 +378,4 @@ fn is_same_resource(given: &[u8], requested: &[u8]) -> bool {
         }
         _ => false,
     }
-}
-
-fn claimed_user<'a>(request: &'a Draft, realm: &'a str) -> Option<Cow<'a, [u8]>> {
-    if let Some(credentials) = credentials_of(request, realm).next() {
-        return credentials.username.map(unquote);
-    }
-    let address = if request.method() == Method::Register {
-        request.to()
-    } else {
-        request.from()
-    };
-    let uri = address.ok()?.uri().ok()?;
-    Some(uri.user_unescaped())
 }

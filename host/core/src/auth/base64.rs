@@ -12,7 +12,12 @@ pub(super) fn text<const N: usize, const M: usize>(bytes: &[u8; N]) -> [u8; M] {
     let (groups, _) = text.as_chunks_mut::<4>();
     for (four, [a, b, c]) in groups.iter_mut().zip(bytes.as_chunks::<3>().0) {
         let bits = u32::from_be_bytes([0, *a, *b, *c]);
-        *four = [18, 12, 6, 0].map(|shift| digit(bits >> shift));
+        *four = [
+            digit(bits >> 18),
+            digit(bits >> 12),
+            digit(bits >> 6),
+            digit(bits),
+        ];
     }
     text
 }
@@ -30,14 +35,13 @@ pub(super) fn read<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
         return None;
     }
     let mut seen = 0;
-    for (three, four) in threes.iter_mut().zip(fours) {
-        let [a, b, c, d] = four.map(value);
+    for (three, [a, b, c, d]) in threes.iter_mut().zip(fours) {
+        let (a, b, c, d) = (value(*a), value(*b), value(*c), value(*d));
         seen |= a | b | c | d;
-        let [a, b, c, d] = [a, b, c, d].map(u32::from);
         let [_, bits @ ..] = (a << 18 | b << 12 | c << 6 | d).to_be_bytes();
         *three = bits;
     }
-    (seen & NO_DIGIT == 0).then_some(bytes)
+    (seen & u32::from(NO_DIGIT) == 0).then_some(bytes)
 }
 
 /// The character for the lowest six bits.
@@ -51,12 +55,10 @@ fn digit(bits: u32) -> u8 {
 }
 
 #[inline]
-fn value(character: u8) -> u8 {
+fn value(character: u8) -> u32 {
     // There is one entry for every byte.
-    VALUES
-        .get(usize::from(character))
-        .copied()
-        .unwrap_or(NO_DIGIT)
+    let value = VALUES.get(usize::from(character)).copied();
+    value.unwrap_or(NO_DIGIT).into()
 }
 
 const fn values() -> [u8; 256] {
@@ -108,5 +110,13 @@ mod tests {
             assert_eq!(read::<3>(text), None, "{}", text.escape_ascii());
         }
         assert_eq!(read::<4>(b"Zm9v"), None);
+        for byte in 0..=u8::MAX {
+            let is_one = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+            for at in 0..8 {
+                let mut text = *b"Zm9vYmFy";
+                text[at] = byte;
+                assert_eq!(read::<6>(&text).is_some(), is_one, "{byte} at {at}");
+            }
+        }
     }
 }

@@ -1,11 +1,10 @@
 //! RFC 7616 §3.4: the response that right credentials carry.
 
-use std::borrow::Cow;
 use std::cell::RefCell;
 
-use patchbay_message::{DigestParameters, unquote};
+use patchbay_message::{DigestParameters, eq_ignore_case};
 
-use super::algorithm::{Algorithm, Hash, Hex};
+use super::algorithm::{Algorithm, Hash, Hex, Joined};
 use super::replay::NonceUse;
 
 /// The quality of protection that was used.
@@ -21,35 +20,38 @@ pub(super) enum Protection {
 
 /// The parameters of a Digest Authorization or Proxy-Authorization value.
 pub(super) struct DigestCredentials<'a> {
-    pub username: Cow<'a, [u8]>,
-    pub nonce: Cow<'a, [u8]>,
-    pub uri: Cow<'a, [u8]>,
-    pub response: Cow<'a, [u8]>,
+    pub username: &'a [u8],
+    pub nonce: &'a [u8],
+    pub uri: &'a [u8],
+    pub response: &'a [u8],
     pub algorithm: Algorithm,
     pub protection: Protection,
-    cnonce: Cow<'a, [u8]>,
-    nc: Cow<'a, [u8]>,
+    cnonce: &'a [u8],
+    /// Its eight digits; of no meaning without qop.
+    nc: [u8; 8],
     pub usage: NonceUse,
 }
 
 impl<'a> DigestCredentials<'a> {
     /// Reads what a response needs; `None` when something is missing, malformed or unknown.
     pub(super) fn read(found: &DigestParameters<'a>) -> Option<DigestCredentials<'a>> {
-        let protection = protection(found.qop.map(unquote).as_deref())?;
-        let cnonce = found.cnonce.map(unquote).unwrap_or_default();
-        let nc = found.nc.map(unquote).unwrap_or_default();
-        let usage = match protection {
-            Protection::None => NonceUse::Once,
+        let protection = protection(found.qop)?;
+        let cnonce = found.cnonce.unwrap_or_default();
+        let (nc, usage) = match protection {
+            Protection::None => ([0; 8], NonceUse::Once),
             // RFC 7616 §3.4: with qop both are a must.
             _ if cnonce.is_empty() => return None,
-            _ => NonceUse::Count(nonce_count(&nc)?),
+            _ => {
+                let nc = found.nc?.try_into().ok()?;
+                (nc, NonceUse::Count(nonce_count(&nc)?))
+            }
         };
         Some(DigestCredentials {
-            username: found.username.map(unquote)?,
-            nonce: found.nonce.map(unquote)?,
-            uri: found.uri.map(unquote)?,
-            response: found.response.map(unquote)?,
-            algorithm: algorithm(found.algorithm.map(unquote).as_deref())?,
+            username: found.username?,
+            nonce: found.nonce?,
+            uri: found.uri?,
+            response: found.response?,
+            algorithm: algorithm(found.algorithm)?,
             protection,
             cnonce,
             nc,
@@ -61,25 +63,34 @@ impl<'a> DigestCredentials<'a> {
     pub(super) fn expected_response(&self, ha1: &[u8], method: &[u8], body: &[u8]) -> Hex {
         let ha1 = Hash::from_bytes(ha1).hex();
         let hash = |parts: &[&[u8]]| self.algorithm.hash(parts).hex();
-        let ha2 = match self.protection {
-            Protection::AuthInt => hash(&[method, &self.uri, hash(&[body]).as_bytes()]),
-            _ => LAST.with_borrow_mut(|last| last.hash(self.algorithm, method, &self.uri)),
-        };
-        let (nonce, ha2) = (&*self.nonce, ha2.as_bytes());
         match self.protection {
-            Protection::None => hash(&[ha1.as_bytes(), nonce, ha2]),
-            Protection::Auth => {
-                hash(&[ha1.as_bytes(), nonce, &self.nc, &self.cnonce, b"auth", ha2])
+            Protection::AuthInt => {
+                let ha2 = hash(&[method, self.uri, hash(&[body]).as_bytes()]);
+                self.response_for(&ha1, &ha2)
             }
-            Protection::AuthInt => hash(&[
-                ha1.as_bytes(),
-                nonce,
-                &self.nc,
-                &self.cnonce,
-                b"auth-int",
-                ha2,
-            ]),
+            _ => LAST.with_borrow_mut(|last| {
+                let ha2 = last.hash(self.algorithm, method, self.uri);
+                self.response_for(&ha1, &ha2)
+            }),
         }
+    }
+
+    #[inline]
+    fn response_for(&self, ha1: &Hex, ha2: &Hex) -> Hex {
+        let mut joined = Joined::new();
+        joined.push_hex(ha1);
+        joined.push(self.nonce);
+        if self.protection != Protection::None {
+            joined.push(&self.nc);
+            joined.push(self.cnonce);
+        }
+        match self.protection {
+            Protection::None => {}
+            Protection::Auth => joined.push(b"auth"),
+            Protection::AuthInt => joined.push(b"auth-int"),
+        }
+        joined.push_hex(ha2);
+        self.algorithm.hash_text(joined.text()).hex()
     }
 }
 
@@ -131,44 +142,46 @@ impl Ha2 {
 fn algorithm(name: Option<&[u8]>) -> Option<Algorithm> {
     match name {
         None => Some(Algorithm::Md5),
-        Some(name) => Algorithm::from_name(std::str::from_utf8(name).ok()?),
+        Some(name) => Algorithm::from_token(name),
     }
 }
 
 fn protection(qop: Option<&[u8]>) -> Option<Protection> {
     match qop {
         None => Some(Protection::None),
-        Some(qop) if qop.eq_ignore_ascii_case(b"auth") => Some(Protection::Auth),
-        Some(qop) if qop.eq_ignore_ascii_case(b"auth-int") => Some(Protection::AuthInt),
+        Some(qop) if eq_ignore_case(qop, b"auth") => Some(Protection::Auth),
+        Some(qop) if eq_ignore_case(qop, b"auth-int") => Some(Protection::AuthInt),
         Some(_) => None,
     }
 }
 
 /// RFC 7616 §3.4: eight hexadecimal digits.
-fn nonce_count(nc: &[u8]) -> Option<u32> {
-    if nc.len() != 8 || !nc.iter().all(u8::is_ascii_hexdigit) {
-        return None;
-    }
-    u32::from_str_radix(std::str::from_utf8(nc).ok()?, 16).ok()
+fn nonce_count(digits: &[u8; 8]) -> Option<u32> {
+    // Few nonces are used more than 255 times.
+    let significant = digits.strip_prefix(b"000000").unwrap_or(digits);
+    significant.iter().try_fold(0, |count, digit| {
+        Some(count << 4 | char::from(*digit).to_digit(16)?)
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parameters(credentials: &str) -> DigestParameters<'_> {
-        let parsed = DigestParameters::parse(credentials.as_bytes());
+    fn parameters<'a>(credentials: &'a str, room: &'a mut Vec<u8>) -> DigestParameters<'a> {
+        let parsed = DigestParameters::parse(credentials.as_bytes(), room);
         parsed.unwrap().unwrap()
     }
 
     fn response(credentials: &str, password: &str, method: &str, body: &[u8]) -> (String, String) {
-        let parsed = parameters(credentials);
+        let mut room = Vec::new();
+        let parsed = parameters(credentials, &mut room);
         let digest = DigestCredentials::read(&parsed).unwrap();
-        let realm = parsed.realm.map(unquote).unwrap();
+        let realm = parsed.realm.unwrap();
         let user = String::from_utf8(digest.username.to_vec()).unwrap();
         let set = super::super::Ha1Set::from_password(
             &user,
-            std::str::from_utf8(&realm).unwrap(),
+            std::str::from_utf8(realm).unwrap(),
             password,
         );
         let expected =
@@ -292,7 +305,7 @@ mod tests {
             "Digest username=\"a\", realm=\"r\", nonce=\"n\", uri=\"sip:r\", response=\"00\"";
         let read = |more: &str| {
             let text = format!("{complete}{more}");
-            DigestCredentials::read(&parameters(&text)).is_some()
+            DigestCredentials::read(&parameters(&text, &mut Vec::new())).is_some()
         };
         assert!(read(""));
         assert!(read(", qop=auth, nc=0000000a, cnonce=\"x\""));

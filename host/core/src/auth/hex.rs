@@ -1,60 +1,42 @@
 //! Hexadecimal digits in lower case.
 
-/// The two digits of every byte.
-static DIGITS: [[u8; 2]; 256] = table();
+/// The digits of the bytes. It computes them, so that the time does not tell what the bytes are, and those of several bytes at a time.
+#[inline]
+pub(super) fn digits(bytes: &[u8; 16]) -> [u8; 32] {
+    let mut text = [0; 32];
+    let (pairs, _) = text.as_chunks_mut::<2>();
+    for (pair, byte) in pairs.iter_mut().zip(bytes) {
+        *pair = both(*byte);
+    }
+    text
+}
 
 /// The two digits of a byte.
 #[inline]
-fn digits(byte: u8) -> [u8; 2] {
-    // There is one entry for every byte.
-    DIGITS.get(usize::from(byte)).copied().unwrap_or_default()
+fn both(byte: u8) -> [u8; 2] {
+    let byte = u16::from(byte);
+    let nibbles = (byte >> 4 | byte << 8) & 0x0f0f;
+    // Of ten and more with six added the fifth bit is set.
+    let letters = (nibbles + 0x0606) >> 4 & 0x0101;
+    (nibbles + 0x3030 + letters * LETTERS).to_le_bytes()
 }
 
-/// Writes the digits of as many bytes as there is room for.
-#[inline]
-pub(super) fn write(text: &mut [u8], bytes: &[u8]) {
-    let (pairs, _) = text.as_chunks_mut::<2>();
-    for (pair, byte) in pairs.iter_mut().zip(bytes) {
-        *pair = digits(*byte);
-    }
-}
-
-const fn table() -> [[u8; 2]; 256] {
-    let mut digits = [[0; 2]; 256];
-    let mut rest: &mut [[u8; 2]] = &mut digits;
-    let mut byte = 0u8;
-    while let Some((first, others)) = rest.split_first_mut() {
-        *first = [digit(byte >> 4), digit(byte & 15)];
-        byte = byte.wrapping_add(1);
-        rest = others;
-    }
-    digits
-}
-
-const fn digit(nibble: u8) -> u8 {
-    if nibble < 10 {
-        b'0' + nibble
-    } else {
-        b'a' + nibble - 10
-    }
-}
+/// How much further from its number a letter is than a decimal digit.
+const LETTERS: u16 = (b'a' - b'0' - 10) as u16;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn every_byte_has_its_digits() {
+    fn every_byte_has_its_digits_at_every_place() {
         for byte in 0..=u8::MAX {
-            let text = format!("{byte:02x}");
-            assert_eq!(text.as_bytes(), digits(byte));
+            for at in 0..16 {
+                let mut bytes = [0xa5; 16];
+                bytes[at] = byte;
+                let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+                assert_eq!(text.as_bytes(), digits(&bytes));
+            }
         }
-    }
-
-    #[test]
-    fn what_has_no_room_is_left_out() {
-        let mut text = [b'-'; 5];
-        write(&mut text, &[1, 2, 3]);
-        assert_eq!(&text, b"0102-");
     }
 }

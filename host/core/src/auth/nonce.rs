@@ -7,7 +7,7 @@ use super::base64;
 use crate::time::UnixTime;
 
 /// Short, as it is hashed with every response: what is hashed then fits into two blocks of MD5 as a rule.
-const TEXT_BYTES: usize = 24;
+pub(super) const TEXT_BYTES: usize = 24;
 const SEAL_BYTES: usize = 8;
 const KEY_CONTEXT: &str = "patchbay digest nonce v3";
 /// The bits of the random number that a nonce has room for.

@@ -85,7 +85,8 @@ impl Phone {
             text += &format!(", qop={qop}, nc={:08x}, cnonce=\"abc\"", self.count);
         }
         let unsigned = format!("{text}, response=\"\"");
-        let parsed = DigestParameters::parse(unsigned.as_bytes());
+        let mut room = Vec::new();
+        let parsed = DigestParameters::parse(unsigned.as_bytes(), &mut room);
         let parsed = parsed.unwrap().unwrap();
         let digest = DigestCredentials::read(&parsed).unwrap();
         let set = Ha1Set::from_password(user, realm, self.password);
@@ -257,6 +258,116 @@ fn ours_are_found_among_several() {
         authenticator.verify(&both, NOW, &users),
         verified("alice", Algorithm::Md5)
     );
+}
+
+#[test]
+fn credentials_count_however_they_are_spelt() {
+    let authenticator = authenticator(&Algorithm::ALL);
+    for (random, (usual, other)) in (0..).zip([
+        ("Digest ", "DIGEST\t"),
+        ("username=\"alice\"", "UserName = \"\\al\\ice\" "),
+        ("realm=\"example.com\"", "realm=\"e\\xample.co\\m\""),
+        ("nonce=\"", "nonce=\r\n \""),
+        ("uri=\"sip:", "uri=\"\\s\\ip:"),
+        ("qop=auth", "qop=\"AUTH\""),
+        ("nc=00000001", "nc=\"0000000\\1\""),
+        ("cnonce=\"abc\"", "Cnonce=abc, opaque=\"\", OPAQUE2=x"),
+        ("response=\"", "Response=\""),
+        (", ", ",,\t"),
+    ]) {
+        let credentials = PHONE.credentials(&nonce(&authenticator, random), "REGISTER");
+        let headers = format!("Authorization: {}\r\n", credentials.replace(usual, other));
+        assert!(!headers.contains(usual), "{headers}");
+        assert_eq!(
+            authenticator.verify(&request("REGISTER", &headers, ""), NOW, &users),
+            verified("alice", Algorithm::Md5),
+            "{headers}"
+        );
+    }
+}
+
+#[test]
+fn of_several_credentials_the_best_count() {
+    let authenticator = authenticator(&Algorithm::ALL);
+    let header = |phone: Phone, nonce: &str| {
+        format!(
+            "Authorization: {}\r\n",
+            phone.credentials(nonce, "REGISTER")
+        )
+    };
+    let wrong = Phone {
+        password: "x",
+        ..PHONE
+    };
+    let verify =
+        |headers: String| authenticator.verify(&request("REGISTER", &headers, ""), NOW, &users);
+    let nonce = nonce(&authenticator, 1);
+    let (failed, stale, right) = (
+        header(wrong, &nonce),
+        header(PHONE, "x"),
+        header(PHONE, &nonce),
+    );
+    assert_eq!(verify(failed.clone()), Verification::Failed);
+    assert_eq!(verify(format!("{failed}{stale}")), Verification::Stale);
+    assert_eq!(verify(format!("{stale}{failed}")), Verification::Stale);
+    let broken = "Authorization: Digest realm=\"example.com\", nonce\r\n";
+    assert_eq!(verify(broken.to_owned()), Verification::Missing);
+    assert_eq!(
+        verify(format!("{broken}{failed}{stale}Proxy-{right}")),
+        verified("alice", Algorithm::Md5)
+    );
+}
+
+#[test]
+fn a_count_is_eight_digits_in_any_case() {
+    let authenticator = authenticator(&Algorithm::ALL);
+    let nonce = nonce(&authenticator, 1);
+    let verify = |nc: &str, random_count: u32| {
+        let phone = Phone {
+            count: random_count,
+            ..PHONE
+        };
+        let credentials = phone.credentials(&nonce, "REGISTER");
+        let usual = format!("nc={random_count:08x}");
+        let headers = format!("Authorization: {}\r\n", credentials.replace(&usual, nc));
+        authenticator.verify(&request("REGISTER", &headers, ""), NOW, &users)
+    };
+    for nc in [
+        "nc=1",
+        "nc=000000001",
+        "nc=0000000g",
+        "nc=+0000001",
+        "nc=00000 01",
+        "nc=\"\"",
+    ] {
+        assert!(
+            !matches!(verify(nc, 1), Verification::Verified { .. }),
+            "{nc}"
+        );
+    }
+    assert_eq!(
+        verify("nc=000000fe", 0xfe),
+        verified("alice", Algorithm::Md5)
+    );
+    assert_eq!(
+        verify("nc=01abcdef", 0x1ab_cdef),
+        verified("alice", Algorithm::Md5)
+    );
+    assert_eq!(verify("nc=01abcdef", 0x1ab_cdef), Verification::Stale);
+    assert_eq!(
+        verify("nc=ffffffff", u32::MAX),
+        verified("alice", Algorithm::Md5)
+    );
+}
+
+#[test]
+fn a_verified_name_has_room_for_the_realm() {
+    let authenticator = authenticator(&Algorithm::ALL);
+    let request = PHONE.register(&nonce(&authenticator, 1));
+    let Verification::Verified { user, .. } = authenticator.verify(&request, NOW, &users) else {
+        panic!("the credentials are right");
+    };
+    assert!(user.capacity() >= "alice@".len() + REALM.len());
 }
 
 #[test]

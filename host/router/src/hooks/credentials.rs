@@ -32,8 +32,9 @@ impl HookHost {
         let authenticator = self.authenticator(services);
         match authenticator.verify(&context.request, self.now.unix, &users) {
             auth::Verification::Verified { user, .. } => {
-                let realm = authenticator.config().realm.as_str();
-                let verified = [user.as_str(), "@", realm].concat();
+                let mut verified = user;
+                verified.push('@');
+                verified.push_str(&authenticator.config().realm);
                 if let Some(context) = &mut self.context {
                     context.verified_user = Some(verified);
                 }
