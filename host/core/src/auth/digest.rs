@@ -62,11 +62,11 @@ impl<'a> DigestCredentials<'a> {
     /// RFC 7616 §3.4.1: what `response` has to be for this HA1. RFC 8760 §2.6: it has the length of the algorithm.
     pub(super) fn expected_response(&self, ha1: &[u8], method: &[u8], body: &[u8]) -> Hex {
         let ha1 = Hash::from_bytes(ha1).hex();
-        let hash = |parts: &[&[u8]]| self.algorithm.hash(parts).hex();
         match self.protection {
             Protection::AuthInt => {
-                let ha2 = hash(&[method, self.uri, hash(&[body]).as_bytes()]);
-                self.response_for(&ha1, &ha2)
+                let body = self.algorithm.hash_text(body).hex();
+                let ha2 = self.algorithm.hash(&[method, self.uri, body.as_bytes()]);
+                self.response_for(&ha1, &ha2.hex())
             }
             _ => LAST.with_borrow_mut(|last| {
                 let ha2 = last.hash(self.algorithm, method, self.uri);
