@@ -60,6 +60,7 @@ impl<'a> DigestParameters<'a> {
         }
     }
 
+    /// Reads them whatever their spelling.
     #[cold]
     fn read_any(
         value: &'a [u8],
@@ -82,7 +83,7 @@ impl<'a> DigestParameters<'a> {
         )))
     }
 
-    /// `None`: a closer look is needed.
+    /// Reads what is spelt as by nearly all clients. `None`: a closer look is needed, and what was found so far says nothing.
     fn read_usual(&mut self, value: &'a [u8]) -> Option<()> {
         let mut seen = KNOWN;
         let mut rest = value.strip_prefix(b"Digest ")?;
