@@ -21,7 +21,7 @@ use crate::event::Event;
 use crate::hooks::{Policy, log};
 use crate::request::Request;
 use crate::response::Response;
-use crate::verdict::{Action, Verdict};
+use crate::verdict::{Action, Applied, Verdict};
 
 /// Where the one policy object of a component instance is. Implemented by `#[patchbay_sdk::policy]`.
 pub trait Instance: Policy + 'static {
@@ -77,7 +77,11 @@ impl<P: Instance> event_route::Guest for Exported<P> {
 /// A new policy object, in an instance whose panics are logged.
 pub fn new<P: Policy>() -> P {
     #[cfg(target_arch = "wasm32")]
-    std::panic::set_hook(Box::new(|panic| crate::error!("{panic}")));
+    {
+        // Those of code in other languages, linked to the policy. Without this call the linker has them run in every hook.
+        wit_bindgen::rt::run_ctors_once();
+        std::panic::set_hook(Box::new(|panic| crate::error!("{panic}")));
+    }
     P::default()
 }
 
@@ -85,16 +89,16 @@ pub fn new<P: Policy>() -> P {
 pub fn run_request_route<P: Policy>(policy: &P) -> RequestVerdict {
     let verdict = policy.request_route(&mut Request::default());
     match applied("request_route", verdict) {
-        Action::Relay(_) | Action::Forward => RequestVerdict::Relay,
-        Action::Reply(status, reason) => RequestVerdict::Reply(ResponseLine {
+        Applied::Relay => RequestVerdict::Relay,
+        Applied::Reply(status, reason) => RequestVerdict::Reply(ResponseLine {
             status,
             reason: lent(reason),
         }),
-        Action::Challenge => RequestVerdict::Challenge,
-        Action::Save => RequestVerdict::Save,
-        Action::Drop => RequestVerdict::Drop,
-        Action::Next => RequestVerdict::Next,
-        Action::Pass => not_allowed("request_route"),
+        Applied::Challenge => RequestVerdict::Challenge,
+        Applied::Save => RequestVerdict::Save,
+        Applied::Drop => RequestVerdict::Drop,
+        Applied::Next => RequestVerdict::Next,
+        Applied::Pass => not_allowed("request_route"),
     }
 }
 
@@ -131,12 +135,12 @@ pub fn run_onreply_route<P: Policy>(policy: &P) -> ReplyVerdict {
 pub fn run_failure_route<P: Policy>(policy: &P) -> FailureVerdict {
     let verdict = policy.failure_route(&mut Request::default(), &Response::current());
     match applied("failure_route", verdict) {
-        Action::Relay(_) | Action::Forward => FailureVerdict::Relay,
-        Action::Reply(status, reason) => FailureVerdict::Reply(ResponseLine {
+        Applied::Relay => FailureVerdict::Relay,
+        Applied::Reply(status, reason) => FailureVerdict::Reply(ResponseLine {
             status,
             reason: lent(reason),
         }),
-        Action::Pass => FailureVerdict::Pass,
+        Applied::Pass => FailureVerdict::Pass,
         _ => not_allowed("failure_route"),
     }
 }
@@ -150,23 +154,21 @@ pub fn run_event_route<P: Policy>(policy: &P, event: Event) {
 
 /// What is left of a verdict when the router has been told what qualifies it.
 #[inline]
-fn applied(hook: &str, mut verdict: Result<Verdict>) -> Action {
-    // It is used where it stands: to move it would be a call of the host's.
-    let verdict = match &mut verdict {
-        Ok(verdict) => verdict,
-        Err(error) => return refuse(hook, error),
-    };
-    match verdict.apply() {
-        Ok(()) => std::mem::replace(&mut verdict.action, Action::Pass),
-        Err(error) => refuse(hook, &error),
+fn applied(hook: &str, mut verdict: Result<Verdict>) -> Applied {
+    // It is used where it stands, as it is large.
+    match &mut verdict {
+        Ok(verdict) => verdict
+            .apply()
+            .unwrap_or_else(|error| refuse(hook, &error)),
+        Err(error) => refuse(hook, error),
     }
 }
 
 /// An error of a hook that answers the caller.
 #[cold]
-fn refuse(hook: &str, error: &Error) -> Action {
+fn refuse(hook: &str, error: &Error) -> Applied {
     log(hook, error);
-    Action::Reply(error.status(), "".into())
+    Applied::Reply(error.status(), "".into())
 }
 
 /// An error of a hook that the message passes all the same.

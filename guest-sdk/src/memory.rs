@@ -166,21 +166,14 @@ unsafe impl GlobalAlloc for Blocks {
         }
     }
 
-    #[inline]
+    // A part of the function that everything which frees memory calls: most of what is freed is the host's texts.
+    #[inline(always)]
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         if LENT.has(pointer) {
             return LENT.give_back();
         }
-        let Some((class, list)) = self.list(layout) else {
-            // SAFETY: the caller's promise.
-            return unsafe { System.dealloc(pointer, layout) };
-        };
-        // SAFETY: the memory was got for this class, and is nobody's any more.
-        let is_kept = NonNull::new(pointer.cast()).is_some_and(|block| unsafe { list.put(block) });
-        if !is_kept {
-            // SAFETY: the block was got with this layout.
-            unsafe { System.dealloc(pointer, block_of(class)) };
-        }
+        // SAFETY: the caller's promise.
+        unsafe { self.free(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
@@ -202,6 +195,24 @@ unsafe impl GlobalAlloc for Blocks {
 }
 
 impl Blocks {
+    /// Takes back a block that does not lie in the arena.
+    ///
+    /// # Safety
+    /// It was got with this layout, and is nobody's.
+    #[inline(never)]
+    unsafe fn free(&self, pointer: *mut u8, layout: Layout) {
+        let Some((class, list)) = self.list(layout) else {
+            // SAFETY: the caller's promise.
+            return unsafe { System.dealloc(pointer, layout) };
+        };
+        // SAFETY: the memory was got for this class, and is nobody's any more.
+        let is_kept = NonNull::new(pointer.cast()).is_some_and(|block| unsafe { list.put(block) });
+        if !is_kept {
+            // SAFETY: the block was got with this layout.
+            unsafe { System.dealloc(pointer, block_of(class)) };
+        }
+    }
+
     /// Another block with the content of this one, which is given back.
     ///
     /// # Safety

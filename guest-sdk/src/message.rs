@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::host::message;
 
+#[inline(always)]
 pub(crate) fn header(name: &str) -> Option<String> {
     message::header(name)
 }

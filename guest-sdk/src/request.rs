@@ -83,6 +83,7 @@ impl Request {
     }
 
     /// The first header field of that name, as it stands.
+    #[inline]
     pub fn header(&self, name: &str) -> Option<String> {
         message::header(name)
     }

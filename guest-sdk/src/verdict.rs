@@ -49,6 +49,18 @@ pub(crate) enum Action {
     Next,
 }
 
+/// What is left of an action when the router has been told what qualifies it.
+pub(crate) enum Applied {
+    /// To the targets that were added, or on.
+    Relay,
+    Reply(u16, Cow<'static, str>),
+    Challenge,
+    Save,
+    Drop,
+    Pass,
+    Next,
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Armed {
     branch_route: bool,
@@ -194,21 +206,29 @@ impl Verdict {
         self
     }
 
-    /// Hands everything that qualifies the verdict to the router, which leaves the action.
+    /// Hands everything that qualifies the verdict to the router, which leaves the action. A phrase is taken out.
     #[inline]
-    pub(crate) fn apply(&mut self) -> Result<()> {
+    pub(crate) fn apply(&mut self) -> Result<Applied> {
         match &self.action {
             Action::Relay(targets) if targets.is_empty() => {
-                self.action = Action::Reply(480, Cow::Borrowed(""));
-                Ok(())
+                return Ok(Applied::Reply(480, Cow::Borrowed("")));
             }
-            Action::Relay(targets) => {
-                self.apply_relay()?;
-                targets.apply()
-            }
-            Action::Forward | Action::Next => self.apply_relay(),
-            _ => self.apply_reply(),
+            Action::Relay(_) | Action::Forward | Action::Next => self.apply_relay()?,
+            _ => self.apply_reply()?,
         }
+        Ok(match &mut self.action {
+            Action::Relay(targets) => {
+                targets.apply()?;
+                Applied::Relay
+            }
+            Action::Forward => Applied::Relay,
+            Action::Reply(status, reason) => Applied::Reply(*status, std::mem::take(reason)),
+            Action::Challenge => Applied::Challenge,
+            Action::Save => Applied::Save,
+            Action::Drop => Applied::Drop,
+            Action::Pass => Applied::Pass,
+            Action::Next => Applied::Next,
+        })
     }
 
     #[inline]

@@ -52,10 +52,21 @@ fn generate(root: &Path) -> Result<Vec<(String, String)>, Box<dyn Error>> {
 
 /// The bindings of everything the host provides.
 fn imports(root: &Path) -> Result<String, Box<dyn Error>> {
-    bindings(
+    let text = bindings(
         root,
         "package patchbay:sdk; world sdk { include patchbay:policy/imports@0.1.0; include patchbay:policy/granted@0.1.0; }",
         options(),
+    )?;
+    Ok(with_header_inlined(&text))
+}
+
+/// Makes `message.header`, which policies call more often than anything else, a part of the functions that call it.
+fn with_header_inlined(text: &str) -> String {
+    const HEADER: &str = "            pub fn header(name: &str)";
+    text.replacen(
+        HEADER,
+        &format!("            #[inline(always)]\n{HEADER}"),
+        1,
     )
 }
 
@@ -76,6 +87,8 @@ fn export(root: &Path, hook: &str) -> Result<String, Box<dyn Error>> {
         },
         export_macro_name: Some(format!("__export_{}", snake_case(hook))),
         pub_export_macro: true,
+        // The SDK does it when it makes the policy object.
+        disable_run_ctors_once_workaround: true,
         default_bindings_module: Some(format!("$crate::bindings::{}", snake_case(hook))),
         ..options()
     };

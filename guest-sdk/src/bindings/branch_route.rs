@@ -2,6 +2,7 @@
 // Options used:
 //   * runtime_path: "wit_bindgen::rt"
 //   * default-bindings-module: "$crate::bindings::branch_route"
+//   * disable-run-ctors-once-workaround
 //   * export-macro-name: __export_branch_route
 //   * pub-export-macro
 #[rustfmt::skip]
@@ -16,7 +17,6 @@ pub mod exports {
                 #[used]
                 #[doc(hidden)]
                 static __FORCE_SECTION_REF: fn() = super::super::super::super::__link_custom_section_describing_imports;
-                use super::super::super::super::_rt;
                 #[repr(u8)]
                 #[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
                 pub enum BranchVerdict {
@@ -57,7 +57,6 @@ pub mod exports {
                 #[allow(non_snake_case, unused_unsafe)]
                 pub unsafe fn _export_branch_route_cabi<T_: Guest>() -> i32 {
                     unsafe {
-                        #[cfg(target_arch = "wasm32")] _rt::run_ctors_once();
                         let result0 = { T_::branch_route() };
                         result0.clone() as i32
                     }
@@ -81,14 +80,6 @@ pub mod exports {
                 pub use __export_patchbay_policy_branch_route_0_1_0_cabi;
             }
         }
-    }
-}
-#[rustfmt::skip]
-mod _rt {
-    #![allow(dead_code, unused_imports, clippy::all)]
-    #[cfg(target_arch = "wasm32")]
-    pub fn run_ctors_once() {
-        wit_bindgen::rt::run_ctors_once();
     }
 }
 /// Generates `#[unsafe(no_mangle)]` functions to export the specified type as

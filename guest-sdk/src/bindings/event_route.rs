@@ -2,6 +2,7 @@
 // Options used:
 //   * runtime_path: "wit_bindgen::rt"
 //   * default-bindings-module: "$crate::bindings::event_route"
+//   * disable-run-ctors-once-workaround
 //   * export-macro-name: __export_event_route
 //   * pub-export-macro
 #[rustfmt::skip]
@@ -87,7 +88,6 @@ pub mod exports {
                     arg5: i32,
                 ) {
                     unsafe {
-                        #[cfg(target_arch = "wasm32")] _rt::run_ctors_once();
                         {
                             let v9 = match arg0 {
                                 0 => {
@@ -223,10 +223,6 @@ pub mod exports {
 mod _rt {
     #![allow(dead_code, unused_imports, clippy::all)]
     pub use alloc_crate::string::String;
-    #[cfg(target_arch = "wasm32")]
-    pub fn run_ctors_once() {
-        wit_bindgen::rt::run_ctors_once();
-    }
     pub use alloc_crate::vec::Vec;
     pub unsafe fn string_lift(bytes: Vec<u8>) -> String {
         if cfg!(debug_assertions) {

@@ -3,6 +3,7 @@
 //   * runtime_path: "wit_bindgen::rt"
 //   * with "patchbay:policy/types@0.1.0" = "crate::bindings::imports::patchbay::policy::types"
 //   * default-bindings-module: "$crate::bindings::failure_route"
+//   * disable-run-ctors-once-workaround
 //   * export-macro-name: __export_failure_route
 //   * pub-export-macro
 #[allow(unfulfilled_lint_expectations, unused_imports)]
@@ -54,7 +55,6 @@ pub mod exports {
                 #[allow(non_snake_case, unused_unsafe)]
                 pub unsafe fn _export_failure_route_cabi<T_: Guest>() -> *mut u8 {
                     unsafe {
-                        #[cfg(target_arch = "wasm32")] _rt::run_ctors_once();
                         let result0 = { T_::failure_route() };
                         let ptr1 = (&raw mut _RET_AREA.0).cast::<u8>();
                         match result0 {
@@ -143,10 +143,6 @@ pub mod exports {
 #[rustfmt::skip]
 mod _rt {
     #![allow(dead_code, unused_imports, clippy::all)]
-    #[cfg(target_arch = "wasm32")]
-    pub fn run_ctors_once() {
-        wit_bindgen::rt::run_ctors_once();
-    }
     pub fn as_i32<T: AsI32>(t: T) -> i32 {
         t.as_i32()
     }

@@ -775,6 +775,7 @@ pub mod patchbay {
             #[allow(unused_unsafe, clippy::all)]
             /// The first header field of that name, as it stands; none when there is none.
             #[allow(async_fn_in_trait)]
+            #[inline(always)]
             pub fn header(name: &str) -> ::core::option::Option<_rt::String> {
                 unsafe {
                     #[cfg_attr(target_pointer_width = "64", repr(align(8)))]

@@ -2,6 +2,7 @@
 // Options used:
 //   * runtime_path: "wit_bindgen::rt"
 //   * default-bindings-module: "$crate::bindings::init"
+//   * disable-run-ctors-once-workaround
 //   * export-macro-name: __export_init
 //   * pub-export-macro
 #[rustfmt::skip]
@@ -21,7 +22,6 @@ pub mod exports {
                 #[allow(non_snake_case, unused_unsafe)]
                 pub unsafe fn _export_init_cabi<T_: Guest>() -> *mut u8 {
                     unsafe {
-                        #[cfg(target_arch = "wasm32")] _rt::run_ctors_once();
                         let result0 = { T_::init() };
                         let ptr1 = (&raw mut _RET_AREA.0).cast::<u8>();
                         match result0 {
@@ -100,10 +100,6 @@ pub mod exports {
 #[rustfmt::skip]
 mod _rt {
     #![allow(dead_code, unused_imports, clippy::all)]
-    #[cfg(target_arch = "wasm32")]
-    pub fn run_ctors_once() {
-        wit_bindgen::rt::run_ctors_once();
-    }
     pub unsafe fn cabi_dealloc(ptr: *mut u8, size: usize, align: usize) {
         if size == 0 {
             return;
