@@ -220,6 +220,28 @@ pub(crate) fn breaks_lines(text: &[u8]) -> bool {
     })
 }
 
+/// Whether a control character stands in the text, tabs aside.
+#[inline]
+pub(crate) fn has_control(text: &[u8]) -> bool {
+    let is_control = |byte: &u8| *byte < b' ' && *byte != b'\t' || *byte == 0x7f;
+    let Some(last) = text.last_chunk() else {
+        return text.iter().any(is_control);
+    };
+    let mut words = text.as_chunks().0.iter().chain([last]);
+    // Few texts have any, or tabs.
+    words.any(has_low_or_delete) && text.iter().any(is_control)
+}
+
+/// Whether one of eight bytes is below 32 or DEL.
+#[inline(always)]
+fn has_low_or_delete(bytes: &[u8; 8]) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let word = u64::from_le_bytes(*bytes);
+    // What is subtracted takes the highest bit from below where, and only where, a byte was smaller.
+    let below = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word;
+    (below(word, 0x20) | below(word ^ (ONES * 0x7f), 1)) & (ONES << 7) != 0
+}
+
 /// Reads a text from left to right.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cursor<'a> {
@@ -361,6 +383,21 @@ mod tests {
                 assert_eq!(find_low(&text), only);
             }
         }
+    }
+
+    #[test]
+    fn controls_are_found_wherever_they_stand() {
+        let is_control = |byte: u8| byte < 0x20 && byte != b'\t' || byte == 0x7f;
+        for length in [1, 3, 7, 8, 9, 16, 21] {
+            for byte in 0..=255u8 {
+                for at in 0..length {
+                    let mut text = vec![b'a'; length];
+                    text[at] = byte;
+                    assert_eq!(has_control(&text), is_control(byte), "{byte} at {at} of {length}");
+                }
+            }
+        }
+        assert!(!has_control(b"") && has_control(b"tab\tand\x01more"));
     }
 
     #[test]

@@ -58,6 +58,12 @@ impl Draft {
     /// Adds a field after the others of that name, else at the end.
     pub fn append<'n>(&mut self, name: impl Into<Name<'n>>, value: &[u8]) -> Result<(), EditError> {
         let (name, value) = self.check(name.into(), value)?;
+        self.put_behind(name, value);
+        Ok(())
+    }
+
+    /// A field after the others of that name, else at the end.
+    pub(super) fn put_behind(&mut self, name: Name<'_>, value: &[u8]) {
         match self.last_entry(name).map(|entry| entry.origin) {
             Some(Origin::Base { field }) => {
                 let place = self
@@ -70,7 +76,6 @@ impl Draft {
             Some(Origin::Inserted { place, at }) => self.insert(place + 1, at, name, value),
             None => self.insert_at_end(name, value),
         }
-        Ok(())
     }
 
     /// Adds a field before the others of that name, else before every field.
@@ -205,7 +210,7 @@ impl Draft {
         }
     }
 
-    fn make_room(&mut self, bytes: usize) -> Result<(), EditError> {
+    pub(super) fn make_room(&mut self, bytes: usize) -> Result<(), EditError> {
         let Changes {
             patches,
             request_uri,
@@ -221,7 +226,11 @@ impl Draft {
     }
 
     /// The only field of that name from now on.
-    fn put(&mut self, name: Name<'_>, value: &[u8]) {
+    pub(super) fn put(&mut self, name: Name<'_>, value: &[u8]) {
+        // As with most names that only policies set.
+        if !self.edits.patches.touches(name.known()) && self.base().first_index(name).is_none() {
+            return self.insert_at_end(name, value);
+        }
         let mut entries = self.entries(name);
         let first = entries.next().map(|entry| entry.origin);
         let has_more = entries.next().is_some();

@@ -4,8 +4,11 @@
 //! functions that add to it, `write` the way out.
 
 mod edit;
+mod field;
 mod patch;
 mod write;
+
+pub use field::FitField;
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, LazyLock};
