@@ -1,7 +1,8 @@
 //! What a policy may write into a message: never what belongs to the host, never what would break it.
 
 use patchbay_message::{
-    ContactValue, Draft, EditError, HeaderName, Name, NameAddr, Uri, Values, is_token, parse_u32,
+    ContactValue, Draft, EditError, FitField, HeaderName, Name, NameAddr, Uri, Values, is_token,
+    parse_u32,
 };
 
 use crate::host::{ErrorKind, HostError};
@@ -19,12 +20,12 @@ pub(crate) fn set_header<'a>(
 ) -> Result<(), HostError> {
     let name = name.into();
     let header = name.known();
-    check_field(name, value)?;
+    let field = check_field(name, value)?;
     match header {
         HeaderName::From | HeaderName::To => check_tag_is_kept(message, header, value)?,
         _ => deny_host_owned(header)?,
     }
-    message.set(name, value.as_bytes()).map_err(refused)
+    message.set_fit(field).map_err(refused)
 }
 
 /// `message.add-header`.
@@ -35,7 +36,7 @@ pub(crate) fn add_header<'a>(
 ) -> Result<(), HostError> {
     let name = name.into();
     let header = name.known();
-    check_field(name, value)?;
+    let field = check_field(name, value)?;
     deny_host_owned(header)?;
     if matches!(header, HeaderName::From | HeaderName::To)
         || header.is_single() && message.header(header).is_some()
@@ -45,7 +46,7 @@ pub(crate) fn add_header<'a>(
             header.text()
         )));
     }
-    message.append(name, value.as_bytes()).map_err(refused)
+    message.append_fit(field).map_err(refused)
 }
 
 /// `message.remove-header`.
@@ -121,7 +122,7 @@ pub(crate) fn check_body(content_type: &str, body: &[u8]) -> Result<(), HostErro
     if body.is_empty() && content_type.is_empty() {
         return Ok(());
     }
-    check_field(HeaderName::ContentType.into(), content_type)
+    check_field(HeaderName::ContentType.into(), content_type).map(drop)
 }
 
 /// A URI of any scheme.
@@ -223,30 +224,32 @@ fn check_tag_is_kept(message: &Draft, header: HeaderName, value: &str) -> Result
     )))
 }
 
-fn check_field(name: Name<'_>, value: &str) -> Result<(), HostError> {
+/// Name and value, fit to be written.
+#[inline]
+fn check_field<'a>(name: Name<'a>, value: &'a str) -> Result<FitField<'a>, HostError> {
     let header = name.known();
-    let shown = || String::from_utf8_lossy(name.text());
-    // A known name is a token.
-    if header == HeaderName::Other && !is_token(name.text()) {
-        return Err(invalid(format!(
-            "`{}` is no name of a header",
-            shown().escape_debug()
-        )));
+    match FitField::new(name, value.as_bytes()) {
+        Ok(field) if value.len() <= MAX_VALUE_LEN && is_well_formed(header, value.as_bytes()) => {
+            Ok(field)
+        }
+        result => Err(unfit(name, value, result.err())),
     }
-    check_len(value)?;
-    if value
-        .bytes()
-        .any(|byte| byte < 0x20 && byte != b'\t' || byte == 0x7f)
-    {
-        return Err(invalid(format!(
-            "the value of {} has a control character",
-            shown()
-        )));
+}
+
+/// Why a field can't be written.
+#[cold]
+fn unfit(name: Name<'_>, value: &str, error: Option<EditError>) -> HostError {
+    let shown = String::from_utf8_lossy(name.text());
+    if matches!(error, Some(EditError::Name)) {
+        return invalid(format!("`{}` is no name of a header", shown.escape_debug()));
     }
-    if is_well_formed(header, value.as_bytes()) {
-        return Ok(());
+    if let Err(too_long) = check_len(value) {
+        return too_long;
     }
-    Err(invalid(format!("`{value}` is no value of {}", shown())))
+    match error {
+        Some(_) => invalid(format!("the value of {shown} has a control character")),
+        None => invalid(format!("`{value}` is no value of {shown}")),
+    }
 }
 
 /// The grammar of the headers that the host or a peer would reject a message for.

@@ -285,10 +285,16 @@ impl Stats {
         elapsed: Duration,
         fault: Option<&Fault>,
     ) {
-        let Some(stats) = self.workers.get(worker % self.workers.len()) else {
-            return;
-        };
-        let nanos = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
+        // Only what is tried apart from the traffic has fewer counts than workers.
+        let stats = self
+            .workers
+            .get(worker)
+            .or_else(|| self.workers.get(worker % self.workers.len()));
+        let Some(stats) = stats else { return };
+        let nanos = elapsed
+            .as_secs()
+            .saturating_mul(1_000_000_000)
+            .saturating_add(elapsed.subsec_nanos().into());
         add(&stats.calls, hook.index(), 1);
         add(&stats.time_ns, hook.index(), nanos);
         stats.times.count(nanos);

@@ -30,7 +30,7 @@ impl Arena {
     }
 
     /// Takes a block; `None` when there is no room, and the guest's allocator has to be asked.
-    #[inline]
+    #[inline(always)]
     pub(super) fn take(self, memory: &mut [u8], size: u32) -> Option<u32> {
         let (head, _) = memory.get_mut(self.0 as usize..)?.as_chunks_mut::<8>();
         let [counts, place, ..] = head else {
@@ -46,6 +46,19 @@ impl Arena {
         }
         *counts = (u64::from(end) | u64::from(live.wrapping_add(1)) << 32).to_le_bytes();
         bytes.checked_add(start)
+    }
+
+    /// Puts the block back that was taken last, at this address.
+    #[cold]
+    pub(super) fn put_back(self, memory: &mut [u8], at: u32) {
+        let head = memory
+            .get_mut(self.0 as usize..)
+            .map(|head| head.as_chunks_mut::<8>().0);
+        if let Some([counts, place, ..]) = head {
+            let ((_, live), (_, bytes)) = (halves(*counts), halves(*place));
+            let used = at.wrapping_sub(bytes);
+            *counts = (u64::from(used) | u64::from(live.wrapping_sub(1)) << 32).to_le_bytes();
+        }
     }
 }
 
@@ -82,6 +95,18 @@ mod tests {
         assert_eq!(arena.take(&mut memory, 9), None);
         assert_eq!(arena.take(&mut memory, 8), Some(48));
         assert_eq!(counts(&memory), (32, 3));
+    }
+
+    #[test]
+    fn a_block_that_was_put_back_is_taken_again() {
+        let mut memory = memory(32);
+        let arena = Arena::at(8).unwrap();
+        assert_eq!(arena.take(&mut memory, 5), Some(24));
+        assert_eq!(arena.take(&mut memory, 16), Some(32));
+        arena.put_back(&mut memory, 32);
+        assert_eq!(counts(&memory), (8, 1));
+        assert_eq!(arena.take(&mut memory, 24), Some(32));
+        assert_eq!(counts(&memory), (32, 2));
     }
 
     #[test]

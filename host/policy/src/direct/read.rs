@@ -1,6 +1,6 @@
 //! Arguments of a core module, read as the canonical ABI lays them out. An error ends the hook, with the words of wasmtime.
 
-use wasmtime::{Result, bail};
+use wasmtime::{Error, Result, bail, format_err};
 
 use crate::host::{HttpRequest, Level, Target};
 use crate::imports::{Hooks, MAX_CALL_BYTES, check_texts};
@@ -16,12 +16,17 @@ pub(crate) fn bytes(memory: &[u8], pointer: i32, length: i32) -> Result<&[u8]> {
 }
 
 /// A text, where it lies in the guest's memory.
-#[inline]
+#[inline(always)]
 pub(crate) fn text(memory: &[u8], pointer: i32, length: i32) -> Result<&str> {
     match slice(memory, pointer, length) {
         Some(bytes) => Ok(utf8::checked(bytes)?),
-        None => bail!("string pointer/length out of bounds of memory"),
+        None => Err(text_out_of_bounds()),
     }
+}
+
+#[cold]
+fn text_out_of_bounds() -> Error {
+    format_err!("string pointer/length out of bounds of memory")
 }
 
 /// A list of texts.
@@ -190,8 +195,8 @@ fn is_some(discriminant: i32) -> Result<bool> {
 }
 
 /// `length` bytes of the memory, when they are all in it.
-#[inline]
+#[inline(always)]
 pub(super) fn slice(memory: &[u8], pointer: i32, length: i32) -> Option<&[u8]> {
     let start = pointer as u32 as usize;
-    memory.get(start..)?.get(..length as u32 as usize)
+    memory.get(start..start.checked_add(length as u32 as usize)?)
 }

@@ -234,7 +234,7 @@ macro_rules! directly {
                 $(let $argument = $crate::direct::read::$kind(memory, $($q),*)?;)*
                 let value: $result = $f(state, $($argument),*);
                 if let Some(arena) = state.direct.arena
-                    && $crate::direct::Lent::write(value, memory, result, arena)?
+                    && $crate::direct::Lent::write(value, memory, result, arena)
                 {
                     return Ok((0,));
                 }
