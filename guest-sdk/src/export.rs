@@ -87,8 +87,12 @@ pub fn new<P: Policy>() -> P {
 
 /// Runs `request_route`.
 pub fn run_request_route<P: Policy>(policy: &P) -> RequestVerdict {
-    let verdict = policy.request_route(&mut Request::default());
-    match applied("request_route", verdict) {
+    let mut verdict = policy.request_route(&mut Request::default());
+    if verdict.as_ref().is_ok_and(Verdict::is_bare_forward) {
+        std::mem::forget(verdict);
+        return RequestVerdict::Relay;
+    }
+    match applied("request_route", &mut verdict) {
         Applied::Relay => RequestVerdict::Relay,
         Applied::Reply(status, reason) => RequestVerdict::Reply(ResponseLine {
             status,
@@ -133,8 +137,8 @@ pub fn run_onreply_route<P: Policy>(policy: &P) -> ReplyVerdict {
 
 /// Runs `failure_route`.
 pub fn run_failure_route<P: Policy>(policy: &P) -> FailureVerdict {
-    let verdict = policy.failure_route(&mut Request::default(), &Response::current());
-    match applied("failure_route", verdict) {
+    let mut verdict = policy.failure_route(&mut Request::default(), &Response::current());
+    match applied("failure_route", &mut verdict) {
         Applied::Relay => FailureVerdict::Relay,
         Applied::Reply(status, reason) => FailureVerdict::Reply(ResponseLine {
             status,
@@ -154,12 +158,9 @@ pub fn run_event_route<P: Policy>(policy: &P, event: Event) {
 
 /// What is left of a verdict when the router has been told what qualifies it.
 #[inline]
-fn applied(hook: &str, mut verdict: Result<Verdict>) -> Applied {
-    // It is used where it stands, as it is large.
-    match &mut verdict {
-        Ok(verdict) => verdict
-            .apply()
-            .unwrap_or_else(|error| refuse(hook, &error)),
+fn applied(hook: &str, verdict: &mut Result<Verdict>) -> Applied {
+    match verdict {
+        Ok(verdict) => verdict.apply().unwrap_or_else(|error| refuse(hook, &error)),
         Err(error) => refuse(hook, error),
     }
 }

@@ -23,7 +23,7 @@ use crate::targets::Targets;
 #[must_use = "a verdict takes effect when the hook returns it"]
 pub struct Verdict {
     pub(crate) action: Action,
-    armed: Armed,
+    armed: Hooks,
     /// In a box: few verdicts have any of it, and each is made, read and dropped.
     details: Option<Box<Details>>,
 }
@@ -59,13 +59,6 @@ pub(crate) enum Applied {
     Drop,
     Pass,
     Next,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Armed {
-    branch_route: bool,
-    onreply_route: bool,
-    failure_route: bool,
 }
 
 /// Relays the request to these targets: `relay("sip:bob@10.0.0.2")`, `relay(location::lookup(request.uri())?)`.
@@ -118,7 +111,7 @@ impl Verdict {
     fn new(action: Action) -> Verdict {
         Verdict {
             action,
-            armed: Armed::default(),
+            armed: Hooks::empty(),
             details: None,
         }
     }
@@ -129,19 +122,19 @@ impl Verdict {
 
     /// Runs [`failure_route`](crate::Policy::failure_route) when every target has failed.
     pub fn on_failure(mut self) -> Verdict {
-        self.armed.failure_route = true;
+        self.armed |= Hooks::FAILURE_ROUTE;
         self
     }
 
     /// Runs [`onreply_route`](crate::Policy::onreply_route) for each response but 100.
     pub fn on_reply(mut self) -> Verdict {
-        self.armed.onreply_route = true;
+        self.armed |= Hooks::ONREPLY_ROUTE;
         self
     }
 
     /// Runs [`branch_route`](crate::Policy::branch_route) for each branch before it is sent.
     pub fn on_branch(mut self) -> Verdict {
-        self.armed.branch_route = true;
+        self.armed |= Hooks::BRANCH_ROUTE;
         self
     }
 
@@ -206,6 +199,12 @@ impl Verdict {
         self
     }
 
+    /// [`forward`] and nothing more: nothing has to be told, and no memory given back.
+    #[inline]
+    pub(crate) fn is_bare_forward(&self) -> bool {
+        matches!(self.action, Action::Forward) && self.armed.is_empty() && self.details.is_none()
+    }
+
     /// Hands everything that qualifies the verdict to the router, which leaves the action. A phrase is taken out.
     #[inline]
     pub(crate) fn apply(&mut self) -> Result<Applied> {
@@ -233,8 +232,8 @@ impl Verdict {
 
     #[inline]
     fn apply_relay(&self) -> Result<()> {
-        if self.armed != Armed::default() {
-            host::transaction::arm(self.armed.hooks());
+        if !self.armed.is_empty() {
+            host::transaction::arm(self.armed);
         }
         match &self.details {
             Some(details) => details.apply_relay(),
@@ -275,16 +274,6 @@ impl Details {
             host::reply::set_body(content_type, body)?;
         }
         Ok(())
-    }
-}
-
-impl Armed {
-    fn hooks(self) -> Hooks {
-        let mut hooks = Hooks::empty();
-        hooks.set(Hooks::BRANCH_ROUTE, self.branch_route);
-        hooks.set(Hooks::ONREPLY_ROUTE, self.onreply_route);
-        hooks.set(Hooks::FAILURE_ROUTE, self.failure_route);
-        hooks
     }
 }
 
