@@ -224,19 +224,23 @@ pub(crate) fn breaks_lines(text: &[u8]) -> bool {
 #[inline]
 pub(crate) fn has_control(text: &[u8]) -> bool {
     let is_control = |byte: &u8| *byte < b' ' && *byte != b'\t' || *byte == 0x7f;
-    let Some(last) = text.last_chunk() else {
-        return text.iter().any(is_control);
+    let may_have = if let Some(last) = text.last_chunk() {
+        let mut words = text.as_chunks().0.iter().chain([last]);
+        words.any(|word| has_low_or_delete(u64::from_le_bytes(*word)))
+    } else if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
+        let half = |bytes: &[u8; 4]| u64::from(u32::from_le_bytes(*bytes));
+        has_low_or_delete(half(first) | half(last) << 32)
+    } else {
+        true
     };
-    let mut words = text.as_chunks().0.iter().chain([last]);
     // Few texts have any, or tabs.
-    words.any(has_low_or_delete) && text.iter().any(is_control)
+    may_have && text.iter().any(is_control)
 }
 
 /// Whether one of eight bytes is below 32 or DEL.
 #[inline(always)]
-fn has_low_or_delete(bytes: &[u8; 8]) -> bool {
+fn has_low_or_delete(word: u64) -> bool {
     const ONES: u64 = 0x0101_0101_0101_0101;
-    let word = u64::from_le_bytes(*bytes);
     // What is subtracted takes the highest bit from below where, and only where, a byte was smaller.
     let below = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word;
     (below(word, 0x20) | below(word ^ (ONES * 0x7f), 1)) & (ONES << 7) != 0
@@ -393,7 +397,11 @@ mod tests {
                 for at in 0..length {
                     let mut text = vec![b'a'; length];
                     text[at] = byte;
-                    assert_eq!(has_control(&text), is_control(byte), "{byte} at {at} of {length}");
+                    assert_eq!(
+                        has_control(&text),
+                        is_control(byte),
+                        "{byte} at {at} of {length}"
+                    );
                 }
             }
         }

@@ -266,6 +266,15 @@ const fn table() -> [HeaderName; SLOTS] {
     table
 }
 
+/// Whether a name of up to fifteen bytes is made of letters, digits, `-` and `.` alone. `false`: it needs a closer look.
+#[inline]
+pub(crate) fn is_plain(name: &[u8]) -> bool {
+    words_in(name).is_some_and(|[low, high]| {
+        let bytes = (u128::from(low) | u128::from(high) << 64).to_le_bytes();
+        lanes::not_plain(&bytes) & ((1 << name.len()) - 1) == 0
+    })
+}
+
 #[inline]
 fn lookup(name: &[u8], first: u8, last: u8) -> HeaderName {
     let mut at = slot(name.len(), first, last);

@@ -58,7 +58,7 @@ impl Touched {
 
     #[inline]
     fn has(self, name: HeaderName) -> bool {
-        self.bits & 1 << name.number() != 0
+        self.bits >> name.number() & 1 != 0
     }
 
     fn add(&mut self, name: HeaderName) {
@@ -132,10 +132,12 @@ impl Patches {
         self.list.is_empty()
     }
 
+    #[inline]
     pub(crate) fn touches(&self, name: HeaderName) -> bool {
         self.touched.has(name)
     }
 
+    #[inline]
     pub(crate) fn touch(&mut self, name: HeaderName) {
         self.touched.add(name);
     }
