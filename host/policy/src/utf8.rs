@@ -26,7 +26,9 @@ fn with_others(bytes: &[u8]) -> Result<&str, Utf8Error> {
 fn is_ascii(bytes: &[u8]) -> bool {
     let seen = if let (Some(_), Some(last)) = (bytes.get(16), bytes.last_chunk()) {
         let (sixteens, _) = bytes.as_chunks();
-        sixteens.iter().fold(sixteen(last), |seen, next| seen | sixteen(next))
+        sixteens
+            .iter()
+            .fold(sixteen(last), |seen, next| seen | sixteen(next))
     } else if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
         eight(first) | eight(last)
     } else if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
@@ -119,8 +121,7 @@ pub(crate) fn lossy_len(bytes: &[u8]) -> usize {
 #[inline]
 fn ascii(bytes: &[u8]) -> Option<&str> {
     // SAFETY: what is ASCII is UTF-8.
-    is_ascii(bytes)
-        .then(|| unsafe { std::str::from_utf8_unchecked(bytes) })
+    is_ascii(bytes).then(|| unsafe { std::str::from_utf8_unchecked(bytes) })
 }
 
 fn push_chunks(text: &mut String, bytes: &[u8]) {

@@ -23,8 +23,7 @@ impl Lent for &[u8] {
 
     #[inline(always)]
     fn write(self, memory: &mut [u8], result: i32, arena: Arena) -> bool {
-        copied(self, memory, arena)
-            .is_some_and(|at| set(memory, result, reference(at, self.len())))
+        copied(self, memory, arena).is_some_and(|at| set(memory, result, reference(at, self.len())))
     }
 
     fn owned(self, scratch: &Scratch) -> Text {

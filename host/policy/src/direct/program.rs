@@ -36,8 +36,9 @@ pub(crate) struct Running {
     init_has_post: bool,
     /// The first one; where the others come from is asked in between.
     job: Option<Job>,
-    /// The hook is over, and the fiber is about to wait for the next one.
+    /// What the hook returned after which something of the guest's still runs.
     verdict: Option<std::result::Result<Verdict, Fault>>,
+    /// The hook is over, and the fiber is about to wait for the next one.
     is_over: bool,
 }
 
@@ -302,7 +303,7 @@ fn next<H: Host>(mut caller: Caller<'_, State<H>>) -> Result<(i32, i32)> {
         None
     };
     if let Some(fault) = refused {
-        state.direct.verdict = Some(Err(fault));
+        state.desk.finish(Err(fault));
         over(&mut caller);
         return Ok((-1, 0));
     }
@@ -328,11 +329,14 @@ fn done<H: Host>(mut caller: Caller<'_, State<H>>, returned: i32) -> Result<i32>
     let Phase::Hook(hook) = state.phase else {
         bail!("no hook runs");
     };
-    state.direct.verdict = Some(lift::verdict(memory, hook, returned)?);
+    let verdict = lift::verdict(memory, hook, returned)?;
     let has_post = state.direct.has_post & 1 << hook.index() != 0;
     if has_post {
+        // It is not over yet.
+        state.direct.verdict = Some(verdict);
         state.direct.is_closed = true;
     } else {
+        state.desk.finish(verdict);
         over(&mut caller);
     }
     Ok(i32::from(has_post))
