@@ -4,6 +4,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::SystemTime;
 
 use crate::router::{binary, policies};
 
@@ -64,8 +65,8 @@ pub fn guest_from(name: &str, source: &str) -> PathBuf {
     let manifest = crate_folder.join("Cargo.toml");
     let file = crate_folder.join("src/lib.rs");
     let as_wanted = fs::read_to_string(&manifest).is_ok_and(|text| text.contains(dependencies));
-    if as_wanted && component.exists() && fs::read_to_string(&file).is_ok_and(|text| text == source)
-    {
+    let is_same = || fs::read_to_string(&file).is_ok_and(|text| text == source);
+    if as_wanted && is_newer_than_sdk(&component) && is_same() {
         return component;
     }
     if !as_wanted {
@@ -86,6 +87,28 @@ pub fn guest_from(name: &str, source: &str) -> PathBuf {
         component.display()
     );
     component
+}
+
+/// Whether a component is there, and was built since the SDK was written.
+fn is_newer_than_sdk(component: &Path) -> bool {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let sdk = ["guest-sdk", "wit"].map(|folder| last_written(&repository.join(folder)));
+    let built = fs::metadata(component).and_then(|metadata| metadata.modified());
+    built.is_ok_and(|built| sdk.iter().all(|written| *written < built))
+}
+
+/// When the last of the files below a folder was written.
+fn last_written(folder: &Path) -> SystemTime {
+    let entries = fs::read_dir(folder).expect("a folder of the repository");
+    let written = entries.map(|entry| {
+        let entry = entry.expect("an entry of the folder");
+        let metadata = entry.metadata().expect("what the entry is");
+        match metadata.is_dir() {
+            true => last_written(&entry.path()),
+            false => metadata.modified().expect("when it was written"),
+        }
+    });
+    written.max().unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 /// The folder where guests are built, for one process at a time.
