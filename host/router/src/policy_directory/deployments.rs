@@ -198,6 +198,8 @@ pub struct Deployments {
     pushing: Mutex<()>,
     /// The newest version of each policy that was stored since the start; changed only while `state` is held.
     stored: Mutex<store::StoredVersions>,
+    /// Versions that were kept for dialogs when the router ended and are not loaded yet, the latest last.
+    unresumed: Mutex<Vec<VersionName>>,
     /// Where the versions came from.
     records: Mutex<BTreeMap<(String, String), VersionRecord>>,
     /// Files that were refused are to be looked at again.
