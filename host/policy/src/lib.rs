@@ -9,6 +9,7 @@
 
 mod cache;
 mod capability;
+mod compilations;
 mod digest;
 mod direct;
 mod engine;
