@@ -452,6 +452,31 @@ fn a_canary_of_another_policy_is_compared_with_the_active_one() {
 }
 
 #[test]
+fn a_canary_that_answers_nothing_when_its_time_is_over_is_told_of_once() {
+    let router = start(1);
+    let two = push(&router, &version("two"));
+    let [mut alice, mut bob, mut carol] =
+        ["alice", "bob", "carol"].map(|user| Agent::udp(router.udp(), user));
+    bob.register();
+    carol.register();
+    let rule = "--percent 100 --min-calls 2 --for 100ms --match source=127.0.0.9";
+    let rule: Vec<&str> = rule.split(' ').collect();
+    canary(&router, &two, &rule);
+    establish(&mut alice, &mut carol);
+    let mut own = Agent::udp_from(router.udp(), "dave", [127, 0, 0, 9].into());
+    for _ in 0..2 {
+        own.invite(&bob.aor());
+        bob.expect_request("INVITE");
+    }
+    let told = "answered nothing";
+    router.wait_for_log(told);
+    // It is judged some ten times more.
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(router.log().matches(told).count(), 1);
+    assert!(!router.get("/api/v1/policies")["canary"].is_null());
+}
+
+#[test]
 fn a_canary_with_a_time_becomes_active_when_it_has_done_well() {
     let router = start(1);
     let two = push(&router, &version("two"));

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use patchbay_tests::agent::Agent;
 use patchbay_tests::policies;
+use patchbay_tests::rollout::{policy_json, push_as};
 use patchbay_tests::router::{Router, Setup, wait_until};
 use patchbay_tests::tenants::*;
 
@@ -412,6 +413,38 @@ fn a_reload_with_settings_that_the_active_policy_refuses_changes_nothing() {
         ": policy.settings.refuses: policy tenant: init refused: setting refuses: not like this",
     );
     assert_eq!(mark(&router, "localhost"), "old");
+}
+
+#[test]
+fn a_transaction_keeps_its_version_when_that_refuses_the_settings_of_a_reload() {
+    let router = tenant_of_all();
+    let mut alice = Agent::udp(router.udp(), "alice");
+    let mut bob = Agent::udp(router.udp(), "bob");
+    bob.register();
+    alice.invite(&bob.aor());
+    let invite = bob.expect_request("INVITE");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/guests/tenant.rs");
+    let source = std::fs::read_to_string(source).expect("the guest's source");
+    let source = source.replace("settings::get(\"refuses\")", "settings::get(\"nothing\")");
+    let two = push_as(
+        &router,
+        "tenant",
+        &policies::guest_from("tenant-takes-all", &source),
+    );
+    policy_json(&router, &["activate", "tenant", "--version", &two]);
+    reload(&router, |text| {
+        text.replacen(
+            "mark = \"old\"",
+            "mark = \"new\"\nrefuses = \"not like this\"",
+            1,
+        )
+    });
+    router.wait_for_log("a version in which calls go on does not start");
+    wait_until("both workers to take it over", || {
+        (0..8).all(|_| mark(&router, "localhost") == "new")
+    });
+    bob.respond(&invite, 180, "", "");
+    assert_eq!(alice.expect(180).header("X-Reply"), "old;");
 }
 
 #[test]

@@ -12,6 +12,7 @@ use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig, Stor
 
 use crate::cache::{Cache, Form};
 use crate::capability::{self, Want};
+use crate::compilations::Compilations;
 use crate::digest::Digest;
 use crate::direct::{self, Harness, Program, Shape};
 use crate::exchange;
@@ -192,6 +193,7 @@ struct Inner<H: Host> {
     imports: Imports<H>,
     harness: Harness<H>,
     cache: Option<Cache>,
+    compilations: Compilations,
     compiled: AtomicU64,
     cached: AtomicU64,
     watch: Watch,
@@ -239,6 +241,7 @@ impl<H: Host> Engine<H> {
                 imports,
                 harness,
                 cache,
+                compilations: Compilations::default(),
                 compiled: AtomicU64::new(0),
                 cached: AtomicU64::new(0),
                 watch,
@@ -431,7 +434,9 @@ impl<H: Host> Engine<H> {
         bytes: &[u8],
         form: Form,
     ) -> wasmtime::Result<Component> {
-        let component = alone(|| Component::new(&self.inner.engine, bytes))?;
+        let inner = &self.inner;
+        let compile = || Component::new(&inner.engine, bytes);
+        let component = inner.compilations.alone(compile)?;
         self.inner.compiled.fetch_add(1, Ordering::Relaxed);
         if let Some(cache) = &self.inner.cache {
             cache.store(&component, digest, form);
@@ -450,18 +455,6 @@ impl<H: Host> Engine<H> {
         let program = Program::new(&self.inner.harness, &pre, shape, store)
             .map_err(|error| LoadError::Instantiate(Fault::Unavailable(format!("{error:#}"))))?;
         Ok(Code::Direct(Arc::new(program)))
-    }
-}
-
-/// Compiles on threads of its own: those that all compilations share begin no other one before a large one is done.
-fn alone<T: Send>(compile: impl FnOnce() -> T + Send) -> T {
-    let threads = rayon::ThreadPoolBuilder::new()
-        .thread_name(|number| format!("compile-{number}"))
-        .build();
-    match threads {
-        Ok(threads) => threads.install(compile),
-        // There are no more threads: the shared ones take longer, and come to the same.
-        Err(_) => compile(),
     }
 }
 

@@ -41,6 +41,8 @@ struct Pool<H: Host> {
     unswept: Cell<u32>,
     /// How often the instances were renewed.
     generation: Cell<u32>,
+    /// The numbers of the versions whose instances were not renewed then.
+    unrenewed: RefCell<Vec<u64>>,
     shelves: RefCell<Vec<Shelf<H>>>,
     /// Those of scopes, by the numbers of version and scope.
     scoped: RefCell<HashMap<(u64, u64), ScopedShelf<H>>>,
@@ -73,6 +75,7 @@ impl<H: Host> Instances<H> {
                 waiting: Cell::new(0),
                 unswept: Cell::new(0),
                 generation: Cell::new(0),
+                unrenewed: RefCell::default(),
                 shelves: RefCell::new(Vec::new()),
                 scoped: RefCell::default(),
                 scoped_idle: Cell::new(0),
@@ -156,10 +159,14 @@ impl<H: Host> Instances<H> {
 
     /// Makes instances anew for the hooks that begin from now on without a scope, so that their `init` reads the settings as they are now: those
     /// that wait for a hook are thrown away, and those that run one after it. What serves a scope is renewed by giving it another scope.
-    pub fn renew(&self) {
+    ///
+    /// Those of the versions of these numbers stay as they are: no new one would start.
+    pub fn renew(&self, except: &[u64]) {
         let pool = &self.pool;
         pool.generation.set(pool.generation.get().wrapping_add(1));
-        pool.shelves.borrow_mut().clear();
+        let mut shelves = pool.shelves.borrow_mut();
+        shelves.retain(|shelf| except.contains(&shelf.number));
+        *pool.unrenewed.borrow_mut() = except.to_vec();
     }
 
     /// Throws away the instances of versions that are gone. It happens by itself when a new version runs first on this worker and
@@ -290,7 +297,7 @@ impl<H: Host> Pool<H> {
         if run.scope != 0 {
             return self.give_back_scoped(version, run.scope, instance);
         }
-        if run.generation != self.generation.get() {
+        if run.generation != self.generation.get() && !self.is_unrenewed(version) {
             return;
         }
         let mut shelves = self.shelves.borrow_mut();
@@ -300,6 +307,11 @@ impl<H: Host> Pool<H> {
         if let Some(shelf) = shelf.filter(|shelf| shelf.idle.len() < MAX_IDLE) {
             shelf.idle.push(instance);
         }
+    }
+
+    #[cold]
+    fn is_unrenewed(&self, version: &Version<H>) -> bool {
+        self.unrenewed.borrow().contains(&version.number())
     }
 
     fn sweep(&self) {

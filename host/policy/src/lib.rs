@@ -9,6 +9,7 @@
 
 mod cache;
 mod capability;
+mod compilations;
 mod digest;
 mod direct;
 mod engine;
@@ -47,7 +48,7 @@ pub use host::*;
 pub use instances::{HookDone, HookRun, Instances};
 pub use policies::{
     ActivateError, ActiveHistory, ActiveVersion, AutomaticRollback, Compiled, Loaded, Policies,
-    PolicyReport, Reader, RollbackError, Use, VersionReport, VersionState,
+    PolicyReport, Reader, Refusing, RollbackError, Use, VersionReport, VersionState,
 };
 pub use scope::Scope;
 pub use verdict::{Event, Fault, RegistrationEvent, Verdict};

@@ -299,12 +299,55 @@ fn renewed_instances_are_made_anew_also_where_one_was_running() {
     let running = begin(None);
     assert!(block_on(begin(None)).result.is_ok());
     assert_eq!(instances.idle(), 2, "one of them in the scope");
-    instances.renew();
+    instances.renew(&[]);
     assert_eq!(instances.idle(), 1, "that of the scope");
     assert!(block_on(running).result.is_ok());
     assert_eq!(instances.idle(), 1, "it had begun before");
     assert!(block_on(begin(None)).result.is_ok());
     assert_eq!(instances.idle(), 2);
+}
+
+#[test]
+fn a_version_in_which_calls_go_on_keeps_the_instances_that_it_would_not_get_anew() {
+    let is_there = Arc::new(AtomicBool::new(true));
+    let policies = with_a_setting(&is_there);
+    let digest = policies.store("p", &component(PREPARED, PREPARED_WORLD));
+    let old = policies.activate("p", None).unwrap();
+    let refusing = || {
+        let refusing = policies.refusing().into_iter();
+        let versions = refusing.map(|refusing| refusing.version.digest().clone());
+        versions.collect::<Vec<_>>()
+    };
+    let instances = Instances::new(policies.engine().clone(), 0);
+    let begin = || {
+        let host = TestHost {
+            settings: vec![("greeting".to_owned(), "hello".to_owned())],
+            ..TestHost::new(0)
+        };
+        instances.run(&old, Hook::RequestRoute, host, None)
+    };
+    assert!(block_on(begin()).result.is_ok());
+    let running = begin();
+    assert!(block_on(begin()).result.is_ok());
+    assert_eq!(instances.idle(), 1);
+    policies.pin_version(&old);
+    policies.store("p", &many_ways(0)).unwrap();
+    policies.activate("p", None).unwrap();
+    assert_eq!(refusing(), []);
+    is_there.store(false, Ordering::Relaxed);
+    assert_eq!(refusing(), [digest.unwrap()]);
+    instances.renew(&[old.number()]);
+    assert_eq!(instances.idle(), 1);
+    assert!(block_on(running).result.is_ok());
+    assert_eq!(
+        instances.idle(),
+        2,
+        "that of the hook that was running, too"
+    );
+    policies.unpin_version(&old);
+    assert_eq!(refusing(), [], "no call goes on in it");
+    instances.renew(&[]);
+    assert_eq!(instances.idle(), 0);
 }
 
 #[test]

@@ -429,19 +429,27 @@ fn large() -> Vec<u8> {
 
 #[test]
 fn a_small_version_is_compiled_while_a_large_one_is() {
+    /// Ends the test also when the large one is not compiled.
+    struct Ended<'e>(&'e AtomicBool);
+    impl Drop for Ended<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
     let (engine, large) = (engine(), large());
     let is_done = AtomicBool::new(false);
     let meanwhile = std::thread::scope(|scope| {
         scope.spawn(|| {
+            let _ended = Ended(&is_done);
             // It has no hooks, which is found when it is compiled.
             engine.check(&large).unwrap_err();
-            is_done.store(true, Ordering::SeqCst);
         });
         let small = (0..).map(|number| engine.check(&many_ways(number)).unwrap());
         let small = small.take_while(|_| !is_done.load(Ordering::SeqCst));
         small.count()
     });
-    assert!(meanwhile >= 3, "{meanwhile}");
+    // Two or three come before the functions of the large one: so many there are also on threads that all compilations share.
+    assert!(meanwhile >= 6, "{meanwhile}");
 }
 
 #[test]

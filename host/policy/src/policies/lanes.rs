@@ -149,12 +149,6 @@ impl<H: Host> Policies<H> {
         self.lock().routed.keys().cloned().collect()
     }
 
-    /// Whether the active version of a policy that routes name starts for each of them: they may be others than when it was loaded.
-    pub fn check_uses(&self, name: &str) -> Result<(), LoadError> {
-        let active = self.active_of(name).and_then(|active| active.load());
-        active.map_or(Ok(()), |version| self.check_uses_of(&version))
-    }
-
     /// Whether a version, be it active or not, starts for each use of its policy.
     pub fn check_uses_of(&self, version: &Version<H>) -> Result<(), LoadError> {
         let uses = (self.uses)(version.name());

@@ -29,6 +29,7 @@ use crate::version::Version;
 
 use compiled::UnderWay;
 pub use compiled::{Compiled, Loaded};
+pub use fitness::Refusing;
 pub use history::ActiveHistory;
 pub use lanes::ActiveVersion;
 use lanes::LaneName;

@@ -100,6 +100,11 @@ pub enum DeployError {
     Io(#[from] io::Error),
 }
 
+/// Why a version is rolled back by itself.
+const FAILED: &str = "it kept failing soon after its activation, for several sources";
+/// The same where an operator has activated another version before it was written down.
+const OVERTAKEN: &str = "it kept failing soon after its activation, for several sources; another version was activated before this was written down";
+
 fn of(policy: Option<&str>) -> String {
     policy.map_or_else(String::new, |policy| format!(" of policy `{policy}`"))
 }
@@ -198,6 +203,8 @@ pub struct Deployments {
     pushing: Mutex<()>,
     /// The newest version of each policy that was stored since the start; changed only while `state` is held.
     stored: Mutex<store::StoredVersions>,
+    /// Versions that were kept for dialogs when the router ended and are not loaded yet, the latest last.
+    unresumed: Mutex<Vec<VersionName>>,
     /// Where the versions came from.
     records: Mutex<BTreeMap<(String, String), VersionRecord>>,
     /// Files that were refused are to be looked at again.
@@ -309,7 +316,11 @@ impl Deployments {
                 policy: rollback.restored_policy.to_string(),
                 version: rollback.restored_version,
             };
+            // An operator may have been faster. Then the line comes after his, and must not tell of the version as the active one.
+            let is_active = self.active().as_ref() == Some(&restored)
+                || self.active_of(&restored.policy).as_ref() == Some(&restored);
             let record = AuditRecord {
+                done: is_active,
                 before: Some(VersionName::new(
                     &rollback.policy,
                     rollback.version.as_str(),
@@ -321,12 +332,8 @@ impl Deployments {
                     &rollback.policy,
                 )
             };
-            self.audit.write(
-                &record.because("it kept failing soon after its activation, for several sources"),
-            );
-            // An operator may have been faster.
-            let is_active = self.active().as_ref() == Some(&restored)
-                || self.active_of(&restored.policy).as_ref() == Some(&restored);
+            self.audit
+                .write(&record.because(if is_active { FAILED } else { OVERTAKEN }));
             if is_active {
                 self.end_canary_of(&restored);
                 self.remember(&mut state, &restored);

@@ -38,6 +38,8 @@ pub enum Judgement {
     Abort(String),
     /// It has done well for its time.
     Promote,
+    /// Its time is over, and it has answered nothing where others do: it goes on.
+    Silent,
 }
 
 /// Judges a canary after this time.
@@ -49,8 +51,10 @@ pub fn judge(guards: &Guards, record: &Record, elapsed: Duration) -> Judgement {
         return Judgement::Abort(reason);
     }
     match guards.duration {
-        Some(duration) if elapsed >= duration && !only_others_answer(record) => Judgement::Promote,
-        _ => Judgement::GoesOn,
+        Some(duration) if elapsed < duration => Judgement::GoesOn,
+        None => Judgement::GoesOn,
+        Some(_) if only_others_answer(record) => Judgement::Silent,
+        Some(_) => Judgement::Promote,
     }
 }
 
@@ -270,7 +274,13 @@ mod tests {
             ..record(100, 0)
         };
         let an_hour = Duration::from_secs(3600);
-        assert_eq!(judge(&guards, &silent, an_hour), Judgement::GoesOn);
+        assert_eq!(judge(&guards, &silent, an_hour), Judgement::Silent);
+        let a_moment = Duration::from_secs(1);
+        assert_eq!(judge(&guards, &silent, a_moment), Judgement::GoesOn);
+        assert_eq!(
+            judge(&Guards::default(), &silent, an_hour),
+            Judgement::GoesOn
+        );
         let answering = Record {
             finals: [0, 1, 0, 0, 0, 0],
             ..silent

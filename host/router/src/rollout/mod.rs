@@ -51,6 +51,8 @@ pub struct Canary {
     ran_before: Duration,
     /// Of the version, before it was a canary.
     counts_before: Counts,
+    /// It was told that it answers nothing.
+    is_told_silent: AtomicBool,
     workers: Box<[WorkerSides]>,
 }
 
@@ -156,6 +158,7 @@ impl Canary {
         hasher.update(version.name().as_bytes());
         Canary {
             counts_before: version.stats().counts(),
+            is_told_silent: AtomicBool::new(false),
             key: *hasher.finalize().as_bytes(),
             below: (rule.percent / 100.0 * 2f64.powi(64)) as u128,
             began: Instant::now(),
@@ -183,6 +186,19 @@ impl Canary {
     /// Whose dialogs it was begun for.
     pub fn reach(&self) -> Reach {
         self.reach
+    }
+
+    /// Tells somebody, once, that its time is over and that it answers nothing.
+    pub(crate) fn tell_silent(&self) {
+        if self.is_told_silent.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        tracing::warn!(
+            policy = &**self.version.name(),
+            policy_version = self.version.digest().short(),
+            requests = self.record().requests,
+            "the canary's time is over and it has answered nothing, while others have: it goes on until it does; promote or abort it"
+        );
     }
 
     /// What becomes of it.

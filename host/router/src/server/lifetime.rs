@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use patchbay_policy::Refusing;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
@@ -150,8 +151,9 @@ impl Running {
         // The domains of new routes are ours once the workers have the configuration; a request that comes before is treated as before.
         self.shared.routes.replace(routes);
         self.workers.reload();
+        let refusing = self.refusing_versions();
         if renews {
-            self.workers.renew_instances();
+            self.workers.renew_instances(&refusing);
         }
         if let Some(deployments) = self.deployments.upgrade() {
             deployments.reconsider_refused();
@@ -171,6 +173,21 @@ impl Running {
         if let Err(error) = policies.check_uses_of(&active) {
             tracing::warn!(policy = &**active.name(), policy_version = active.digest().short(), %error, "the active policy does not start with the new configuration: it goes on, and the next start of the router is refused");
         }
+    }
+
+    /// The numbers of the versions in which calls go on that no route has taken, and whose instances can't be made anew.
+    fn refusing_versions(&self) -> Vec<u64> {
+        let refusing = self.shared.policies.refusing();
+        for Refusing {
+            version,
+            route,
+            error,
+        } in &refusing
+        {
+            tracing::warn!(policy = &**version.name(), policy_version = version.digest().short(), route = route.as_deref(), %error, "a version in which calls go on does not start with the new configuration: what its instances are too few for fails until these calls have ended");
+        }
+        let unrouted = refusing.iter().filter(|refusing| refusing.route.is_none());
+        unrouted.map(|refusing| refusing.version.number()).collect()
     }
 
     /// The active policy takes its settings, and the policies that routes name get versions, before anything else changes.

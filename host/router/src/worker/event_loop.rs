@@ -141,7 +141,7 @@ impl EventLoop {
             Order::Drain => self.driver.input(Input::Drain, context),
             Order::Stop => self.mail.stop = true,
             Order::Reload => setup::reload(&mut self.driver),
-            Order::Renew => self.driver.hooks.instances.renew(),
+            Order::Renew { except } => self.driver.hooks.instances.renew(&except),
             Order::Sweep => self.driver.hooks.sweep(),
             // Whoever asked may have gone: then nobody needs the answer.
             Order::Transactions { limit, answer } => {

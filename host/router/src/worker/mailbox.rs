@@ -72,7 +72,10 @@ pub(crate) enum Order {
     /// Take over the configuration in `Shared`.
     Reload,
     /// Make instances anew, because what policies read as their settings has changed.
-    Renew,
+    Renew {
+        /// The numbers of the versions that would not start.
+        except: Arc<[u64]>,
+    },
     /// Throw away idle instances of versions that are gone.
     Sweep,
     /// Report live transactions.

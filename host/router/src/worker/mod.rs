@@ -130,9 +130,13 @@ impl Workers {
         self.order_all(|| Order::Reload);
     }
 
-    /// Has policies read their settings again: hooks that no route gives a scope to run in instances that are made anew.
-    pub fn renew_instances(&self) {
-        self.order_all(|| Order::Renew);
+    /// Has policies read their settings again: hooks that no route gives a scope to run in instances that are made anew, except those of the
+    /// versions of these numbers.
+    pub fn renew_instances(&self, except: &[u64]) {
+        let except: Arc<[u64]> = except.into();
+        self.order_all(|| Order::Renew {
+            except: Arc::clone(&except),
+        });
     }
 
     /// Throws away idle instances of versions that are gone.

@@ -238,6 +238,7 @@ impl Deployments {
         );
         match canary.judge() {
             Judgement::GoesOn => {}
+            Judgement::Silent => canary.tell_silent(),
             Judgement::Abort(reason) => self.abort_by_itself(&canary, &reason),
             Judgement::Promote => {
                 let mut state = self.lock();

@@ -148,8 +148,10 @@ impl Deployments {
         Ok(())
     }
 
-    /// Loads what can be activated besides the active version: the embedded policy and the versions of earlier runs.
+    /// Loads what the start had no time for, and what can be activated besides the active version: the embedded policy and the versions of
+    /// earlier runs.
     pub fn load_stored(&self, is_stopping: impl Fn() -> bool) {
+        self.resume_dialogs(|| !is_stopping());
         if !BUILTIN_POLICY.is_empty()
             && let Err(error) = self.store_builtin()
         {

@@ -215,7 +215,7 @@ mod tests {
     use patchbay_policy::VersionState;
 
     use super::super::tests::{
-        active, audited, config, deployments, operator, plain, policy, rule, start_with,
+        active, audited, config, deployments, operator, plain, policy, rule, start, start_with,
     };
     use super::*;
     use crate::policy_directory::audit::Action;
@@ -340,6 +340,32 @@ mod tests {
         reloaded.expect("the routes are taken");
         let slow = router.active_of("slow").expect("active");
         assert_eq!(slow.version, Digest::of(&policy("slow")));
+    }
+
+    #[test]
+    fn what_is_activated_during_a_reload_that_is_refused_stays_active() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (router, begins, go_on) = router_with_a_slow_policy(folder.path());
+        let second = folder.path().join("policies/second.wasm");
+        assert!(router.file_found("second", &second));
+        std::fs::write(folder.path().join("policies/slow.wasm"), policy("slow")).expect("write");
+        let routes = ["second", "slow", "unknown"].map(|name| {
+            format!("[[policy.route]]\ndomain = \"{name}.example\"\npolicy = \"{name}\"\n")
+        });
+        let config = config(folder.path(), &routes.concat());
+        let reloaded = during(
+            (begins, go_on),
+            || router.take_routes(&config),
+            || {
+                let activated = router.activate("second", None, &operator());
+                assert!(!activated.expect("active").was_active);
+            },
+        );
+        reloaded.expect_err("there is no policy `unknown`");
+        assert_eq!(active(&router), "second");
+        drop(router);
+        let after = start(folder.path(), "").expect("a policy");
+        assert_eq!(active(&after), "second");
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! The policies that routes of the configuration name: each has an active version of its own.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
-use patchbay_policy::Digest;
+use patchbay_policy::{Digest, Version};
 
 use super::prepared::{Held, PolicyFile, Prepared};
 use super::{DeployError, Deployed, Deployments, StartPolicyError};
 use crate::config::{BUILTIN, Config, PolicyRoute};
+use crate::hooks::HookHost;
 use crate::policy_directory::audit::{Action, AuditRecord};
 use crate::policy_directory::configured::file_of;
 use crate::policy_directory::memory::{Activation, RememberedLane, VersionName};
@@ -24,92 +27,198 @@ fn tell_refused(policy: &str, path: &Path, error: &DeployError) {
     tracing::error!(policy, path = %path.display(), %error, "the changed policy is refused, the one before goes on");
 }
 
+/// A policy that routes are about to name and that has no active version yet.
+struct Coming<'d> {
+    name: &'d str,
+    /// What is remembered of the routes that named it.
+    remembered: Option<RememberedLane>,
+    /// Its file, unless the version that was active last is enough.
+    file: Option<PolicyFile>,
+    /// That one loads, and the file is the one of then.
+    is_enough: bool,
+    /// That one and the version before it, as far as they load, in memory.
+    _lane: Option<Vec<Held<'d>>>,
+}
+
+/// The same with what it begins with where what is remembered is not enough.
+struct Ready<'r> {
+    coming: &'r Coming<'r>,
+    first: Option<Result<First<'r>, DeployError>>,
+    _held: Option<Held<'r>>,
+}
+
+/// A version that has become active since a route names its policy, to be written down.
+struct Begun {
+    record: AuditRecord,
+    active: Deployed,
+}
+
 impl Deployments {
     /// Takes over the routes of a configuration: every policy that they name gets an active version, and has to start for each of
-    /// its routes. After an error the policies have the routes that they had.
+    /// its routes. After an error nothing has changed.
     pub fn take_routes(&self, config: &Config) -> Result<(), StartPolicyError> {
-        let before = self.policies.routed();
         let wanted = config.routed_policies();
-        self.policies
-            .set_routed(&before.union(&wanted).cloned().collect());
-        let brought_up = self.bring_up_all(config);
-        let routed = if brought_up.is_ok() { wanted } else { before };
-        // Held, so that a canary or a shadow that begins meanwhile is one of before or one of after.
-        let state = self.lock();
-        self.policies.set_routed(&routed);
-        drop(state);
-        if brought_up.is_ok() {
-            self.check_canary();
-        }
-        brought_up
-    }
-
-    fn bring_up_all(&self, config: &Config) -> Result<(), StartPolicyError> {
-        for name in config.routed_policies() {
-            self.bring_up(&name)
-                .map_err(|problem| StartPolicyError::of_route(config, &name, problem))?;
-        }
+        while !self.take_routed(config, &wanted)? {}
+        self.check_canary();
         Ok(())
     }
 
-    /// The version of a policy that was active last, unless its file has changed since then; else its file; else what is kept of it.
-    fn bring_up(&self, name: &str) -> Result<(), DeployError> {
-        if self.is_up(name)? {
-            return Ok(());
+    /// What takes long comes before the state is held, and the policies have their new routes only then: what an operator activates
+    /// meanwhile is activated for those of before. False: so a policy has lost the active version that it had, and is to be looked at again.
+    fn take_routed(
+        &self,
+        config: &Config,
+        wanted: &BTreeSet<String>,
+    ) -> Result<bool, StartPolicyError> {
+        let checked = self.check_active_of(config, wanted)?;
+        let new = wanted.iter().filter(|name| !checked.contains_key(*name));
+        let coming = new.map(|name| {
+            let of_route = |problem| StartPolicyError::of_route(config, name, problem);
+            self.look_at(name).map_err(of_route)
+        });
+        let coming = coming.collect::<Result<Vec<_>, _>>()?;
+        let mut ready: BTreeMap<&str, Ready<'_>> = coming
+            .iter()
+            .map(|coming| (coming.name, self.make_ready(coming)))
+            .collect();
+        let mut state = self.lock();
+        let before = self.policies.routed();
+        self.policies
+            .set_routed(&before.union(wanted).cloned().collect());
+        let is_known = |name: &String| {
+            ready.contains_key(name.as_str()) || self.active_version_of(name).is_some()
+        };
+        let begun = match wanted.iter().all(is_known) {
+            true => self
+                .bring_up_all(config, wanted, &checked, &mut ready, &state)
+                .map(Some),
+            false => Ok(None),
+        };
+        let routed = match &begun {
+            Ok(Some(_)) => wanted,
+            _ => &before,
+        };
+        self.policies.set_routed(routed);
+        let Some(begun) = begun? else {
+            return Ok(false);
+        };
+        for Begun { record, active } in begun {
+            self.audit
+                .write(&record.because("a route names the policy"));
+            self.remember(&mut state, &active);
         }
-        // What takes long comes before the state is held.
+        Ok(true)
+    }
+
+    /// The numbers of the versions that are active already: each starts for every route of its policy.
+    fn check_active_of(
+        &self,
+        config: &Config,
+        wanted: &BTreeSet<String>,
+    ) -> Result<BTreeMap<String, u64>, StartPolicyError> {
+        let mut checked = BTreeMap::new();
+        for name in wanted {
+            let Some(active) = self.active_version_of(name) else {
+                continue;
+            };
+            let starts = self.policies.check_uses_of(&active);
+            starts.map_err(|problem| StartPolicyError::of_route(config, name, problem.into()))?;
+            checked.insert(name.clone(), active.number());
+        }
+        Ok(checked)
+    }
+
+    /// The version of a policy that was active last, unless its file has changed since then; else its file; else what is kept of it.
+    fn look_at<'d>(&'d self, name: &'d str) -> Result<Coming<'d>, DeployError> {
         let remembered = self.remembered_of(name);
         let lane = remembered.as_ref().and_then(|lane| self.hold_lane(lane));
         let file = self.read_file_of(name, lane.is_some())?;
-        let is_as_it_was = |lane: &RememberedLane| {
-            let digest = file.as_ref().map(PolicyFile::digest);
-            digest.is_none() || digest == lane.file
-        };
+        let digest = file.as_ref().map(PolicyFile::digest);
+        let is_as_it_was = |lane: &RememberedLane| digest.is_none() || digest == lane.file;
         let is_enough = lane.is_some() && remembered.as_ref().is_some_and(is_as_it_was);
-        let first = (!is_enough).then(|| self.first_of(name, file.as_ref()));
-        let _held = first.as_ref().map(|first| self.hold_first(first));
-        let mut state = self.lock();
-        if self.is_up(name)? {
-            return Ok(());
-        }
-        // What was active last comes first also when the file has changed: it is where a rollback leads then.
-        let is_back = remembered
-            .as_ref()
-            .is_some_and(|lane| self.restore(lane).is_ok());
-        if is_back && remembered.as_ref().is_some_and(is_as_it_was) {
-            return Ok(());
-        }
-        let first = first.unwrap_or_else(|| self.first_of(name, file.as_ref()));
-        let (stored, origin) = match (
-            first.and_then(|first| self.store_first(first, &state)),
-            &file,
-        ) {
-            // As in a router that runs: a file that is refused replaces nothing.
-            (Err(error), Some(file)) if is_back => {
-                tell_refused(name, &file.path, &error);
-                return Ok(());
-            }
-            (stored, _) => stored?,
-        };
-        self.begin_with(&stored, &origin, &mut state)
+        Ok(Coming {
+            name,
+            remembered,
+            file: file.filter(|_| !is_enough),
+            is_enough,
+            _lane: lane,
+        })
     }
 
-    /// Whether a policy has an active version, which then has to start for each of its routes.
-    fn is_up(&self, name: &str) -> Result<bool, DeployError> {
-        let is_up = self.active_of(name).is_some();
-        if is_up {
-            self.policies.check_uses(name)?;
+    fn make_ready<'r>(&'r self, coming: &'r Coming<'r>) -> Ready<'r> {
+        let first = (!coming.is_enough).then(|| self.first_of(coming.name, coming.file.as_ref()));
+        Ready {
+            coming,
+            _held: first.as_ref().and_then(|first| self.hold_first(first)),
+            first,
         }
-        Ok(is_up)
+    }
+
+    /// Every policy has an active version then that starts for each of its routes, or the first problem is told.
+    fn bring_up_all(
+        &self,
+        config: &Config,
+        wanted: &BTreeSet<String>,
+        checked: &BTreeMap<String, u64>,
+        ready: &mut BTreeMap<&str, Ready<'_>>,
+        state: &Option<Activation>,
+    ) -> Result<Vec<Begun>, StartPolicyError> {
+        let mut begun = Vec::new();
+        for name in wanted {
+            let brought_up = match (self.active_version_of(name), ready.remove(name.as_str())) {
+                (Some(active), _) if checked.get(name) == Some(&active.number()) => Ok(None),
+                // It has become active meanwhile.
+                (Some(active), _) => self
+                    .policies
+                    .check_uses_of(&active)
+                    .map(|()| None)
+                    .map_err(DeployError::from),
+                (None, Some(ready)) => self.bring_up(ready, state),
+                (None, None) => Err(DeployError::NoFile(name.clone())),
+            };
+            let of_route = |problem| StartPolicyError::of_route(config, name, problem);
+            begun.extend(brought_up.map_err(of_route)?);
+        }
+        Ok(begun)
+    }
+
+    /// Makes the first version of a policy active. `None`: it is the one that was active last.
+    fn bring_up(
+        &self,
+        ready: Ready<'_>,
+        state: &Option<Activation>,
+    ) -> Result<Option<Begun>, DeployError> {
+        let coming = ready.coming;
+        // What was active last comes first also when the file has changed: it is where a rollback leads then.
+        let remembered = coming.remembered.as_ref();
+        let is_back = remembered.is_some_and(|lane| self.restore(lane).is_ok());
+        if is_back && coming.is_enough {
+            return Ok(None);
+        }
+        let read;
+        let (file, first) = match ready.first {
+            Some(first) => (coming.file.as_ref(), first),
+            // It loads and does not start, which is rare: then this takes as long as it takes.
+            None => {
+                read = self.read_file_of(coming.name, false)?;
+                (read.as_ref(), self.first_of(coming.name, read.as_ref()))
+            }
+        };
+        match (first.and_then(|first| self.store_first(first, state)), file) {
+            // As in a router that runs: a file that is refused replaces nothing.
+            (Err(error), Some(file)) if is_back => {
+                tell_refused(coming.name, &file.path, &error);
+                Ok(None)
+            }
+            (stored, _) => {
+                let (stored, origin) = stored?;
+                self.begin_with(stored, &origin).map(Some)
+            }
+        }
     }
 
     /// Makes the first version of a policy active that routes name.
-    fn begin_with(
-        &self,
-        stored: &Deployed,
-        origin: &Origin,
-        state: &mut Option<Activation>,
-    ) -> Result<(), DeployError> {
+    fn begin_with(&self, stored: Deployed, origin: &Origin) -> Result<Begun, DeployError> {
         let name = &stored.policy;
         let before = self.active_of(name).as_ref().map(Deployed::name);
         self.policies
@@ -119,10 +228,10 @@ impl Deployments {
             after: Some(stored.name()),
             ..AuditRecord::new(Action::Activate, origin, name)
         };
-        self.audit
-            .write(&record.because("a route names the policy"));
-        self.remember(state, stored);
-        Ok(())
+        Ok(Begun {
+            record,
+            active: stored,
+        })
     }
 
     /// What is remembered of the routes that named a policy.
@@ -207,12 +316,19 @@ impl Deployments {
 
     /// The active version of a policy: for the routes that name it, else for the requests that no route takes.
     pub(super) fn active_of(&self, name: &str) -> Option<Deployed> {
+        self.active_version_of(name).map(|version| Deployed {
+            policy: name.to_owned(),
+            version: version.digest().clone(),
+        })
+    }
+
+    fn active_version_of(&self, name: &str) -> Option<Arc<Version<HookHost>>> {
         match self.policies.active_of(name) {
-            Some(active) => active.load().map(|version| Deployed {
-                policy: name.to_owned(),
-                version: version.digest().clone(),
-            }),
-            None => self.active().filter(|active| active.policy == name),
+            Some(active) => active.load(),
+            None => self
+                .policies
+                .active()
+                .filter(|active| **active.name() == *name),
         }
     }
 
@@ -292,5 +408,52 @@ impl DeployError {
             }
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{active, audited, config, deployments, operator, start};
+    use super::*;
+
+    const ROUTES: &str = "[[policy.route]]\ndomain = \"b.example\"\npolicy = \"second\"\n[[policy.route]]\ndomain = \"c.example\"\npolicy = \"third\"\n";
+
+    #[test]
+    fn routes_of_which_one_is_refused_change_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let router = deployments(folder.path());
+        let refused = router.take_routes(&config(folder.path(), ROUTES));
+        assert!(
+            matches!(refused, Err(StartPolicyError::Route { policy, .. }) if policy == "third")
+        );
+        assert!(router.policies.routed().is_empty());
+        let begun = [(Action::Store, true), (Action::Activate, true)];
+        assert_eq!(audited(&router)[..2], begun);
+        assert_eq!(audited(&router)[2..], [(Action::Store, true)]);
+        let state = router.lock();
+        assert!(state.as_ref().is_some_and(|state| state.routed.is_empty()));
+    }
+
+    #[test]
+    fn all_routes_of_a_configuration_are_taken() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let router = deployments(folder.path());
+        let second = folder.path().join("policies/second.wasm");
+        std::fs::copy(&second, second.with_file_name("third.wasm")).expect("a policy");
+        let routes = config(folder.path(), ROUTES);
+        router.take_routes(&routes).expect("good routes");
+        router.take_routes(&routes).expect("the same routes");
+        let third = router.active_of("third");
+        assert!(third.is_some());
+        let activations = audited(&router).into_iter();
+        let activations = activations.filter(|(action, _)| *action == Action::Activate);
+        assert_eq!(activations.count(), 3);
+        router
+            .activate("first", None, &operator())
+            .expect("activated");
+        assert_eq!(active(&router), "first");
+        drop(router);
+        let after = start(folder.path(), ROUTES).expect("the same routes");
+        assert_eq!(after.active_of("third"), third);
     }
 }

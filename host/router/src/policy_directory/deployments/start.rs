@@ -74,6 +74,7 @@ impl Deployments {
             state: Mutex::new(None),
             pushing: Mutex::default(),
             stored: Mutex::default(),
+            unresumed: Mutex::default(),
             records: Mutex::default(),
             reconsiders: AtomicBool::new(false),
             rolled_back: Arc::default(),
@@ -86,6 +87,7 @@ impl Deployments {
         let remembered = deployments.activation.read();
         let canary = match &remembered {
             Some(remembered) => {
+                deployments.unresumed().clone_from(&remembered.kept);
                 deployments.correct_audit(remembered);
                 deployments.resume(remembered)?
             }
@@ -100,9 +102,7 @@ impl Deployments {
         if let Some(canary) = canary {
             deployments.restore_canary(&canary);
         }
-        if let Some(remembered) = remembered {
-            deployments.resume_dialogs(&remembered.kept);
-        }
+        deployments.resume_dialogs_soon();
         Ok(deployments)
     }
 

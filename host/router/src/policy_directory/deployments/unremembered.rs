@@ -57,6 +57,8 @@ fn makes_active(action: Action) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::super::tests::{deployments, edit, operator, plain, policy, start};
     use super::*;
 
@@ -91,5 +93,34 @@ mod tests {
         // Stored and activated twice, and the correction.
         corrected(5);
         corrected(5);
+    }
+
+    #[test]
+    fn a_rollback_that_an_operator_has_overtaken_needs_no_correction() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let before = deployments(folder.path());
+        let push = |text: &str| {
+            let stored = before.store("first", plain(&policy(text)), &operator());
+            stored.expect("a policy");
+            let activated = before.activate("first", None, &operator());
+            activated.expect("activated").active
+        };
+        push("failing");
+        let number = before.policies.active().expect("active").number();
+        let rollbacks = (1..=6).filter_map(|last| {
+            let source = [192, 0, 2, last].into();
+            before.policies.report_fault(number, source, Instant::now())
+        });
+        assert_eq!(rollbacks.count(), 1);
+        let good = push("good");
+        before.follow();
+        let line = before.audit().latest(1).expect("readable").remove(0);
+        assert_eq!((line.action, line.done), (Action::AutomaticRollback, false));
+        assert_eq!(line.detail.as_deref(), Some(super::super::OVERTAKEN));
+        drop(before);
+        let after = start(folder.path(), "").expect("a policy");
+        assert_eq!(after.active(), Some(good));
+        let last = after.audit().latest(1).expect("readable").remove(0);
+        assert_eq!(last, line, "there is nothing to correct");
     }
 }
