@@ -418,11 +418,6 @@ fn a_reload_with_settings_that_the_active_policy_refuses_changes_nothing() {
 #[test]
 fn a_transaction_keeps_its_version_when_that_refuses_the_settings_of_a_reload() {
     let router = tenant_of_all();
-    let mut alice = Agent::udp(router.udp(), "alice");
-    let mut bob = Agent::udp(router.udp(), "bob");
-    bob.register();
-    alice.invite(&bob.aor());
-    let invite = bob.expect_request("INVITE");
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/guests/tenant.rs");
     let source = std::fs::read_to_string(source).expect("the guest's source");
     let source = source.replace("settings::get(\"refuses\")", "settings::get(\"nothing\")");
@@ -431,6 +426,11 @@ fn a_transaction_keeps_its_version_when_that_refuses_the_settings_of_a_reload() 
         "tenant",
         &policies::guest_from("tenant-takes-all", &source),
     );
+    let mut alice = Agent::udp(router.udp(), "alice");
+    let mut bob = Agent::udp(router.udp(), "bob");
+    bob.register();
+    alice.invite(&bob.aor());
+    let invite = bob.expect_request("INVITE");
     policy_json(&router, &["activate", "tenant", "--version", &two]);
     reload(&router, |text| {
         text.replacen(

@@ -57,17 +57,17 @@ fn imports(root: &Path) -> Result<String, Box<dyn Error>> {
         "package patchbay:sdk; world sdk { include patchbay:policy/imports@0.1.0; include patchbay:policy/granted@0.1.0; }",
         options(),
     )?;
-    Ok(with_header_inlined(&text))
+    with_header_inlined(&text)
 }
 
 /// Makes `message.header`, which policies call more often than anything else, a part of the functions that call it.
-fn with_header_inlined(text: &str) -> String {
+fn with_header_inlined(text: &str) -> Result<String, Box<dyn Error>> {
     const HEADER: &str = "            pub fn header(name: &str)";
-    text.replacen(
-        HEADER,
-        &format!("            #[inline(always)]\n{HEADER}"),
-        1,
-    )
+    if !text.contains(HEADER) {
+        return Err(format!("the bindings have no `{}` to inline", HEADER.trim()).into());
+    }
+    let inlined = format!("            #[inline(always)]\n{HEADER}");
+    Ok(text.replacen(HEADER, &inlined, 1))
 }
 
 /// The bindings of one exported hook; its types are those of `imports.rs`.

@@ -197,7 +197,7 @@ impl Core {
         }
     }
 
-    /// When to call `handle_timeout`.
+    /// When to call `handle_timeout`; to be asked when `poll_output` has answered `None`, which sets the alarms of what has begun.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.alarms.next_deadline()
     }

@@ -312,7 +312,18 @@ mod tests {
         assert!(!read(", qop=auth, nc=0000000a"));
         assert!(!read(", qop=auth, cnonce=\"x\""));
         assert!(!read(", qop=auth, nc=1, cnonce=\"x\""));
-        assert!(!read(", qop=auth, nc=+000000a, cnonce=\"x\""));
+        assert!(read(", qop=auth, nc=01ABCDEF, cnonce=\"x\""));
+        for nc in [
+            "000000001",
+            "0000000g",
+            "0000g001",
+            "+000000a",
+            "000000+1",
+            "00000 01",
+            "",
+        ] {
+            assert!(!read(&format!(", qop=auth, nc=\"{nc}\", cnonce=\"x\"")), "{nc}");
+        }
         assert!(!read(", qop=other, nc=0000000a, cnonce=\"x\""));
         assert!(!read(", algorithm=SHA-512"));
         assert!(!read(", algorithm=MD5-sess"));

@@ -29,13 +29,13 @@ impl Core {
         } else {
             Some(candidate)
         };
-        if let Some(Final {
-            status: 401 | 407,
-            response: Some((draft, _)),
-            ..
-        }) = loser
-        {
-            context.challenges.push(draft);
+        match loser {
+            Some(Final {
+                status: 401 | 407,
+                response: Some((draft, _)),
+                ..
+            }) => context.challenges.push(draft),
+            other => self.let_go_of(other),
         }
     }
 

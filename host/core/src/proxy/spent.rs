@@ -406,6 +406,7 @@ impl Core {
             .unwrap_or(false)
             || response.header(HeaderName::Via).is_none()
         {
+            self.env.give_back(response);
             return self.env.dropped(DropReason::Malformed);
         }
         if self.contexts.get(context).is_some() {
@@ -418,6 +419,7 @@ impl Core {
             return self.take_response(now, context, reply);
         }
         let packet = Packet::write(|out| response.write_to(out));
+        self.env.give_back(response);
         self.send_past(context, packet);
     }
 

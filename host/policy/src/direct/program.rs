@@ -54,7 +54,7 @@ impl Running {
 }
 
 impl<H: Host> State<H> {
-    /// What came of the hook that is over; none while one runs.
+    /// Whether a hook is over; what came of it lies on the desk then.
     pub(crate) fn hand_over(&mut self) -> bool {
         if !std::mem::take(&mut self.direct.is_over) {
             return false;

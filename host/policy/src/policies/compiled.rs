@@ -26,6 +26,11 @@ impl<H: Host> Compiled<'_, H> {
     pub fn digest(&self) -> &Digest {
         &self.digest
     }
+
+    /// Whether it can't be kept.
+    pub fn is_refused(&self) -> bool {
+        matches!(self.loaded, Some(Err(_)))
+    }
 }
 
 /// A stored version that stays in memory until this is dropped: to make it active takes no compiling.

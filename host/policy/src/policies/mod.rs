@@ -448,17 +448,18 @@ impl<H: Host> Policies<H> {
 
     /// Drops from the table, and so from memory, what is not active, not the one before and not pinned.
     fn release(&self, registry: &mut Registry<H>) {
-        let mut freed = Vec::new();
-        self.publish(|table| {
-            let needless = |version: &mut Arc<Version<H>>| {
-                let number = version.number();
-                let is_in_use = self.is_active(number)
-                    || registry.is_previous(number)
-                    || registry.is_kept(number);
-                !is_in_use && version.pins.close()
-            };
-            freed = table.extract_if(.., needless).collect();
-        });
+        let needless = |version: &mut Arc<Version<H>>| {
+            let number = version.number();
+            let is_in_use =
+                self.is_active(number) || registry.is_previous(number) || registry.is_kept(number);
+            !is_in_use && version.pins.close()
+        };
+        let mut table = Vec::clone(&self.table.load());
+        let freed: Vec<Arc<Version<H>>> = table.extract_if(.., needless).collect();
+        if freed.is_empty() {
+            return;
+        }
+        self.table.store(Arc::new(table));
         let count = u64::try_from(freed.len()).unwrap_or(u64::MAX);
         self.freed.fetch_add(count, Ordering::Relaxed);
         for version in freed {

@@ -29,7 +29,8 @@ pub(crate) struct Services {
     pub(crate) connections: Arc<Connections>,
     /// Which hosts are ours; replaced on a reload.
     names: ArcSwap<LocalNames>,
-    /// `auth.registration`, which each REGISTER asks for; replaced with them.
+    /// `auth.registration`, which each REGISTER asks for; replaced with them. A hook that runs while a configuration is replaced may see this of
+    /// the old one and the rest of the new one.
     requires_registration: AtomicBool,
     /// The worker's clock.
     pub(crate) clock: Clock,

@@ -150,8 +150,12 @@ impl Running {
         self.shared.config.store(config);
         // The domains of new routes are ours once the workers have the configuration; a request that comes before is treated as before.
         self.shared.routes.replace(routes);
+        // It takes a while, and comes before the workers have the new configuration and the old instances.
+        let refusing = match renews {
+            true => self.refusing_versions(),
+            false => Vec::new(),
+        };
         self.workers.reload();
-        let refusing = self.refusing_versions();
         if renews {
             self.workers.renew_instances(&refusing);
         }
@@ -184,7 +188,7 @@ impl Running {
             error,
         } in &refusing
         {
-            tracing::warn!(policy = &**version.name(), policy_version = version.digest().short(), route = route.as_deref(), %error, "a version in which calls go on does not start with the new configuration: what its instances are too few for fails until these calls have ended");
+            tracing::warn!(policy = &**version.name(), policy_version = version.digest().short(), route = route.as_deref(), %error, "a version in which calls go on does not start with the new configuration: what needs a new instance of it fails; set back what it misses and reload, or let these calls end");
         }
         let unrouted = refusing.iter().filter(|refusing| refusing.route.is_none());
         unrouted.map(|refusing| refusing.version.number()).collect()

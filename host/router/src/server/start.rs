@@ -158,7 +158,7 @@ pub(super) fn start(config: Config, source: Source) -> Result<Running, StartErro
 /// Frees what versions leave behind that nobody needs any more: where they were kept for routes without requests, and their instances on
 /// workers that have nothing to do.
 fn free_replaced(shared: Weak<Shared>, workers: Weak<Workers>) -> impl FnMut() + Send + 'static {
-    let mut seen = 0;
+    let (mut seen, mut again) = (0, false);
     move || {
         // What is gone has freed it.
         let (Some(shared), Some(workers)) = (shared.upgrade(), workers.upgrade()) else {
@@ -167,7 +167,9 @@ fn free_replaced(shared: Weak<Shared>, workers: Weak<Workers>) -> impl FnMut() +
         let was_held = shared.routes.let_go_of_replaced();
         shared.policies.let_go();
         let freed = shared.policies.freed();
-        if std::mem::replace(&mut seen, freed) != freed || was_held {
+        let is_freed = std::mem::replace(&mut seen, freed) != freed || was_held;
+        // Twice: what one worker still held when another looked is gone by then.
+        if std::mem::replace(&mut again, is_freed) || is_freed {
             workers.sweep();
         }
     }

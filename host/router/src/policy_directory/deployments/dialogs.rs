@@ -13,11 +13,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 impl Deployments {
     /// What is kept, and what is to be kept again, to be remembered.
     pub(super) fn kept_for_dialogs(&self) -> Vec<VersionName> {
+        // These first: one that is kept again is here until it is there.
+        let mut all = self.unresumed().clone();
         let kept = self.policies.kept_for_dialogs().into_iter();
         let kept: Vec<VersionName> = kept
             .map(|(policy, version)| VersionName::new(&policy, version.as_str()))
             .collect();
-        let mut all = self.unresumed().clone();
         all.retain(|name| !kept.contains(name));
         all.extend(kept);
         all
@@ -60,6 +61,8 @@ impl Deployments {
 
     fn keep_again(&self, name: &VersionName) -> Result<(), DeployError> {
         self.load_kept(name)?;
+        // In memory until it is kept: nobody waits for it to be compiled then.
+        let _held = self.policies.load(&name.policy, Some(&name.version))?;
         let version = self.policies.choose(&name.policy, Some(&name.version))?;
         self.policies.keep_for_dialogs(&name.policy, &version)?;
         Ok(())

@@ -47,6 +47,21 @@ struct Ready<'r> {
     _held: Option<Held<'r>>,
 }
 
+impl Ready<'_> {
+    /// Whether it is known that the policy does not begin, and that there is nothing it could go back to.
+    fn is_refused(&self) -> bool {
+        let is_refused = match &self.first {
+            None | Some(Ok(First::Stored(..))) => false,
+            Some(Err(_)) => true,
+            Some(Ok(First::File(_, prepared))) => match &prepared.checked {
+                Ok(checked) => checked.compiled.is_refused(),
+                Err(_) => true,
+            },
+        };
+        is_refused && self.coming._lane.is_none()
+    }
+}
+
 /// A version that has become active since a route names its policy, to be written down.
 struct Begun {
     record: AuditRecord,
@@ -82,6 +97,7 @@ impl Deployments {
             .map(|coming| (coming.name, self.make_ready(coming)))
             .collect();
         let mut state = self.lock();
+        self.refuse_early(config, &mut ready, &state)?;
         let before = self.policies.routed();
         self.policies
             .set_routed(&before.union(wanted).cloned().collect());
@@ -151,6 +167,27 @@ impl Deployments {
             coming,
             _held: first.as_ref().and_then(|first| self.hold_first(first)),
             first,
+        }
+    }
+
+    /// Tells what is known to be refused before the first of the other policies has become active.
+    fn refuse_early(
+        &self,
+        config: &Config,
+        ready: &mut BTreeMap<&str, Ready<'_>>,
+        state: &Option<Activation>,
+    ) -> Result<(), StartPolicyError> {
+        let mut all = ready.iter();
+        let refused = all.find(|(_, ready)| ready.is_refused());
+        let Some(name) = refused.map(|(name, _)| *name) else {
+            return Ok(());
+        };
+        let first = ready.remove(name).and_then(|refused| refused.first);
+        // What is refused is listed so.
+        let problem = first.map(|first| first.and_then(|first| self.store_first(first, state)));
+        match problem {
+            Some(Err(problem)) => Err(StartPolicyError::of_route(config, name, problem)),
+            _ => Ok(()),
         }
     }
 
@@ -422,6 +459,7 @@ mod tests {
     fn routes_of_which_one_is_refused_change_nothing() {
         let folder = tempfile::tempdir().expect("a folder");
         let router = deployments(folder.path());
+        let before = router.policies.list();
         let refused = router.take_routes(&config(folder.path(), ROUTES));
         assert!(
             matches!(refused, Err(StartPolicyError::Route { policy, .. }) if policy == "third")
@@ -429,7 +467,8 @@ mod tests {
         assert!(router.policies.routed().is_empty());
         let begun = [(Action::Store, true), (Action::Activate, true)];
         assert_eq!(audited(&router)[..2], begun);
-        assert_eq!(audited(&router)[2..], [(Action::Store, true)]);
+        assert_eq!(audited(&router)[2..], []);
+        assert_eq!(router.policies.list(), before);
         let state = router.lock();
         assert!(state.as_ref().is_some_and(|state| state.routed.is_empty()));
     }
