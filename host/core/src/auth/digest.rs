@@ -322,7 +322,10 @@ mod tests {
             "00000 01",
             "",
         ] {
-            assert!(!read(&format!(", qop=auth, nc=\"{nc}\", cnonce=\"x\"")), "{nc}");
+            assert!(
+                !read(&format!(", qop=auth, nc=\"{nc}\", cnonce=\"x\"")),
+                "{nc}"
+            );
         }
         assert!(!read(", qop=other, nc=0000000a, cnonce=\"x\""));
         assert!(!read(", algorithm=SHA-512"));

@@ -12,13 +12,15 @@ use super::Policies;
 use crate::host::Host;
 use crate::version::Version;
 
+type Versions<H> = Vec<Arc<Version<H>>>;
+
 /// A worker's way to read the registry.
 ///
 /// It keeps what it has seen in memory until it looks again: a worker without requests is to [let go](Reader::let_go) now and then.
 pub struct Reader<H: Host> {
     policies: Arc<Policies<H>>,
     active: Cache<Active<H>, Option<Arc<Version<H>>>>,
-    table: Cache<Table<H>, Arc<Vec<Arc<Version<H>>>>>,
+    table: Cache<Table<H>, Arc<Versions<H>>>,
 }
 
 struct Active<H: Host>(Arc<Policies<H>>);
@@ -34,7 +36,7 @@ impl<H: Host> Deref for Active<H> {
 struct Table<H: Host>(Arc<Policies<H>>);
 
 impl<H: Host> Deref for Table<H> {
-    type Target = ArcSwap<Vec<Arc<Version<H>>>>;
+    type Target = ArcSwap<Versions<H>>;
 
     fn deref(&self) -> &Self::Target {
         &self.0.table
