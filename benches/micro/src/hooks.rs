@@ -54,6 +54,9 @@ impl OneCall {
 
 #[rustfmt::skip]
 impl Host for OneCall {
+    type Before = ();
+    fn before(&self) -> Option<()> { Some(()) }
+    fn undo(&mut self, (): ()) { self.reset(); }
     fn message(&self) -> Option<&Draft> { Some(&self.request) }
     fn message_mut(&mut self) -> Option<&mut Draft> { Some(&mut self.request) }
     fn may_write(&self, _: &str) -> bool { true }

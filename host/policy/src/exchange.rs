@@ -131,14 +131,25 @@ impl<H> Front<H> {
         };
     }
 
+    /// Takes the job, to carry it out at this time without the future.
+    #[inline]
+    pub(crate) fn begin(&mut self, now: Instant) -> Option<Job> {
+        let papers = self.papers();
+        papers.entry = Entry {
+            at: now,
+            processor: None,
+        };
+        papers.job.take()
+    }
+
     /// Polls the instance at this time. What came of its job is there when it is over.
     #[inline]
-    pub(crate) fn poll<F: Future<Output = ()> + ?Sized>(
+    pub(crate) fn poll<F: Future + ?Sized>(
         &mut self,
         instance: Pin<&mut F>,
         now: Instant,
         context: &mut Context<'_>,
-    ) -> (Poll<()>, Option<Result<Verdict, Fault>>) {
+    ) -> (Poll<F::Output>, Option<Result<Verdict, Fault>>) {
         let papers = self.papers();
         let has_job = papers.job.is_some();
         papers.entry = Entry {

@@ -205,6 +205,15 @@ pub struct Armed {
 /// Where no message is current (`init`, `event-route`) `message` is `None`, and every call about the transaction answers
 /// `WrongHook` or an empty value. Nothing here blocks.
 pub trait Host: Send + 'static {
+    /// What is put back when a hook begins again.
+    type Before: 'static;
+
+    /// What a hook may change, as it is before one begins. `None`: it can't be put back, so that a hook that has begun can't begin again and
+    /// runs on a fiber, which costs more.
+    fn before(&self) -> Option<Self::Before>;
+    /// The hook that began then has to begin again: nothing that it did is to be left. It has called nothing that
+    /// writes a log, counts, sets a timer, saves a contact or a key, or waits.
+    fn undo(&mut self, before: Self::Before);
     /// Whether the operator has granted anything of this capability: a version that imports it is refused otherwise.
     fn grants(&self, capability: Capability) -> bool;
     /// The current message: the request, in `branch-route` the branch's request, in `onreply-route` the response.

@@ -1,17 +1,20 @@
 //! One instance of a version: a store that runs one hook after the other.
 //!
-//! An instance is one future that lives as long as the instance does. It takes a job, runs it, leaves the outcome and waits for the
-//! next job. So a hook needs no allocation of its own, and a hook that has yielded can be kept in a table of any shape.
+//! On a fiber an instance is one future that lives as long as the instance does. It takes a job, runs it, leaves the outcome and waits for
+//! the next job. So a hook needs no allocation of its own, and a hook that has yielded can be kept in a table of any shape.
+//!
+//! One whose hooks are called [straight](Straight) is a future until it is made, and a store after that.
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use wasmtime::component::{ComponentExportIndex, Instance as Component, InstancePre, TypedFunc};
 use wasmtime::{FrameInfo, PoolConcurrencyLimitError, Store, Trap, WasmBacktrace};
 
-use crate::direct::{self, InitRefused, Program};
+use crate::direct::{self, InitRefused, Program, Straight};
 use crate::engine::{Engine, LoadError};
 use crate::exchange::{self, Back, Front, Job, NextJob};
 use crate::host::{Hook, Host};
@@ -23,11 +26,21 @@ use crate::world::Exports;
 
 /// An instance, idle or running.
 pub(crate) struct Instance<H: Host> {
-    future: Pin<Box<dyn Future<Output = ()>>>,
+    way: Way<H>,
     /// What it is given to run, and gives back.
     front: Front<H>,
     pub(crate) uses: u32,
 }
+
+/// How an instance runs its hooks.
+enum Way<H: Host> {
+    /// On a fiber.
+    Fiber(Pin<Box<dyn Future<Output = Option<Made<H>>>>>),
+    Straight(Box<Straight<H>>),
+}
+
+/// An instance that is made and whose hooks are called straight, and its first job.
+type Made<H> = (Box<Straight<H>>, Job);
 
 /// How far a run is after a poll.
 pub(crate) enum Progress {
@@ -39,19 +52,37 @@ pub(crate) enum Progress {
     Done(Result<Verdict, Fault>),
     /// The run is over, and the instance with it.
     Spent(Result<Verdict, Fault>),
+    /// The instance is over. The hook has to begin again in one on a fiber; at once, or when everything else has had its turn.
+    Again { at_once: bool },
 }
 
 impl<H: Host> Instance<H> {
-    /// Prepares an instance; it is made when it is polled with its first job.
-    pub(crate) fn new(engine: &Engine<H>, version: &Version<H>) -> Instance<H> {
+    /// Prepares an instance; it is made when it is polled with its first job. Hooks are called straight only where
+    /// [`Version::is_straight`] says that they can be.
+    pub(crate) fn new(engine: &Engine<H>, version: &Version<H>, straight: bool) -> Instance<H> {
         let (front, back) = exchange::desk();
         let store = new_store(engine, back);
-        let future = Box::pin(serve(store, version.code.clone(), version.exports.clone()));
+        let way = match &version.code {
+            Code::Direct(program) if straight => {
+                Way::Fiber(Box::pin(make_straight(store, Arc::clone(program))))
+            }
+            code => Way::Fiber(Box::pin(serve(
+                store,
+                code.clone(),
+                version.exports.clone(),
+            ))),
+        };
         Instance {
-            future,
+            way,
             front,
             uses: 0,
         }
+    }
+
+    /// Whether its hooks are called straight, once it is made.
+    #[inline]
+    pub(crate) fn is_straight(&self) -> bool {
+        matches!(self.way, Way::Straight(_))
     }
 
     /// Gives it a job; the next polls carry it out.
@@ -80,19 +111,71 @@ impl<H: Host> Instance<H> {
 
     #[inline]
     pub(crate) fn poll(&mut self, now: Instant, context: &mut Context<'_>) -> Progress {
-        let (progress, outcome) = self.front.poll(self.future.as_mut(), now, context);
-        let Some(outcome) = outcome else {
-            return match progress {
-                Poll::Ready(()) => {
-                    Progress::Spent(Err(Fault::Unavailable("the instance ended".into())))
-                }
-                Poll::Pending if self.front.has_yielded() => Progress::Running,
-                Poll::Pending => Progress::Waiting,
-            };
+        match &mut self.way {
+            Way::Straight(straight) => match self.front.begin(now) {
+                Some(job) => run_straight(straight, &job),
+                None => Progress::Spent(Err(Fault::Unavailable("there is no hook to run".into()))),
+            },
+            Way::Fiber(_) => self.poll_fiber(now, context),
+        }
+    }
+
+    #[inline]
+    fn poll_fiber(&mut self, now: Instant, context: &mut Context<'_>) -> Progress {
+        let Way::Fiber(future) = &mut self.way else {
+            return Progress::Waiting;
         };
-        match progress {
-            Poll::Ready(()) => Progress::Spent(outcome),
-            Poll::Pending => Progress::Done(outcome),
+        match self.front.poll(future.as_mut(), now, context) {
+            (Poll::Pending, Some(outcome)) => Progress::Done(outcome),
+            (Poll::Pending, None) if self.front.has_yielded() => Progress::Running,
+            (Poll::Pending, None) => Progress::Waiting,
+            (Poll::Ready(Some((straight, job))), None) => self.go_straight(straight, &job),
+            (Poll::Ready(_), Some(outcome)) => Progress::Spent(outcome),
+            (Poll::Ready(_), None) => {
+                Progress::Spent(Err(Fault::Unavailable("the instance ended".into())))
+            }
+        }
+    }
+
+    /// It is made; its first hook follows.
+    #[cold]
+    fn go_straight(&mut self, mut straight: Box<Straight<H>>, job: &Job) -> Progress {
+        self.front.enter(Instant::now());
+        let progress = run_straight(&mut straight, job);
+        self.way = Way::Straight(straight);
+        progress
+    }
+}
+
+#[inline]
+fn run_straight<H: Host>(straight: &mut Straight<H>, job: &Job) -> Progress {
+    match straight.run(job) {
+        Ok(outcome) => Progress::Done(outcome),
+        Err(error) => match error.downcast_ref::<Interrupt>() {
+            Some(Interrupt::Acts) => Progress::Again { at_once: true },
+            Some(Interrupt::Slow) => Progress::Again { at_once: false },
+            _ => Progress::Spent(Err(fault_of(straight.store(), &error))),
+        },
+    }
+}
+
+/// Makes an instance whose hooks are called straight.
+async fn make_straight<H: Host>(
+    mut store: Store<State<H>>,
+    program: Arc<Program<H>>,
+) -> Option<Made<H>> {
+    let job = next_job(&mut store).await?;
+    store.data_mut().begin(job.started);
+    let hook = match make_direct(&mut store, &program).await {
+        Ok(harness) => direct::hook(&mut store, &harness)
+            .map_err(|error| Fault::Unavailable(format!("{error:#}"))),
+        Err(error) => Err(error.fault()),
+    };
+    match hook {
+        Ok(hook) => Some((Box::new(Straight::new(store, hook)), job)),
+        Err(fault) => {
+            store.data_mut().desk.finish(Err(fault));
+            None
         }
     }
 }
@@ -105,16 +188,19 @@ fn new_store<H: Host>(engine: &Engine<H>, back: Back<H>) -> Store<State<H>> {
     store
 }
 
-async fn serve<H: Host>(mut store: Store<State<H>>, code: Code<H>, exports: Exports) {
-    let Some(job) = next_job(&mut store).await else {
-        return;
-    };
+async fn serve<H: Host>(
+    mut store: Store<State<H>>,
+    code: Code<H>,
+    exports: Exports,
+) -> Option<Made<H>> {
+    let job = next_job(&mut store).await?;
     store.data_mut().begin(job.started);
     let fault = match code {
         Code::Component(pre) => serve_component(&mut store, &pre, &exports, job).await,
         Code::Direct(program) => serve_direct(&mut store, &program, job).await,
     };
     store.data_mut().desk.finish(Err(fault));
+    None
 }
 
 async fn next_job<H: Host>(store: &mut Store<State<H>>) -> Option<Job> {
@@ -341,6 +427,8 @@ fn fault_of<H: Host>(store: &Store<State<H>>, error: &wasmtime::Error) -> Fault 
         return match interrupt {
             Interrupt::Deadline => Fault::Deadline,
             Interrupt::Timeout => Fault::Timeout,
+            // Whoever calls a hook straight has it begin again.
+            Interrupt::Slow | Interrupt::Acts => Fault::Unavailable(interrupt.to_string()),
         };
     }
     // Of what the pool has too little of, an instance is refused before any of the guest's code runs.

@@ -22,6 +22,8 @@ use crate::version::Version;
 const MAX_IDLE: usize = 64;
 /// Idle instances that are thrown away when there was no place for a new one.
 const DROPPED_AT_ONCE: usize = 8;
+/// After a hook that had to begin again on a fiber, so many hooks of its version run there from the start.
+const ON_FIBERS: u32 = 10_000;
 /// After how many hooks instances of versions that are gone are looked for.
 const SWEEP_INTERVAL: u32 = 256;
 
@@ -61,6 +63,33 @@ struct Shelf<H: Host> {
     number: u64,
     version: Weak<Version<H>>,
     idle: Vec<Instance<H>>,
+    /// How many hooks are not to be called straight.
+    on_fibers: u32,
+}
+
+impl<H: Host> Shelf<H> {
+    fn new(version: &Arc<Version<H>>) -> Shelf<H> {
+        Shelf {
+            number: version.number(),
+            version: Arc::downgrade(version),
+            idle: Vec::new(),
+            on_fibers: 0,
+        }
+    }
+
+    /// An idle instance, or how one is to be made: whether its hooks are called straight, where they `can` be.
+    #[inline]
+    fn take(&mut self, can: bool) -> Result<Instance<H>, bool> {
+        let straight = can && self.on_fibers == 0;
+        if can && !straight {
+            self.on_fibers -= 1;
+        }
+        let fits = |instance: &Instance<H>| instance.is_straight() == straight;
+        match self.idle.iter().rposition(fits) {
+            Some(place) => Ok(self.idle.swap_remove(place)),
+            None => Err(straight),
+        }
+    }
 }
 
 impl<H: Host> Instances<H> {
@@ -112,6 +141,7 @@ impl<H: Host> Instances<H> {
         let started = Instant::now();
         // Hooks of policies that never wait are over soon, however many of others wait.
         let may_wait = version.may_wait();
+        let mut before = None;
         let stage = if may_wait && !pool.may_wait(scope) || pool.running.get() >= pool.places() {
             let fault = Fault::crowded();
             Stage::Refused(Box::new(HookDone {
@@ -120,9 +150,12 @@ impl<H: Host> Instances<H> {
                 elapsed: Duration::ZERO,
             }))
         } else {
+            if version.is_straight() && hook != Hook::EventRoute {
+                before = host.before();
+            }
             let mut instance = match scope {
-                None => pool.take(version),
-                Some(scope) => pool.take_scoped(scope, version),
+                None => pool.take(version, before.is_some()),
+                Some(scope) => pool.take_scoped(scope, version, before.is_some()),
             };
             instance.assign(hook, host, event, started);
             pool.running.set(pool.running.get() + 1);
@@ -138,6 +171,7 @@ impl<H: Host> Instances<H> {
             started,
             waits: false,
             has_waited: false,
+            before,
             stage,
         }
     }
@@ -184,58 +218,80 @@ impl<H: Host> Pool<H> {
     }
 
     #[inline]
-    fn take(&self, version: &Arc<Version<H>>) -> Instance<H> {
+    fn take(&self, version: &Arc<Version<H>>, can_be_straight: bool) -> Instance<H> {
         let number = version.number();
         // The shelves are free again after this line: making room looks at them.
-        let idle = self
+        let found = self
             .shelves
             .borrow_mut()
             .iter_mut()
             .find(|shelf| shelf.number == number)
-            .map(|shelf| shelf.idle.pop());
-        match idle {
-            Some(Some(instance)) => return instance,
-            Some(None) => {
+            .map(|shelf| shelf.take(can_be_straight));
+        match found {
+            Some(Ok(instance)) => instance,
+            Some(Err(straight)) => {
                 self.make_room();
-                return Instance::new(&self.engine, version);
+                Instance::new(&self.engine, version, straight)
             }
-            None => {}
+            None => {
+                self.make_room();
+                self.sweep();
+                let mut shelf = Shelf::new(version);
+                shelf.idle.reserve(MAX_IDLE);
+                self.shelves.borrow_mut().push(shelf);
+                Instance::new(&self.engine, version, can_be_straight)
+            }
         }
-        self.make_room();
-        self.sweep();
-        self.shelves.borrow_mut().push(Shelf {
-            number,
-            version: Arc::downgrade(version),
-            idle: Vec::with_capacity(MAX_IDLE),
-        });
-        Instance::new(&self.engine, version)
     }
 
-    fn take_scoped(&self, scope: &Arc<Scope>, version: &Arc<Version<H>>) -> Instance<H> {
+    fn take_scoped(
+        &self,
+        scope: &Arc<Scope>,
+        version: &Arc<Version<H>>,
+        can_be_straight: bool,
+    ) -> Instance<H> {
         let key = (version.number(), scope.number());
         let mut scoped = self.scoped.borrow_mut();
-        let idle = scoped.get_mut(&key).map(|found| found.shelf.idle.pop());
-        match idle {
-            Some(Some(instance)) => {
+        let found = scoped
+            .get_mut(&key)
+            .map(|found| found.shelf.take(can_be_straight));
+        let straight = match found {
+            Some(Ok(instance)) => {
                 self.scoped_idle
                     .set(self.scoped_idle.get().saturating_sub(1));
                 return instance;
             }
-            Some(None) => drop(scoped),
+            Some(Err(straight)) => {
+                drop(scoped);
+                straight
+            }
             None => {
-                let shelf = Shelf {
-                    number: version.number(),
-                    version: Arc::downgrade(version),
-                    idle: Vec::new(),
-                };
+                let shelf = Shelf::new(version);
                 let scope = Arc::downgrade(scope);
                 scoped.insert(key, ScopedShelf { scope, shelf });
                 drop(scoped);
                 self.sweep();
+                can_be_straight
             }
-        }
+        };
         self.make_room();
-        Instance::new(&self.engine, version)
+        Instance::new(&self.engine, version, straight)
+    }
+
+    /// A hook of this version has to begin again on a fiber, as others will.
+    #[cold]
+    fn leave_straight(&self, version: &Version<H>, scope: u64) {
+        let number = version.number();
+        if scope != 0 {
+            if let Some(found) = self.scoped.borrow_mut().get_mut(&(number, scope)) {
+                found.shelf.on_fibers = ON_FIBERS;
+            }
+            return;
+        }
+        let mut shelves = self.shelves.borrow_mut();
+        if let Some(shelf) = shelves.iter_mut().find(|shelf| shelf.number == number) {
+            shelf.on_fibers = ON_FIBERS;
+        }
     }
 
     fn unscoped_idle(&self) -> usize {
@@ -365,6 +421,8 @@ pub struct HookRun<H: Host> {
     waits: bool,
     /// It counts as one that waits.
     has_waited: bool,
+    /// What is put back when the hook begins again.
+    before: Option<H::Before>,
     stage: Stage<H>,
 }
 
@@ -421,7 +479,18 @@ impl<H: Host> HookRun<H> {
             return None;
         }
         let host = instance.take_host()?;
-        let mut other = Instance::new(&self.pool.engine, &self.version);
+        let mut other = Instance::new(&self.pool.engine, &self.version, false);
+        other.assign(self.hook, host, None, self.started);
+        Some(other)
+    }
+
+    /// The hook has to begin again: an instance on a fiber that has it as its job.
+    #[cold]
+    fn again(&mut self, instance: &mut Instance<H>) -> Option<Instance<H>> {
+        self.pool.leave_straight(&self.version, self.scope);
+        let mut host = instance.take_host()?;
+        host.undo(self.before.take()?);
+        let mut other = Instance::new(&self.pool.engine, &self.version, false);
         other.assign(self.hook, host, None, self.started);
         Some(other)
     }
@@ -518,6 +587,17 @@ impl<H: Host> Future for HookRun<H> {
                         done
                     }
                     Progress::Spent(result) => run.done(&mut instance, result),
+                    Progress::Again { at_once } => {
+                        match run.again(&mut instance) {
+                            Some(other) => run.stage = Stage::Running(other),
+                            None => return run.done(&mut instance, Err(Fault::crowded())),
+                        }
+                        if at_once {
+                            return self.poll(context);
+                        }
+                        context.waker().wake_by_ref();
+                        Poll::Pending
+                    }
                 }
             }
             Stage::Over => Poll::Pending,

@@ -48,6 +48,12 @@ pub(crate) enum Interrupt {
     Deadline,
     #[error("hook_timeout")]
     Timeout,
+    /// It was called straight and runs for so long that it is to yield.
+    #[error("the hook takes long and begins again")]
+    Slow,
+    /// It was called straight and is about to do what can't be undone.
+    #[error("the hook acts and begins again")]
+    Acts,
 }
 
 /// The limits of one run, from the configuration.
@@ -64,6 +70,8 @@ pub(crate) struct State<H> {
     /// Where jobs and their host come from.
     pub(crate) desk: Back<H>,
     pub(crate) phase: Phase,
+    /// Hooks are called [straight](crate::direct::Straight).
+    pub(crate) is_straight: bool,
     pub(crate) scratch: Scratch,
     /// For a component that imports `wasi:keyvalue`.
     pub(crate) buckets: Buckets,
@@ -101,6 +109,7 @@ impl<H: Host> State<H> {
             direct: Running::default(),
             desk,
             phase: Phase::Idle,
+            is_straight: false,
             scratch: Scratch::default(),
             buckets: Buckets::default(),
             web: None,
@@ -168,6 +177,14 @@ impl<H: Host> State<H> {
         }
         if since_start >= self.limits.timeout {
             return Err(Interrupt::Timeout);
+        }
+        if self.is_straight {
+            // It can't yield. One whose thread was put aside has not run, and will be over soon.
+            return if ran < MIN_SLICE {
+                Ok(UpdateDeadline::Continue(1))
+            } else {
+                Err(Interrupt::Slow)
+            };
         }
         if now.saturating_duration_since(entry.at) < MIN_SLICE {
             return Ok(UpdateDeadline::Continue(1));

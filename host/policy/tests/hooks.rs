@@ -288,9 +288,14 @@ fn idle_instances_give_way_when_others_have_taken_all_places() {
         hook_timeout: Duration::from_secs(60),
         ..config()
     });
+    // On fibers, whose stacks are what there is least of.
+    let on_fiber = |way: u32| TestHost {
+        is_straight: false,
+        ..TestHost::new(way)
+    };
     let run_in = |scope: &std::sync::Arc<Scope>| {
         let (version, hook) = (&worker.version, Hook::RequestRoute);
-        let host = TestHost::new(0);
+        let host = on_fiber(0);
         let run = worker
             .instances
             .run_in(Some(scope), version, hook, host, None);
@@ -306,7 +311,7 @@ fn idle_instances_give_way_when_others_have_taken_all_places() {
     let mut context = Context::from_waker(Waker::noop());
     let start = |number: usize| {
         let (version, hook) = (&worker.version, Hook::RequestRoute);
-        others[number % 3].run(version, hook, TestHost::new(2), None)
+        others[number % 3].run(version, hook, on_fiber(2), None)
     };
     let mut held: Vec<_> = (0..9).map(start).collect();
     let all_run = held

@@ -196,6 +196,19 @@ fn text(value: &Option<String>) -> &str {
 }
 
 impl Host for Recorder {
+    type Before = (Option<Draft>, Option<Draft>, Vec<(String, String)>, usize);
+
+    fn before(&self) -> Option<Self::Before> {
+        let done = self.done.lock().expect("nobody panics with it").len();
+        let (draft, response) = (self.draft.clone(), self.response.clone());
+        Some((draft, response, self.variables.clone(), done))
+    }
+    fn undo(&mut self, before: Self::Before) {
+        let done;
+        (self.draft, self.response, self.variables, done) = before;
+        let notes = self.done.get_mut().expect("nobody panics with it");
+        notes.truncate(done);
+    }
     fn grants(&self, _: Capability) -> bool {
         true
     }

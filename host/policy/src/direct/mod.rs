@@ -18,6 +18,7 @@ mod raw;
 pub(crate) mod read;
 mod rewrite;
 mod shape;
+mod straight;
 mod view;
 
 pub(crate) use harness::MODULE as HARNESS_MODULE;
@@ -27,11 +28,12 @@ pub(crate) use program::{Harness, InitRefused, Program, Running, run, run_init};
 pub(crate) use raw::link;
 pub(crate) use rewrite::component as rewritten;
 pub(crate) use shape::Shape;
+pub(crate) use straight::{Straight, hook};
 
 use wasmtime::{Caller, Result, Trap};
 
 use crate::host::Host;
-use crate::state::State;
+use crate::state::{Interrupt, State};
 
 /// The guest's memory and the state, for a call that the guest makes.
 #[inline]
@@ -43,4 +45,15 @@ pub(crate) fn enter<'a, H: Host>(
         return Err(Trap::CannotLeaveComponent.into());
     }
     Ok(view::memory(caller))
+}
+
+/// The same for a call that can't be undone. A hook that may have to begin again does so before it makes one.
+#[inline]
+pub(crate) fn enter_to_act<'a, H: Host>(
+    caller: &'a mut Caller<'_, State<H>>,
+) -> Result<(&'a mut [u8], &'a mut State<H>)> {
+    if caller.data().is_straight {
+        return Err(Interrupt::Acts.into());
+    }
+    enter(caller)
 }

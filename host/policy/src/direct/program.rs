@@ -12,12 +12,12 @@ use wasmtime::{
 use super::arena::{self, Arena};
 use super::harness::{self, INIT, INIT_POST, NAME, REALLOC, TABLE};
 use super::lower::{Flat, Lowering, Part, Reference, Stored};
-use super::shape::{Lifted, Shape};
+use super::shape::{HostFunction, Lifted, Shape};
 use super::view::{View, memory};
 use super::{lift, raw, rewrite};
 use crate::exchange::Job;
 use crate::host::{Hook, Host};
-use crate::imports::{self, Imports};
+use crate::imports::{self, Imports, Signature};
 use crate::state::{Phase, Scratch, State};
 use crate::verdict::{Event, Fault, RegistrationEvent, Verdict};
 
@@ -48,7 +48,8 @@ impl Running {
         self.job = Some(job);
     }
 
-    fn has(&self, hook: Hook) -> bool {
+    /// Whether the guest has this hook.
+    pub(super) fn has(&self, hook: Hook) -> bool {
         self.has & 1 << hook.index() != 0
     }
 }
@@ -74,49 +75,51 @@ pub(crate) struct InitRefused(pub(crate) String);
 
 /// The harness of all policies of an engine.
 pub(crate) struct Harness<H: Host> {
-    pre: InstancePre<State<H>>,
-}
-
-impl<H: Host> Clone for Harness<H> {
-    fn clone(&self) -> Harness<H> {
-        Harness {
-            pre: self.pre.clone(),
-        }
-    }
+    /// With every function of the host.
+    whole: InstancePre<State<H>>,
+    /// Without those that wait. In a store with one of them nothing can be called but on a fiber.
+    prompt: InstancePre<State<H>>,
 }
 
 impl<H: Host> Harness<H> {
     pub(crate) fn new(engine: &Engine, imports: &mut Imports<H>) -> Result<Harness<H>> {
-        let module = Module::new(engine, harness::text(&imports.signatures))?;
         link(&mut imports.direct)?;
+        let linked = |signatures: &[Signature]| {
+            let module = Module::new(engine, harness::text(signatures))?;
+            imports.direct.instantiate_pre(&module)
+        };
+        let prompt = imports.signatures.iter().filter(|function| !function.waits);
         Ok(Harness {
-            pre: imports.direct.instantiate_pre(&module)?,
+            whole: linked(&imports.signatures)?,
+            prompt: linked(&prompt.cloned().collect::<Vec<_>>())?,
         })
-    }
-
-    fn export(&self, name: &str) -> Option<ModuleExport> {
-        self.pre.module().get_export_index(name)
     }
 
     /// Whether every function that a module of this shape imports is there.
     pub(crate) fn provides(&self, shape: &Shape) -> bool {
-        self.imports(shape).is_some()
+        provided(&self.whole, shape).is_some()
     }
+}
 
-    fn imports(&self, shape: &Shape) -> Option<Vec<ModuleExport>> {
-        let export = |function: &super::shape::HostFunction| {
-            self.export(&harness::export_name(&function.interface, &function.name))
-        };
-        shape.imports.iter().map(export).collect()
-    }
+/// The functions of the host that a module of this shape imports, in a harness.
+fn provided<H: Host>(
+    harness: &InstancePre<State<H>>,
+    shape: &Shape,
+) -> Option<Vec<ModuleExport>> {
+    let export = |function: &HostFunction| {
+        let name = harness::export_name(&function.interface, &function.name);
+        harness.module().get_export_index(&name)
+    };
+    shape.imports.iter().map(export).collect()
 }
 
 /// A policy that runs directly.
 pub(crate) struct Program<H: Host> {
-    harness: Harness<H>,
+    harness: InstancePre<State<H>>,
     module: Module,
     imports: Vec<ModuleExport>,
     shape: Shape,
+    is_prompt: bool,
 }
 
 impl<H: Host> Program<H> {
@@ -133,15 +136,29 @@ impl<H: Host> Program<H> {
         let Some(module) = instance.get_module(&mut store, rewrite::EXPORT) else {
             bail!("the compiled component has no main module");
         };
-        let Some(imports) = harness.imports(&shape) else {
+        let prompt = provided(&harness.prompt, &shape);
+        let is_prompt = prompt.is_some();
+        let (harness, imports) = match prompt {
+            Some(imports) => (&harness.prompt, Some(imports)),
+            None => (&harness.whole, provided(&harness.whole, &shape)),
+        };
+        let Some(imports) = imports else {
             bail!("a function of the host is missing");
         };
         Ok(Program {
             harness: harness.clone(),
             module,
             imports,
+            is_prompt,
             shape,
         })
+    }
+
+    /// Whether its hooks can be called [straight](super::Straight): they never wait, and nothing of the guest's runs after one that has
+    /// returned.
+    pub(crate) fn is_straight(&self) -> bool {
+        let hooks = self.shape.hooks.iter().flatten();
+        self.is_prompt && hooks.into_iter().all(|hook| hook.post_return.is_none())
     }
 
     pub(crate) fn has_init(&self) -> bool {
@@ -150,7 +167,7 @@ impl<H: Host> Program<H> {
 
     /// Makes an instance; the guest's start code runs here.
     pub(crate) async fn instantiate(&self, store: &mut Store<State<H>>) -> Result<Instance> {
-        let harness = self.harness.pre.instantiate_async(&mut *store).await?;
+        let harness = self.harness.instantiate_async(&mut *store).await?;
         let imports = self
             .imports
             .iter()

@@ -10,7 +10,7 @@
 use std::ptr::NonNull;
 use std::slice;
 
-use wasmtime::{Caller, Memory};
+use wasmtime::{AsContextMut, Caller, Memory, Store};
 
 use crate::host::Host;
 use crate::state::State;
@@ -55,13 +55,27 @@ pub(super) fn memory<'a, H: Host>(
     (bytes, caller.data_mut())
 }
 
+/// The same between two calls.
+#[inline]
+pub(super) fn memory_of<H: Host>(store: &mut Store<State<H>>) -> &[u8] {
+    let place = store.data().direct.view.place.or_else(|| look_up(store));
+    match place {
+        // SAFETY: as above.
+        Some((first, length)) => unsafe { slice::from_raw_parts(first.as_ptr(), length) },
+        None => &[],
+    }
+}
+
 #[cold]
-fn look_up<H: Host>(caller: &mut Caller<'_, State<H>>) -> Option<(NonNull<u8>, usize)> {
-    let memory = caller.data().direct.view.memory?;
+fn look_up<H: Host>(
+    store: &mut impl AsContextMut<Data = State<H>>,
+) -> Option<(NonNull<u8>, usize)> {
+    let mut store = store.as_context_mut();
+    let memory = store.data().direct.view.memory?;
     let place = (
-        NonNull::new(memory.data_ptr(&*caller))?,
-        memory.data_size(&*caller),
+        NonNull::new(memory.data_ptr(&store))?,
+        memory.data_size(&store),
     );
-    caller.data_mut().direct.view.place = Some(place);
+    store.data_mut().direct.view.place = Some(place);
     Some(place)
 }

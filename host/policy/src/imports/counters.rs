@@ -7,7 +7,7 @@ use crate::host::Host;
 use crate::state::State;
 
 interface! {
-    "add" => count(name: text, value: long) -> stored Answer<()>;
+    "add" acts => count(name: text, value: long) -> stored Answer<()>;
 }
 
 fn count<H: Host>(state: &mut State<H>, name: &str, value: u64) -> Answer<()> {

@@ -40,6 +40,7 @@ pub(super) fn add<H: Host>(interface: &mut Interface<'_, H>) -> Result<()> {
             size: <Answer<HttpResponse> as Stored>::SIZE,
             align: <Answer<HttpResponse> as Stored>::ALIGN,
         },
+        waits: true,
     });
     Ok(())
 }

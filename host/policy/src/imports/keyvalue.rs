@@ -14,11 +14,11 @@ const MAX_VALUE_LEN: usize = 64 << 10;
 interface! {
     "get" => get(key: text) -> stored Answer<Option<Vec<u8>>>;
     "exists" => exists(key: text) -> stored Answer<bool>;
-    "set" => set(key: text, value: bytes) -> stored Answer<()>;
-    "set-with-ttl" => set_with_ttl(key: text, value: bytes, ttl_secs: word) -> stored Answer<()>;
-    "delete" => delete(key: text) -> stored Answer<()>;
-    "increment" => increment(key: text, delta: signed) -> stored Answer<i64>;
-    "increment-with-ttl" => increment_with_ttl(key: text, delta: signed, ttl_secs: word) -> stored Answer<i64>;
+    "set" acts => set(key: text, value: bytes) -> stored Answer<()>;
+    "set-with-ttl" acts => set_with_ttl(key: text, value: bytes, ttl_secs: word) -> stored Answer<()>;
+    "delete" acts => delete(key: text) -> stored Answer<()>;
+    "increment" acts => increment(key: text, delta: signed) -> stored Answer<i64>;
+    "increment-with-ttl" acts => increment_with_ttl(key: text, delta: signed, ttl_secs: word) -> stored Answer<i64>;
     "list-keys" => list_keys(prefix: text, after: text) -> stored Answer<Vec<String>>;
 }
 

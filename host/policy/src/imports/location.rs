@@ -14,8 +14,8 @@ interface! {
     "lookup-request-uri" => lookup_request_uri() -> stored Answer<LookupResult>;
     "binding-at" => binding_at(lookup: word, index: word) -> stored Option<Binding>;
     "is-registered-source" => is_registered_source(uri: text) -> flat bool;
-    "save-contact" => save_contact(aor: text, contact: text, expires_secs: word) -> stored Answer<()>;
-    "remove-contact" => remove_contact(aor: text, contact: text) -> stored Answer<u32>;
+    "save-contact" acts => save_contact(aor: text, contact: text, expires_secs: word) -> stored Answer<()>;
+    "remove-contact" acts => remove_contact(aor: text, contact: text) -> stored Answer<u32>;
 }
 
 fn lookup_request_uri<H: Host>(state: &mut State<H>) -> Answer<LookupResult> {

@@ -8,7 +8,7 @@ use crate::state::State;
 const MAX_LINE_LEN: usize = 4096;
 
 interface! {
-    "log" => log(level: level, message: text);
+    "log" acts => log(level: level, message: text);
     "enabled" => enabled(level: level) -> flat bool;
 }
 

@@ -7,6 +7,7 @@
 //! "name" => function(argument: kind, …) -> flat Type;       a number
 //! "name" => function(argument: kind, …) -> stored Type;     anything else, written where the guest says
 //! "name" => function(argument: kind, …) -> lent Type;       bytes of the message or of a setting, which are copied into the guest alone
+//! "name" acts => …                                          what can't be undone when the hook begins again
 //! ```
 //!
 //! The function gets the state of the store before its arguments. Kinds are `text`, `texts`, `bytes`, `word`, `long` and `signed` (numbers
@@ -34,6 +35,8 @@ pub(crate) struct Signature {
     /// The types of its parameters, as WebAssembly names them; with a stored result, the last one says where.
     pub(crate) parameters: Vec<&'static str>,
     pub(crate) result: ResultKind,
+    /// Whether the guest may wait in it for an answer from outside.
+    pub(crate) waits: bool,
 }
 
 /// How a result comes back.
@@ -50,7 +53,7 @@ pub(crate) enum ResultKind {
 }
 
 macro_rules! interface {
-    ($($name:literal => $function:ident($($argument:ident: $kind:ident),*) $(-> $way:ident $result:ty)?;)*) => {
+    ($($name:literal $($acts:ident)? => $function:ident($($argument:ident: $kind:ident),*) $(-> $way:ident $result:ty)?;)*) => {
         pub(in crate::imports) fn add<H: $crate::host::Host>(
             interface: &mut $crate::imports::table::Interface<'_, H>,
         ) -> wasmtime::Result<()> {
@@ -59,7 +62,7 @@ macro_rules! interface {
                     interface, $name, $function, ($($argument: $kind),*), $($way $result)?
                 );
                 $crate::imports::table::directly!(
-                    interface, $name, $function, ($($way $result)?), {}, [], $($argument: $kind,)*
+                    interface, ($name $($acts)?), $function, ($($way $result)?), {}, [], $($argument: $kind,)*
                 );
             )*
             Ok(())
@@ -152,32 +155,32 @@ macro_rules! lent {
 
 /// Links a function for core modules: the parameters of WebAssembly are gathered kind by kind, then the closure is made.
 macro_rules! directly {
-    ($i:ident, $n:literal, $f:ident, $r:tt, {$($flat:tt)*}, [$($read:tt)*], $argument:ident: text, $($rest:tt)*) => {
+    ($i:ident, $n:tt, $f:ident, $r:tt, {$($flat:tt)*}, [$($read:tt)*], $argument:ident: text, $($rest:tt)*) => {
         $crate::imports::table::directly!(
             $i, $n, $f, $r, {$($flat)* pointer: i32, length: i32,}, [$($read)* $argument = text(pointer, length);], $($rest)*
         );
     };
-    ($i:ident, $n:literal, $f:ident, $r:tt, {$($flat:tt)*}, [$($read:tt)*], $argument:ident: texts, $($rest:tt)*) => {
+    ($i:ident, $n:tt, $f:ident, $r:tt, {$($flat:tt)*}, [$($read:tt)*], $argument:ident: texts, $($rest:tt)*) => {
         $crate::imports::table::directly!(
             $i, $n, $f, $r, {$($flat)* pointer: i32, length: i32,}, [$($read)* $argument = texts(pointer, length);], $($rest)*
         );
     };
-    ($i:ident, $n:literal, $f:ident, $r:tt, {$($flat:tt)*}, [$($read:tt)*], $argument:ident: bytes, $($rest:tt)*) => {
+    ($i:ident, $n:tt, $f:ident, $r:tt, {$($flat:tt)*}, [$($read:tt)*], $argument:ident: bytes, $($rest:tt)*) => {
         $crate::imports::table::directly!(
             $i, $n, $f, $r, {$($flat)* pointer: i32, length: i32,}, [$($read)* $argument = bytes(pointer, length);], $($rest)*
         );
     };
-    ($i:ident, $n:literal, $f:ident, $r:tt, {$($flat:tt)*}, [$($read:tt)*], $argument:ident: long, $($rest:tt)*) => {
+    ($i:ident, $n:tt, $f:ident, $r:tt, {$($flat:tt)*}, [$($read:tt)*], $argument:ident: long, $($rest:tt)*) => {
         $crate::imports::table::directly!(
             $i, $n, $f, $r, {$($flat)* number: i64,}, [$($read)* $argument = long(number);], $($rest)*
         );
     };
-    ($i:ident, $n:literal, $f:ident, $r:tt, {$($flat:tt)*}, [$($read:tt)*], $argument:ident: signed, $($rest:tt)*) => {
+    ($i:ident, $n:tt, $f:ident, $r:tt, {$($flat:tt)*}, [$($read:tt)*], $argument:ident: signed, $($rest:tt)*) => {
         $crate::imports::table::directly!(
             $i, $n, $f, $r, {$($flat)* number: i64,}, [$($read)* $argument = signed(number);], $($rest)*
         );
     };
-    ($i:ident, $n:literal, $f:ident, $r:tt, {$($flat:tt)*}, [$($read:tt)*], $argument:ident: target, $($rest:tt)*) => {
+    ($i:ident, $n:tt, $f:ident, $r:tt, {$($flat:tt)*}, [$($read:tt)*], $argument:ident: target, $($rest:tt)*) => {
         $crate::imports::table::directly!(
             $i, $n, $f, $r,
             {$($flat)* uri: i32, uri_length: i32, q: i32, next_hop_is: i32, next_hop: i32, next_hop_length: i32,
@@ -188,18 +191,18 @@ macro_rules! directly {
         );
     };
     // What is one number.
-    ($i:ident, $n:literal, $f:ident, $r:tt, {$($flat:tt)*}, [$($read:tt)*], $argument:ident: $kind:ident, $($rest:tt)*) => {
+    ($i:ident, $n:tt, $f:ident, $r:tt, {$($flat:tt)*}, [$($read:tt)*], $argument:ident: $kind:ident, $($rest:tt)*) => {
         $crate::imports::table::directly!(
             $i, $n, $f, $r, {$($flat)* number: i32,}, [$($read)* $argument = $kind(number);], $($rest)*
         );
     };
-    ($i:ident, $n:literal, $f:ident, (), {$($p:ident: $t:ident,)*}, [$($argument:ident = $kind:ident($($q:expr),*);)*],) => {
+    ($i:ident, ($n:literal $($acts:ident)?), $f:ident, (), {$($p:ident: $t:ident,)*}, [$($argument:ident = $kind:ident($($q:expr),*);)*],) => {
         $crate::direct::link(
             $i.direct,
             &$i.name,
             $n,
             |mut caller: wasmtime::Caller<'_, $crate::state::State<H>>, ($($p,)*): ($($t,)*)| -> wasmtime::Result<()> {
-                let (_memory, state) = $crate::direct::enter(&mut caller)?;
+                let (_memory, state) = $crate::imports::table::entered!(caller $($acts)?)?;
                 $(let $argument = $crate::direct::read::$kind(_memory, $($q),*)?;)*
                 $f(state, $($argument),*);
                 Ok(())
@@ -207,14 +210,14 @@ macro_rules! directly {
         )?;
         $crate::imports::table::signed!($i, $n, [$($t)*], $crate::imports::table::ResultKind::Nothing);
     };
-    ($i:ident, $n:literal, $f:ident, (flat $result:ty), {$($p:ident: $t:ident,)*}, [$($argument:ident = $kind:ident($($q:expr),*);)*],) => {
+    ($i:ident, ($n:literal $($acts:ident)?), $f:ident, (flat $result:ty), {$($p:ident: $t:ident,)*}, [$($argument:ident = $kind:ident($($q:expr),*);)*],) => {
         $crate::direct::link(
             $i.direct,
             &$i.name,
             $n,
             |mut caller: wasmtime::Caller<'_, $crate::state::State<H>>, ($($p,)*): ($($t,)*)|
              -> wasmtime::Result<(<$result as $crate::direct::Flat>::Number,)> {
-                let (_memory, state) = $crate::direct::enter(&mut caller)?;
+                let (_memory, state) = $crate::imports::table::entered!(caller $($acts)?)?;
                 $(let $argument = $crate::direct::read::$kind(_memory, $($q),*)?;)*
                 Ok(($crate::direct::Flat::number($f(state, $($argument),*)),))
             },
@@ -224,13 +227,13 @@ macro_rules! directly {
             $crate::imports::table::ResultKind::Flat(<$result as $crate::direct::Flat>::NAME)
         );
     };
-    ($i:ident, $n:literal, $f:ident, (lent $result:ty), {$($p:ident: $t:ident,)*}, [$($argument:ident = $kind:ident($($q:expr),*);)*],) => {
+    ($i:ident, ($n:literal $($acts:ident)?), $f:ident, (lent $result:ty), {$($p:ident: $t:ident,)*}, [$($argument:ident = $kind:ident($($q:expr),*);)*],) => {
         $crate::direct::link(
             $i.direct,
             &$i.name,
             $n,
             |mut caller: wasmtime::Caller<'_, $crate::state::State<H>>, ($($p,)* result,): ($($t,)* i32,)| -> wasmtime::Result<(i64,)> {
-                let (memory, state) = $crate::direct::enter(&mut caller)?;
+                let (memory, state) = $crate::imports::table::entered!(caller $($acts)?)?;
                 $(let $argument = $crate::direct::read::$kind(memory, $($q),*)?;)*
                 let value: $result = $f(state, $($argument),*);
                 if let Some(arena) = state.direct.arena
@@ -250,13 +253,13 @@ macro_rules! directly {
             }
         );
     };
-    ($i:ident, $n:literal, $f:ident, (stored $result:ty), {$($p:ident: $t:ident,)*}, [$($argument:ident = $kind:ident($($q:expr),*);)*],) => {
+    ($i:ident, ($n:literal $($acts:ident)?), $f:ident, (stored $result:ty), {$($p:ident: $t:ident,)*}, [$($argument:ident = $kind:ident($($q:expr),*);)*],) => {
         $crate::direct::link(
             $i.direct,
             &$i.name,
             $n,
             |mut caller: wasmtime::Caller<'_, $crate::state::State<H>>, ($($p,)* result,): ($($t,)* i32,)| -> wasmtime::Result<(i64,)> {
-                let (memory, state) = $crate::direct::enter(&mut caller)?;
+                let (memory, state) = $crate::imports::table::entered!(caller $($acts)?)?;
                 $(let $argument = $crate::direct::read::$kind(memory, $($q),*)?;)*
                 let value: $result = $f(state, $($argument),*);
                 Ok((state.direct.store(memory, result, value, &state.scratch)?,))
@@ -272,6 +275,16 @@ macro_rules! directly {
     };
 }
 
+/// How a function begins.
+macro_rules! entered {
+    ($caller:ident) => {
+        $crate::direct::enter(&mut $caller)
+    };
+    ($caller:ident acts) => {
+        $crate::direct::enter_to_act(&mut $caller)
+    };
+}
+
 macro_rules! signed {
     ($i:ident, $n:literal, [$($t:ident)*], $result:expr) => {
         $i.signatures.push($crate::imports::table::Signature {
@@ -279,8 +292,9 @@ macro_rules! signed {
             name: $n,
             parameters: vec![$(stringify!($t)),*],
             result: $result,
+            waits: false,
         });
     };
 }
 
-pub(super) use {copied, directly, in_component, interface, lent, lifted, signed};
+pub(super) use {copied, directly, entered, in_component, interface, lent, lifted, signed};

@@ -10,8 +10,8 @@ use crate::state::State;
 const MAX_DELAY_MS: u32 = 24 * 60 * 60 * 1000;
 
 interface! {
-    "set" => set(name: text, delay_ms: word) -> stored Answer<()>;
-    "cancel" => cancel(name: text) -> flat bool;
+    "set" acts => set(name: text, delay_ms: word) -> stored Answer<()>;
+    "cancel" acts => cancel(name: text) -> flat bool;
 }
 
 fn cancel<H: Host>(state: &mut State<H>, name: &str) -> bool {

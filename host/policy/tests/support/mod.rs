@@ -184,6 +184,9 @@ pub struct TestHost {
     pub slept: Vec<Duration>,
     /// The key-value store.
     pub values: BTreeMap<String, Vec<u8>>,
+    /// Whether hooks may be called without a fiber, and how often one had to begin again.
+    pub is_straight: bool,
+    pub undone: u32,
 }
 
 impl TestHost {
@@ -203,12 +206,29 @@ impl TestHost {
             alarm: None,
             slept: Vec::new(),
             values: BTreeMap::new(),
+            is_straight: true,
+            undone: 0,
         }
     }
 }
 
 #[rustfmt::skip]
 impl Host for TestHost {
+    type Before = (usize, Armed);
+    fn before(&self) -> Option<Self::Before> {
+        let is_edited = self.draft.is_edited() || self.response.as_ref().is_some_and(Draft::is_edited);
+        (self.is_straight && !is_edited).then_some((self.targets.len(), self.armed))
+    }
+    fn undo(&mut self, (targets, armed): Self::Before) {
+        let drafts = [Some(&mut self.draft), self.response.as_mut()];
+        for draft in drafts.into_iter().flatten() {
+            let base = Arc::clone(draft.base());
+            draft.reset(base);
+        }
+        self.targets.truncate(targets);
+        self.armed = armed;
+        self.undone += 1;
+    }
     fn message(&self) -> Option<&Draft> { Some(&self.draft) }
     fn message_mut(&mut self) -> Option<&mut Draft> { Some(&mut self.draft) }
     fn may_write(&self, name: &str) -> bool { self.denied_header != Some(name) }

@@ -43,6 +43,17 @@ const MAX_REPLY_HEADERS: usize = 100;
 const MAX_NAME_BYTES: usize = 128;
 
 impl Host for HookHost {
+    type Before = ();
+
+    #[inline]
+    fn before(&self) -> Option<()> {
+        self.can_begin_again().then_some(())
+    }
+
+    fn undo(&mut self, (): ()) {
+        self.begin_again();
+    }
+
     fn grants(&self, capability: Capability) -> bool {
         outside::grants(&self.config().policy.grants, capability)
     }

@@ -31,6 +31,11 @@ pub(super) struct Asked<'s> {
 pub(super) struct Lookups(SmallVec<[SmallVec<[ContactBinding; 2]>; 1]>);
 
 impl Lookups {
+    /// Whether there are none yet.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Looks up an AOR.
     pub(super) fn look_up(
         &mut self,

@@ -3,6 +3,7 @@
 //! [`HookHost`] is the router's side of one hook run. It owns the context of the core while the guest runs and gives it back with the
 //! verdict; nothing in it blocks or waits.
 
+mod again;
 mod carried;
 mod contacts;
 mod credentials;

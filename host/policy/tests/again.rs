@@ -1,0 +1,188 @@
+//! Hooks that are called without a fiber, and begin again on one when they run for long or act outside of their transaction.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "tests state expectations by panicking"
+)]
+
+mod support;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+use std::time::{Duration, Instant};
+
+use patchbay_policy::*;
+use support::*;
+
+/// A guest whose `request-route` sets X-A and adds a target. Then it does what `transaction.failure-round` says: 0 nothing, 1 loops for
+/// some 50 ms and longer, 2 counts, 3 counts and loops, 4 loops without an end, 5 calls itself without an end, 6 sets a timer, 7 writes a log, 8 saves
+/// a contact, 9 sets a key.
+const ACTS: &str = r#"(module
+  (import "patchbay:policy/transaction@0.1.0" "failure-round" (func $round (result i32)))
+  (import "patchbay:policy/message@0.1.0" "set-header" (func $set (param i32 i32 i32 i32 i32)))
+  (import "patchbay:policy/targets@0.1.0" "add-uri" (func $add (param i32 i32 i32)))
+  (import "patchbay:policy/counters@0.1.0" "add" (func $count (param i32 i32 i64 i32)))
+  (import "patchbay:policy/timers@0.1.0" "set" (func $timer (param i32 i32 i32 i32)))
+  (import "patchbay:policy/log@0.1.0" "log" (func $log (param i32 i32 i32)))
+  (import "patchbay:policy/location@0.1.0" "save-contact" (func $save (param i32 i32 i32 i32 i32 i32)))
+  (import "patchbay:policy/keyvalue@0.1.0" "set" (func $put (param i32 i32 i32 i32 i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "X-Asip:c@192.0.2.9n")
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (i32.const 4096))
+  (func $spin
+    (local $left i32)
+    (local.set $left (i32.const 60000000))
+    (loop $more (br_if $more (local.tee $left (i32.sub (local.get $left) (i32.const 1))))))
+  (func $deep (param i32) (result i32) (i32.add (i32.const 1) (call $deep (local.get 0))))
+  (func (export "patchbay:policy/request-route@0.1.0#request-route") (result i32)
+    (local $way i32)
+    (local.set $way (call $round))
+    (call $set (i32.const 0) (i32.const 3) (i32.const 18) (i32.const 1) (i32.const 160))
+    (call $add (i32.const 3) (i32.const 15) (i32.const 160))
+    (if (i32.eq (local.get $way) (i32.const 1)) (then (call $spin)))
+    (if (i32.or (i32.eq (local.get $way) (i32.const 2)) (i32.eq (local.get $way) (i32.const 3)))
+      (then (call $count (i32.const 18) (i32.const 1) (i64.const 1) (i32.const 160))))
+    (if (i32.eq (local.get $way) (i32.const 3)) (then (call $spin)))
+    (if (i32.eq (local.get $way) (i32.const 4)) (then (loop $again (br $again))))
+    (if (i32.eq (local.get $way) (i32.const 5)) (then (drop (call $deep (i32.const 0)))))
+    (if (i32.eq (local.get $way) (i32.const 6))
+      (then (call $timer (i32.const 18) (i32.const 1) (i32.const 5) (i32.const 160))))
+    (if (i32.eq (local.get $way) (i32.const 7)) (then (call $log (i32.const 4) (i32.const 18) (i32.const 1))))
+    (if (i32.eq (local.get $way) (i32.const 8))
+      (then (call $save (i32.const 3) (i32.const 15) (i32.const 3) (i32.const 15) (i32.const 60) (i32.const 160))))
+    (if (i32.eq (local.get $way) (i32.const 9))
+      (then (call $put (i32.const 18) (i32.const 1) (i32.const 18) (i32.const 1) (i32.const 160))))
+    (i32.store8 (i32.const 64) (i32.const 0))
+    (i32.const 64)))"#;
+
+const ACTS_WORLD: &str = "import patchbay:policy/transaction@0.1.0; import patchbay:policy/message@0.1.0;
+    import patchbay:policy/targets@0.1.0; import patchbay:policy/counters@0.1.0; import patchbay:policy/timers@0.1.0;
+    import patchbay:policy/log@0.1.0; import patchbay:policy/location@0.1.0; import patchbay:policy/keyvalue@0.1.0;
+    export patchbay:policy/request-route@0.1.0;";
+
+struct Worker {
+    version: Arc<Version<TestHost>>,
+    instances: Instances<TestHost>,
+}
+
+impl Worker {
+    fn new(hook_deadline: Duration) -> Worker {
+        let config = EngineConfig {
+            hook_deadline,
+            hook_timeout: Duration::from_secs(60),
+            ..config()
+        };
+        let engine = Engine::new(config).unwrap();
+        let guest = component(ACTS, ACTS_WORLD);
+        let version = engine.load("acts", &guest, || TestHost::new(0)).unwrap();
+        Worker {
+            version,
+            instances: Instances::new(engine, 0),
+        }
+    }
+
+    /// With time enough.
+    fn patient() -> Worker {
+        Worker::new(Duration::from_secs(30))
+    }
+
+    fn start(&self, host: TestHost) -> HookRun<TestHost> {
+        self.instances
+            .run(&self.version, Hook::RequestRoute, host, None)
+    }
+
+    fn run(&self, way: u32) -> HookDone<TestHost> {
+        block_on(self.start(TestHost::new(way)))
+    }
+}
+
+/// Checks that the hook is done, and its host as after one run. How often it was undone.
+fn undone(done: HookDone<TestHost>) -> u32 {
+    assert_eq!(done.result, Ok(Verdict::Relay));
+    let host = done.host.unwrap();
+    let headers: Vec<_> = host.draft.headers("X-A").collect();
+    assert_eq!(headers, [b"n"]);
+    assert_eq!(host.targets, ["sip:c@192.0.2.9"]);
+    host.undone
+}
+
+#[test]
+fn a_short_hook_runs_once() {
+    let worker = Worker::patient();
+    assert!((0..5).all(|_| undone(worker.run(0)) == 0));
+    assert_eq!(worker.instances.idle(), 1);
+}
+
+#[test]
+fn a_hook_that_runs_for_long_yields_and_is_done_as_one_run() {
+    let worker = Worker::patient();
+    let mut run = worker.start(TestHost::new(1));
+    let began = Instant::now();
+    let first = Pin::new(&mut run).poll(&mut Context::from_waker(Waker::noop()));
+    assert!(first.is_pending(), "it yields");
+    let before_it_yields = began.elapsed();
+    assert!(!run.waits(), "it can go on at once");
+    assert_eq!(undone(block_on(run)), 1);
+    let alone = Instant::now();
+    assert_eq!(undone(worker.run(1)), 0, "the next one is not called straight");
+    // What was thrown away is a part of a whole run: as both are slowed down by whatever else the machine does, no number of
+    // milliseconds is asked for.
+    assert!(before_it_yields < alone.elapsed());
+}
+
+#[test]
+fn what_acts_outside_does_so_once() {
+    let worker = Worker::patient();
+    let counted = |done: HookDone<TestHost>| {
+        assert_eq!(done.host.as_ref().unwrap().counters, [("n".to_owned(), 1)]);
+        undone(done)
+    };
+    assert_eq!(counted(worker.run(2)), 1);
+    assert_eq!(counted(worker.run(2)), 0);
+    assert_eq!(counted(worker.run(3)), 0);
+    let worker = Worker::patient();
+    assert_eq!(counted(worker.run(3)), 1, "and is not slow as well");
+}
+
+#[test]
+fn everything_that_acts_outside_begins_again() {
+    for way in 6..=9 {
+        assert_eq!(undone(Worker::patient().run(way)), 1, "way {way}");
+    }
+}
+
+#[test]
+fn a_hook_whose_host_can_not_be_put_back_begins_on_a_fiber() {
+    let worker = Worker::patient();
+    for way in [2, 1, 0] {
+        let host = TestHost {
+            is_straight: false,
+            ..TestHost::new(way)
+        };
+        assert_eq!(undone(block_on(worker.start(host))), 0, "way {way}");
+    }
+    // Both kinds of instances are kept, and each serves its kind.
+    assert_eq!(undone(worker.run(0)), 0);
+    assert_eq!(worker.instances.idle(), 2);
+}
+
+#[test]
+fn what_fails_fails_as_on_a_fiber() {
+    let worker = Worker::new(Duration::from_millis(20));
+    let endless = worker.run(4);
+    assert_eq!(endless.result, Err(Fault::Deadline));
+    assert_eq!(endless.host.unwrap().undone, 1);
+    let deep = Worker::patient().run(5);
+    assert!(matches!(&deep.result, Err(Fault::Trap(text)) if text.contains("stack")), "{deep:?}");
+    assert_eq!(deep.host.unwrap().undone, 0);
+}
+
+#[test]
+fn after_many_hooks_on_fibers_the_next_one_is_called_straight_again() {
+    let worker = Worker::patient();
+    assert_eq!(undone(worker.run(2)), 1);
+    let between = (0..10_000).filter(|_| undone(worker.run(2)) != 0).count();
+    assert_eq!(between, 0);
+    assert_eq!(undone(worker.run(2)), 1);
+}
