@@ -35,12 +35,19 @@ pub(crate) struct Instance<H: Host> {
 /// How an instance runs its hooks.
 enum Way<H: Host> {
     /// On a fiber.
-    Fiber(Pin<Box<dyn Future<Output = Option<Made<H>>>>>),
+    Fiber(Pin<Box<dyn Future<Output = Made<H>>>>),
     Straight(Box<Straight<H>>),
 }
 
-/// An instance that is made and whose hooks are called straight, and its first job.
-type Made<H> = (Box<Straight<H>>, Job);
+/// What becomes of an instance's future.
+enum Made<H: Host> {
+    /// Its hooks are called straight from now on; this is the first one.
+    Straight(Box<Straight<H>>, Job),
+    /// It can't be made for that.
+    ForFibers,
+    /// The instance is over.
+    Over,
+}
 
 /// How far a run is after a poll.
 pub(crate) enum Progress {
@@ -129,7 +136,8 @@ impl<H: Host> Instance<H> {
             (Poll::Pending, Some(outcome)) => Progress::Done(outcome),
             (Poll::Pending, None) if self.front.has_yielded() => Progress::Running,
             (Poll::Pending, None) => Progress::Waiting,
-            (Poll::Ready(Some((straight, job))), None) => self.go_straight(straight, &job),
+            (Poll::Ready(Made::Straight(straight, job)), None) => self.go_straight(straight, &job),
+            (Poll::Ready(Made::ForFibers), None) => Progress::Again { at_once: true },
             (Poll::Ready(_), Some(outcome)) => Progress::Spent(outcome),
             (Poll::Ready(_), None) => {
                 Progress::Spent(Err(Fault::Unavailable("the instance ended".into())))
@@ -152,7 +160,7 @@ fn run_straight<H: Host>(straight: &mut Straight<H>, job: &Job) -> Progress {
     match straight.run(job) {
         Ok(outcome) => Progress::Done(outcome),
         Err(error) => match error.downcast_ref::<Interrupt>() {
-            Some(Interrupt::Acts) => Progress::Again { at_once: true },
+            Some(Interrupt::Acts | Interrupt::Room) => Progress::Again { at_once: true },
             Some(Interrupt::Slow) => Progress::Again { at_once: false },
             _ => Progress::Spent(Err(fault_of(straight.store(), &error))),
         },
@@ -160,22 +168,22 @@ fn run_straight<H: Host>(straight: &mut Straight<H>, job: &Job) -> Progress {
 }
 
 /// Makes an instance whose hooks are called straight.
-async fn make_straight<H: Host>(
-    mut store: Store<State<H>>,
-    program: Arc<Program<H>>,
-) -> Option<Made<H>> {
-    let job = next_job(&mut store).await?;
+async fn make_straight<H: Host>(mut store: Store<State<H>>, program: Arc<Program<H>>) -> Made<H> {
+    let Some(job) = next_job(&mut store).await else {
+        return Made::Over;
+    };
     store.data_mut().begin(job.started);
-    let hook = match make_direct(&mut store, &program).await {
+    let hook = match make_direct(&mut store, &program, true).await {
         Ok(harness) => direct::hook(&mut store, &harness)
             .map_err(|error| Fault::Unavailable(format!("{error:#}"))),
+        Err(InitError::NeedsFiber) => return Made::ForFibers,
         Err(error) => Err(error.fault()),
     };
     match hook {
-        Ok(hook) => Some((Box::new(Straight::new(store, hook)), job)),
+        Ok(hook) => Made::Straight(Box::new(Straight::new(store, hook)), job),
         Err(fault) => {
             store.data_mut().desk.finish(Err(fault));
-            None
+            Made::Over
         }
     }
 }
@@ -188,19 +196,17 @@ fn new_store<H: Host>(engine: &Engine<H>, back: Back<H>) -> Store<State<H>> {
     store
 }
 
-async fn serve<H: Host>(
-    mut store: Store<State<H>>,
-    code: Code<H>,
-    exports: Exports,
-) -> Option<Made<H>> {
-    let job = next_job(&mut store).await?;
+async fn serve<H: Host>(mut store: Store<State<H>>, code: Code<H>, exports: Exports) -> Made<H> {
+    let Some(job) = next_job(&mut store).await else {
+        return Made::Over;
+    };
     store.data_mut().begin(job.started);
     let fault = match code {
         Code::Component(pre) => serve_component(&mut store, &pre, &exports, job).await,
         Code::Direct(program) => serve_direct(&mut store, &program, job).await,
     };
     store.data_mut().desk.finish(Err(fault));
-    None
+    Made::Over
 }
 
 async fn next_job<H: Host>(store: &mut Store<State<H>>) -> Option<Job> {
@@ -220,7 +226,7 @@ async fn serve_component<H: Host>(
             Ok(()) => Hooks::find(store, &instance, exports),
             Err(error) => Err(error.fault()),
         },
-        Err(fault) => Err(fault),
+        Err(error) => Err(error.fault()),
     };
     let hooks = match hooks {
         Ok(hooks) => hooks,
@@ -253,9 +259,8 @@ async fn serve_direct<H: Host>(
     program: &Program<H>,
     job: Job,
 ) -> Fault {
-    let harness = match make_direct(store, program).await {
+    let harness = match make_direct(store, program, false).await {
         Ok(harness) => harness,
-        Err(InitError::Instantiate(fault)) => return fault,
         Err(error) => return error.fault(),
     };
     store.data_mut().direct.begin(job);
@@ -347,27 +352,34 @@ where
 async fn make<H: Host, I>(
     store: &mut Store<State<H>>,
     instantiate: impl AsyncFnOnce(&mut Store<State<H>>) -> wasmtime::Result<I>,
-) -> Result<I, Fault> {
+) -> Result<I, InitError> {
     store.data_mut().phase = Phase::Init;
     store.set_epoch_deadline(1);
     match instantiate(store).await {
         Ok(instance) => Ok(instance),
-        Err(error) => Err(match fault_of(store, &error) {
+        Err(error) if needs_fiber(&error) => Err(InitError::NeedsFiber),
+        Err(error) => Err(InitError::Instantiate(match fault_of(store, &error) {
             // The version could be instantiated when it was loaded: what fails now without a trap is the machine's.
             Fault::Verdict(text) => Fault::Unavailable(text),
             fault => fault,
-        }),
+        })),
     }
+}
+
+/// Whether it failed only because it is for hooks that are called straight.
+fn needs_fiber(error: &wasmtime::Error) -> bool {
+    matches!(error.downcast_ref(), Some(Interrupt::Room))
 }
 
 /// Makes an instance of a core module that runs directly and runs `init` in it.
 async fn make_direct<H: Host>(
     store: &mut Store<State<H>>,
     program: &Program<H>,
+    straight: bool,
 ) -> Result<wasmtime::Instance, InitError> {
-    let harness = make(store, async |store| program.instantiate(store).await)
-        .await
-        .map_err(InitError::Instantiate)?;
+    let instantiate =
+        async |store: &mut Store<State<H>>| program.instantiate(store, straight).await;
+    let harness = make(store, instantiate).await?;
     if !program.has_init() {
         return Ok(harness);
     }
@@ -379,6 +391,7 @@ async fn make_direct<H: Host>(
         Ok(()) => Ok(harness),
         Err(error) => Err(match error.downcast_ref::<InitRefused>() {
             Some(InitRefused(text)) => InitError::Refused(text.clone()),
+            None if needs_fiber(&error) => InitError::NeedsFiber,
             None => InitError::Fault(fault_of(store, &error)),
         }),
     }
@@ -389,6 +402,8 @@ enum InitError {
     Instantiate(Fault),
     Refused(String),
     Fault(Fault),
+    /// Only on a fiber is there what it needs.
+    NeedsFiber,
 }
 
 impl InitError {
@@ -398,6 +413,7 @@ impl InitError {
             InitError::Refused(text) => Fault::Verdict(format!("init refused: {text}")),
             InitError::Fault(Fault::Trap(text)) => Fault::Trap(format!("in init: {text}")),
             InitError::Fault(fault) | InitError::Instantiate(fault) => fault,
+            InitError::NeedsFiber => Fault::Unavailable(Interrupt::Room.to_string()),
         }
     }
 }
@@ -428,7 +444,9 @@ fn fault_of<H: Host>(store: &Store<State<H>>, error: &wasmtime::Error) -> Fault 
             Interrupt::Deadline => Fault::Deadline,
             Interrupt::Timeout => Fault::Timeout,
             // Whoever calls a hook straight has it begin again.
-            Interrupt::Slow | Interrupt::Acts => Fault::Unavailable(interrupt.to_string()),
+            Interrupt::Slow | Interrupt::Acts | Interrupt::Room => {
+                Fault::Unavailable(interrupt.to_string())
+            }
         };
     }
     // Of what the pool has too little of, an instance is refused before any of the guest's code runs.
@@ -483,9 +501,9 @@ pub(crate) fn try_out<H: Host>(
     let trial = async {
         match try_code(&mut store, &version.code, &version.exports).await {
             Ok(()) => Ok(()),
-            Err(InitError::Instantiate(fault)) => Err(LoadError::Instantiate(fault)),
             Err(InitError::Refused(text)) => Err(LoadError::Init(text)),
             Err(InitError::Fault(fault)) => Err(LoadError::InitFault(fault)),
+            Err(error) => Err(LoadError::Instantiate(error.fault())),
         }
     };
     let mut trial = std::pin::pin!(trial);
@@ -509,14 +527,12 @@ async fn try_code<H: Host>(
 ) -> Result<(), InitError> {
     match code {
         Code::Component(pre) => {
-            let instance = make(store, async |store| pre.instantiate_async(store).await)
-                .await
-                .map_err(InitError::Instantiate)?;
+            let instance = make(store, async |store| pre.instantiate_async(store).await).await?;
             run_init(store, &instance, exports).await?;
             Hooks::find(store, &instance, exports)
                 .map(drop)
                 .map_err(InitError::Instantiate)
         }
-        Code::Direct(program) => make_direct(store, program).await.map(drop),
+        Code::Direct(program) => make_direct(store, program, false).await.map(drop),
     }
 }

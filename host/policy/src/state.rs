@@ -54,6 +54,9 @@ pub(crate) enum Interrupt {
     /// It was called straight and is about to do what can't be undone.
     #[error("the hook acts and begins again")]
     Acts,
+    /// It was called straight and the guest's allocator is needed.
+    #[error("the hook needs memory and begins again")]
+    Room,
 }
 
 /// The limits of one run, from the configuration.

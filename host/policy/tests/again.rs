@@ -1,9 +1,6 @@
 //! Hooks that are called without a fiber, and begin again on one when they run for long or act outside of their transaction.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "tests state expectations by panicking"
-)]
+#![allow(clippy::unwrap_used, reason = "tests state expectations by panicking")]
 
 mod support;
 
@@ -125,7 +122,11 @@ fn a_hook_that_runs_for_long_yields_and_is_done_as_one_run() {
     assert!(!run.waits(), "it can go on at once");
     assert_eq!(undone(block_on(run)), 1);
     let alone = Instant::now();
-    assert_eq!(undone(worker.run(1)), 0, "the next one is not called straight");
+    assert_eq!(
+        undone(worker.run(1)),
+        0,
+        "the next one is not called straight"
+    );
     // What was thrown away is a part of a whole run: as both are slowed down by whatever else the machine does, no number of
     // milliseconds is asked for.
     assert!(before_it_yields < alone.elapsed());
@@ -174,7 +175,10 @@ fn what_fails_fails_as_on_a_fiber() {
     assert_eq!(endless.result, Err(Fault::Deadline));
     assert_eq!(endless.host.unwrap().undone, 1);
     let deep = Worker::patient().run(5);
-    assert!(matches!(&deep.result, Err(Fault::Trap(text)) if text.contains("stack")), "{deep:?}");
+    assert!(
+        matches!(&deep.result, Err(Fault::Trap(text)) if text.contains("stack")),
+        "{deep:?}"
+    );
     assert_eq!(deep.host.unwrap().undone, 0);
 }
 
@@ -185,4 +189,48 @@ fn after_many_hooks_on_fibers_the_next_one_is_called_straight_again() {
     let between = (0..10_000).filter(|_| undone(worker.run(2)) != 0).count();
     assert_eq!(between, 0);
     assert_eq!(undone(worker.run(2)), 1);
+}
+
+/// What it is told is more than it has lent room for, in `init` and, when `init` was told nothing, in `request-route`, which sets X-A to that.
+const ASKS: &str = r#"(module
+  (import "patchbay:policy/settings@0.1.0" "get" (func $get (param i32 i32 i32)))
+  (import "patchbay:policy/message@0.1.0" "set-header" (func $set (param i32 i32 i32 i32 i32)))
+  (memory (export "memory") 1)
+  (global $told (mut i32) (i32.const 0))
+  (data (i32.const 0) "X-A")
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (i32.const 4096))
+  (func (export "patchbay:policy/init@0.1.0#init") (result i32)
+    (call $get (i32.const 0) (i32.const 3) (i32.const 128))
+    (global.set $told (i32.load8_u (i32.const 128)))
+    (i32.const 64))
+  (func (export "patchbay:policy/request-route@0.1.0#request-route") (result i32)
+    (if (i32.eqz (global.get $told)) (then (call $get (i32.const 0) (i32.const 3) (i32.const 128))))
+    (call $set (i32.const 0) (i32.const 3) (i32.load (i32.const 132)) (i32.load (i32.const 136)) (i32.const 160))
+    (i32.const 64)))"#;
+
+const ASKS_WORLD: &str = "import patchbay:policy/settings@0.1.0; import patchbay:policy/message@0.1.0;
+    export patchbay:policy/init@0.1.0; export patchbay:policy/request-route@0.1.0;";
+
+#[test]
+fn where_the_guest_has_to_make_room_the_hook_begins_again() {
+    let engine = engine();
+    let guest = component(ASKS, ASKS_WORLD);
+    let version = engine.load("asks", &guest, || TestHost::new(0)).unwrap();
+    // Instances are made, and `init` runs, with the host of the first hook.
+    for (first, later) in [("", "told"), ("told", "")] {
+        let instances = Instances::new(engine.clone(), 0);
+        let run = |told: &str| {
+            let mut host = TestHost::new(0);
+            let settings = [("X-A".to_owned(), told.to_owned())];
+            host.settings
+                .extend(settings.into_iter().filter(|_| !told.is_empty()));
+            block_on(instances.run(&version, Hook::RequestRoute, host, None))
+        };
+        let (one, two) = (run(first), run(later));
+        assert!(one.result.is_ok() && two.result.is_ok(), "{one:?} {two:?}");
+        let told = if first.is_empty() { &two } else { &one };
+        let host = told.host.as_ref().unwrap();
+        let headers: Vec<_> = host.draft.headers("X-A").collect();
+        assert_eq!((headers, host.undone), (vec![b"told".as_slice()], 1));
+    }
 }

@@ -33,11 +33,17 @@ pub(super) fn export_name(interface: &str, name: &str) -> String {
     format!("{interface}#{name}")
 }
 
-/// The module, in WebAssembly's text format.
-pub(super) fn text(signatures: &[Signature]) -> String {
+/// Under which name the functions of an interface are linked for hooks that are called straight.
+pub(super) fn straight_name(interface: &str) -> String {
+    format!("straight {interface}")
+}
+
+/// The module, in WebAssembly's text format. For hooks that are called straight every function is the host's own: such a hook never needs the
+/// guest's allocator.
+pub(super) fn text(signatures: &[Signature], straight: bool) -> String {
     let mut text = format!("(module ${MODULE}\n{TYPES}");
     for (index, signature) in signatures.iter().enumerate() {
-        import(&mut text, index, signature);
+        import(&mut text, index, signature, straight);
     }
     text.push_str(OWN_IMPORTS);
     // Writing to a String does not fail.
@@ -49,7 +55,7 @@ pub(super) fn text(signatures: &[Signature]) -> String {
     text.push_str(FILL);
     for (index, signature) in signatures.iter().enumerate() {
         match signature.result {
-            ResultKind::Stored { .. } => adapter(&mut text, index, signature),
+            ResultKind::Stored { .. } if !straight => adapter(&mut text, index, signature),
             _ if signature.name == FACTS => facts(&mut text, index, signature),
             _ => {}
         }
@@ -69,20 +75,26 @@ pub(super) fn text(signatures: &[Signature]) -> String {
 }
 
 /// What needs no memory is the host's function itself, but for the facts of the message: they came with the hook.
-fn import(text: &mut String, index: usize, signature: &Signature) {
+fn import(text: &mut String, index: usize, signature: &Signature, straight: bool) {
     let Signature {
         interface, name, ..
     } = signature;
+    let is_stored = matches!(signature.result, ResultKind::Stored { .. });
     let parameters = signature.parameters.join(" ");
     let result = match signature.result {
-        ResultKind::Nothing => String::new(),
         ResultKind::Flat(number) => format!("(result {number})"),
-        ResultKind::Stored { .. } => "(result i64)".into(),
+        ResultKind::Stored { .. } if !straight => "(result i64)".into(),
+        ResultKind::Nothing | ResultKind::Stored { .. } => String::new(),
     };
-    let export = match signature.result {
-        ResultKind::Stored { .. } => String::new(),
-        _ if signature.name == FACTS => String::new(),
-        _ => format!("(export \"{}\")", export_name(interface, name)),
+    let export = if is_stored && !straight || signature.name == FACTS {
+        String::new()
+    } else {
+        format!("(export \"{}\")", export_name(interface, name))
+    };
+    let interface = if is_stored && straight {
+        &straight_name(interface)
+    } else {
+        interface
     };
     let _ = writeln!(
         text,

@@ -261,6 +261,12 @@ pub(crate) trait Stored: Sized {
 
     /// Writes the fixed part to `area`, which is as long as that and at the address `at`; what needs more room waits.
     fn put(self, area: &mut [u8], at: u32, lowering: &mut Lowering);
+
+    /// The whole of it, when that is one byte, as most answers are that say nothing but that something was done.
+    #[inline(always)]
+    fn byte(&self) -> Option<u8> {
+        None
+    }
 }
 
 /// Writes some bytes; places are constants below the size of the area.
@@ -387,6 +393,11 @@ impl<T: Stored> Stored for std::result::Result<T, HostError> {
     } else {
         HostError::ALIGN
     };
+
+    #[inline(always)]
+    fn byte(&self) -> Option<u8> {
+        (T::SIZE == 0 && self.is_ok()).then_some(0)
+    }
 
     #[inline]
     fn put(self, area: &mut [u8], at: u32, lowering: &mut Lowering) {

@@ -25,7 +25,7 @@ pub(crate) use harness::MODULE as HARNESS_MODULE;
 pub(crate) use lent::Lent;
 pub(crate) use lower::{Flat, Stored};
 pub(crate) use program::{Harness, InitRefused, Program, Running, run, run_init};
-pub(crate) use raw::link;
+pub(crate) use raw::{link, link_stored};
 pub(crate) use rewrite::component as rewritten;
 pub(crate) use shape::Shape;
 pub(crate) use straight::{Straight, hook};

@@ -75,51 +75,60 @@ pub(crate) struct InitRefused(pub(crate) String);
 
 /// The harness of all policies of an engine.
 pub(crate) struct Harness<H: Host> {
-    /// With every function of the host.
     whole: InstancePre<State<H>>,
-    /// Without those that wait. In a store with one of them nothing can be called but on a fiber.
-    prompt: InstancePre<State<H>>,
+    /// For hooks that are called straight. It is without the functions that wait: in a store with one of them nothing can be called but on a
+    /// fiber.
+    straight: InstancePre<State<H>>,
 }
 
 impl<H: Host> Harness<H> {
     pub(crate) fn new(engine: &Engine, imports: &mut Imports<H>) -> Result<Harness<H>> {
         link(&mut imports.direct)?;
-        let linked = |signatures: &[Signature]| {
-            let module = Module::new(engine, harness::text(signatures))?;
+        let linked = |signatures: &[Signature], straight| {
+            let module = Module::new(engine, harness::text(signatures, straight))?;
             imports.direct.instantiate_pre(&module)
         };
         let prompt = imports.signatures.iter().filter(|function| !function.waits);
         Ok(Harness {
-            whole: linked(&imports.signatures)?,
-            prompt: linked(&prompt.cloned().collect::<Vec<_>>())?,
+            whole: linked(&imports.signatures, false)?,
+            straight: linked(&prompt.cloned().collect::<Vec<_>>(), true)?,
         })
     }
 
     /// Whether every function that a module of this shape imports is there.
     pub(crate) fn provides(&self, shape: &Shape) -> bool {
-        provided(&self.whole, shape).is_some()
+        Footing::of(&self.whole, shape).is_some()
     }
 }
 
-/// The functions of the host that a module of this shape imports, in a harness.
-fn provided<H: Host>(
-    harness: &InstancePre<State<H>>,
-    shape: &Shape,
-) -> Option<Vec<ModuleExport>> {
-    let export = |function: &HostFunction| {
-        let name = harness::export_name(&function.interface, &function.name);
-        harness.module().get_export_index(&name)
-    };
-    shape.imports.iter().map(export).collect()
+/// What an instance of a policy stands on.
+struct Footing<H: Host> {
+    harness: InstancePre<State<H>>,
+    /// In it, the functions of the host that the policy imports, in their order.
+    imports: Vec<ModuleExport>,
+}
+
+impl<H: Host> Footing<H> {
+    /// None: a function of the host is missing.
+    fn of(harness: &InstancePre<State<H>>, shape: &Shape) -> Option<Footing<H>> {
+        let export = |function: &HostFunction| {
+            let name = harness::export_name(&function.interface, &function.name);
+            harness.module().get_export_index(&name)
+        };
+        Some(Footing {
+            imports: shape.imports.iter().map(export).collect::<Option<_>>()?,
+            harness: harness.clone(),
+        })
+    }
 }
 
 /// A policy that runs directly.
 pub(crate) struct Program<H: Host> {
-    harness: InstancePre<State<H>>,
     module: Module,
-    imports: Vec<ModuleExport>,
     shape: Shape,
-    is_prompt: bool,
+    on_fibers: Footing<H>,
+    /// Where its hooks can be called straight: they never wait, and nothing of the guest's runs after one that has returned.
+    straight: Option<Footing<H>>,
 }
 
 impl<H: Host> Program<H> {
@@ -136,39 +145,42 @@ impl<H: Host> Program<H> {
         let Some(module) = instance.get_module(&mut store, rewrite::EXPORT) else {
             bail!("the compiled component has no main module");
         };
-        let prompt = provided(&harness.prompt, &shape);
-        let is_prompt = prompt.is_some();
-        let (harness, imports) = match prompt {
-            Some(imports) => (&harness.prompt, Some(imports)),
-            None => (&harness.whole, provided(&harness.whole, &shape)),
-        };
-        let Some(imports) = imports else {
+        let Some(on_fibers) = Footing::of(&harness.whole, &shape) else {
             bail!("a function of the host is missing");
         };
+        let mut hooks = shape.hooks.iter().flatten();
+        let straight = if hooks.all(|hook| hook.post_return.is_none()) {
+            Footing::of(&harness.straight, &shape)
+        } else {
+            None
+        };
         Ok(Program {
-            harness: harness.clone(),
             module,
-            imports,
-            is_prompt,
             shape,
+            on_fibers,
+            straight,
         })
     }
 
-    /// Whether its hooks can be called [straight](super::Straight): they never wait, and nothing of the guest's runs after one that has
-    /// returned.
+    /// Whether its hooks can be called [straight](super::Straight).
     pub(crate) fn is_straight(&self) -> bool {
-        let hooks = self.shape.hooks.iter().flatten();
-        self.is_prompt && hooks.into_iter().all(|hook| hook.post_return.is_none())
+        self.straight.is_some()
     }
 
     pub(crate) fn has_init(&self) -> bool {
         self.shape.init.is_some()
     }
 
-    /// Makes an instance; the guest's start code runs here.
-    pub(crate) async fn instantiate(&self, store: &mut Store<State<H>>) -> Result<Instance> {
-        let harness = self.harness.instantiate_async(&mut *store).await?;
-        let imports = self
+    /// Makes an instance, for hooks that are called straight or on a fiber; the guest's start code runs here.
+    pub(crate) async fn instantiate(
+        &self,
+        store: &mut Store<State<H>>,
+        straight: bool,
+    ) -> Result<Instance> {
+        let straight = self.straight.as_ref().filter(|_| straight);
+        let footing = straight.unwrap_or(&self.on_fibers);
+        let harness = footing.harness.instantiate_async(&mut *store).await?;
+        let imports = footing
             .imports
             .iter()
             .filter_map(|export| harness.get_module_export(&mut *store, export))
@@ -381,8 +393,28 @@ fn over<H: Host>(caller: &mut Caller<'_, State<H>>) {
 
 impl Running {
     /// Writes a result where the guest says, and says what is wanted from the guest's allocator for it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn store<T: Stored>(
+        &mut self,
+        memory: &mut [u8],
+        result: i32,
+        value: T,
+        scratch: &Scratch,
+    ) -> Result<i64> {
+        if let Some(byte) = value.byte() {
+            let at = result as u32;
+            let area = memory.get_mut(at as usize..);
+            if let Some([first, ..]) = area.and_then(|rest| rest.get_mut(..T::SIZE))
+                && at.is_multiple_of(T::ALIGN)
+            {
+                *first = byte;
+                return Ok(0);
+            }
+        }
+        self.store_whole(memory, result, value, scratch)
+    }
+
+    fn store_whole<T: Stored>(
         &mut self,
         memory: &mut [u8],
         result: i32,

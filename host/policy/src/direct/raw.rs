@@ -12,8 +12,9 @@ use std::mem::MaybeUninit;
 
 use wasmtime::{Caller, FuncType, Linker, Result, ValRaw, ValType, bail};
 
+use super::harness;
 use crate::host::Host;
-use crate::state::State;
+use crate::state::{Interrupt, State};
 
 /// A number as it crosses.
 pub(crate) trait Number: Sized {
@@ -138,4 +139,21 @@ pub(crate) fn link<H: Host, P: Numbers, R: Numbers>(
     // SAFETY: `call` reads parameters of the types `P` and writes results of the types `R`, as the type says.
     unsafe { linker.func_new_unchecked(module, name, ty, call)? };
     Ok(())
+}
+
+/// Links a function whose result is written to the guest's memory and that returns what is wanted from the guest's allocator for it: as it is,
+/// for the harness, and for hooks that are called [straight](super::Straight), which begin again on a fiber when something is wanted.
+pub(crate) fn link_stored<H: Host, P: Numbers>(
+    linker: &mut Linker<State<H>>,
+    module: &str,
+    name: &str,
+    function: impl Fn(Caller<'_, State<H>>, P) -> Result<(i64,)> + Copy + Send + Sync + 'static,
+) -> Result<()> {
+    link(linker, module, name, function)?;
+    let straight =
+        move |caller: Caller<'_, State<H>>, parameters| match function(caller, parameters)? {
+            (0,) => Ok(()),
+            _ => Err(Interrupt::Room.into()),
+        };
+    link(linker, &harness::straight_name(module), name, straight)
 }

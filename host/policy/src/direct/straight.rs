@@ -2,8 +2,9 @@
 //!
 //! A fiber lets a guest that runs for long yield. Nearly every hook returns within a microsecond, and a fifth of that went into the two
 //! changes of the stack. So a hook is called straight, where it can begin again: it has done nothing yet that can't be undone, and what it did
-//! to the message can. When it has run for too long, or is about to act outside of its transaction, it ends there; the host is put
-//! back to what it was, and the hook begins again in an instance on a fiber.
+//! to the message can. When it has run for too long, is about to act outside of its transaction, or gets so much from the host that the
+//! guest's allocator is needed, it ends there; the host is put back to what it was, and the hook begins again in an instance on a
+//! fiber.
 
 use wasmtime::{Instance, Result, Store, TypedFunc};
 

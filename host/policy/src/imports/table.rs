@@ -228,7 +228,7 @@ macro_rules! directly {
         );
     };
     ($i:ident, ($n:literal $($acts:ident)?), $f:ident, (lent $result:ty), {$($p:ident: $t:ident,)*}, [$($argument:ident = $kind:ident($($q:expr),*);)*],) => {
-        $crate::direct::link(
+        $crate::direct::link_stored(
             $i.direct,
             &$i.name,
             $n,
@@ -254,7 +254,7 @@ macro_rules! directly {
         );
     };
     ($i:ident, ($n:literal $($acts:ident)?), $f:ident, (stored $result:ty), {$($p:ident: $t:ident,)*}, [$($argument:ident = $kind:ident($($q:expr),*);)*],) => {
-        $crate::direct::link(
+        $crate::direct::link_stored(
             $i.direct,
             &$i.name,
             $n,
