@@ -55,7 +55,7 @@ impl OneCall {
 #[rustfmt::skip]
 impl Host for OneCall {
     type Before = ();
-    fn before(&self) -> Option<()> { Some(()) }
+    fn before(&mut self) -> Option<()> { Some(()) }
     fn undo(&mut self, (): ()) { self.reset(); }
     fn message(&self) -> Option<&Draft> { Some(&self.request) }
     fn message_mut(&mut self) -> Option<&mut Draft> { Some(&mut self.request) }

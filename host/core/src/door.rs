@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use patchbay_message::{Draft, Message};
+use patchbay_message::{Draft, Message, SavedEdits};
 
 use crate::proxy::target;
 use crate::registrar::{Bindings, Registration};
@@ -447,6 +447,8 @@ pub struct HookContext {
     pub challenge: Vec<Vec<u8>>,
     /// What the hook decides besides its verdict.
     pub routing: Routing,
+    /// Room for the edits that the message had before the hook. The core does not look at it.
+    pub saved_edits: SavedEdits,
 }
 
 impl HookContext {
@@ -467,6 +469,7 @@ impl HookContext {
             verified_user: None,
             challenge: Vec::new(),
             routing: Routing::default(),
+            saved_edits: SavedEdits::default(),
         }
     }
 
@@ -494,6 +497,8 @@ impl HookContext {
             verified_user,
             challenge,
             routing,
+            // It is written before it is read.
+            saved_edits: _,
         } = self;
         *hook = to_run;
         *request = asked;
@@ -519,6 +524,7 @@ impl HookContext {
         self.variables = Vec::new();
         self.record_route_parameters = Vec::new();
         self.routing.record_route_parameters = Vec::new();
+        self.saved_edits.let_go();
         target::empty(&mut self.routing.targets);
     }
 }

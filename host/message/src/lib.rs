@@ -40,7 +40,7 @@ pub use address_of_record::AddressOfRecord;
 pub use authentication::{Challenge, Credentials};
 pub use cseq::CSeq;
 pub use digest_parameters::DigestParameters;
-pub use draft::{Draft, FitField};
+pub use draft::{Draft, FitField, SavedEdits};
 pub use error::{EditError, Invalid, Limits, ScanError};
 pub use framing::{Frame, Framer, FramingError, KeepAlive};
 pub use grammar::{

@@ -134,7 +134,7 @@ impl<H: Host> Instances<H> {
         scope: Option<&Arc<Scope>>,
         version: &Arc<Version<H>>,
         hook: Hook,
-        host: H,
+        mut host: H,
         event: Option<Event>,
     ) -> HookRun<H> {
         let pool = &self.pool;

@@ -208,7 +208,8 @@ const ASKS: &str = r#"(module
     (call $set (i32.const 0) (i32.const 3) (i32.load (i32.const 132)) (i32.load (i32.const 136)) (i32.const 160))
     (i32.const 64)))"#;
 
-const ASKS_WORLD: &str = "import patchbay:policy/settings@0.1.0; import patchbay:policy/message@0.1.0;
+const ASKS_WORLD: &str =
+    "import patchbay:policy/settings@0.1.0; import patchbay:policy/message@0.1.0;
     export patchbay:policy/init@0.1.0; export patchbay:policy/request-route@0.1.0;";
 
 #[test]

@@ -198,7 +198,7 @@ fn text(value: &Option<String>) -> &str {
 impl Host for Recorder {
     type Before = (Option<Draft>, Option<Draft>, Vec<(String, String)>, usize);
 
-    fn before(&self) -> Option<Self::Before> {
+    fn before(&mut self) -> Option<Self::Before> {
         let done = self.done.lock().expect("nobody panics with it").len();
         let (draft, response) = (self.draft.clone(), self.response.clone());
         Some((draft, response, self.variables.clone(), done))

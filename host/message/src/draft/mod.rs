@@ -6,9 +6,11 @@
 mod edit;
 mod field;
 mod patch;
+mod saved;
 mod write;
 
 pub use field::FitField;
+pub use saved::SavedEdits;
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, LazyLock};

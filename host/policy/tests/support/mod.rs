@@ -215,7 +215,7 @@ impl TestHost {
 #[rustfmt::skip]
 impl Host for TestHost {
     type Before = (usize, Armed);
-    fn before(&self) -> Option<Self::Before> {
+    fn before(&mut self) -> Option<Self::Before> {
         let is_edited = self.draft.is_edited() || self.response.as_ref().is_some_and(Draft::is_edited);
         (self.is_straight && !is_edited).then_some((self.targets.len(), self.armed))
     }

@@ -4,19 +4,28 @@
 //! the host. What it did outside can't be undone, and the policy engine has it begin again before it does anything of that.
 //! Credentials that were verified stay so: a nonce counts once.
 
-use std::sync::Arc;
-
-use patchbay_core::door::{HookContext, Routing};
+use patchbay_core::door::{self, HookContext, Routing};
 
 use super::HookHost;
 use super::lookups::Lookups;
 
+/// Where the edits are that the message had before the hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum EditsBefore {
+    /// The hook can't begin again.
+    NotWanted,
+    /// In the message, which the hook has not changed.
+    Unsaved,
+    /// Put aside, as the hook has changed it: most hooks don't.
+    Saved,
+}
+
 impl HookHost {
-    /// Whether what a hook does now can be undone: it begins with a message as it was received and nothing decided, which is told by a
-    /// few comparisons and brought back without a copy. A traced run writes down each call.
+    /// Whether what a hook does now can be undone: it begins with nothing decided, which is told by a few comparisons and brought back without a
+    /// copy. A traced run writes down each call.
     #[inline]
     pub(super) fn can_begin_again(&self) -> bool {
-        self.context.as_deref().is_some_and(is_untouched)
+        self.context.as_deref().is_some_and(is_undecided)
             && self.rare.is_none()
             && self.group == 0
             && self.lookups.is_empty()
@@ -29,31 +38,104 @@ impl HookHost {
         self.group = 0;
         self.no_answer_ms = None;
         self.rare = None;
+        let edits = std::mem::replace(&mut self.edits, EditsBefore::NotWanted);
         let Some(context) = self.context.as_deref_mut() else {
             return;
         };
         context.routing = Routing::default();
         context.variables.clear();
-        for draft in [Some(&mut context.request), context.response.as_mut()] {
-            if let Some(draft) = draft.filter(|draft| draft.is_edited()) {
-                let base = Arc::clone(draft.base());
-                draft.reset(base);
-            }
+        let message = match context.hook {
+            door::Hook::OnreplyRoute => context.response.as_mut(),
+            _ => Some(&mut context.request),
+        };
+        if let (EditsBefore::Saved, Some(message)) = (edits, message) {
+            context.saved_edits.restore(message);
         }
     }
 }
 
 #[inline]
-fn is_untouched(context: &HookContext) -> bool {
+fn is_undecided(context: &HookContext) -> bool {
     let routing = &context.routing;
     context.variables.is_empty()
         && routing.targets.is_empty()
         && routing.record_route.is_none()
         && routing.record_route_parameters.is_empty()
         && routing.armed == Default::default()
-        && !context.request.is_edited()
-        && context
-            .response
-            .as_ref()
-            .is_none_or(|response| !response.is_edited())
+}
+
+#[cfg(test)]
+mod tests {
+    use patchbay_core::door::Transport;
+    use patchbay_policy::{Armed, Host, Target};
+
+    use super::super::tests::{flow, host, register, services};
+    use super::*;
+
+    const BOB: &str = "sip:bob@example.com";
+
+    fn written(host: &HookHost) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        host.message().unwrap().write_to(&mut bytes);
+        bytes
+    }
+
+    fn act(host: &mut HookHost) {
+        let message = host.message_mut().unwrap();
+        message.set("X-A", b"hook").unwrap();
+        message.set_request_uri(b"sip:carol@example.com").unwrap();
+        host.set_variable("name", "value").unwrap();
+        host.arm(Armed {
+            failure_route: true,
+            ..Armed::default()
+        });
+        host.set_record_route(false);
+        host.add_record_route_parameter("a", "b").unwrap();
+        let found = host.lookup(BOB).unwrap();
+        host.add_lookup(found.lookup).unwrap();
+        host.next_group();
+        let target = Target {
+            uri: BOB.to_owned(),
+            q: 1000,
+            next_hop: None,
+            listener: None,
+            no_answer_ms: None,
+        };
+        host.add_target(target).unwrap();
+        host.set_no_answer_timeout(5);
+        host.add_reply_header("X-B", "reply").unwrap();
+    }
+
+    #[test]
+    fn everything_that_a_hook_did_is_undone() {
+        let services = services("");
+        let udp = flow(Transport::Udp, None);
+        register(&services, "<sip:bob@127.0.0.1:1>", udp);
+        for is_edited in [false, true] {
+            let mut host = host(&services, udp);
+            if is_edited {
+                host.message_mut().unwrap().set("X-A", b"before").unwrap();
+            }
+            let before = written(&host);
+            assert!(host.before().is_some());
+            act(&mut host);
+            assert!(!host.can_begin_again());
+            host.undo(());
+            assert_eq!(written(&host), before);
+            assert!(host.can_begin_again());
+            assert_eq!(host.variable("name"), None);
+            assert_eq!(host.target_count(), 0);
+            let found = host.lookup(BOB).unwrap();
+            assert_eq!(found.lookup, 0, "look-ups are numbered anew");
+        }
+    }
+
+    #[test]
+    fn what_was_decided_before_the_hook_is_not_undone_with_it() {
+        let services = services("");
+        let udp = flow(Transport::Udp, None);
+        let mut host = host(&services, udp);
+        host.set_variable("name", "value").unwrap();
+        assert!(host.before().is_none());
+    }
 }

@@ -16,6 +16,7 @@ use patchbay_policy::{
     Verification,
 };
 
+use super::again::EditsBefore;
 use super::lookups::{
     Asked, address_of_record, address_of_record_in, host_error, is_registered_source, target,
 };
@@ -46,8 +47,13 @@ impl Host for HookHost {
     type Before = ();
 
     #[inline]
-    fn before(&self) -> Option<()> {
-        self.can_begin_again().then_some(())
+    fn before(&mut self) -> Option<()> {
+        let can_begin_again = self.can_begin_again();
+        self.edits = match can_begin_again {
+            true => EditsBefore::Unsaved,
+            false => EditsBefore::NotWanted,
+        };
+        can_begin_again.then_some(())
     }
 
     fn undo(&mut self, (): ()) {
@@ -67,11 +73,16 @@ impl Host for HookHost {
     }
 
     fn message_mut(&mut self) -> Option<&mut Draft> {
-        let context = self.context.as_mut()?;
-        match context.hook {
-            door::Hook::OnreplyRoute => context.response.as_mut(),
-            _ => Some(&mut context.request),
+        let context = self.context.as_deref_mut()?;
+        let message = match context.hook {
+            door::Hook::OnreplyRoute => context.response.as_mut()?,
+            _ => &mut context.request,
+        };
+        if self.edits == EditsBefore::Unsaved {
+            self.edits = EditsBefore::Saved;
+            context.saved_edits.save(message);
         }
+        Some(message)
     }
 
     fn may_write(&self, name: &str) -> bool {

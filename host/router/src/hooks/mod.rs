@@ -27,6 +27,7 @@ use patchbay_policy::{Digest, Event, Verification, Version};
 
 use crate::config::Config;
 use crate::routes::Link;
+use again::EditsBefore;
 use lookups::Lookups;
 use tape::Tape;
 
@@ -49,6 +50,7 @@ pub struct HookHost {
     no_answer_ms: Option<u32>,
     rare: Option<Box<Rare>>,
     verification: Option<Verification>,
+    edits: EditsBefore,
 }
 
 /// Which policy runs, for logs and counters.
@@ -176,6 +178,7 @@ impl HookHost {
             no_answer_ms: None,
             rare: None,
             verification: None,
+            edits: EditsBefore::NotWanted,
         }
     }
 
@@ -340,6 +343,7 @@ pub(crate) mod tests {
             verified_user: None,
             challenge: Vec::new(),
             routing: Routing::default(),
+            saved_edits: Default::default(),
         };
         let policy = PolicyName::Checked(Arc::new("test".to_owned()));
         HookHost::new(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use patchbay_core::door::{self, Armed, ChainPlaces, HookContext, RouteId, Routing};
 use patchbay_core::time::{Instant, Now, UnixTime};
-use patchbay_message::Draft;
+use patchbay_message::{Draft, SavedEdits};
 use patchbay_policy::{Event, Fault, Hook, Host, Verdict, Version};
 
 use super::carried::target_trace;
@@ -258,6 +258,7 @@ fn context_of(input: &Input) -> Option<HookContext> {
         verified_user: input.verified_user.clone(),
         challenge: Vec::new(),
         routing: Routing::default(),
+        saved_edits: SavedEdits::default(),
     })
 }
 

@@ -321,6 +321,7 @@ mod tests {
             verified_user: None,
             challenge: Vec::new(),
             routing: Routing::default(),
+            saved_edits: Default::default(),
         };
         let entry = table.choose(&context)?;
         Some(entry.route.name().to_owned())
