@@ -217,6 +217,12 @@ impl<'a> Name<'a> {
         self.known
     }
 
+    /// The text as it was given, if it was given as text.
+    #[inline]
+    pub(crate) fn given(&self) -> &'a [u8] {
+        self.text
+    }
+
     /// The spelling of the RFC for a known header, the text as it was given for another.
     pub fn text(&self) -> &'a [u8] {
         match self.known {
