@@ -230,17 +230,29 @@ pub(crate) fn has_control(text: &[u8]) -> bool {
     } else if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
         let half = |bytes: &[u8; 4]| u64::from(u32::from_le_bytes(*bytes));
         has_low_or_delete(half(first) | half(last) << 32)
+    } else if let Some(few) = few(text) {
+        // Behind them blanks.
+        has_low_or_delete(few | ONES * 0x20 << (8 * text.len()))
     } else {
-        true
+        false
     };
     // Few texts have any, or tabs.
     may_have && text.iter().any(is_control)
 }
 
+/// One to three bytes as a little-endian number; `None` for no bytes. Of more, what comes out has no meaning.
+#[inline]
+pub(crate) fn few(text: &[u8]) -> Option<u64> {
+    let last = text.len().checked_sub(1)?;
+    let byte = |at: usize| Some(u64::from(*text.get(at)?) << (8 * at));
+    Some(byte(0)? | byte(text.len() / 2)? | byte(last)?)
+}
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+
 /// Whether one of eight bytes is below 32 or DEL.
 #[inline(always)]
 fn has_low_or_delete(word: u64) -> bool {
-    const ONES: u64 = 0x0101_0101_0101_0101;
     // What is subtracted takes the highest bit from below where, and only where, a byte was smaller.
     let below = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word;
     (below(word, 0x20) | below(word ^ (ONES * 0x7f), 1)) & (ONES << 7) != 0
@@ -392,7 +404,7 @@ mod tests {
     #[test]
     fn controls_are_found_wherever_they_stand() {
         let is_control = |byte: u8| byte < 0x20 && byte != b'\t' || byte == 0x7f;
-        for length in [1, 3, 7, 8, 9, 16, 21] {
+        for length in [1, 2, 3, 4, 7, 8, 9, 16, 21] {
             for byte in 0..=255u8 {
                 for at in 0..length {
                     let mut text = vec![b'a'; length];

@@ -30,6 +30,7 @@ mod response;
 mod rsip_conversion;
 mod scan;
 mod span;
+mod spelling;
 mod uri;
 mod uri_comparison;
 mod usual;

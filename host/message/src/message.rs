@@ -2,7 +2,7 @@
 
 use crate::cseq::CSeq;
 use crate::error::{Invalid, Limits, ScanError};
-use crate::grammar::parse_u32;
+use crate::grammar::{eq_ignore_case, parse_u32};
 use crate::kept::Kept;
 use crate::list::Values;
 use crate::method::Method;
@@ -145,11 +145,18 @@ impl Message {
     #[inline]
     pub fn header<'n>(&self, name: impl Into<Name<'n>>) -> Option<&[u8]> {
         let name = name.into();
-        let field = match name.known() {
-            HeaderName::Other => self.field(self.indices(name).next()?),
-            known => self.layout.first_field(known),
-        };
-        Some(field?.value.in_bytes(&self.bytes))
+        match name.known() {
+            HeaderName::Other => self.other_header(name.given()),
+            known => Some(self.layout.first_field(known)?.value.in_bytes(&self.bytes)),
+        }
+    }
+
+    /// The same of a name that we don't know.
+    #[inline(never)]
+    fn other_header(&self, name: &[u8]) -> Option<&[u8]> {
+        let name = Name::new(HeaderName::Other, name);
+        let field = self.field(self.first_index(name)?)?;
+        Some(field.value.in_bytes(&self.bytes))
     }
 
     /// The value of every field of that name, in order.
@@ -306,7 +313,12 @@ impl Message {
     #[inline]
     pub(crate) fn first_index(&self, name: Name<'_>) -> Option<usize> {
         match name.known() {
-            HeaderName::Other => self.unknown_index(name, *self.layout.first.get(OTHER)?),
+            HeaderName::Other => {
+                let first = *self.layout.first.get(OTHER)?;
+                // Many messages have none.
+                index_of(first)?;
+                self.unknown_index(name.given(), first)
+            }
             known => index_of(*self.layout.first.get(known.number())?),
         }
     }
@@ -315,18 +327,22 @@ impl Message {
     #[inline]
     pub(crate) fn index_after(&self, name: Name<'_>, index: usize) -> Option<usize> {
         match name.known() {
-            HeaderName::Other => self.unknown_index(name, self.field(index)?.next),
+            HeaderName::Other => self.unknown_index(name.given(), self.field(index)?.next),
             _ => index_of(self.field(index)?.next),
         }
     }
 
     /// The first field of that name in the chain of those that we know no name for, from this one on.
-    fn unknown_index(&self, name: Name<'_>, mut link: u16) -> Option<usize> {
-        let length = name.text().len();
+    #[inline(never)]
+    fn unknown_index(&self, name: &[u8], mut link: u16) -> Option<usize> {
+        let length = name.len();
         while let Some(index) = index_of(link) {
             let field = self.field(index)?;
             // A broken line has an empty name and is never found.
-            if field.name_len as usize == length && length > 0 && self.name_of(field) == name {
+            if field.name_len as usize == length
+                && length > 0
+                && eq_ignore_case(field.name().in_bytes(&self.bytes), name)
+            {
                 return Some(index);
             }
             link = field.next;

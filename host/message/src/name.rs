@@ -1,7 +1,7 @@
 //! Header names: the ones we know by number, the others by their text.
 
 use crate::grammar::eq_ignore_case;
-use crate::lanes;
+use crate::spelling;
 
 /// How often a header may stand in a message, and how its value is made.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -40,7 +40,7 @@ macro_rules! header_names {
             }
 
             /// [`HeaderName::text`] by number.
-            const TEXTS: &'static [&'static str] = &[$($text),*];
+            pub(crate) const TEXTS: &'static [&'static str] = &[$($text),*];
 
             const fn shape(self) -> Shape {
                 match self {
@@ -73,17 +73,12 @@ macro_rules! header_names {
                 }
             }
 
-            const fn compact(self) -> u8 {
+            /// The compact form; a blank when there is none.
+            pub(crate) const fn compact(self) -> u8 {
                 match self {
                     $(HeaderName::$variant => $compact,)*
                     HeaderName::Other => b' ',
                 }
-            }
-
-            fn from_compact(letter: u8) -> HeaderName {
-                const LETTERS: &[(u8, HeaderName)] = &[$(($compact, HeaderName::$variant)),*];
-                let letter = letter.to_ascii_lowercase();
-                LETTERS.iter().find(|entry| entry.0 == letter && letter != b' ').map_or(HeaderName::Other, |entry| entry.1)
             }
         }
     };
@@ -175,39 +170,7 @@ impl HeaderName {
     /// The known header of this name, in long or compact form and any case.
     #[inline]
     pub fn from_bytes(name: &[u8]) -> HeaderName {
-        // Most names are spelled as in their RFC.
-        if let Some(words) = words_in(name)
-            && let Some((spelling, known)) = SPELLINGS.get(spelling_slot(words))
-            && *spelling == words
-        {
-            return *known;
-        }
-        HeaderName::in_any_case(name)
-    }
-
-    fn in_any_case(name: &[u8]) -> HeaderName {
-        match name {
-            [] => HeaderName::Other,
-            [letter] => HeaderName::from_compact(*letter),
-            [first, .., last] => lookup(name, *first, *last),
-        }
-    }
-
-    /// The header that a line with these first bytes is, and the length of its name before the colon, when the name is one that we
-    /// know as its RFC spells it. `None`: ask [`HeaderName::from_bytes`].
-    #[inline]
-    pub(crate) fn of_line(head: &[u8; 16]) -> Option<(HeaderName, usize)> {
-        let length = lanes::equal(head, b':').trailing_zeros() as usize;
-        let kept = KEPT.get(length)?;
-        let [low, high] = head.as_chunks::<8>().0 else {
-            return None;
-        };
-        let words = [
-            u64::from_le_bytes(*low) & kept.0,
-            u64::from_le_bytes(*high) & kept.1,
-        ];
-        let (spelling, known) = SPELLINGS.get(spelling_slot(words))?;
-        (*spelling == words && length > 0).then_some((*known, length))
+        spelling::known(name)
     }
 
     /// Whether the value is a comma-separated list, which may be spread over several fields (RFC 3261 §7.3.1).
@@ -235,147 +198,6 @@ impl HeaderName {
     }
 }
 
-/// Slots of the hash table of names; more than three times as many as there are names.
-const SLOTS: usize = 256;
-
-/// Names by the hash of their length, first and last letter, with linear probing.
-static TABLE: [HeaderName; SLOTS] = table();
-
-const fn slot(length: usize, first: u8, last: u8) -> usize {
-    (length * 37
-        + first.to_ascii_lowercase() as usize * 11
-        + last.to_ascii_lowercase() as usize * 5)
-        % SLOTS
-}
-
-/// Evaluated by the compiler only: an index out of bounds is a compile error.
-#[allow(clippy::indexing_slicing)]
-const fn table() -> [HeaderName; SLOTS] {
-    let mut table = [HeaderName::Other; SLOTS];
-    let mut number = 0;
-    while number < HeaderName::ALL.len() {
-        let name = HeaderName::ALL[number];
-        let text = name.text().as_bytes();
-        let mut at = slot(text.len(), text[0], text[text.len() - 1]);
-        while table[at].number() != HeaderName::Other.number() {
-            at = (at + 1) % SLOTS;
-        }
-        table[at] = name;
-        number += 1;
-    }
-    table
-}
-
-/// Whether a name of up to fifteen bytes is made of letters, digits, `-` and `.` alone. `false`: it needs a closer look.
-#[inline]
-pub(crate) fn is_plain(name: &[u8]) -> bool {
-    words_in(name).is_some_and(|[low, high]| {
-        let bytes = (u128::from(low) | u128::from(high) << 64).to_le_bytes();
-        lanes::not_plain(&bytes) & ((1 << name.len()) - 1) == 0
-    })
-}
-
-#[inline]
-fn lookup(name: &[u8], first: u8, last: u8) -> HeaderName {
-    let mut at = slot(name.len(), first, last);
-    while let Some(known) = TABLE.get(at).copied() {
-        let text = HeaderName::TEXTS
-            .get(known.number())
-            .copied()
-            .unwrap_or_default();
-        if known == HeaderName::Other || eq_ignore_case(text.as_bytes(), name) {
-            return known;
-        }
-        at = (at + 1) % SLOTS;
-    }
-    HeaderName::Other
-}
-
-/// By length of a name: which bytes of two little-endian numbers are its.
-static KEPT: [(u64, u64); 16] = kept();
-
-/// Evaluated by the compiler only: an index out of bounds is a compile error.
-#[allow(clippy::indexing_slicing)]
-const fn kept() -> [(u64, u64); 16] {
-    let mut kept = [(0, 0); 16];
-    let mut length = 1;
-    while length < kept.len() {
-        let bits = (1u128 << (8 * length)) - 1;
-        kept[length] = (bits as u64, (bits >> 64) as u64);
-        length += 1;
-    }
-    kept
-}
-
-/// The spellings of up to fifteen bytes as little-endian numbers, each where its hash says. Of two with one hash the first is here.
-static SPELLINGS: [([u64; 2], HeaderName); SLOTS] = spellings();
-
-#[inline]
-const fn spelling_slot(words: [u64; 2]) -> usize {
-    let [low, high] = words;
-    let hash = (low ^ high.rotate_left(23)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (hash >> 56) as usize
-}
-
-/// Evaluated by the compiler only: an index out of bounds is a compile error.
-#[allow(clippy::indexing_slicing)]
-const fn spellings() -> [([u64; 2], HeaderName); SLOTS] {
-    let mut spellings = [([0; 2], HeaderName::Other); SLOTS];
-    let mut number = 0;
-    while number < HeaderName::ALL.len() {
-        let name = HeaderName::ALL[number];
-        let forms: [&[u8]; 2] = [name.text().as_bytes(), &[name.compact()]];
-        let mut form = 0;
-        while form < forms.len() {
-            let words = words_of(forms[form]);
-            let slot = spelling_slot(words);
-            if words[0] != 0 && spellings[slot].0[0] == 0 {
-                spellings[slot] = (words, name);
-            }
-            form += 1;
-        }
-        number += 1;
-    }
-    spellings
-}
-
-/// The bytes of a name as numbers; 0 when it is too long, or is the blank that stands for no compact form.
-#[allow(clippy::indexing_slicing)]
-const fn words_of(name: &[u8]) -> [u64; 2] {
-    let mut words = [0; 2];
-    if name.len() >= 16 || name[0] == b' ' {
-        return words;
-    }
-    let mut at = name.len();
-    while at > 0 {
-        at -= 1;
-        words[at / 8] = words[at / 8] << 8 | name[at] as u64;
-    }
-    words
-}
-
-/// The same for any name of four to fifteen bytes.
-#[inline]
-fn words_in(name: &[u8]) -> Option<[u64; 2]> {
-    let length = name.len();
-    if length > 15 {
-        return None;
-    }
-    // Two reads that overlap in the middle, the second one moved to its place.
-    match (name.first_chunk::<8>(), name.last_chunk::<8>()) {
-        (Some(first), Some(last)) => Some([
-            u64::from_le_bytes(*first),
-            (u64::from_le_bytes(*last) >> 1) >> (8 * (15 - length) + 7),
-        ]),
-        _ => {
-            let (first, last) = (name.first_chunk::<4>()?, name.last_chunk::<4>()?);
-            let low = u64::from(u32::from_le_bytes(*first));
-            let high = u64::from(u32::from_le_bytes(*last));
-            Some([low | high << (8 * (length - 4)), 0])
-        }
-    }
-}
-
 /// The name of a header: known, or its text. Equal when they name the same header, in whatever form or case.
 #[derive(Clone, Copy, Debug)]
 pub struct Name<'a> {
@@ -393,6 +215,12 @@ impl<'a> Name<'a> {
     #[inline]
     pub fn known(&self) -> HeaderName {
         self.known
+    }
+
+    /// The text as it was given, if it was given as text.
+    #[inline]
+    pub(crate) fn given(&self) -> &'a [u8] {
+        self.text
     }
 
     /// The spelling of the RFC for a known header, the text as it was given for another.
@@ -461,6 +289,37 @@ mod tests {
         }
     }
 
+    /// The name by comparing it with each.
+    fn compared(name: &[u8]) -> HeaderName {
+        let is_it = |known: &HeaderName| {
+            let compact = [known.compact()];
+            known.text().as_bytes().eq_ignore_ascii_case(name)
+                || compact != *b" " && compact.eq_ignore_ascii_case(name)
+        };
+        let mut all = HeaderName::ALL.iter().copied();
+        all.find(is_it).unwrap_or(HeaderName::Other)
+    }
+
+    #[test]
+    fn a_name_that_differs_in_anything_but_case_is_another() {
+        for known in HeaderName::ALL {
+            for spelt in [known.text().as_bytes(), &[known.compact()]] {
+                for (at, bit) in (0..spelt.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
+                    let mut name = spelt.to_vec();
+                    name[at] ^= 1 << bit;
+                    assert_eq!(HeaderName::from_bytes(&name), compared(&name), "{name:?}");
+                }
+                for other in [
+                    &spelt[1..],
+                    &[spelt, b"\0"].concat(),
+                    &[b"X", spelt].concat(),
+                ] {
+                    assert_eq!(HeaderName::from_bytes(other), compared(other), "{other:?}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn compact_forms_are_those_of_the_registry() {
         let forms = b"acbdefijklmnorstuvxy";
@@ -496,29 +355,6 @@ mod tests {
         for other in [b"q", b" ", b"z"] {
             assert_eq!(Name::from(other).known(), HeaderName::Other);
         }
-    }
-
-    #[test]
-    fn spellings_of_usual_headers_are_found_by_their_bytes() {
-        let found = |name: &str| {
-            let mut line = [b' '; 32];
-            line[..name.len()].copy_from_slice(name.as_bytes());
-            line[name.len()] = b':';
-            HeaderName::of_line(line.first_chunk().unwrap())
-        };
-        for name in HeaderName::ALL {
-            let expected = (*name, name.text().len());
-            assert!(found(name.text()).is_none_or(|found| found == expected));
-        }
-        // Those that nearly every message has are not to be crowded out by others.
-        for name in &HeaderName::ALL[..12] {
-            assert!(found(name.text()).is_some(), "{}", name.text());
-        }
-        assert_eq!(found("v"), Some((HeaderName::Via, 1)));
-        assert_eq!(
-            (found("X-Foo"), found("via"), found("")),
-            (None, None, None)
-        );
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::error::{Limits, ScanError};
 use crate::grammar::{eq_ignore_case, is_lws, parse_u64, trim, trim_end};
 use crate::name::HeaderName;
 use crate::span::Span;
+use crate::spelling;
 
 /// Marks the end of a chain of fields of one name.
 pub(crate) const NONE: u16 = u16::MAX;
@@ -363,7 +364,7 @@ impl UsualLine {
     #[inline(always)]
     fn read(text: &[u8]) -> Option<UsualLine> {
         let head: &[u8; 18] = text.first_chunk()?;
-        let (known, name_end) = HeaderName::of_line(head.first_chunk()?)?;
+        let (known, name_end) = spelling::of_line(head.first_chunk()?)?;
         // The colon was seen; a blank and the first byte of the value follow it.
         let value = name_end + 2;
         if *head.get(name_end + 1)? != b' ' {

@@ -168,3 +168,16 @@ fn usual_contacts_and_names_are_read() {
     assert_eq!(tel.tag(), Some(&b"x"[..]));
     assert!(Uri::parse(b"sip:a@b;lr").unwrap().is_lr());
 }
+
+/// Who reads up to the NUL sees a Route there, others don't.
+#[test]
+fn a_nul_in_a_name_makes_it_no_header() {
+    for name in ["Route\0", "v\0"] {
+        let line = format!("Max-Forwards: 70\r\n{name}: <sip:192.0.2.7;lr>");
+        let text = with("Max-Forwards", &line);
+        let message = Message::parse(text.as_bytes(), &Limits::default()).unwrap();
+        assert_eq!(message.header("Route"), None, "{name:?}");
+        assert_eq!(message.headers("Via").count(), 1, "{name:?}");
+        assert!(verdict(&text).is_err(), "{name:?}");
+    }
+}

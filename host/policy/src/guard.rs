@@ -193,17 +193,30 @@ pub fn refuses_header(name: &str) -> Option<String> {
     Some(refused.message)
 }
 
+#[inline]
 fn deny_host_owned(header: HeaderName) -> Result<(), HostError> {
     match header {
-        HeaderName::Via | HeaderName::CSeq | HeaderName::CallId | HeaderName::ContentLength | HeaderName::MaxForwards => {
-            Err(denied(format!("{} is the host's", header.text())))
-        }
-        HeaderName::RecordRoute => {
-            Err(denied("Record-Route is the host's: use transaction.set-record-route and transaction.add-record-route-parameter".into()))
-        }
-        HeaderName::Route => Err(denied("Route is the host's: use the next-hop of a target".into())),
+        HeaderName::Via
+        | HeaderName::CSeq
+        | HeaderName::CallId
+        | HeaderName::ContentLength
+        | HeaderName::MaxForwards
+        | HeaderName::RecordRoute
+        | HeaderName::Route => Err(host_owned(header)),
         _ => Ok(()),
     }
+}
+
+#[cold]
+fn host_owned(header: HeaderName) -> HostError {
+    let instead = match header {
+        HeaderName::RecordRoute => {
+            ": use transaction.set-record-route and transaction.add-record-route-parameter"
+        }
+        HeaderName::Route => ": use the next-hop of a target",
+        _ => "",
+    };
+    denied(format!("{} is the host's{instead}", header.text()))
 }
 
 /// RFC 3261 §12: the tags identify the dialog, so that only the name and the URI may change.
@@ -228,10 +241,10 @@ fn check_tag_is_kept(message: &Draft, header: HeaderName, value: &str) -> Result
 #[inline]
 fn check_field<'a>(name: Name<'a>, value: &'a str) -> Result<FitField<'a>, HostError> {
     let header = name.known();
+    // Of a header that we don't know any value is one.
+    let is_well_formed = || header == HeaderName::Other || is_well_formed(header, value.as_bytes());
     match FitField::new(name, value.as_bytes()) {
-        Ok(field) if value.len() <= MAX_VALUE_LEN && is_well_formed(header, value.as_bytes()) => {
-            Ok(field)
-        }
+        Ok(field) if value.len() <= MAX_VALUE_LEN && is_well_formed() => Ok(field),
         result => Err(unfit(name, value, result.err())),
     }
 }

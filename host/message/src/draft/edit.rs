@@ -210,7 +210,18 @@ impl Draft {
         }
     }
 
+    #[inline]
     pub(super) fn make_room(&mut self, bytes: usize) -> Result<(), EditError> {
+        let patches = &self.edits.patches;
+        if patches.arena_len() + bytes <= COMPACT_AT_BYTES && patches.list.len() < MAX_PATCHES {
+            return Ok(());
+        }
+        self.make_room_in_much(bytes)
+    }
+
+    /// The same where a short look does not tell.
+    #[cold]
+    fn make_room_in_much(&mut self, bytes: usize) -> Result<(), EditError> {
         let Changes {
             patches,
             request_uri,
@@ -226,11 +237,24 @@ impl Draft {
     }
 
     /// The only field of that name from now on.
+    #[inline]
     pub(super) fn put(&mut self, name: Name<'_>, value: &[u8]) {
-        // As with most names that only policies set.
-        if !self.edits.patches.touches(name.known()) && self.base().first_index(name).is_none() {
-            return self.insert_at_end(name, value);
+        if self.edits.patches.touches(name.known()) {
+            return self.put_among(name, value);
         }
+        match self.base().first_index(name) {
+            // As with most names that only policies set.
+            None => self.insert_at_end(name, value),
+            Some(field) if self.base().index_after(name, field).is_none() => {
+                let field = field as u32;
+                self.replace(Origin::Base { field }, name.known(), value);
+            }
+            Some(_) => self.put_among(name, value),
+        }
+    }
+
+    /// The same where there may be several, and edits about them.
+    fn put_among(&mut self, name: Name<'_>, value: &[u8]) {
         let mut entries = self.entries(name);
         let first = entries.next().map(|entry| entry.origin);
         let has_more = entries.next().is_some();
@@ -295,7 +319,7 @@ impl Draft {
 
     fn insert_at_end(&mut self, name: Name<'_>, value: &[u8]) {
         let end = self.base().layout().fields.len() as u32;
-        self.insert(self.edits.patches.list.len(), end, name, value);
+        self.edits.patches.push_line(end, name, value);
     }
 
     fn insert(&mut self, place: usize, at: u32, name: Name<'_>, value: &[u8]) {

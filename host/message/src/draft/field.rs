@@ -4,7 +4,8 @@ use crate::class::has_control;
 use crate::draft::Draft;
 use crate::error::EditError;
 use crate::grammar::{is_token, trim};
-use crate::name::{HeaderName, Name, is_plain};
+use crate::name::{HeaderName, Name};
+use crate::spelling::is_plain;
 
 /// A header field that breaks no message: its name is a token, and its value has no control character but tabs.
 #[derive(Clone, Copy, Debug)]

@@ -66,6 +66,11 @@ impl Changes {
             body: None,
         }
     }
+
+    #[cold]
+    fn in_new_memory() -> Box<Changes> {
+        Box::new(Changes::none())
+    }
 }
 
 impl Deref for Edits {
@@ -83,7 +88,7 @@ impl Deref for Edits {
 impl DerefMut for Edits {
     #[inline]
     fn deref_mut(&mut self) -> &mut Changes {
-        self.0.get_or_insert_with(|| Box::new(Changes::none()))
+        self.0.get_or_insert_with(Changes::in_new_memory)
     }
 }
 
@@ -95,6 +100,14 @@ impl Edits {
             changes.patches.clear();
             (changes.request_uri, changes.body) = (None, None);
         }
+    }
+
+    /// Whether a patch may be about that name.
+    #[inline]
+    fn may_touch(&self, name: HeaderName) -> bool {
+        self.0
+            .as_ref()
+            .is_some_and(|changes| !changes.patches.is_empty() && changes.patches.touches(name))
     }
 
     fn clone_from(&mut self, source: &Edits) {
@@ -239,15 +252,23 @@ impl Draft {
     }
 
     /// The value of the first field of that name.
+    #[inline]
     pub fn header<'n>(&self, name: impl Into<Name<'n>>) -> Option<&[u8]> {
         let name = name.into();
-        if !self.edits.patches.touches(name.known()) {
-            return self.base().header(name);
+        match &self.base {
+            Some(base) if !self.edits.may_touch(name.known()) => base.header(name),
+            _ => self.edited_header(name.known(), name.given()),
         }
-        if self.edits.patches.is_gone(name.known()) {
+    }
+
+    /// The same of a name that an edit may be about.
+    #[inline(never)]
+    fn edited_header(&self, known: HeaderName, text: &[u8]) -> Option<&[u8]> {
+        if self.edits.patches.is_gone(known) {
             return None;
         }
-        self.entries(name).next().map(|entry| entry.value)
+        let mut entries = self.entries(Name::new(known, text));
+        entries.next().map(|entry| entry.value)
     }
 
     /// The whole line of the first field of that name, with its end, when it is as it came and nearly as we would write it: its long name

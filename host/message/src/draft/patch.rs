@@ -48,44 +48,49 @@ pub(crate) struct Patches {
 /// The names that patches are about.
 #[derive(Clone, Copy, Debug, Default)]
 struct Touched {
-    /// One bit for each known name; all unknown ones share one. The highest byte is the number of the last name of which no field
-    /// is left, plus 1, when one is known.
-    bits: u128,
+    /// One bit for each known name; all unknown ones share one.
+    bits: [u64; 2],
+    /// The last name of which no field is left, when one is known.
+    gone: Option<HeaderName>,
 }
 
 impl Touched {
-    const GONE: u32 = 120;
+    const NONE: Touched = Touched {
+        bits: [0; 2],
+        gone: None,
+    };
 
     #[inline]
-    fn has(self, name: HeaderName) -> bool {
-        self.bits >> name.number() & 1 != 0
+    fn has(&self, name: HeaderName) -> bool {
+        let [low, high] = self.bits;
+        let bits = if name.number() < 64 { low } else { high };
+        bits >> (name.number() % 64) & 1 != 0
     }
 
+    #[inline]
     fn add(&mut self, name: HeaderName) {
-        self.bits |= 1 << name.number();
+        let [low, high] = &mut self.bits;
+        let bits = if name.number() < 64 { low } else { high };
+        *bits |= 1 << (name.number() % 64);
         if self.is_gone(name) {
-            self.bits &= (1 << Self::GONE) - 1;
+            self.gone = None;
         }
     }
 
     fn note_gone(&mut self, name: HeaderName) {
-        self.bits &= (1 << Self::GONE) - 1;
-        self.bits |= (name.number() as u128 + 1) << Self::GONE;
+        self.gone = Some(name);
     }
 
     #[inline]
-    fn is_gone(self, name: HeaderName) -> bool {
-        (self.bits >> Self::GONE) as usize == name.number() + 1
+    fn is_gone(&self, name: HeaderName) -> bool {
+        self.gone == Some(name)
     }
 }
 
 /// As many as a forwarded request has: two Vias, Max-Forwards, Max-Breadth, Record-Route, Route, and what a policy sets.
 const USUAL_PATCHES: usize = 8;
 
-const _: () = assert!(
-    HeaderName::COUNT <= Touched::GONE as usize,
-    "a bit for each name"
-);
+const _: () = assert!(HeaderName::COUNT <= 128, "a bit for each name");
 
 impl Clone for Patches {
     fn clone(&self) -> Self {
@@ -109,7 +114,7 @@ impl Patches {
         Patches {
             list: Vec::new(),
             arena: Vec::new(),
-            touched: Touched { bits: 0 },
+            touched: Touched::NONE,
         }
     }
 
@@ -128,6 +133,7 @@ impl Patches {
         self.arena.capacity()
     }
 
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
@@ -166,12 +172,26 @@ impl Patches {
         Span::new(start, self.arena.len())
     }
 
+    /// Puts a new field behind all others.
+    #[inline]
+    pub(crate) fn push_line(&mut self, at: u32, name: Name<'_>, value: &[u8]) {
+        let patch = Patch {
+            at,
+            known: name.known(),
+            action: self.store_line(name.text(), value),
+        };
+        self.list.push(patch);
+        self.touch(name.known());
+    }
+
     /// Stores the line of a new field.
+    #[inline(always)]
     pub(crate) fn store_line(&mut self, name: &[u8], value: &[u8]) -> Action {
         let start = self.arena.len();
-        for part in [name, b": ", value, b"\r\n"] {
-            self.arena.extend_from_slice(part);
-        }
+        self.arena.extend_from_slice(name);
+        self.arena.extend_from_slice(b": ");
+        self.arena.extend_from_slice(value);
+        self.arena.extend_from_slice(b"\r\n");
         Action::Insert {
             line: Span::new(start, self.arena.len()),
             name_len: name.len() as u32,
