@@ -11,7 +11,7 @@ use patchbay_message::{Draft, Limits, Message};
 use patchbay_policy::{
     Armed, Binding, Capability, Engine, EngineConfig, Hook, HookDone, HookRun, Host, HostError,
     HttpAnswer, HttpRequest, Instances, KeyValueAnswer, KeyValueRequest, Level, LookupResult,
-    Sleep, Source, Target, Transport, Verdict, Verification, Version,
+    Sleep, Source, Started, Target, Transport, Verdict, Verification, Version,
 };
 use patchbay_tests::policies;
 
@@ -187,7 +187,10 @@ pub(crate) fn run(
 ) {
     let mut taken = host.take().expect("the host is back");
     taken.reset();
-    let done = finish(instances.run(version, Hook::RequestRoute, taken, None));
+    let done = match instances.start(None, version, Hook::RequestRoute, taken) {
+        Started::Done(done) => done,
+        Started::Running(run) => finish(run),
+    };
     assert_eq!(done.result, Ok(Verdict::Relay));
     *host = done.host;
 }

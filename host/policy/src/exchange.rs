@@ -103,6 +103,17 @@ impl<H> Front<H> {
         self.papers().host = Some(host);
     }
 
+    /// The same for a run that begins at this time.
+    #[inline]
+    pub(crate) fn seat_at(&mut self, host: H, now: Instant) {
+        let papers = self.papers();
+        papers.host = Some(host);
+        papers.entry = Entry {
+            at: now,
+            processor: None,
+        };
+    }
+
     /// Puts a job there, and the host to run it with.
     #[inline]
     pub(crate) fn assign(&mut self, job: Job, host: H) {

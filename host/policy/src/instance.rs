@@ -127,6 +127,22 @@ impl<H: Host> Instance<H> {
         }
     }
 
+    /// Runs a hook to its end in an instance whose hooks are called straight.
+    #[inline]
+    pub(crate) fn run_straight(&mut self, hook: Hook, host: H, started: Instant) -> Progress {
+        let Way::Straight(straight) = &mut self.way else {
+            return Progress::Spent(Err(Fault::Unavailable("it runs on a fiber".into())));
+        };
+        self.uses += 1;
+        self.front.seat_at(host, started);
+        let job = Job {
+            hook,
+            event: None,
+            started,
+        };
+        run_straight(straight, &job)
+    }
+
     #[inline]
     fn poll_fiber(&mut self, now: Instant, context: &mut Context<'_>) -> Progress {
         let Way::Fiber(future) = &mut self.way else {

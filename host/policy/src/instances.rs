@@ -77,6 +77,18 @@ impl<H: Host> Shelf<H> {
         }
     }
 
+    #[inline]
+    fn idle_straight(&mut self) -> Option<Instance<H>> {
+        if self.on_fibers > 0 {
+            return None;
+        }
+        if self.idle.last()?.is_straight() {
+            return self.idle.pop();
+        }
+        let place = self.idle.iter().rposition(Instance::is_straight)?;
+        Some(self.idle.swap_remove(place))
+    }
+
     /// An idle instance, or how one is to be made: whether its hooks are called straight, where they `can` be.
     #[inline]
     fn take(&mut self, can: bool) -> Result<Instance<H>, bool> {
@@ -110,6 +122,74 @@ impl<H: Host> Instances<H> {
                 scoped_idle: Cell::new(0),
             }),
         }
+    }
+
+    /// Runs a hook on a message, to its end where that needs no fiber: nearly every hook is done then.
+    #[inline]
+    pub fn start(
+        &self,
+        scope: Option<&Arc<Scope>>,
+        version: &Arc<Version<H>>,
+        hook: Hook,
+        mut host: H,
+    ) -> Started<H> {
+        let pool = &self.pool;
+        let may_be_straight = version.is_straight() && hook != Hook::EventRoute;
+        if may_be_straight
+            && pool.running.get() < pool.places()
+            && let Some(before) = host.before()
+            && let Some(instance) = pool.idle_straight(scope, version)
+        {
+            return self.start_straight(scope, version, hook, (host, before), instance);
+        }
+        Started::Running(self.run_in(scope, version, hook, host, None))
+    }
+
+    #[inline]
+    fn start_straight(
+        &self,
+        scope: Option<&Arc<Scope>>,
+        version: &Arc<Version<H>>,
+        hook: Hook,
+        (host, before): (H, H::Before),
+        mut instance: Instance<H>,
+    ) -> Started<H> {
+        let pool = &self.pool;
+        let started = Instant::now();
+        pool.running.set(pool.running.get() + 1);
+        let progress = {
+            let _inside = pool.presence.enter();
+            instance.run_straight(hook, host, started)
+        };
+        let scope = scope.map_or(0, |scope| scope.number());
+        if let Progress::Done(result) = progress {
+            pool.ended();
+            let elapsed = started.elapsed();
+            let fault = result.as_ref().err();
+            version.stats().count(pool.worker, hook, elapsed, fault);
+            let host = instance.take_host();
+            pool.give_back(version, (scope, pool.generation.get()), instance);
+            return Started::Done(HookDone {
+                host,
+                result,
+                elapsed,
+            });
+        }
+        let mut run = HookRun {
+            pool: Rc::clone(pool),
+            version: Arc::clone(version),
+            scope,
+            generation: pool.generation.get(),
+            waits_in: None,
+            hook,
+            started,
+            waits: false,
+            has_waited: false,
+            before: Some(before),
+            stage: Stage::Over,
+        };
+        run.stage = run.after(progress, instance);
+        Started::Running(run)
     }
 
     /// Begins to run a hook. `event` is for `event-route` alone.
@@ -278,6 +358,27 @@ impl<H: Host> Pool<H> {
         Instance::new(&self.engine, version, straight)
     }
 
+    /// An idle instance whose hooks are called straight, unless hooks are to run on fibers.
+    #[inline]
+    fn idle_straight(
+        &self,
+        scope: Option<&Arc<Scope>>,
+        version: &Arc<Version<H>>,
+    ) -> Option<Instance<H>> {
+        let number = version.number();
+        let Some(scope) = scope else {
+            let mut shelves = self.shelves.borrow_mut();
+            let shelf = shelves.iter_mut().find(|shelf| shelf.number == number)?;
+            return shelf.idle_straight();
+        };
+        let mut scoped = self.scoped.borrow_mut();
+        let found = scoped.get_mut(&(number, scope.number()))?;
+        let instance = found.shelf.idle_straight()?;
+        self.scoped_idle
+            .set(self.scoped_idle.get().saturating_sub(1));
+        Some(instance)
+    }
+
     /// A hook of this version has to begin again on a fiber, as others will.
     #[cold]
     fn leave_straight(&self, version: &Version<H>, scope: u64) {
@@ -345,15 +446,19 @@ impl<H: Host> Pool<H> {
     }
 
     #[inline]
-    fn give_back(&self, run: &HookRun<H>, instance: Instance<H>) {
-        let version = &run.version;
+    fn give_back(
+        &self,
+        version: &Version<H>,
+        (scope, generation): (u64, u32),
+        instance: Instance<H>,
+    ) {
         if instance.uses >= self.engine.config().instance_reuse {
             return;
         }
-        if run.scope != 0 {
-            return self.give_back_scoped(version, run.scope, instance);
+        if scope != 0 {
+            return self.give_back_scoped(version, scope, instance);
         }
-        if run.generation != self.generation.get() && !self.is_unrenewed(version) {
+        if generation != self.generation.get() && !self.is_unrenewed(version) {
             return;
         }
         let mut shelves = self.shelves.borrow_mut();
@@ -406,6 +511,14 @@ impl<H: Host> fmt::Debug for Instances<H> {
     }
 }
 
+/// A hook that has begun.
+pub enum Started<H: Host> {
+    /// It is done already.
+    Done(HookDone<H>),
+    /// It goes on when it is polled, which is to be at once.
+    Running(HookRun<H>),
+}
+
 /// A hook that is running: a future of its [`HookDone`].
 pub struct HookRun<H: Host> {
     pool: Rc<Pool<H>>,
@@ -430,6 +543,10 @@ enum Stage<H: Host> {
     /// In a box, so that a run is small to move: a host never is part of it.
     Refused(Box<HookDone<H>>),
     Running(Instance<H>),
+    /// The instance goes on when everything else has had its turn.
+    Resting(Instance<H>),
+    /// It is over, and its result not given away yet.
+    Ended(Box<HookDone<H>>),
     Over,
 }
 
@@ -519,21 +636,32 @@ impl<H: Host> HookRun<H> {
     }
 
     #[inline]
-    fn done(
-        &mut self,
-        instance: &mut Instance<H>,
-        result: Result<Verdict, Fault>,
-    ) -> Poll<HookDone<H>> {
+    fn done(&mut self, instance: &mut Instance<H>, result: Result<Verdict, Fault>) -> HookDone<H> {
         self.ended();
         let elapsed = self.started.elapsed();
         self.version
             .stats()
             .count(self.pool.worker, self.hook, elapsed, result.as_ref().err());
-        Poll::Ready(HookDone {
+        HookDone {
             host: instance.take_host(),
             result,
             elapsed,
-        })
+        }
+    }
+
+    /// What follows where an instance is over, or the hook begins again in another one.
+    #[cold]
+    fn after(&mut self, progress: Progress, mut instance: Instance<H>) -> Stage<H> {
+        let result = match progress {
+            Progress::Again { at_once } => match self.again(&mut instance) {
+                Some(other) if at_once => return Stage::Running(other),
+                Some(other) => return Stage::Resting(other),
+                None => Err(Fault::crowded()),
+            },
+            Progress::Done(result) | Progress::Spent(result) => result,
+            Progress::Running | Progress::Waiting => return Stage::Running(instance),
+        };
+        Stage::Ended(Box::new(self.done(&mut instance, result)))
     }
 }
 
@@ -583,23 +711,22 @@ impl<H: Host> Future for HookRun<H> {
                     }
                     Progress::Done(result) => {
                         let done = run.done(&mut instance, result);
-                        run.pool.give_back(run, instance);
-                        done
+                        let place = (run.scope, run.generation);
+                        run.pool.give_back(&run.version, place, instance);
+                        Poll::Ready(done)
                     }
-                    Progress::Spent(result) => run.done(&mut instance, result),
-                    Progress::Again { at_once } => {
-                        match run.again(&mut instance) {
-                            Some(other) => run.stage = Stage::Running(other),
-                            None => return run.done(&mut instance, Err(Fault::crowded())),
-                        }
-                        if at_once {
-                            return self.poll(context);
-                        }
-                        context.waker().wake_by_ref();
-                        Poll::Pending
+                    progress => {
+                        run.stage = run.after(progress, instance);
+                        self.poll(context)
                     }
                 }
             }
+            Stage::Resting(instance) => {
+                run.stage = Stage::Running(instance);
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Stage::Ended(done) => Poll::Ready(*done),
             Stage::Over => Poll::Pending,
         }
     }
@@ -607,7 +734,7 @@ impl<H: Host> Future for HookRun<H> {
 
 impl<H: Host> Drop for HookRun<H> {
     fn drop(&mut self) {
-        if matches!(self.stage, Stage::Running(_)) {
+        if matches!(self.stage, Stage::Running(_) | Stage::Resting(_)) {
             self.ended();
         }
     }

@@ -45,7 +45,7 @@ pub use form::not_a_component;
 pub use guard::refuses_header;
 pub use hook_times::HookTimes;
 pub use host::*;
-pub use instances::{HookDone, HookRun, Instances};
+pub use instances::{HookDone, HookRun, Instances, Started};
 pub use policies::{
     ActivateError, ActiveHistory, ActiveVersion, AutomaticRollback, Compiled, Loaded, Policies,
     PolicyReport, Reader, Refusing, RollbackError, Use, VersionReport, VersionState,

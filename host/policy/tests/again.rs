@@ -84,13 +84,27 @@ impl Worker {
         Worker::new(Duration::from_secs(30))
     }
 
-    fn start(&self, host: TestHost) -> HookRun<TestHost> {
+    /// One that has no instance yet, and one that has.
+    fn both() -> [Worker; 2] {
+        let used = Worker::patient();
+        assert_eq!(undone(used.run(0)), 0);
+        [Worker::patient(), used]
+    }
+
+    fn start(&self, host: TestHost) -> Started<TestHost> {
         self.instances
-            .run(&self.version, Hook::RequestRoute, host, None)
+            .start(None, &self.version, Hook::RequestRoute, host)
     }
 
     fn run(&self, way: u32) -> HookDone<TestHost> {
-        block_on(self.start(TestHost::new(way)))
+        finished(self.start(TestHost::new(way)))
+    }
+}
+
+fn finished(started: Started<TestHost>) -> HookDone<TestHost> {
+    match started {
+        Started::Done(done) => done,
+        Started::Running(run) => block_on(run),
     }
 }
 
@@ -106,80 +120,107 @@ fn undone(done: HookDone<TestHost>) -> u32 {
 
 #[test]
 fn a_short_hook_runs_once() {
-    let worker = Worker::patient();
-    assert!((0..5).all(|_| undone(worker.run(0)) == 0));
-    assert_eq!(worker.instances.idle(), 1);
+    for worker in Worker::both() {
+        assert!((0..5).all(|_| undone(worker.run(0)) == 0));
+        assert!(matches!(worker.start(TestHost::new(0)), Started::Done(_)));
+        assert_eq!(worker.instances.idle(), 1);
+        assert_eq!(worker.instances.running(), 0);
+    }
 }
 
 #[test]
 fn a_hook_that_runs_for_long_yields_and_is_done_as_one_run() {
-    let worker = Worker::patient();
-    let mut run = worker.start(TestHost::new(1));
-    let began = Instant::now();
-    let first = Pin::new(&mut run).poll(&mut Context::from_waker(Waker::noop()));
-    assert!(first.is_pending(), "it yields");
-    let before_it_yields = began.elapsed();
-    assert!(!run.waits(), "it can go on at once");
-    assert_eq!(undone(block_on(run)), 1);
-    let alone = Instant::now();
-    assert_eq!(
-        undone(worker.run(1)),
-        0,
-        "the next one is not called straight"
-    );
-    // What was thrown away is a part of a whole run: as both are slowed down by whatever else the machine does, no number of
-    // milliseconds is asked for.
-    assert!(before_it_yields < alone.elapsed());
+    for worker in Worker::both() {
+        let began = Instant::now();
+        let Started::Running(mut run) = worker.start(TestHost::new(1)) else {
+            panic!("it takes long");
+        };
+        let first = Pin::new(&mut run).poll(&mut Context::from_waker(Waker::noop()));
+        assert!(first.is_pending(), "it yields");
+        let before_it_yields = began.elapsed();
+        assert!(!run.waits(), "it can go on at once");
+        assert_eq!(worker.instances.running(), 1);
+        assert_eq!(undone(block_on(run)), 1);
+        assert_eq!(worker.instances.running(), 0);
+        let alone = Instant::now();
+        assert_eq!(undone(worker.run(1)), 0, "the next one begins on a fiber");
+        // What was thrown away is a part of a whole run: as both are slowed down by whatever else the machine does, no number of
+        // milliseconds is asked for.
+        assert!(before_it_yields < alone.elapsed());
+    }
+}
+
+#[test]
+fn a_hook_that_is_let_go_while_it_waits_for_its_turn_counts_no_more() {
+    for worker in Worker::both() {
+        drop(worker.start(TestHost::new(1)));
+        assert_eq!(worker.instances.running(), 0);
+        assert_eq!(undone(worker.run(0)), 0);
+    }
 }
 
 #[test]
 fn what_acts_outside_does_so_once() {
-    let worker = Worker::patient();
     let counted = |done: HookDone<TestHost>| {
         assert_eq!(done.host.as_ref().unwrap().counters, [("n".to_owned(), 1)]);
         undone(done)
     };
-    assert_eq!(counted(worker.run(2)), 1);
-    assert_eq!(counted(worker.run(2)), 0);
-    assert_eq!(counted(worker.run(3)), 0);
-    let worker = Worker::patient();
-    assert_eq!(counted(worker.run(3)), 1, "and is not slow as well");
+    for worker in Worker::both() {
+        let calls_before = worker.version.stats().counts().total_calls();
+        assert_eq!(counted(worker.run(2)), 1);
+        assert_eq!(counted(worker.run(2)), 0);
+        assert_eq!(counted(worker.run(3)), 0);
+        let calls = worker.version.stats().counts().total_calls() - calls_before;
+        assert_eq!(calls, 3, "one that begins again is one");
+    }
+    for worker in Worker::both() {
+        assert_eq!(counted(worker.run(3)), 1, "and is not slow as well");
+    }
 }
 
 #[test]
 fn everything_that_acts_outside_begins_again() {
     for way in 6..=9 {
-        assert_eq!(undone(Worker::patient().run(way)), 1, "way {way}");
+        for worker in Worker::both() {
+            assert_eq!(undone(worker.run(way)), 1, "way {way}");
+        }
     }
 }
 
 #[test]
 fn a_hook_whose_host_can_not_be_put_back_begins_on_a_fiber() {
-    let worker = Worker::patient();
-    for way in [2, 1, 0] {
-        let host = TestHost {
-            is_straight: false,
-            ..TestHost::new(way)
-        };
-        assert_eq!(undone(block_on(worker.start(host))), 0, "way {way}");
+    for worker in Worker::both() {
+        for way in [2, 1, 0] {
+            let host = TestHost {
+                is_straight: false,
+                ..TestHost::new(way)
+            };
+            assert_eq!(undone(finished(worker.start(host))), 0, "way {way}");
+        }
+        // Both kinds of instances are kept, and each serves its kind.
+        assert_eq!(undone(worker.run(0)), 0);
+        assert_eq!(worker.instances.idle(), 2);
     }
-    // Both kinds of instances are kept, and each serves its kind.
-    assert_eq!(undone(worker.run(0)), 0);
-    assert_eq!(worker.instances.idle(), 2);
 }
 
 #[test]
 fn what_fails_fails_as_on_a_fiber() {
     let worker = Worker::new(Duration::from_millis(20));
-    let endless = worker.run(4);
-    assert_eq!(endless.result, Err(Fault::Deadline));
-    assert_eq!(endless.host.unwrap().undone, 1);
-    let deep = Worker::patient().run(5);
-    assert!(
-        matches!(&deep.result, Err(Fault::Trap(text)) if text.contains("stack")),
-        "{deep:?}"
-    );
-    assert_eq!(deep.host.unwrap().undone, 0);
+    for _ in 0..2 {
+        let endless = worker.run(4);
+        assert_eq!(endless.result, Err(Fault::Deadline));
+    }
+    for worker in Worker::both() {
+        let deep = worker.run(5);
+        let is_trap = |fault: &Fault| matches!(fault, Fault::Trap(text) if text.contains("stack"));
+        assert!(
+            deep.result.as_ref().is_err_and(is_trap),
+            "{:?}",
+            deep.result
+        );
+        assert_eq!(deep.host.unwrap().undone, 0);
+        assert_eq!(undone(worker.run(0)), 0);
+    }
 }
 
 #[test]

@@ -5,9 +5,8 @@
 
 use std::net::IpAddr;
 use std::ops::ControlFlow;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Context;
 use std::time::Duration;
 
 use patchbay_core::door::{
@@ -17,7 +16,7 @@ use patchbay_core::time::Now;
 use patchbay_policy::{self as policy, Fault, HookDone};
 
 use super::driver::metrics_of;
-use super::hook_runs::{Ended, HookJob, HookRuns, Waiting};
+use super::hook_runs::{Begun, Ended, HookJob, HookRuns};
 use crate::hooks::{HookHost, Services, policy_hook};
 use crate::metrics::LimitLabel;
 use crate::routes::{Chain, Link, NoVersion, Table};
@@ -172,20 +171,14 @@ impl HookRuns {
         }
         metrics_of(services).hook_runs.increment(hook);
         let scope = Some(&link.route.scope);
-        let hook_run = self
-            .instances
-            .run_in(scope, &link.version, hook, host, None);
-        let mut waiting = Waiting {
+        let begun = Begun {
             id: Some(job.id),
             version,
-            run: hook_run,
             source: job.source,
             chain: Some(run),
         };
-        match Pin::new(&mut waiting).poll(context) {
-            Poll::Ready(ended) => Some(ended),
-            Poll::Pending => self.keep(waiting),
-        }
+        let started = self.instances.start(scope, &link.version, hook, host);
+        self.go_on_with(begun, started, (hook, &link.version), context)
     }
 }
 

@@ -14,7 +14,7 @@ use patchbay_core::door::{
 };
 use patchbay_core::time::Now;
 use patchbay_policy::{
-    Fault, Hook, HookDone, HookRun, Instances, Policies, Reader, Verdict, Version,
+    Fault, Hook, HookDone, HookRun, Instances, Policies, Reader, Started, Verdict, Version,
 };
 
 use super::chain_runs::ChainRun;
@@ -56,15 +56,41 @@ impl Wake for Bell {
 
 /// A hook that did not return at once.
 pub(super) struct Waiting {
+    begun: Begun,
+    run: HookRun<HookHost>,
+}
+
+/// What is known of a hook while it runs.
+pub(super) struct Begun {
     /// `None`: an event's.
     pub(super) id: Option<HookId>,
     /// As the core is told.
     pub(super) version: PolicyVersion,
-    pub(super) run: HookRun<HookHost>,
     /// Whom to blame for a fault.
     pub(super) source: Option<IpAddr>,
     /// Where it is in the chain of a route.
     pub(super) chain: Option<ChainRun>,
+}
+
+impl Begun {
+    /// It is done.
+    #[inline]
+    fn ended(
+        self,
+        done: HookDone<HookHost>,
+        hook: Hook,
+        version: &Arc<Version<HookHost>>,
+    ) -> Ended {
+        Ended {
+            id: self.id,
+            hook,
+            version: self.version,
+            failed: may_have_failed(&done).then(|| Arc::clone(version)),
+            source: self.source,
+            done,
+            chain: self.chain,
+        }
+    }
 }
 
 /// A hook to run.
@@ -159,17 +185,35 @@ impl HookRuns {
         metrics_of(services).hook_runs.increment(hook);
         let source = Some(job.context.source.remote.ip());
         let host = HookHost::for_message(services, &version, now, job.context);
-        let run = self.instances.run(&version, hook, host, None);
-        let mut waiting = Waiting {
+        let begun = Begun {
             id: Some(job.id),
             version: number,
-            run,
             source,
             chain: None,
         };
-        match Pin::new(&mut waiting).poll(context) {
-            Poll::Ready(ended) => ended.answer(services, now),
-            Poll::Pending => self.keep(waiting)?.answer(services, now),
+        let started = self.instances.start(None, &version, hook, host);
+        let ended = self.go_on_with(begun, started, (hook, &version), context)?;
+        ended.answer(services, now)
+    }
+
+    /// What comes of a hook that has begun; `None`: it is not done yet.
+    #[inline]
+    pub(super) fn go_on_with(
+        &mut self,
+        begun: Begun,
+        started: Started<HookHost>,
+        (hook, version): (Hook, &Arc<Version<HookHost>>),
+        context: &mut Context<'_>,
+    ) -> Option<Ended> {
+        match started {
+            Started::Done(done) => Some(begun.ended(done, hook, version)),
+            Started::Running(run) => {
+                let mut waiting = Waiting { begun, run };
+                match Pin::new(&mut waiting).poll(context) {
+                    Poll::Ready(ended) => Some(ended),
+                    Poll::Pending => self.keep(waiting),
+                }
+            }
         }
     }
 
@@ -202,13 +246,13 @@ impl HookRuns {
     /// Keeps a hook of an event.
     pub(super) fn keep_event(&mut self, run: HookRun<HookHost>) {
         self.event_runs += 1;
-        self.waiting.push_back(Waiting {
+        let begun = Begun {
             id: None,
             version: PolicyVersion(run.version().number()),
-            run,
             source: None,
             chain: None,
-        });
+        };
+        self.waiting.push_back(Waiting { begun, run });
     }
 
     /// Whether a hook waits for its turn.
@@ -275,17 +319,13 @@ impl Future for Waiting {
     type Output = Ended;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Ended> {
-        let waiting = &mut *self;
-        let done = std::task::ready!(Pin::new(&mut waiting.run).poll(context));
-        Poll::Ready(Ended {
-            id: waiting.id,
-            hook: waiting.run.hook(),
-            version: waiting.version,
-            failed: may_have_failed(&done).then(|| Arc::clone(waiting.run.version())),
-            source: waiting.source,
-            done,
-            chain: waiting.chain.take(),
-        })
+        let Waiting { begun, run } = &mut *self;
+        let done = std::task::ready!(Pin::new(&mut *run).poll(context));
+        let begun = Begun {
+            chain: begun.chain.take(),
+            ..*begun
+        };
+        Poll::Ready(begun.ended(done, run.hook(), run.version()))
     }
 }
 
