@@ -58,4 +58,4 @@ pub use response::{ResponseHead, default_reason, write_response};
 pub use scan::peek_header;
 pub use uri::{Host, Scheme, Uri};
 pub use uri_comparison::uri_eq;
-pub use via::{MAGIC_COOKIE, Via};
+pub use via::{MAGIC_COOKIE, SentBy, Via, has_magic_cookie};

@@ -10,7 +10,7 @@ use crate::name::{HeaderName, Name};
 use crate::name_addr::NameAddr;
 use crate::scan::{Field, Layout, repair, skip_empty_lines};
 use crate::uri::Uri;
-use crate::via::Via;
+use crate::via::{SentBy, Via};
 
 /// A scanned message: its bytes and where everything is in them. [`Message::parse_into`] reuses both.
 ///
@@ -212,6 +212,20 @@ impl Message {
         self.kept.to.as_ref()?.tag(&self.bytes)
     }
 
+    /// What the topmost Via says of its sender and of the way back; `None` when it can't be read.
+    #[inline]
+    pub fn sent_by(&self) -> Option<SentBy<'_>> {
+        match &self.kept.top_via {
+            Some(kept) => Some(kept.sent_by(&self.bytes)),
+            None => self.read_sent_by(),
+        }
+    }
+
+    #[cold]
+    fn read_sent_by(&self) -> Option<SentBy<'_>> {
+        Some(self.read_top_via().ok()?.sent_by())
+    }
+
     #[cold]
     fn read_top_via(&self) -> Result<Via<'_>, Invalid> {
         let field = self
@@ -247,13 +261,8 @@ impl Message {
     /// The line of the first field of that name, when it is as we would write it (see [`Draft::usual_line`](crate::Draft)).
     pub(crate) fn usual_line(&self, name: HeaderName) -> Option<&[u8]> {
         let field = self.layout.first_field(name)?;
-        let (start, behind_name) = (field.line.start as usize, field.name().end as usize);
-        let end = field.value.end as usize;
-        let is_usual = behind_name - start == name.text().len()
-            && field.value.start as usize == behind_name + 2
-            && self.bytes.get(behind_name..behind_name + 2) == Some(b": ")
-            && self.bytes.get(end..end + 2) == Some(b"\r\n");
-        self.bytes.get(start..end + 2).filter(|_| is_usual)
+        let is_usual = field.is_usual && field.name_len as usize == name.text().len();
+        is_usual.then(|| field.line.in_bytes(&self.bytes))
     }
 
     /// The Call-ID; empty when there is none.

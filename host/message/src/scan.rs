@@ -28,6 +28,8 @@ pub(crate) struct Field {
     pub(crate) value: Span,
     /// Which header.
     pub(crate) known: HeaderName,
+    /// The line is one name, a colon, a blank, a value without folds, and CRLF.
+    pub(crate) is_usual: bool,
     /// The next field of the same known name.
     pub(crate) next: u16,
 }
@@ -244,6 +246,7 @@ impl Layout {
             name_len: name.len() as u32,
             value: Span::of(value, bytes),
             known,
+            is_usual: false,
             next: NONE,
         });
         line.end
@@ -259,6 +262,7 @@ impl Layout {
             name_len: line.name_end as u32,
             value: Span::new(start + line.name_end + 2, start + line.text_end),
             known: line.known,
+            is_usual: true,
             next: NONE,
         });
     }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use patchbay_message::{Draft, HeaderName};
+use patchbay_message::{Draft, HeaderName, has_magic_cookie};
 use smallvec::SmallVec;
 
 use crate::alarm::Alarm;
@@ -308,12 +308,8 @@ impl ResponseContext {
 
     /// RFC 3261 §17.2.3: keeps the To tag of a final response, by which the ACK of a client without magic cookie is known.
     pub(crate) fn note_sent_tag(&mut self, tag: Option<&[u8]>) {
-        let is_old = self
-            .received
-            .base()
-            .top_via()
-            .is_ok_and(|via| !via.has_magic_cookie());
-        if is_old {
+        let message = self.received.base();
+        if !message.top_branch().is_some_and(has_magic_cookie) {
             self.sent_tag = tag.map(<[u8]>::to_vec);
         }
     }

@@ -146,8 +146,10 @@ impl Core {
                 registrar::write_contact(text, binding, now.unix)
             });
         }
-        for path in context.request.values(HeaderName::Path) {
-            headers.add(&mut text, b"Path", |text| text.extend_from_slice(path));
+        if context.request.header(HeaderName::Path).is_some() {
+            for path in context.request.values(HeaderName::Path) {
+                headers.add(&mut text, b"Path", |text| text.extend_from_slice(path));
+            }
         }
         if context.outbound == OutboundSupport::Required {
             headers.add(&mut text, b"Require", |text| {

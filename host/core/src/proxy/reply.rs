@@ -38,7 +38,7 @@ impl Core {
                 .map(|(name, value)| (name.as_bytes(), value.as_bytes()));
             patchbay_message::write_response(out, received, head, headers, b"");
         });
-        let to = response_destination(received.base().top_via().ok().as_ref(), flow);
+        let to = response_destination(received.base().sent_by().as_ref(), flow);
         self.env.send(SendId(0), &to, packet);
         self.env.event(Event::Replied {
             status: reject.status,

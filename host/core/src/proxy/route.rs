@@ -97,12 +97,13 @@ fn recover_from_strict_router(request: &mut Draft, flow: &Flow, environment: &En
 
 /// RFC 3261 §16.4: a maddr that is ours goes away when the request came by the port and transport that the URI names.
 fn strip_maddr(request: &mut Draft, flow: &Flow, environment: &Environment) {
+    // Few have any parameters.
+    if memchr::memchr(b';', request.request_uri()).is_none() {
+        return;
+    }
     let Ok(uri) = request.request_uri_parts() else {
         return;
     };
-    if uri.params.raw().is_empty() {
-        return;
-    }
     let Some(maddr) = uri.maddr() else { return };
     let Some(host) = patchbay_message::Host::parse(maddr) else {
         return;

@@ -227,7 +227,7 @@ impl Core {
     /// A request came again that was answered.
     pub(crate) fn on_answered_again(&mut self, key: TransactionKey, flow: &Flow, received: Draft) {
         self.env.event(Event::Retransmission);
-        let to = response_destination(received.base().top_via().ok().as_ref(), flow);
+        let to = response_destination(received.base().sent_by().as_ref(), flow);
         let packet = match self.answered.get(key) {
             Some(Kept::Response(response)) => Packet::write(|out| out.extend_from_slice(response)),
             Some(Kept::Own(kept)) => Packet::write(|out| {
@@ -257,7 +257,7 @@ impl Core {
             return;
         };
         let packet = Packet::write(|packet| packet.extend_from_slice(response));
-        let to = response_destination(message.top_via().ok().as_ref(), flow);
+        let to = response_destination(message.sent_by().as_ref(), flow);
         self.env.send(server_send_id(handle), &to, packet);
     }
 

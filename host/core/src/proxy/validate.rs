@@ -2,7 +2,7 @@
 
 use std::hash::Hasher;
 
-use patchbay_message::{Draft, HeaderName, Method, Scheme, Uri, Via};
+use patchbay_message::{Draft, HeaderName, Message, Method, Scheme, Uri, Via};
 
 use crate::door::Reject;
 use crate::environment::Environment;
@@ -38,19 +38,21 @@ pub(crate) fn check(
     environment: &Environment,
     is_local: bool,
 ) -> Result<Facts, Reject> {
-    let max_forwards = check_max_forwards(request, is_local)?;
+    // Only the top Via is edited before this.
+    let message = request.base();
+    let max_forwards = check_max_forwards(message, is_local)?;
     let loop_hash = loop_hash(request, &environment.keyed);
-    check_loop(request, loop_hash)?;
-    check_proxy_require(request)?;
+    check_loop(message, loop_hash)?;
+    check_proxy_require(message)?;
     Ok(Facts {
         loop_hash,
         max_forwards,
-        max_breadth: max_breadth(request, environment.config.max_breadth)?,
+        max_breadth: max_breadth(message, environment.config.max_breadth)?,
     })
 }
 
 /// RFC 3261 §16.3 step 3. An OPTIONS for ourselves may be answered with nothing left; forwarding it is refused later.
-fn check_max_forwards(request: &Draft, is_local: bool) -> Result<u32, Reject> {
+fn check_max_forwards(request: &Message, is_local: bool) -> Result<u32, Reject> {
     match request.max_forwards() {
         Ok(Some(0)) if request.method() == Method::Options && is_local => Ok(0),
         Ok(Some(0)) => Err(Reject::new(483, "")),
@@ -90,8 +92,7 @@ pub(crate) fn loop_hash(request: &Draft, keyed: &Keyed) -> u64 {
 }
 
 /// RFC 5393 §4.2.2. The hash is keyed with our secret and name, so an equal one was made here, whatever the sent-by says.
-fn check_loop(request: &Draft, loop_hash: u64) -> Result<(), Reject> {
-    let message = request.base();
+fn check_loop(message: &Message, loop_hash: u64) -> Result<(), Reject> {
     if !message.headers(HeaderName::Via).any(Branch::may_be_in) {
         return Ok(());
     }
@@ -110,7 +111,7 @@ fn check_loop(request: &Draft, loop_hash: u64) -> Result<(), Reject> {
 }
 
 /// RFC 3261 §16.3 step 5: no option for proxies is known here.
-fn check_proxy_require(request: &Draft) -> Result<(), Reject> {
+fn check_proxy_require(request: &Message) -> Result<(), Reject> {
     if request.header(HeaderName::ProxyRequire).is_none() {
         return Ok(());
     }
@@ -118,7 +119,7 @@ fn check_proxy_require(request: &Draft) -> Result<(), Reject> {
 }
 
 /// RFC 5393 §5.3.3.
-fn max_breadth(request: &Draft, most: u32) -> Result<u32, Reject> {
+fn max_breadth(request: &Message, most: u32) -> Result<u32, Reject> {
     match request.header(HeaderName::MaxBreadth) {
         None => Ok(most),
         Some(value) => match patchbay_message::parse_u32(value) {

@@ -212,8 +212,7 @@ fn contact_change(
     used: ContactChange,
 ) -> Result<ContactChange, Reject> {
     let malformed = || bad_request("Malformed Contact");
-    let address = NameAddr::parse(value).map_err(|_| malformed())?;
-    Uri::parse(address.uri_raw).map_err(|_| malformed())?;
+    let address = NameAddr::parse_with_uri(value).map_err(|_| malformed())?;
     let mut change = ContactChange {
         instance: None,
         reg_id: None,
@@ -291,6 +290,9 @@ fn q_thousandths(value: &[u8]) -> Option<u16> {
 
 /// RFC 3327 §5.3: without support by the UA the recommended policy is 420, so that it can detect a proxy that must not be there.
 fn path(request: &Draft) -> Result<Vec<Vec<u8>>, Reject> {
+    if request.header(HeaderName::Path).is_none() {
+        return Ok(Vec::new());
+    }
     let path: Vec<Vec<u8>> = request
         .values(HeaderName::Path)
         .map(without_folds)
