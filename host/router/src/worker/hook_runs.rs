@@ -145,21 +145,26 @@ impl HookRuns {
         } else {
             job
         };
-        let Some((version, number)) = version_for(&job, services, &mut self.policies) else {
+        let canary = canary_for(&job, services);
+        let found = match &canary {
+            Some((version, number)) => Some((version, *number)),
+            None => pinned_or_active(job.version, &mut self.policies),
+        };
+        let Some((version, number)) = found else {
             return Some(unavailable(job));
         };
         let hook = policy_hook(job.hook);
         // The core gives this pin back with `Output::Unpin`, which names the version that it is told here.
         if job.hook == door::Hook::RequestRoute {
-            self.policies.policies().pin_version(&version);
+            services.shared.policies.pin_version(version);
         }
         if !version.exports(hook) {
-            return absent(job, &version, number, services, now);
+            return absent(job, version, number, services, now);
         }
         metrics_of(services).hook_runs.increment(hook);
         let source = Some(job.context.source.remote.ip());
-        let host = HookHost::for_message(services, &version, now, job.context);
-        let run = self.instances.run(&version, hook, host, None);
+        let host = HookHost::for_message(services, version, now, job.context);
+        let run = self.instances.run(version, hook, host, None);
         let mut waiting = Waiting {
             id: Some(job.id),
             version: number,
@@ -299,36 +304,35 @@ fn may_have_failed(done: &HookDone<HookHost>) -> bool {
     }
 }
 
+/// The canary that takes a new dialog, and what the core is told of it.
+fn canary_for(
+    job: &HookJob,
+    services: &Services,
+) -> Option<(Arc<Version<HookHost>>, PolicyVersion)> {
+    if job.version.number() != 0 || job.context.in_dialog {
+        return None;
+    }
+    let rollout = &services.shared.rollout;
+    let canary = rollout.choose_for(&job.context, services.worker, |canary| {
+        is_shared(canary, services)
+    })?;
+    let number = PolicyVersion(canary.number()).keeping_dialog();
+    Some((canary, number))
+}
+
 /// The version that a hook runs in, and what the core is told of it.
 ///
 /// A version that the core has pinned is kept; only one named by a dialog whose time is over can be gone, and then the active one serves.
-fn version_for(
-    job: &HookJob,
-    services: &Services,
+fn pinned_or_active(
+    pinned: PolicyVersion,
     policies: &mut Reader<HookHost>,
-) -> Option<(Arc<Version<HookHost>>, PolicyVersion)> {
-    let version =
-        match job.version.number() {
-            0 => {
-                if !job.context.in_dialog
-                    && let Some(canary) = services.shared.rollout.choose_for(
-                        &job.context,
-                        services.worker,
-                        |canary| is_shared(canary, services),
-                    )
-                {
-                    let number = PolicyVersion(canary.number()).keeping_dialog();
-                    return Some((canary, number));
-                }
-                policies.active()?
-            }
-            number => match policies.by_number(number) {
-                Some(version) => return Some((Arc::clone(version), job.version)),
-                None => policies.active()?,
-            },
-        };
-    let number = PolicyVersion(version.number());
-    Some((Arc::clone(version), number))
+) -> Option<(&Arc<Version<HookHost>>, PolicyVersion)> {
+    let number = pinned.number();
+    if number != 0 && policies.by_number(number).is_some() {
+        return Some((policies.by_number(number)?, pinned));
+    }
+    let active = policies.active()?;
+    Some((active, PolicyVersion(active.number())))
 }
 
 /// Whether a canary may have requests that no route takes: it was begun for those, and its policy is the active one, or no route names it.
