@@ -147,6 +147,12 @@ impl KeptVia {
         self.raw.in_bytes(bytes)
     }
 
+    /// Whether it is all that stands at a place.
+    #[inline]
+    pub(crate) fn is_all_of(&self, value: Span) -> bool {
+        self.raw == value
+    }
+
     /// Protocol and version.
     #[inline]
     pub(crate) fn protocol<'a>(&self, bytes: &'a [u8]) -> (&'a [u8], &'a [u8]) {
@@ -225,6 +231,12 @@ impl KeptAddress {
     #[inline]
     pub(crate) fn has_uri(&self, bytes: &[u8]) -> bool {
         self.uri.is_some() || Uri::is_valid(self.uri_raw.in_bytes(bytes))
+    }
+
+    /// Whether there is a tag parameter, with or without a value.
+    #[inline]
+    pub(crate) fn has_tag(&self) -> bool {
+        self.tag.is_some()
     }
 
     /// The tag.
@@ -354,6 +366,12 @@ impl KeptUri {
     #[inline]
     pub(crate) fn has_headers(&self) -> bool {
         self.headers.is_some()
+    }
+
+    /// The parameters.
+    #[inline]
+    pub(crate) fn params<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        self.params.in_bytes(bytes)
     }
 
     /// The user part.

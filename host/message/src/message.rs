@@ -8,7 +8,7 @@ use crate::list::Values;
 use crate::method::Method;
 use crate::name::{HeaderName, Name};
 use crate::name_addr::NameAddr;
-use crate::scan::{Field, Layout, repair, skip_empty_lines};
+use crate::scan::{Field, Layout, NONE, repair, skip_empty_lines};
 use crate::uri::Uri;
 use crate::via::{SentBy, Via};
 
@@ -117,6 +117,15 @@ impl Message {
         self.kept.request_uri.as_ref()?.user(&self.bytes)
     }
 
+    /// The parameters of the Request-URI, from the first semicolon on; empty when it has none or can't be read.
+    #[inline]
+    pub fn request_uri_params(&self) -> &[u8] {
+        match &self.kept.request_uri {
+            Some(kept) => kept.params(&self.bytes),
+            None => b"",
+        }
+    }
+
     /// The version in the first line.
     pub fn version(&self) -> &[u8] {
         self.layout.start_line.version.in_bytes(&self.bytes)
@@ -198,6 +207,16 @@ impl Message {
     #[inline]
     pub fn top_branch(&self) -> Option<&[u8]> {
         self.kept.top_via.as_ref()?.branch(&self.bytes)
+    }
+
+    /// Whether the topmost Via is known to be the only one.
+    #[inline]
+    pub fn has_one_via(&self) -> bool {
+        let field = self.layout.first_field(HeaderName::Via);
+        match (&self.kept.top_via, field) {
+            (Some(kept), Some(field)) => field.next == NONE && kept.is_all_of(field.value),
+            _ => false,
+        }
     }
 
     /// The tag of From; `None` when it has none or can't be read.
@@ -365,7 +384,7 @@ const OTHER: usize = HeaderName::Other.number();
 
 #[inline]
 fn index_of(link: u16) -> Option<usize> {
-    (link != crate::scan::NONE).then_some(usize::from(link))
+    (link != NONE).then_some(usize::from(link))
 }
 
 /// RFC 3261 §20.22: 0 to 255.

@@ -150,10 +150,7 @@ impl<'a> NameAddr<'a> {
     #[inline]
     pub fn uri(&self) -> Result<Uri<'a>, Invalid> {
         match self.usual {
-            Some(usual) => Ok(Uri::of_usual(
-                self.uri_raw,
-                usual.alone(self.uri_raw.len()),
-            )),
+            Some(usual) => Ok(Uri::of_usual(self.uri_raw, usual.alone(self.uri_raw.len()))),
             None => Uri::parse(self.uri_raw),
         }
     }

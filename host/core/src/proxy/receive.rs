@@ -87,7 +87,7 @@ impl Core {
         flow: Flow,
     ) {
         self.env.event(Event::Request);
-        let kind = if received.method() == Method::Invite {
+        let kind = if received.base().method() == Method::Invite {
             Kind::Invite
         } else {
             Kind::NonInvite
@@ -156,7 +156,8 @@ impl Core {
                 is_reliable,
             ))),
         };
-        let makes_dialog = received.method().makes_dialog() || received.method() == Method::Update;
+        let method = received.base().method();
+        let makes_dialog = method.makes_dialog() || method == Method::Update;
         let request = NewRequest {
             kind,
             server,

@@ -19,7 +19,7 @@ impl Core {
         let Some(context) = self.contexts.get(handle) else {
             return;
         };
-        if context.received.method() != Method::Register {
+        if context.received.base().method() != Method::Register {
             self.env.event(crate::door::Event::HookFault {
                 hook: crate::door::Hook::RequestRoute,
                 fault: HookFault::Verdict,
@@ -177,11 +177,13 @@ impl HeaderTexts {
 
     /// The headers.
     fn of<'t>(&self, text: &'t [u8]) -> SmallVec<[(&'static [u8], &'t [u8]); 4]> {
-        let starts = std::iter::once(0).chain(self.0.iter().map(|(_, end)| *end));
-        let headers = starts.zip(&self.0);
+        let mut headers = SmallVec::new();
+        let mut start = 0;
+        for (name, end) in &self.0 {
+            headers.push((*name, text.get(start..*end).unwrap_or_default()));
+            start = *end;
+        }
         headers
-            .map(|(start, (name, end))| (*name, text.get(start..*end).unwrap_or_default()))
-            .collect()
     }
 }
 

@@ -83,8 +83,8 @@ pub(crate) fn loop_hash(request: &Draft, keyed: &Keyed) -> u64 {
         HeaderName::ProxyAuthorization,
         HeaderName::Authorization,
     ] {
-        for value in message.headers(name) {
-            add(value);
+        if message.header(name).is_some() {
+            message.headers(name).for_each(&mut add);
         }
     }
     hash.write_u32(message.cseq().map_or(0, |cseq| cseq.number));
@@ -93,16 +93,16 @@ pub(crate) fn loop_hash(request: &Draft, keyed: &Keyed) -> u64 {
 
 /// RFC 5393 §4.2.2. The hash is keyed with our secret and name, so an equal one was made here, whatever the sent-by says.
 fn check_loop(message: &Message, loop_hash: u64) -> Result<(), Reject> {
-    if !message.headers(HeaderName::Via).any(Branch::may_be_in) {
-        return Ok(());
-    }
-    let looped = message.values(HeaderName::Via).any(|via| {
-        let branch = Via::parse(via)
-            .ok()
-            .and_then(|via| via.branch())
-            .and_then(Branch::parse);
-        branch.is_some_and(|branch| branch.loop_hash == loop_hash)
-    });
+    let is_ours =
+        |branch: &[u8]| Branch::parse(branch).is_some_and(|branch| branch.loop_hash == loop_hash);
+    let looped = if message.has_one_via() {
+        message.top_branch().is_some_and(is_ours)
+    } else if message.headers(HeaderName::Via).any(Branch::may_be_in) {
+        let mut vias = message.values(HeaderName::Via);
+        vias.any(|via| Via::parse(via).is_ok_and(|via| via.branch().is_some_and(is_ours)))
+    } else {
+        false
+    };
     if looped {
         Err(Reject::new(482, ""))
     } else {

@@ -254,6 +254,9 @@ fn read_parameter(change: &mut ContactChange, name: &[u8], value: Option<&[u8]>)
 
 /// RFC 3261 §20.10: what is no number counts as absent, so that the default applies; RFC 3261 §10.2.1.1 stops at 2**32-1.
 fn delta_seconds(value: &[u8]) -> Option<u32> {
+    if let Some(seconds) = patchbay_message::parse_u32(value) {
+        return Some(seconds);
+    }
     let value = value.trim_ascii();
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return None;
@@ -381,6 +384,9 @@ fn without_folds(value: &[u8]) -> Vec<u8> {
 fn push_without_folds(out: &mut Vec<u8>, value: &[u8]) {
     let start = out.len();
     out.extend_from_slice(value);
+    if memchr::memchr2(b'\r', b'\n', value).is_none() {
+        return;
+    }
     for byte in out.iter_mut().skip(start) {
         if matches!(byte, b'\r' | b'\n') {
             *byte = b' ';
