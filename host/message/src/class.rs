@@ -236,12 +236,20 @@ pub(crate) fn find_low(text: &[u8]) -> Option<usize> {
 
 /// Whether a CR, LF or NUL stands in the text.
 #[inline]
-pub(crate) fn breaks_lines(text: &[u8]) -> bool {
+pub fn breaks_lines(text: &[u8]) -> bool {
     // Few texts have any of those below 14.
-    find_low(text).is_some_and(|at| {
-        let rest = text.get(at..).unwrap_or_default();
-        rest.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0))
-    })
+    has_low(text) && text.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0))
+}
+
+/// Whether a byte below 14 stands in the text.
+#[inline]
+fn has_low(text: &[u8]) -> bool {
+    let is_low = |sixteen: &[u8; 16]| lanes::low(sixteen) != 0;
+    match text.last_chunk() {
+        Some(last) => text.as_chunks().0.iter().any(is_low) || is_low(last),
+        None if text.len() >= 4 => is_low(&in_sixteen(text)),
+        None => text.iter().any(|byte| *byte < 14),
+    }
 }
 
 /// Whether a control character stands in the text, tabs aside.

@@ -39,6 +39,7 @@ mod via;
 
 pub use address_of_record::AddressOfRecord;
 pub use authentication::{Challenge, Credentials};
+pub use class::breaks_lines;
 pub use cseq::CSeq;
 pub use digest_parameters::DigestParameters;
 pub use draft::{Draft, FitField, SavedEdits};

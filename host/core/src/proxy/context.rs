@@ -11,11 +11,12 @@ use crate::door::{
     Armed, Destination, Flow, Hook, HookContext, Packet, PolicyVersion, RouteId, SendTo, Target,
     Tenant,
 };
+use crate::keyed::Keyed;
 use crate::proxy::branch::Branch;
 use crate::proxy::machine::{ClientMachine, ServerMachine};
 use crate::proxy::route::Dialog;
 use crate::proxy::target::TargetSet;
-use crate::proxy::validate::Facts;
+use crate::proxy::validate::{self, Facts};
 use crate::registrar::OutboundSupport;
 use crate::table::Handle;
 use crate::time::Instant;
@@ -276,6 +277,14 @@ impl ResponseContext {
         seen.failure_round = self.failure_round;
         seen.variables.clone_from(&self.variables);
         seen.verified_user.clone_from(&self.verified_user);
+    }
+
+    /// What [`validate::loop_hash`] makes of the request: most requests that we answer ourselves need none.
+    pub(crate) fn loop_hash(&mut self, keyed: &Keyed) -> u64 {
+        *self
+            .facts
+            .loop_hash
+            .get_or_insert_with(|| validate::loop_hash(self.received.base(), keyed))
     }
 
     /// The route that later requests of its dialog belong to. In a dialog it is the one that the dialog has, whatever a policy did since.

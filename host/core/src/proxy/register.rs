@@ -159,7 +159,10 @@ impl Core {
         headers.add(&mut text, b"Date", |text| {
             text.extend_from_slice(self.date.of(now.unix))
         });
-        self.respond(now, handle, 200, "", &headers.of(&text), b"");
+        let mut filled = SmallVec::new();
+        headers.fill(&text, &mut filled);
+        self.respond(now, handle, 200, "", &filled, b"");
+        drop(filled);
         self.env.scratch = text;
     }
 }
@@ -175,15 +178,13 @@ impl HeaderTexts {
         self.0.push((name, text.len()));
     }
 
-    /// The headers.
-    fn of<'t>(&self, text: &'t [u8]) -> SmallVec<[(&'static [u8], &'t [u8]); 4]> {
-        let mut headers = SmallVec::new();
+    /// Adds the headers to others.
+    fn fill<'t>(&self, text: &'t [u8], headers: &mut SmallVec<[(&'static [u8], &'t [u8]); 4]>) {
         let mut start = 0;
         for (name, end) in &self.0 {
             headers.push((*name, text.get(start..*end).unwrap_or_default()));
             start = *end;
         }
-        headers
     }
 }
 

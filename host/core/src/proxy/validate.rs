@@ -15,8 +15,8 @@ pub(crate) const DEFAULT_MAX_FORWARDS: u32 = 70;
 /// What validation found out on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Facts {
-    /// RFC 5393 §4.2.1: the second part of our branches for this request.
-    pub(crate) loop_hash: u64,
+    /// What [`loop_hash`] makes of the request, once it was asked for.
+    pub(crate) loop_hash: Option<u64>,
     /// What came, or [`DEFAULT_MAX_FORWARDS`] plus the hop that it then is.
     pub(crate) max_forwards: u32,
     /// RFC 5393 §5.3.3: at most what the configuration allows.
@@ -41,8 +41,7 @@ pub(crate) fn check(
     // Only the top Via is edited before this.
     let message = request.base();
     let max_forwards = check_max_forwards(message, is_local)?;
-    let loop_hash = loop_hash(request, &environment.keyed);
-    check_loop(message, loop_hash)?;
+    let loop_hash = check_loop(message, &environment.keyed)?;
     check_proxy_require(message)?;
     Ok(Facts {
         loop_hash,
@@ -62,12 +61,10 @@ fn check_max_forwards(request: &Message, is_local: bool) -> Result<u32, Reject> 
     }
 }
 
-/// RFC 5393 §4.2.1: over all that decides where a request goes, and Call-ID and CSeq number so that a collision does not last.
+/// RFC 5393 §4.2.1: the second part of our branches for this request, over all that decides where a request goes, and Call-ID and CSeq number so that a collision does not last.
 /// The method is not in it, so that CANCEL and ACK agree with their INVITE. Whoever could guess the value could have a request of
 /// his own refused.
-pub(crate) fn loop_hash(request: &Draft, keyed: &Keyed) -> u64 {
-    // Only the top Via is edited before this.
-    let message = request.base();
+pub(crate) fn loop_hash(message: &Message, keyed: &Keyed) -> u64 {
     let tags = [message.from_tag(), message.to_tag()];
     let [from_tag, to_tag] = tags.map(Option::unwrap_or_default);
     let mut hash = keyed.quick();
@@ -91,22 +88,29 @@ pub(crate) fn loop_hash(request: &Draft, keyed: &Keyed) -> u64 {
     hash.finish()
 }
 
-/// RFC 5393 §4.2.2. The hash is keyed with our secret and name, so an equal one was made here, whatever the sent-by says.
-fn check_loop(message: &Message, loop_hash: u64) -> Result<(), Reject> {
-    let is_ours =
-        |branch: &[u8]| Branch::parse(branch).is_some_and(|branch| branch.loop_hash == loop_hash);
-    let looped = if message.has_one_via() {
-        message.top_branch().is_some_and(is_ours)
-    } else if message.headers(HeaderName::Via).any(Branch::may_be_in) {
-        let mut vias = message.values(HeaderName::Via);
-        vias.any(|via| Via::parse(via).is_ok_and(|via| via.branch().is_some_and(is_ours)))
+/// RFC 5393 §4.2.2. The hash is keyed with our secret and name, so an equal one was made here, whatever the sent-by says. It is told where it
+/// had to be made.
+fn check_loop(message: &Message, keyed: &Keyed) -> Result<Option<u64>, Reject> {
+    let may_be_looped = if message.has_one_via() {
+        message.top_branch().and_then(Branch::parse).is_some()
     } else {
-        false
+        message.headers(HeaderName::Via).any(Branch::may_be_in)
     };
-    if looped {
+    if !may_be_looped {
+        return Ok(None);
+    }
+    let loop_hash = loop_hash(message, keyed);
+    let is_looped = message.values(HeaderName::Via).any(|via| {
+        let branch = Via::parse(via)
+            .ok()
+            .and_then(|via| via.branch())
+            .and_then(Branch::parse);
+        branch.is_some_and(|branch| branch.loop_hash == loop_hash)
+    });
+    if is_looped {
         Err(Reject::new(482, ""))
     } else {
-        Ok(())
+        Ok(Some(loop_hash))
     }
 }
 

@@ -384,7 +384,7 @@ fn without_folds(value: &[u8]) -> Vec<u8> {
 fn push_without_folds(out: &mut Vec<u8>, value: &[u8]) {
     let start = out.len();
     out.extend_from_slice(value);
-    if memchr::memchr2(b'\r', b'\n', value).is_none() {
+    if !patchbay_message::breaks_lines(value) {
         return;
     }
     for byte in out.iter_mut().skip(start) {
