@@ -20,9 +20,9 @@ use patchbay_policy::{
 use super::chain_runs::ChainRun;
 use super::driver::metrics_of;
 use super::mailbox::{Answer, Mailbox};
+use super::serving::{canary_for, pinned_or_active};
 use crate::hooks::{HookHost, NO_NEXT, Services, core_fault, policy_hook, refuse_impossible};
 use crate::metrics::LimitLabel;
-use crate::rollout::Canary;
 
 /// Hooks for events that run at the same time. Further events wait in the mailbox.
 const MAX_EVENT_RUNS: usize = 16;
@@ -164,17 +164,23 @@ impl HookRuns {
         metrics_of(services).hook_runs.increment(hook);
         let source = Some(job.context.source.remote.ip());
         let host = HookHost::for_message(services, version, now, job.context);
-        let run = self.instances.run(version, hook, host, None);
-        let mut waiting = Waiting {
-            id: Some(job.id),
-            version: number,
-            run,
-            source,
-            chain: None,
-        };
-        match Pin::new(&mut waiting).poll(context) {
-            Poll::Ready(ended) => ended.answer(services, now),
-            Poll::Pending => self.keep(waiting)?.answer(services, now),
+        let mut run = self.instances.run(version, hook, host, None);
+        let id = Some(job.id);
+        // Nearly every hook is done at once: only one that is not has to wait.
+        match Pin::new(&mut run).poll(context) {
+            Poll::Ready(done) => {
+                Ended::of(&run, done, id, number, source, None).answer(services, now)
+            }
+            Poll::Pending => {
+                let waiting = Waiting {
+                    id,
+                    version: number,
+                    run,
+                    source,
+                    chain: None,
+                };
+                self.keep(waiting)?.answer(services, now)
+            }
         }
     }
 
@@ -282,15 +288,14 @@ impl Future for Waiting {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Ended> {
         let waiting = &mut *self;
         let done = std::task::ready!(Pin::new(&mut waiting.run).poll(context));
-        Poll::Ready(Ended {
-            id: waiting.id,
-            hook: waiting.run.hook(),
-            version: waiting.version,
-            failed: may_have_failed(&done).then(|| Arc::clone(waiting.run.version())),
-            source: waiting.source,
+        Poll::Ready(Ended::of(
+            &waiting.run,
             done,
-            chain: waiting.chain.take(),
-        })
+            waiting.id,
+            waiting.version,
+            waiting.source,
+            waiting.chain.take(),
+        ))
     }
 }
 
@@ -302,49 +307,6 @@ fn may_have_failed(done: &HookDone<HookHost>) -> bool {
         (Ok(verdict), Some(host)) => !host.is_possible(verdict),
         (Ok(_), None) => false,
     }
-}
-
-/// The canary that takes a new dialog, and what the core is told of it.
-fn canary_for(
-    job: &HookJob,
-    services: &Services,
-) -> Option<(Arc<Version<HookHost>>, PolicyVersion)> {
-    if job.version.number() != 0 || job.context.in_dialog {
-        return None;
-    }
-    let rollout = &services.shared.rollout;
-    let canary = rollout.choose_for(&job.context, services.worker, |canary| {
-        is_shared(canary, services)
-    })?;
-    let number = PolicyVersion(canary.number()).keeping_dialog();
-    Some((canary, number))
-}
-
-/// The version that a hook runs in, and what the core is told of it.
-///
-/// A version that the core has pinned is kept; only one named by a dialog whose time is over can be gone, and then the active one serves.
-fn pinned_or_active(
-    pinned: PolicyVersion,
-    policies: &mut Reader<HookHost>,
-) -> Option<(&Arc<Version<HookHost>>, PolicyVersion)> {
-    let number = pinned.number();
-    if number != 0 && policies.by_number(number).is_some() {
-        return Some((policies.by_number(number)?, pinned));
-    }
-    let active = policies.active()?;
-    Some((active, PolicyVersion(active.number())))
-}
-
-/// Whether a canary may have requests that no route takes: it was begun for those, and its policy is the active one, or no route names it.
-#[cold]
-fn is_shared(canary: &Canary, services: &Services) -> bool {
-    let name = &**canary.version().name();
-    let is_active = services
-        .shared
-        .policies
-        .active()
-        .is_some_and(|active| **active.name() == *name);
-    canary.reach().elsewhere && (is_active || !services.shared.routes.table().names_policy(name))
 }
 
 /// The answer where no policy is active.
@@ -400,6 +362,27 @@ fn absent(
 }
 
 impl Ended {
+    /// The end of a run.
+    #[inline]
+    fn of(
+        run: &HookRun<HookHost>,
+        done: HookDone<HookHost>,
+        id: Option<HookId>,
+        version: PolicyVersion,
+        source: Option<IpAddr>,
+        chain: Option<ChainRun>,
+    ) -> Ended {
+        Ended {
+            id,
+            hook: run.hook(),
+            version,
+            failed: may_have_failed(&done).then(|| Arc::clone(run.version())),
+            source,
+            done,
+            chain,
+        }
+    }
+
     /// The answer to the core; an event has none.
     pub(super) fn answer(mut self, services: &Services, now: Now) -> Option<Input> {
         if self.failed.is_some() {
