@@ -95,9 +95,8 @@ impl Answered {
     /// What a retransmission of this request gets; `None`: it is not one.
     pub(crate) fn get(&self, key: TransactionKey) -> Option<Kept<'_>> {
         let (high, low) = key.halves();
-        let is_live = self.live();
         let at = self.places.find(key, |at| {
-            is_live(at)
+            self.live()(at)
                 && self.record(at).is_some_and(|record| {
                     number_at(record, 0) == low && number_at(record, AT_HIGH) == high
                 })

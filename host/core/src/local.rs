@@ -266,18 +266,20 @@ static OCTETS: [([u8; 4], u8); 256] = {
 
 /// Appends a number in decimal.
 pub(crate) fn write_number(out: &mut Vec<u8>, number: u64) {
-    let mut digits = [0u8; 20];
+    let mut digits = [b'0'; 20];
     let mut rest = number;
-    let mut used = 0;
-    for place in digits.iter_mut().rev() {
-        *place = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        used += 1;
+    let mut start = digits.len();
+    // Two at a time.
+    for [tens, ones] in digits.as_chunks_mut::<2>().0.iter_mut().rev() {
+        let pair = (rest % 100) as u8;
+        (*tens, *ones) = (b'0' + pair / 10, b'0' + pair % 10);
+        rest /= 100;
+        start -= 1 + usize::from(rest > 0 || pair >= 10);
         if rest == 0 {
             break;
         }
     }
-    out.extend_from_slice(digits.get(digits.len() - used..).unwrap_or(&[]));
+    out.extend_from_slice(digits.get(start..).unwrap_or(&[]));
 }
 
 #[cfg(test)]
@@ -291,6 +293,17 @@ mod tests {
             let mut text = Vec::new();
             write_ip(&mut text, address, false);
             assert_eq!(text, address.to_string().into_bytes());
+        }
+    }
+
+    #[test]
+    fn numbers_are_written_as_they_are_read() {
+        let powers = std::iter::successors(Some(1u64), |power| power.checked_mul(10));
+        let near = powers.flat_map(|power| [power - 1, power, power + 1]);
+        for number in near.chain(0..200).chain([u64::MAX]) {
+            let mut text = Vec::new();
+            write_number(&mut text, number);
+            assert_eq!(text, number.to_string().into_bytes());
         }
     }
 

@@ -20,11 +20,13 @@ impl AddressOfRecord {
     /// The canonical form of the URI; `None` for other schemes than `sip:`, `sips:` and `tel:`, and for a user that is not UTF-8.
     pub fn from_uri(uri: &Uri<'_>) -> Option<AddressOfRecord> {
         let user = uri.user_unescaped();
-        let user = std::str::from_utf8(&user).ok()?;
         let text = match uri.scheme {
-            Scheme::Sip => canonical("sip:", user, uri)?,
-            Scheme::Sips => canonical("sips:", user, uri)?,
-            Scheme::Tel => format!("tel:{}", user.replace(['-', '.', '(', ')'], "")).into(),
+            Scheme::Sip => canonical(b"sip:", &user, uri)?,
+            Scheme::Sips => canonical(b"sips:", &user, uri)?,
+            Scheme::Tel => {
+                let number = std::str::from_utf8(&user).ok()?;
+                format!("tel:{}", number.replace(['-', '.', '(', ')'], "")).into()
+            }
             Scheme::Other(_) => return None,
         };
         Some(AddressOfRecord(text))
@@ -68,11 +70,12 @@ impl AddressOfRecord {
     }
 }
 
-fn canonical(scheme: &str, user: &str, uri: &Uri<'_>) -> Option<Arc<str>> {
+/// `None` when the user is not UTF-8: with what stands around it, the whole is not either.
+fn canonical(scheme: &[u8], user: &[u8], uri: &Uri<'_>) -> Option<Arc<str>> {
     // Most fit here, so that memory is taken once.
     let mut text = SmallVec::<[u8; 128]>::new();
-    text.extend_from_slice(scheme.as_bytes());
-    text.extend_from_slice(user.as_bytes());
+    text.extend_from_slice(scheme);
+    text.extend_from_slice(user);
     if uri.user.is_some() {
         text.push(b'@');
     }
@@ -80,9 +83,9 @@ fn canonical(scheme: &str, user: &str, uri: &Uri<'_>) -> Option<Arc<str>> {
         Host::Name(name) => {
             let start = text.len();
             text.extend_from_slice(name);
-            text.iter_mut()
-                .skip(start)
-                .for_each(u8::make_ascii_lowercase);
+            text.get_mut(start..)
+                .unwrap_or_default()
+                .make_ascii_lowercase();
         }
         Host::V4(address) => text.extend_from_slice(address.to_string().as_bytes()),
         Host::V6(address) => text.extend_from_slice(format!("[{address}]").as_bytes()),

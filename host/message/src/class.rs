@@ -136,7 +136,31 @@ const PLAIN: u16 = TOKEN
 /// Whether every byte belongs to the class.
 #[inline]
 pub(crate) fn all(text: &[u8], class: u16) -> bool {
-    long_run(text, class) == text.len()
+    if class & !PLAIN != 0 || text.len() < 4 {
+        return run(text, class) == text.len();
+    }
+    let are_all = |sixteen: &[u8; 16]| first_other(sixteen, class).is_none();
+    match text.last_chunk() {
+        Some(last) => text.as_chunks().0.iter().all(are_all) && are_all(last),
+        None => are_all(&in_sixteen(text)),
+    }
+}
+
+/// A text of four to sixteen bytes, some of them twice.
+#[inline]
+fn in_sixteen(text: &[u8]) -> [u8; 16] {
+    if let (Some(first), Some(last)) = (text.first_chunk::<8>(), text.last_chunk::<8>()) {
+        let [first, last] = [first, last].map(|half| u128::from(u64::from_le_bytes(*half)));
+        return (first << 64 | last).to_le_bytes();
+    }
+    match (text.first_chunk::<4>(), text.last_chunk::<4>()) {
+        (Some(first), Some(last)) => {
+            let [first, last] = [first, last].map(|part| u128::from(u32::from_le_bytes(*part)));
+            let both = first << 32 | last;
+            (both << 64 | both).to_le_bytes()
+        }
+        _ => [0; 16],
+    }
 }
 
 /// Where the first byte of this value stands. Made for header values: most are a few times sixteen bytes long.
@@ -212,12 +236,20 @@ pub(crate) fn find_low(text: &[u8]) -> Option<usize> {
 
 /// Whether a CR, LF or NUL stands in the text.
 #[inline]
-pub(crate) fn breaks_lines(text: &[u8]) -> bool {
+pub fn breaks_lines(text: &[u8]) -> bool {
     // Few texts have any of those below 14.
-    find_low(text).is_some_and(|at| {
-        let rest = text.get(at..).unwrap_or_default();
-        rest.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0))
-    })
+    has_low(text) && text.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0))
+}
+
+/// Whether a byte below 14 stands in the text.
+#[inline]
+fn has_low(text: &[u8]) -> bool {
+    let is_low = |sixteen: &[u8; 16]| lanes::low(sixteen) != 0;
+    match text.last_chunk() {
+        Some(last) => text.as_chunks().0.iter().any(is_low) || is_low(last),
+        None if text.len() >= 4 => is_low(&in_sixteen(text)),
+        None => text.iter().any(|byte| *byte < 14),
+    }
 }
 
 /// Whether a control character stands in the text, tabs aside.

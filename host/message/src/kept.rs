@@ -14,7 +14,7 @@ use crate::scan::Layout;
 use crate::span::Span;
 use crate::uri::{Host, Scheme, Uri};
 use crate::usual::{self, UsualUri};
-use crate::via::{Via, ViaParameters};
+use crate::via::{SentBy, Via, ViaParameters};
 
 /// The places in one message.
 #[derive(Clone, Debug, Default)]
@@ -147,10 +147,28 @@ impl KeptVia {
         self.raw.in_bytes(bytes)
     }
 
+    /// Whether it is all that stands at a place.
+    #[inline]
+    pub(crate) fn is_all_of(&self, value: Span) -> bool {
+        self.raw == value
+    }
+
     /// Protocol and version.
     #[inline]
     pub(crate) fn protocol<'a>(&self, bytes: &'a [u8]) -> (&'a [u8], &'a [u8]) {
         (self.protocol.in_bytes(bytes), self.version.in_bytes(bytes))
+    }
+
+    #[inline]
+    pub(crate) fn sent_by<'a>(&self, bytes: &'a [u8]) -> SentBy<'a> {
+        let host_raw = self.host_raw.in_bytes(bytes);
+        SentBy {
+            transport: self.transport.in_bytes(bytes),
+            host: self.host.view(host_raw),
+            host_raw,
+            port: self.port,
+            rport: self.rport,
+        }
     }
 
     #[inline]
@@ -182,8 +200,8 @@ pub(crate) struct KeptAddress {
     uri_raw: Span,
     params: Span,
     tag: Option<Span>,
-    /// The URI is known to be one.
-    has_uri: bool,
+    /// The parts of the URI, which then is known to be one.
+    uri: Option<UsualUri>,
 }
 
 impl KeptAddress {
@@ -192,10 +210,10 @@ impl KeptAddress {
         if let Some(usual) = usual::address(bytes, value) {
             return Some(KeptAddress {
                 display: usual.display,
-                uri_raw: usual.uri,
+                uri_raw: usual.uri_raw,
                 params: usual.params,
                 tag: usual.tag,
-                has_uri: true,
+                uri: Some(usual.uri),
             });
         }
         let address = NameAddr::parse(value.in_bytes(bytes)).ok()?;
@@ -205,14 +223,20 @@ impl KeptAddress {
             uri_raw: place(address.uri_raw),
             params: place(address.params.raw()),
             tag: address.tag.map(place),
-            has_uri: false,
+            uri: None,
         })
     }
 
     /// Whether the URI is one.
     #[inline]
     pub(crate) fn has_uri(&self, bytes: &[u8]) -> bool {
-        self.has_uri || Uri::is_valid(self.uri_raw.in_bytes(bytes))
+        self.uri.is_some() || Uri::is_valid(self.uri_raw.in_bytes(bytes))
+    }
+
+    /// Whether there is a tag parameter, with or without a value.
+    #[inline]
+    pub(crate) fn has_tag(&self) -> bool {
+        self.tag.is_some()
     }
 
     /// The tag.
@@ -230,6 +254,7 @@ impl KeptAddress {
             uri_raw: text(self.uri_raw),
             params: Params::new(text(self.params)),
             tag: self.tag.map(text),
+            usual: self.uri,
         }
     }
 }
@@ -341,6 +366,12 @@ impl KeptUri {
     #[inline]
     pub(crate) fn has_headers(&self) -> bool {
         self.headers.is_some()
+    }
+
+    /// The parameters.
+    #[inline]
+    pub(crate) fn params<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        self.params.in_bytes(bytes)
     }
 
     /// The user part.

@@ -39,6 +39,7 @@ mod via;
 
 pub use address_of_record::AddressOfRecord;
 pub use authentication::{Challenge, Credentials};
+pub use class::breaks_lines;
 pub use cseq::CSeq;
 pub use digest_parameters::DigestParameters;
 pub use draft::{Draft, FitField, SavedEdits};
@@ -58,4 +59,4 @@ pub use response::{ResponseHead, default_reason, write_response};
 pub use scan::peek_header;
 pub use uri::{Host, Scheme, Uri};
 pub use uri_comparison::uri_eq;
-pub use via::{MAGIC_COOKIE, Via};
+pub use via::{MAGIC_COOKIE, SentBy, Via, has_magic_cookie};

@@ -8,9 +8,9 @@ use crate::list::Values;
 use crate::method::Method;
 use crate::name::{HeaderName, Name};
 use crate::name_addr::NameAddr;
-use crate::scan::{Field, Layout, repair, skip_empty_lines};
+use crate::scan::{Field, Layout, NONE, repair, skip_empty_lines};
 use crate::uri::Uri;
-use crate::via::Via;
+use crate::via::{SentBy, Via};
 
 /// A scanned message: its bytes and where everything is in them. [`Message::parse_into`] reuses both.
 ///
@@ -117,6 +117,15 @@ impl Message {
         self.kept.request_uri.as_ref()?.user(&self.bytes)
     }
 
+    /// The parameters of the Request-URI, from the first semicolon on; empty when it has none or can't be read.
+    #[inline]
+    pub fn request_uri_params(&self) -> &[u8] {
+        match &self.kept.request_uri {
+            Some(kept) => kept.params(&self.bytes),
+            None => b"",
+        }
+    }
+
     /// The version in the first line.
     pub fn version(&self) -> &[u8] {
         self.layout.start_line.version.in_bytes(&self.bytes)
@@ -200,6 +209,16 @@ impl Message {
         self.kept.top_via.as_ref()?.branch(&self.bytes)
     }
 
+    /// Whether the topmost Via is known to be the only one.
+    #[inline]
+    pub fn has_one_via(&self) -> bool {
+        let field = self.layout.first_field(HeaderName::Via);
+        match (&self.kept.top_via, field) {
+            (Some(kept), Some(field)) => field.next == NONE && kept.is_all_of(field.value),
+            _ => false,
+        }
+    }
+
     /// The tag of From; `None` when it has none or can't be read.
     #[inline]
     pub fn from_tag(&self) -> Option<&[u8]> {
@@ -210,6 +229,20 @@ impl Message {
     #[inline]
     pub fn to_tag(&self) -> Option<&[u8]> {
         self.kept.to.as_ref()?.tag(&self.bytes)
+    }
+
+    /// What the topmost Via says of its sender and of the way back; `None` when it can't be read.
+    #[inline]
+    pub fn sent_by(&self) -> Option<SentBy<'_>> {
+        match &self.kept.top_via {
+            Some(kept) => Some(kept.sent_by(&self.bytes)),
+            None => self.read_sent_by(),
+        }
+    }
+
+    #[cold]
+    fn read_sent_by(&self) -> Option<SentBy<'_>> {
+        Some(self.read_top_via().ok()?.sent_by())
     }
 
     #[cold]
@@ -247,13 +280,8 @@ impl Message {
     /// The line of the first field of that name, when it is as we would write it (see [`Draft::usual_line`](crate::Draft)).
     pub(crate) fn usual_line(&self, name: HeaderName) -> Option<&[u8]> {
         let field = self.layout.first_field(name)?;
-        let (start, behind_name) = (field.line.start as usize, field.name().end as usize);
-        let end = field.value.end as usize;
-        let is_usual = behind_name - start == name.text().len()
-            && field.value.start as usize == behind_name + 2
-            && self.bytes.get(behind_name..behind_name + 2) == Some(b": ")
-            && self.bytes.get(end..end + 2) == Some(b"\r\n");
-        self.bytes.get(start..end + 2).filter(|_| is_usual)
+        let is_usual = field.is_usual && field.name_len as usize == name.text().len();
+        is_usual.then(|| field.line.in_bytes(&self.bytes))
     }
 
     /// The Call-ID; empty when there is none.
@@ -356,7 +384,7 @@ const OTHER: usize = HeaderName::Other.number();
 
 #[inline]
 fn index_of(link: u16) -> Option<usize> {
-    (link != crate::scan::NONE).then_some(usize::from(link))
+    (link != NONE).then_some(usize::from(link))
 }
 
 /// RFC 3261 §20.22: 0 to 255.

@@ -8,10 +8,12 @@ use crate::class::{VALUE, all};
 use crate::error::Invalid;
 use crate::grammar::{eq_ignore_case, quoted_length, trim, trim_start, unquote};
 use crate::params::Params;
+use crate::span::Span;
 use crate::uri::Uri;
+use crate::usual::{self, UsualUri};
 
 /// A `name-addr` or `addr-spec` with the parameters of the header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct NameAddr<'a> {
     /// The display name as it is spelt, with its quotes.
     pub display: Option<&'a [u8]>,
@@ -21,33 +23,78 @@ pub struct NameAddr<'a> {
     pub params: Params<'a>,
     /// Empty when the parameter has no value.
     pub(crate) tag: Option<&'a [u8]>,
+    /// The parts of the URI, where they are known already, in a text of which the URI is a part.
+    pub(crate) usual: Option<UsualUri>,
 }
+
+impl PartialEq for NameAddr<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.display == other.display
+            && self.uri_raw == other.uri_raw
+            && self.params == other.params
+            && self.tag == other.tag
+    }
+}
+
+impl Eq for NameAddr<'_> {}
 
 impl<'a> NameAddr<'a> {
     /// Parses one value. The URI is looked at when it is asked for.
     #[inline]
     pub fn parse(value: &'a [u8]) -> Result<NameAddr<'a>, Invalid> {
         let mut address = Self::read(trim(value)).ok_or(Invalid::Address)?;
-        let params = address.params.raw();
+        address.read_params()?;
+        Ok(address)
+    }
+
+    /// Parses one value and its URI, for which [`NameAddr::uri`] then costs little.
+    pub fn parse_with_uri(value: &'a [u8]) -> Result<NameAddr<'a>, Invalid> {
+        let value = trim(value);
+        let Some(mut address) = Self::read_usual(value) else {
+            let address = Self::parse(value)?;
+            return address.uri().map(|_| address);
+        };
+        address.read_params()?;
+        Ok(address)
+    }
+
+    /// The address before the parameters, when it is one of the usual kind.
+    #[inline]
+    fn read_usual(value: &'a [u8]) -> Option<NameAddr<'a>> {
+        let usual = usual::bracketed(value, Span::new(0, value.len()))?;
+        let params = usual.params.in_bytes(value);
+        matches!(params.first(), None | Some(b';')).then(|| NameAddr {
+            display: usual.display.map(|display| display.in_bytes(value)),
+            uri_raw: usual.uri_raw.in_bytes(value),
+            params: Params::new(params),
+            tag: None,
+            usual: Some(usual.uri),
+        })
+    }
+
+    /// Checks the parameters and finds the tag among them.
+    #[inline]
+    fn read_params(&mut self) -> Result<(), Invalid> {
+        let params = self.params.raw();
         // No parameters, or a tag alone, is what nearly every From and To has.
         if params.is_empty() {
-            return Ok(address);
+            return Ok(());
         }
         if let Some(tag) = params.strip_prefix(b";tag=")
             && !tag.is_empty()
             && all(tag, VALUE)
         {
-            address.tag = Some(tag);
-            return Ok(address);
+            self.tag = Some(tag);
+            return Ok(());
         }
         let mut tag = None;
-        address.params.check(|name, value| {
+        self.params.check(|name, value| {
             if name.len() == 3 && tag.is_none() && eq_ignore_case(name, b"tag") {
                 tag = Some(value.unwrap_or_default());
             }
         })?;
-        address.tag = tag;
-        Ok(address)
+        self.tag = tag;
+        Ok(())
     }
 
     fn read(value: &'a [u8]) -> Option<NameAddr<'a>> {
@@ -78,6 +125,7 @@ impl<'a> NameAddr<'a> {
             uri_raw,
             params: Params::new(params),
             tag: None,
+            usual: None,
         })
     }
 
@@ -94,12 +142,17 @@ impl<'a> NameAddr<'a> {
             uri_raw,
             params: Params::new(params),
             tag: None,
+            usual: None,
         })
     }
 
     /// The URI.
+    #[inline]
     pub fn uri(&self) -> Result<Uri<'a>, Invalid> {
-        Uri::parse(self.uri_raw)
+        match self.usual {
+            Some(usual) => Ok(Uri::of_usual(self.uri_raw, usual.alone(self.uri_raw.len()))),
+            None => Uri::parse(self.uri_raw),
+        }
     }
 
     /// The tag (RFC 3261 §19.3).
@@ -198,6 +251,35 @@ mod tests {
                 "{}",
                 String::from_utf8_lossy(value)
             );
+        }
+    }
+
+    #[test]
+    fn an_address_with_its_uri_is_read_as_any() {
+        for value in [
+            &b" <sip:a@b>"[..],
+            b"<sip:a@192.0.2.1:5060;transport=udp>;expires=60;tag=\"x\"",
+            b"\"A\" <sips:a@b>;tag=1 ",
+            b"\"\"<sip:b>",
+            b"A <sip:a:secret@[::1]?x=y> ; q=0.5",
+            b"<sip:a@b> ;q=1",
+            b"sip:a@b;q=1",
+            b"<tel:+1>",
+            b"<sip:a@b> x",
+            b"<sip:a@b>;=1",
+            b"<sip:a b@c>",
+            b"<a>",
+            b"",
+        ] {
+            let any = NameAddr::parse(value).and_then(|address| Ok((address, address.uri()?.raw)));
+            let found = NameAddr::parse_with_uri(value);
+            assert_eq!(found.ok(), any.ok().map(|(address, _)| address));
+            if let Ok(found) = found {
+                let (uri, any) = (found.uri().unwrap(), Uri::parse(found.uri_raw).unwrap());
+                assert_eq!((uri.user, uri.host_raw), (any.user, any.host_raw));
+                assert_eq!((uri.port, uri.params), (any.port, any.params));
+                assert_eq!((uri.scheme, uri.raw), (any.scheme, any.raw));
+            }
         }
     }
 

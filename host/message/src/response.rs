@@ -82,11 +82,16 @@ fn write_other_line(out: &mut Vec<u8>, head: ResponseHead<'_>) {
 }
 
 fn write_to_header(out: &mut Vec<u8>, request: &Draft, tag: Option<&[u8]>) {
-    let has_tag = || request.to().is_ok_and(|to| to.has_tag());
+    let line = request.usual_line(HeaderName::To);
+    let has_tag = || match (line, &request.base().kept().to) {
+        // No edit is about it.
+        (Some(_), Some(kept)) => kept.has_tag(),
+        _ => request.to().is_ok_and(|to| to.has_tag()),
+    };
     let Some(tag) = tag.filter(|_| !has_tag()) else {
         return copy_first(out, request, HeaderName::To);
     };
-    match request.usual_line(HeaderName::To) {
+    match line {
         Some(line) => out.extend_from_slice(line.strip_suffix(b"\r\n").unwrap_or(line)),
         None => {
             let Some(to) = request.header(HeaderName::To) else {

@@ -99,28 +99,42 @@ impl PartialEq for Host<'_> {
 
 /// Four numbers of up to three digits, without leading zeros, which some read as octal.
 fn parse_v4(text: &[u8]) -> Option<Ipv4Addr> {
-    if !text.first()?.is_ascii_digit() || !text.last()?.is_ascii_digit() || text.len() > 15 {
+    if !text.first()?.is_ascii_digit() || text.len() > 15 {
         return None;
     }
-    let (mut address, mut octet, mut digits, mut dots) = (0u32, 0u32, 0, 0);
-    for byte in text {
-        let digit = byte.wrapping_sub(b'0');
-        if digit <= 9 {
-            octet = match (octet, digits) {
-                // Nothing follows a 0.
-                (0, 1..) | (_, 3..) => return None,
-                _ => octet * 10 + u32::from(digit),
-            };
-            digits += 1;
-            continue;
-        }
-        if *byte != b'.' || digits == 0 || octet > 255 {
+    let (mut address, mut rest) = read_octet(text)?;
+    for _ in 0..3 {
+        let [b'.', behind @ ..] = rest else {
             return None;
-        }
-        address = address << 8 | octet;
-        (octet, digits, dots) = (0, 0, dots + 1);
+        };
+        let (octet, behind) = read_octet(behind)?;
+        (address, rest) = (address << 8 | octet, behind);
     }
-    (dots == 3 && octet <= 255).then(|| Ipv4Addr::from_bits(address << 8 | octet))
+    rest.is_empty().then(|| Ipv4Addr::from_bits(address))
+}
+
+/// A number of up to three digits, at most 255, and what stands behind it.
+#[inline(always)]
+fn read_octet(text: &[u8]) -> Option<(u32, &[u8])> {
+    let digit = |byte: &u8| Some(u32::from(byte.wrapping_sub(b'0'))).filter(|digit| *digit <= 9);
+    let (first, rest) = text.split_first()?;
+    let first = digit(first)?;
+    let Some((second, behind)) = rest.split_first() else {
+        return Some((first, rest));
+    };
+    let Some(second) = digit(second) else {
+        return Some((first, rest));
+    };
+    let octet = first * 10 + second;
+    let (octet, rest) = match behind
+        .split_first()
+        .map(|(third, rest)| (digit(third), rest))
+    {
+        Some((Some(third), rest)) => (octet * 10 + third, rest),
+        _ => (octet, behind),
+    };
+    // Nothing follows a 0.
+    (first != 0 && octet <= 255).then_some((octet, rest))
 }
 
 /// An IPv6 address without `[]`.

@@ -122,6 +122,26 @@ pub(crate) struct UsualUri {
     end: usize,
 }
 
+impl UsualUri {
+    /// The same in a text that begins with the URI, which is so many bytes long.
+    #[inline]
+    pub(crate) fn alone(self, length: usize) -> UsualUri {
+        let before = self.end.saturating_sub(length);
+        let moved = |span: Span| {
+            let [start, end] =
+                [span.start, span.end].map(|at| (at as usize).saturating_sub(before));
+            Span::new(start, end)
+        };
+        UsualUri {
+            user: self.user.map(moved),
+            host: moved(self.host),
+            params: moved(self.params),
+            end: length,
+            ..self
+        }
+    }
+}
+
 /// The URI at a place that holds nothing else.
 #[inline]
 pub(crate) fn uri(text: &[u8], place: Span) -> Option<UsualUri> {
@@ -179,7 +199,8 @@ fn uri_until(text: &[u8], place: usize, end: usize) -> Option<UsualUri> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct UsualAddress {
     pub(crate) display: Option<Span>,
-    pub(crate) uri: Span,
+    pub(crate) uri_raw: Span,
+    pub(crate) uri: UsualUri,
     /// From the semicolon on.
     pub(crate) params: Span,
     pub(crate) tag: Option<Span>,
@@ -188,6 +209,25 @@ pub(crate) struct UsualAddress {
 /// `<sip:user@host>` or `"name" <sip:user@host>`, with a tag or nothing behind it.
 #[inline]
 pub(crate) fn address(text: &[u8], place: Span) -> Option<UsualAddress> {
+    let mut address = bracketed(text, place)?;
+    let (close, end) = (address.uri.end, place.end as usize);
+    address.tag = match text.get(close + 1..end)? {
+        [] => None,
+        [b';', b't', b'a', b'g', b'=', _, ..] => {
+            let tag = close + 6;
+            if Marks::new(text, tag, end).skip(VALUE) != end {
+                return None;
+            }
+            Some(Span::new(tag, end))
+        }
+        _ => return None,
+    };
+    Some(address)
+}
+
+/// `<sip:user@host>` or `"name" <sip:user@host>`. What stands behind it is taken for parameters, and not looked at.
+#[inline]
+pub(crate) fn bracketed(text: &[u8], place: Span) -> Option<UsualAddress> {
     let (mut start, end) = (place.start as usize, place.end as usize);
     let mut display = None;
     if text.get(start) == Some(&b'"') {
@@ -203,22 +243,12 @@ pub(crate) fn address(text: &[u8], place: Span) -> Option<UsualAddress> {
     if close >= end || text.get(close) != Some(&b'>') {
         return None;
     }
-    let tag = match text.get(close + 1..end)? {
-        [] => None,
-        [b';', b't', b'a', b'g', b'=', _, ..] => {
-            let tag = close + 6;
-            if Marks::new(text, tag, end).skip(VALUE) != end {
-                return None;
-            }
-            Some(Span::new(tag, end))
-        }
-        _ => return None,
-    };
     Some(UsualAddress {
         display,
-        uri: Span::new(start + 1, close),
+        uri_raw: Span::new(start + 1, close),
+        uri,
         params: Span::new(close + 1, end),
-        tag,
+        tag: None,
     })
 }
 
@@ -366,8 +396,10 @@ mod tests {
             let any = NameAddr::parse(place.in_bytes(whole)).unwrap();
             let of = |span: Span| span.in_bytes(whole);
             assert_eq!(usual.display.map(of), any.display);
-            assert_eq!(of(usual.uri), any.uri_raw);
-            assert!(Uri::read_any(any.uri_raw).is_some());
+            assert_eq!(of(usual.uri_raw), any.uri_raw);
+            let uri = Uri::read_any(any.uri_raw).unwrap();
+            assert_eq!(usual.uri.user.map(of), uri.user);
+            assert_eq!(of(usual.uri.host), uri.host_raw);
             assert_eq!(of(usual.params), any.params.raw());
             assert_eq!(usual.tag.map(of), any.tag);
         });

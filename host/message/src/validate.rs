@@ -75,12 +75,30 @@ impl Message {
     }
 
     fn check_counts(&self) -> Result<(), Invalid> {
+        let kept = self.kept();
+        // Of an empty value nothing is kept.
+        let are_there = kept.top_via.is_some()
+            && kept.from.is_some()
+            && kept.to.is_some()
+            && kept.cseq.is_some()
+            && !self.call_id().is_empty();
+        if !are_there {
+            self.check_mandatory()?;
+        }
+        self.check_doubled()
+    }
+
+    fn check_mandatory(&self) -> Result<(), Invalid> {
         if let Some(missing) = MANDATORY.iter().find(|name| {
             let field = self.layout().first_field(**name);
             field.is_none_or(|field| field.value.len() == 0)
         }) {
             return Err(Invalid::Missing(*missing));
         }
+        Ok(())
+    }
+
+    fn check_doubled(&self) -> Result<(), Invalid> {
         if !self.layout().noted.doubled {
             return Ok(());
         }
@@ -168,7 +186,7 @@ impl Message {
 
 /// RFC 3261 §20.42: a Via of another protocol can't be answered by its rules.
 fn check_via_version(protocol: &[u8], version: &[u8]) -> Result<(), Invalid> {
-    if eq_ignore_case(protocol, b"SIP") && version == b"2.0" {
+    if (protocol == b"SIP" || eq_ignore_case(protocol, b"SIP")) && version == b"2.0" {
         return Ok(());
     }
     Err(Invalid::Header(HeaderName::Via))

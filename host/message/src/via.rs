@@ -10,7 +10,7 @@ use crate::params::{Params, read_parameters};
 use crate::uri::{Host, HostPort, parse_v6};
 
 /// RFC 3261 §8.1.1.7: how a branch begins that is unique.
-pub const MAGIC_COOKIE: &[u8] = b"z9hG4bK";
+pub const MAGIC_COOKIE: &[u8; 7] = b"z9hG4bK";
 
 /// One Via value.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +41,21 @@ pub(crate) struct ViaParameters<'a> {
     pub(crate) branch: Option<&'a [u8]>,
     pub(crate) received: Option<&'a [u8]>,
     pub(crate) rport: Option<Option<u16>>,
+}
+
+/// What a Via says of its sender and of the way back to it. It is less to move than the whole.
+#[derive(Clone, Copy, Debug)]
+pub struct SentBy<'a> {
+    /// `UDP`, `TCP`, ..., in the case it came in.
+    pub transport: &'a [u8],
+    /// The host.
+    pub host: Host<'a>,
+    /// The host as it is spelt.
+    pub host_raw: &'a [u8],
+    /// The port.
+    pub port: Option<u16>,
+    /// RFC 3581 §3: `Some(None)` asks for the port, `Some(Some(port))` tells it.
+    pub rport: Option<Option<u16>>,
 }
 
 impl<'a> Via<'a> {
@@ -120,13 +135,18 @@ impl<'a> Via<'a> {
     /// Whether the branch begins with the magic cookie and goes on, so that it identifies the transaction (RFC 3261
     /// §17.2.3). RFC 4475 §3.2.1: the cookie alone identifies nothing, the rules of RFC 2543 apply.
     pub fn has_magic_cookie(&self) -> bool {
-        let Some((start, id)) = self
-            .branch()
-            .and_then(|branch| branch.split_at_checked(MAGIC_COOKIE.len()))
-        else {
-            return false;
-        };
-        eq_ignore_case(start, MAGIC_COOKIE) && !id.is_empty()
+        self.branch().is_some_and(has_magic_cookie)
+    }
+
+    /// What it says of its sender and of the way back.
+    pub fn sent_by(&self) -> SentBy<'a> {
+        SentBy {
+            transport: self.transport,
+            host: self.host,
+            host_raw: self.host_raw,
+            port: self.port,
+            rport: self.noted.rport,
+        }
     }
 
     /// The received parameter; an IPv6 address may stand with or without `[]` (RFC 5118 §4.5).
@@ -149,6 +169,14 @@ impl<'a> Via<'a> {
     pub fn maddr(&self) -> Option<&'a [u8]> {
         self.params.value(b"maddr")
     }
+}
+
+/// Whether a branch parameter begins with the magic cookie and goes on (see [`Via::has_magic_cookie`]).
+pub fn has_magic_cookie(branch: &[u8]) -> bool {
+    let Some((start, [_, ..])) = branch.split_first_chunk() else {
+        return false;
+    };
+    start == MAGIC_COOKIE || start.eq_ignore_ascii_case(MAGIC_COOKIE)
 }
 
 fn address(text: &[u8]) -> Option<IpAddr> {

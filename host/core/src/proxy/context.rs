@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use patchbay_message::{Draft, HeaderName};
+use patchbay_message::{Draft, HeaderName, has_magic_cookie};
 use smallvec::SmallVec;
 
 use crate::alarm::Alarm;
@@ -11,11 +11,12 @@ use crate::door::{
     Armed, Destination, Flow, Hook, HookContext, Packet, PolicyVersion, RouteId, SendTo, Target,
     Tenant,
 };
+use crate::keyed::Keyed;
 use crate::proxy::branch::Branch;
 use crate::proxy::machine::{ClientMachine, ServerMachine};
 use crate::proxy::route::Dialog;
 use crate::proxy::target::TargetSet;
-use crate::proxy::validate::Facts;
+use crate::proxy::validate::{self, Facts};
 use crate::registrar::OutboundSupport;
 use crate::table::Handle;
 use crate::time::Instant;
@@ -278,6 +279,14 @@ impl ResponseContext {
         seen.verified_user.clone_from(&self.verified_user);
     }
 
+    /// What [`validate::loop_hash`] makes of the request: most requests that we answer ourselves need none.
+    pub(crate) fn loop_hash(&mut self, keyed: &Keyed) -> u64 {
+        *self
+            .facts
+            .loop_hash
+            .get_or_insert_with(|| validate::loop_hash(self.received.base(), keyed))
+    }
+
     /// The route that later requests of its dialog belong to. In a dialog it is the one that the dialog has, whatever a policy did since.
     pub(crate) fn route(&self) -> RouteId {
         match (&self.dialog, &self.tenant) {
@@ -308,12 +317,8 @@ impl ResponseContext {
 
     /// RFC 3261 §17.2.3: keeps the To tag of a final response, by which the ACK of a client without magic cookie is known.
     pub(crate) fn note_sent_tag(&mut self, tag: Option<&[u8]>) {
-        let is_old = self
-            .received
-            .base()
-            .top_via()
-            .is_ok_and(|via| !via.has_magic_cookie());
-        if is_old {
+        let message = self.received.base();
+        if !message.top_branch().is_some_and(has_magic_cookie) {
             self.sent_tag = tag.map(<[u8]>::to_vec);
         }
     }

@@ -93,7 +93,7 @@ impl Core {
         now: Now,
         slot: u32,
         number: u32,
-        result: Result<Verdict, HookFault>,
+        mut result: Result<Verdict, HookFault>,
         hook_context: Option<Box<HookContext>>,
         ran: Ran,
     ) {
@@ -114,13 +114,12 @@ impl Core {
             context.version = ran.version;
             context.tenant = ran.tenant;
         }
-        let result = result.and_then(|verdict| {
-            if fits(hook, context.kind, &verdict) {
-                Ok(verdict)
-            } else {
-                Err(HookFault::Verdict)
-            }
-        });
+        if result
+            .as_ref()
+            .is_ok_and(|verdict| !fits(hook, context.kind, verdict))
+        {
+            result = Err(HookFault::Verdict);
+        }
         if let Err(fault) = result {
             self.env.event(Event::HookFault { hook, fault });
         }

@@ -316,7 +316,7 @@ impl Core {
         let Some(branch) = self.branches.get_mut(handle) else {
             return;
         };
-        let Some(context) = self.contexts.get(branch.context) else {
+        let Some(context) = self.contexts.get_mut(branch.context) else {
             return;
         };
         // RFC 3261 §16.6 step 7, §26.2.2: every hop of a sips: URI is secure, whatever flow, route or next hop was chosen.

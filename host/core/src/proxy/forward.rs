@@ -17,11 +17,11 @@ use crate::table::Handle;
 /// RFC 3261 §16.6 step 8: the branch parameter of an attempt; for an ACK that of §16.11, the same for each of its copies.
 pub(crate) fn branch_parameter(
     env: &mut Environment,
-    context: &ResponseContext,
+    context: &mut ResponseContext,
     handle: Handle,
 ) -> Branch {
     let worker = env.config.worker;
-    let loop_hash = context.facts.loop_hash;
+    let loop_hash = context.loop_hash(&env.keyed);
     if context.kind != Kind::Ack {
         let random = env.random64();
         return Branch {

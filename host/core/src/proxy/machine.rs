@@ -114,6 +114,14 @@ impl ServerMachine {
         }
     }
 
+    /// Until when a request other than INVITE has its retransmissions absorbed, if it gets this final response now.
+    pub(crate) fn would_complete(&self, now: Instant, status: u16) -> Option<Instant> {
+        match self {
+            ServerMachine::Invite(_) => None,
+            ServerMachine::NonInvite(machine) => machine.would_complete(now, status),
+        }
+    }
+
     /// Whether a CANCEL has an effect.
     pub(crate) fn is_pending(&self) -> bool {
         match self {

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use patchbay_message::{Draft, HeaderName, Host, Message, Method, Params, Via};
+use patchbay_message::{Draft, HeaderName, Host, Message, Method, Params, SentBy, Via};
 
 use crate::core::Core;
 use crate::door::{DropReason, Event, Flow, Hook, Reject, SendTo};
@@ -87,7 +87,7 @@ impl Core {
         flow: Flow,
     ) {
         self.env.event(Event::Request);
-        let kind = if received.method() == Method::Invite {
+        let kind = if received.base().method() == Method::Invite {
             Kind::Invite
         } else {
             Kind::NonInvite
@@ -141,7 +141,7 @@ impl Core {
         flow: Flow,
         prepared: Prepared,
     ) {
-        let reply_to = response_destination(received.base().top_via().ok().as_ref(), &flow);
+        let reply_to = response_destination(received.base().sent_by().as_ref(), &flow);
         let is_reliable = flow.transport.is_reliable();
         let server = match kind {
             Kind::Ack => None,
@@ -156,7 +156,8 @@ impl Core {
                 is_reliable,
             ))),
         };
-        let makes_dialog = received.method().makes_dialog() || received.method() == Method::Update;
+        let method = received.base().method();
+        let makes_dialog = method.makes_dialog() || method == Method::Update;
         let request = NewRequest {
             kind,
             server,
@@ -245,7 +246,7 @@ fn add_received(request: &mut Draft, flow: &Flow, scratch: &mut Vec<u8>) {
 
 fn write_received(value: &mut Vec<u8>, request: &Draft, flow: &Flow) -> Option<()> {
     let via = request.base().top_via().ok()?;
-    let wants_port = answers_to_source(&via, flow);
+    let wants_port = answers_to_source(&via.sent_by(), flow);
     let (start, params, comment) = split_params(&via)?;
     value.extend_from_slice(start);
     match usual_params(&via, params) {
@@ -338,13 +339,13 @@ fn split_params<'a>(via: &Via<'a>) -> Option<(&'a [u8], &'a [u8], &'a [u8])> {
 ///
 /// Also when nobody asked for it and the Via names another host than the packet came from: such a client is behind a
 /// translation of addresses, or does not know its own, and the port of its Via leads nowhere.
-fn answers_to_source(via: &Via<'_>, flow: &Flow) -> bool {
+fn answers_to_source(via: &SentBy<'_>, flow: &Flow) -> bool {
     let names_source = match via.host {
         Host::V4(ip) => IpAddr::V4(ip) == flow.remote.ip(),
         Host::V6(ip) => IpAddr::V6(ip) == flow.remote.ip(),
         Host::Name(_) => false,
     };
-    via.rport().is_some() || !names_source
+    via.rport.is_some() || !names_source
 }
 
 /// RFC 3261 §18.2.2 and RFC 3581 §4: back over the flow; over UDP to the port of the Via where that is what the client means.
@@ -352,7 +353,7 @@ fn answers_to_source(via: &Via<'_>, flow: &Flow) -> bool {
 /// `via` is the top one as received: what [`add_received`] writes into it changes nothing here.
 ///
 /// A `maddr` in the Via is not followed: it would send our answers to whatever address a stranger names.
-pub(crate) fn response_destination(via: Option<&Via<'_>>, flow: &Flow) -> SendTo {
+pub(crate) fn response_destination(via: Option<&SentBy<'_>>, flow: &Flow) -> SendTo {
     let sent_by_port = via
         .and_then(|via| via.port)
         .unwrap_or(local::default_port(flow.transport));

@@ -19,7 +19,7 @@ impl Core {
         let Some(context) = self.contexts.get(handle) else {
             return;
         };
-        if context.received.method() != Method::Register {
+        if context.received.base().method() != Method::Register {
             self.env.event(crate::door::Event::HookFault {
                 hook: crate::door::Hook::RequestRoute,
                 fault: HookFault::Verdict,
@@ -146,8 +146,10 @@ impl Core {
                 registrar::write_contact(text, binding, now.unix)
             });
         }
-        for path in context.request.values(HeaderName::Path) {
-            headers.add(&mut text, b"Path", |text| text.extend_from_slice(path));
+        if context.request.header(HeaderName::Path).is_some() {
+            for path in context.request.values(HeaderName::Path) {
+                headers.add(&mut text, b"Path", |text| text.extend_from_slice(path));
+            }
         }
         if context.outbound == OutboundSupport::Required {
             headers.add(&mut text, b"Require", |text| {
@@ -157,7 +159,10 @@ impl Core {
         headers.add(&mut text, b"Date", |text| {
             text.extend_from_slice(self.date.of(now.unix))
         });
-        self.respond(now, handle, 200, "", &headers.of(&text), b"");
+        let mut filled = SmallVec::new();
+        headers.fill(&text, &mut filled);
+        self.respond(now, handle, 200, "", &filled, b"");
+        drop(filled);
         self.env.scratch = text;
     }
 }
@@ -173,13 +178,13 @@ impl HeaderTexts {
         self.0.push((name, text.len()));
     }
 
-    /// The headers.
-    fn of<'t>(&self, text: &'t [u8]) -> SmallVec<[(&'static [u8], &'t [u8]); 4]> {
-        let starts = std::iter::once(0).chain(self.0.iter().map(|(_, end)| *end));
-        let headers = starts.zip(&self.0);
-        headers
-            .map(|(start, (name, end))| (*name, text.get(start..*end).unwrap_or_default()))
-            .collect()
+    /// Adds the headers to others.
+    fn fill<'t>(&self, text: &'t [u8], headers: &mut SmallVec<[(&'static [u8], &'t [u8]); 4]>) {
+        let mut start = 0;
+        for (name, end) in &self.0 {
+            headers.push((*name, text.get(start..*end).unwrap_or_default()));
+            start = *end;
+        }
     }
 }
 

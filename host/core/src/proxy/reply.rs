@@ -4,8 +4,9 @@ use std::hash::Hasher;
 
 use patchbay_message::{Draft, Method, ResponseHead};
 
+use crate::answered::Kept;
 use crate::base32;
-use crate::core::Core;
+use crate::core::{Core, server_send_id};
 use crate::door::{DropReason, Event, Flow, Packet, PolicyVersion, Reject, Reply, SendId};
 use crate::keyed::{Keyed, Purpose};
 use crate::proxy::context::{Kind, Stage};
@@ -38,7 +39,7 @@ impl Core {
                 .map(|(name, value)| (name.as_bytes(), value.as_bytes()));
             patchbay_message::write_response(out, received, head, headers, b"");
         });
-        let to = response_destination(received.base().top_via().ok().as_ref(), flow);
+        let to = response_destination(received.base().sent_by().as_ref(), flow);
         self.env.send(SendId(0), &to, packet);
         self.env.event(Event::Replied {
             status: reject.status,
@@ -139,7 +140,41 @@ impl Core {
             let version = context.version;
             self.env.event(Event::Replied { status, version });
         }
-        self.give_response(now, handle, status, packet);
+        if let Some(packet) = self.answer_for_good(now, handle, status, packet) {
+            self.give_response(now, handle, status, packet);
+        }
+    }
+
+    /// Sends the final response of ours to a request other than INVITE when nothing else is left to do for it. It is what the machine and
+    /// [`Core::spend_context`] would do, in one step. Gives the packet back when there is more to it.
+    fn answer_for_good(
+        &mut self,
+        now: Now,
+        handle: Handle,
+        status: u16,
+        packet: Packet,
+    ) -> Option<Packet> {
+        let (made_for, own) = &self.own_response;
+        if status < 200 || *made_for != Some(handle) {
+            return Some(packet);
+        }
+        let context = self.contexts.get(handle)?;
+        let server = context.server.as_ref();
+        let end = server.and_then(|server| server.would_complete(now.instant, status));
+        let (Some(end), Some(key)) = (end, context.key) else {
+            return Some(packet);
+        };
+        if context.hook.is_some()
+            || !context.branches.is_empty()
+            || context.waits_for_more()
+            || !self.answered.put(key, end, Kept::Own(own))
+        {
+            return Some(packet);
+        }
+        self.env
+            .send(server_send_id(handle), &context.reply_to, packet);
+        self.end_answered(handle, key);
+        None
     }
 
     /// Gives a response to the server transaction: sends it when the machine lets it.

@@ -43,8 +43,10 @@ pub(crate) fn preprocess(
     flow: &Flow,
     environment: &Environment,
 ) -> Option<Dialog> {
-    recover_from_strict_router(request, flow, environment);
-    strip_maddr(request, flow, environment);
+    let is_recovered = recover_from_strict_router(request, flow, environment);
+    if is_recovered || !request.base().request_uri_params().is_empty() {
+        strip_maddr(request, flow, environment);
+    }
     let mut dialog: Option<Dialog> = None;
     while let Some(own) = own_first_route(request, flow.local.ip(), environment) {
         match (&mut dialog, own.proof) {
@@ -63,29 +65,30 @@ pub(crate) fn preprocess(
 }
 
 /// RFC 3261 §16.4: a strict router put our Record-Route value into the Request-URI; the real one is the last Route value. The value goes
-/// back to the front of the route, so that its token is checked like any other.
-fn recover_from_strict_router(request: &mut Draft, flow: &Flow, environment: &Environment) {
+/// back to the front of the route, so that its token is checked like any other. Tells whether it was so.
+fn recover_from_strict_router(request: &mut Draft, flow: &Flow, environment: &Environment) -> bool {
     // Nothing but the top Via is edited before this.
     let base = request.base();
     let token = base.request_uri_user().and_then(record_route::read_token);
     if token.is_none() {
-        return;
+        return false;
     }
     let Ok(uri) = base.request_uri_parts() else {
-        return;
+        return false;
     };
     if !environment.local.is_local(&uri, flow.local.ip()) {
-        return;
+        return false;
     }
     let own = [b"<", request.request_uri(), b">"].concat();
     let Some(last) = request.values(HeaderName::Route).last() else {
-        return;
+        return false;
     };
     let Ok(target) = NameAddr::parse(last).map(|value| value.uri_raw.to_vec()) else {
-        return;
+        return false;
     };
     // The target is checked like any URI when it is set: what is none stays as it came.
-    if request.set_request_uri(&target).is_ok() {
+    let is_recovered = request.set_request_uri(&target).is_ok();
+    if is_recovered {
         let removed = request
             .remove_last_value(HeaderName::Route)
             .unwrap_or(false);
@@ -93,6 +96,7 @@ fn recover_from_strict_router(request: &mut Draft, flow: &Flow, environment: &En
         // Our own text, which has been a URI in the request already.
         let _ = request.prepend(HeaderName::Route, &own);
     }
+    is_recovered
 }
 
 /// RFC 3261 §16.4: a maddr that is ours goes away when the request came by the port and transport that the URI names.
@@ -100,9 +104,6 @@ fn strip_maddr(request: &mut Draft, flow: &Flow, environment: &Environment) {
     let Ok(uri) = request.request_uri_parts() else {
         return;
     };
-    if uri.params.raw().is_empty() {
-        return;
-    }
     let Some(maddr) = uri.maddr() else { return };
     let Some(host) = patchbay_message::Host::parse(maddr) else {
         return;

@@ -119,13 +119,9 @@ impl Core {
         let Some(context) = self.contexts.get(handle) else {
             return;
         };
-        let is_busy = context.hook.is_some()
+        if context.hook.is_some()
             || context.stage != Stage::Finished
-            || !context.replies.is_empty()
-            || context.reply_in_hook.is_some()
-            || context.sent_tag.is_some()
-            || context.may_edit_further_responses();
-        if is_busy
+            || context.waits_for_more()
             || context
                 .branches
                 .iter()
@@ -191,12 +187,19 @@ impl Core {
         if !self.answered.put(key, end, kept) {
             return false;
         }
+        self.end_answered(handle, key);
+        true
+    }
+
+    /// What a request other than INVITE gets from now on is [`Answered`]: its context is over.
+    ///
+    /// [`Answered`]: crate::answered::Answered
+    pub(crate) fn end_answered(&mut self, handle: Handle, key: TransactionKey) {
         self.keys.remove(&key);
         self.arm_answered();
         if let Some(context) = self.contexts.remove_at(handle.slot) {
             self.recycle_context(context);
         }
-        true
     }
 
     /// Lets go of everything that a context holds, its policy version included, and keeps its box.
@@ -227,7 +230,7 @@ impl Core {
     /// A request came again that was answered.
     pub(crate) fn on_answered_again(&mut self, key: TransactionKey, flow: &Flow, received: Draft) {
         self.env.event(Event::Retransmission);
-        let to = response_destination(received.base().top_via().ok().as_ref(), flow);
+        let to = response_destination(received.base().sent_by().as_ref(), flow);
         let packet = match self.answered.get(key) {
             Some(Kept::Response(response)) => Packet::write(|out| out.extend_from_slice(response)),
             Some(Kept::Own(kept)) => Packet::write(|out| {
@@ -257,7 +260,7 @@ impl Core {
             return;
         };
         let packet = Packet::write(|packet| packet.extend_from_slice(response));
-        let to = response_destination(message.top_via().ok().as_ref(), flow);
+        let to = response_destination(message.sent_by().as_ref(), flow);
         self.env.send(server_send_id(handle), &to, packet);
     }
 
@@ -471,6 +474,14 @@ impl SpentContext {
 }
 
 impl ResponseContext {
+    /// Whether responses wait for `onreply_route`, may have to pass it, or an ACK is known by the To tag that was sent.
+    pub(crate) fn waits_for_more(&self) -> bool {
+        !self.replies.is_empty()
+            || self.reply_in_hook.is_some()
+            || self.sent_tag.is_some()
+            || self.may_edit_further_responses()
+    }
+
     /// Whether a response that may still come has to pass `onreply_route`.
     fn may_edit_further_responses(&self) -> bool {
         self.kind == Kind::Invite && self.armed.onreply_route.is_any()

@@ -2,7 +2,7 @@
 
 use std::hash::Hasher;
 
-use patchbay_message::{Draft, HeaderName, Method, Scheme, Uri, Via};
+use patchbay_message::{Draft, HeaderName, Message, Method, Scheme, Uri, Via};
 
 use crate::door::Reject;
 use crate::environment::Environment;
@@ -15,8 +15,8 @@ pub(crate) const DEFAULT_MAX_FORWARDS: u32 = 70;
 /// What validation found out on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Facts {
-    /// RFC 5393 §4.2.1: the second part of our branches for this request.
-    pub(crate) loop_hash: u64,
+    /// What [`loop_hash`] makes of the request, once it was asked for.
+    pub(crate) loop_hash: Option<u64>,
     /// What came, or [`DEFAULT_MAX_FORWARDS`] plus the hop that it then is.
     pub(crate) max_forwards: u32,
     /// RFC 5393 §5.3.3: at most what the configuration allows.
@@ -38,19 +38,20 @@ pub(crate) fn check(
     environment: &Environment,
     is_local: bool,
 ) -> Result<Facts, Reject> {
-    let max_forwards = check_max_forwards(request, is_local)?;
-    let loop_hash = loop_hash(request, &environment.keyed);
-    check_loop(request, loop_hash)?;
-    check_proxy_require(request)?;
+    // Only the top Via is edited before this.
+    let message = request.base();
+    let max_forwards = check_max_forwards(message, is_local)?;
+    let loop_hash = check_loop(message, &environment.keyed)?;
+    check_proxy_require(message)?;
     Ok(Facts {
         loop_hash,
         max_forwards,
-        max_breadth: max_breadth(request, environment.config.max_breadth)?,
+        max_breadth: max_breadth(message, environment.config.max_breadth)?,
     })
 }
 
 /// RFC 3261 §16.3 step 3. An OPTIONS for ourselves may be answered with nothing left; forwarding it is refused later.
-fn check_max_forwards(request: &Draft, is_local: bool) -> Result<u32, Reject> {
+fn check_max_forwards(request: &Message, is_local: bool) -> Result<u32, Reject> {
     match request.max_forwards() {
         Ok(Some(0)) if request.method() == Method::Options && is_local => Ok(0),
         Ok(Some(0)) => Err(Reject::new(483, "")),
@@ -60,12 +61,10 @@ fn check_max_forwards(request: &Draft, is_local: bool) -> Result<u32, Reject> {
     }
 }
 
-/// RFC 5393 §4.2.1: over all that decides where a request goes, and Call-ID and CSeq number so that a collision does not last.
+/// RFC 5393 §4.2.1: the second part of our branches for this request, over all that decides where a request goes, and Call-ID and CSeq number so that a collision does not last.
 /// The method is not in it, so that CANCEL and ACK agree with their INVITE. Whoever could guess the value could have a request of
 /// his own refused.
-pub(crate) fn loop_hash(request: &Draft, keyed: &Keyed) -> u64 {
-    // Only the top Via is edited before this.
-    let message = request.base();
+pub(crate) fn loop_hash(message: &Message, keyed: &Keyed) -> u64 {
     let tags = [message.from_tag(), message.to_tag()];
     let [from_tag, to_tag] = tags.map(Option::unwrap_or_default);
     let mut hash = keyed.quick();
@@ -81,36 +80,42 @@ pub(crate) fn loop_hash(request: &Draft, keyed: &Keyed) -> u64 {
         HeaderName::ProxyAuthorization,
         HeaderName::Authorization,
     ] {
-        for value in message.headers(name) {
-            add(value);
+        if message.header(name).is_some() {
+            message.headers(name).for_each(&mut add);
         }
     }
     hash.write_u32(message.cseq().map_or(0, |cseq| cseq.number));
     hash.finish()
 }
 
-/// RFC 5393 §4.2.2. The hash is keyed with our secret and name, so an equal one was made here, whatever the sent-by says.
-fn check_loop(request: &Draft, loop_hash: u64) -> Result<(), Reject> {
-    let message = request.base();
-    if !message.headers(HeaderName::Via).any(Branch::may_be_in) {
-        return Ok(());
+/// RFC 5393 §4.2.2. The hash is keyed with our secret and name, so an equal one was made here, whatever the sent-by says. It is told where it
+/// had to be made.
+fn check_loop(message: &Message, keyed: &Keyed) -> Result<Option<u64>, Reject> {
+    let may_be_looped = if message.has_one_via() {
+        message.top_branch().and_then(Branch::parse).is_some()
+    } else {
+        message.headers(HeaderName::Via).any(Branch::may_be_in)
+    };
+    if !may_be_looped {
+        return Ok(None);
     }
-    let looped = message.values(HeaderName::Via).any(|via| {
+    let loop_hash = loop_hash(message, keyed);
+    let is_looped = message.values(HeaderName::Via).any(|via| {
         let branch = Via::parse(via)
             .ok()
             .and_then(|via| via.branch())
             .and_then(Branch::parse);
         branch.is_some_and(|branch| branch.loop_hash == loop_hash)
     });
-    if looped {
+    if is_looped {
         Err(Reject::new(482, ""))
     } else {
-        Ok(())
+        Ok(Some(loop_hash))
     }
 }
 
 /// RFC 3261 §16.3 step 5: no option for proxies is known here.
-fn check_proxy_require(request: &Draft) -> Result<(), Reject> {
+fn check_proxy_require(request: &Message) -> Result<(), Reject> {
     if request.header(HeaderName::ProxyRequire).is_none() {
         return Ok(());
     }
@@ -118,7 +123,7 @@ fn check_proxy_require(request: &Draft) -> Result<(), Reject> {
 }
 
 /// RFC 5393 §5.3.3.
-fn max_breadth(request: &Draft, most: u32) -> Result<u32, Reject> {
+fn max_breadth(request: &Message, most: u32) -> Result<u32, Reject> {
     match request.header(HeaderName::MaxBreadth) {
         None => Ok(most),
         Some(value) => match patchbay_message::parse_u32(value) {

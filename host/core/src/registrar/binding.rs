@@ -28,6 +28,7 @@ use smallvec::SmallVec;
 
 use super::refresh::Stamp;
 use crate::door::{Flow, FlowId, ListenerId, Transport};
+use crate::local::write_number;
 use crate::time::UnixTime;
 
 const VERSION: u8 = 1;
@@ -410,21 +411,7 @@ impl fmt::Debug for ContactBinding {
 pub fn write_contact(out: &mut Vec<u8>, binding: &ContactBinding, now: UnixTime) {
     out.extend_from_slice(binding.contact());
     out.extend_from_slice(b";expires=");
-    write_decimal(out, binding.remaining_secs(now));
-}
-
-fn write_decimal(out: &mut Vec<u8>, mut number: u32) {
-    let mut digits = [b'0'; 10];
-    let mut used = 0;
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + (number % 10) as u8;
-        number /= 10;
-        used += 1;
-        if number == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(digits.get(digits.len() - used..).unwrap_or_default());
+    write_number(out, binding.remaining_secs(now).into());
 }
 
 fn write_head(block: &mut [u8], parts: &BindingParts<'_>) {

@@ -212,8 +212,7 @@ fn contact_change(
     used: ContactChange,
 ) -> Result<ContactChange, Reject> {
     let malformed = || bad_request("Malformed Contact");
-    let address = NameAddr::parse(value).map_err(|_| malformed())?;
-    Uri::parse(address.uri_raw).map_err(|_| malformed())?;
+    let address = NameAddr::parse_with_uri(value).map_err(|_| malformed())?;
     let mut change = ContactChange {
         instance: None,
         reg_id: None,
@@ -255,6 +254,9 @@ fn read_parameter(change: &mut ContactChange, name: &[u8], value: Option<&[u8]>)
 
 /// RFC 3261 §20.10: what is no number counts as absent, so that the default applies; RFC 3261 §10.2.1.1 stops at 2**32-1.
 fn delta_seconds(value: &[u8]) -> Option<u32> {
+    if let Some(seconds) = patchbay_message::parse_u32(value) {
+        return Some(seconds);
+    }
     let value = value.trim_ascii();
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return None;
@@ -291,6 +293,9 @@ fn q_thousandths(value: &[u8]) -> Option<u16> {
 
 /// RFC 3327 §5.3: without support by the UA the recommended policy is 420, so that it can detect a proxy that must not be there.
 fn path(request: &Draft) -> Result<Vec<Vec<u8>>, Reject> {
+    if request.header(HeaderName::Path).is_none() {
+        return Ok(Vec::new());
+    }
     let path: Vec<Vec<u8>> = request
         .values(HeaderName::Path)
         .map(without_folds)
@@ -379,6 +384,9 @@ fn without_folds(value: &[u8]) -> Vec<u8> {
 fn push_without_folds(out: &mut Vec<u8>, value: &[u8]) {
     let start = out.len();
     out.extend_from_slice(value);
+    if !patchbay_message::breaks_lines(value) {
+        return;
+    }
     for byte in out.iter_mut().skip(start) {
         if matches!(byte, b'\r' | b'\n') {
             *byte = b' ';

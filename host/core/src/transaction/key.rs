@@ -8,7 +8,7 @@ use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 
 use foldhash::SharedSeed;
 use foldhash::quality::SeedableRandomState;
-use patchbay_message::{MAGIC_COOKIE, Message, Method, Via};
+use patchbay_message::{Message, Method, SentBy, has_magic_cookie};
 
 use crate::keyed::Parts;
 
@@ -99,22 +99,20 @@ impl KeyMaker {
             Method::Ack => Method::Invite,
             other => other,
         };
-        let via = request.top_via().ok()?;
-        match unique_branch(&via) {
+        match unique_branch(request) {
             Some(branch) => Some(RequestKeys {
-                key: self.server(&via, branch, method),
+                key: self.server(&request.sent_by()?, branch, method),
                 untagged: None,
             }),
-            None => self.legacy_request(request, &via, method),
+            None => self.legacy_request(request, method),
         }
     }
 
     /// RFC 3261 §9.2: the INVITE that a CANCEL is for.
     pub fn cancelled(&self, cancel: &Message) -> Option<TransactionKey> {
-        let via = cancel.top_via().ok()?;
-        match unique_branch(&via) {
-            Some(branch) => Some(self.server(&via, branch, Method::Invite)),
-            None => self.legacy(cancel, &via, Method::Invite, cancel.to().ok()?.tag()),
+        match unique_branch(cancel) {
+            Some(branch) => Some(self.server(&cancel.sent_by()?, branch, Method::Invite)),
+            None => self.legacy(cancel, Method::Invite, cancel.to().ok()?.tag()),
         }
     }
 
@@ -132,7 +130,7 @@ impl KeyMaker {
         Some(self.client(branch, response.cseq().ok()?.method))
     }
 
-    fn server(&self, via: &Via<'_>, branch: &[u8], method: Method<'_>) -> TransactionKey {
+    fn server(&self, via: &SentBy<'_>, branch: &[u8], method: Method<'_>) -> TransactionKey {
         let mut parts = Parts::of_kind(Kind::Server as u8);
         parts.add(branch);
         add_ignoring_case(&mut parts, via.host_raw);
@@ -141,16 +139,11 @@ impl KeyMaker {
         self.key(&parts)
     }
 
-    fn legacy_request(
-        &self,
-        request: &Message,
-        via: &Via<'_>,
-        method: Method<'_>,
-    ) -> Option<RequestKeys> {
+    fn legacy_request(&self, request: &Message, method: Method<'_>) -> Option<RequestKeys> {
         let to_tag = request.to().ok()?.tag();
-        let key = self.legacy(request, via, method, to_tag)?;
+        let key = self.legacy(request, method, to_tag)?;
         let untagged = match (request.method(), to_tag) {
-            (Method::Ack, Some(_)) => Some(self.legacy(request, via, method, None)?),
+            (Method::Ack, Some(_)) => Some(self.legacy(request, method, None)?),
             _ => None,
         };
         Some(RequestKeys { key, untagged })
@@ -161,10 +154,10 @@ impl KeyMaker {
     fn legacy(
         &self,
         request: &Message,
-        via: &Via<'_>,
         method: Method<'_>,
         to_tag: Option<&[u8]>,
     ) -> Option<TransactionKey> {
+        let via = request.top_via().ok()?;
         let mut parts = Parts::of_kind(Kind::LegacyServer as u8);
         parts.add(request.request_uri());
         parts.add(to_tag.unwrap_or_default());
@@ -187,13 +180,14 @@ impl KeyMaker {
 }
 
 /// The branch, when it is one that only one transaction has: a magic cookie with nothing behind it is none (RFC 4475 §3.2.1).
-fn unique_branch<'a>(via: &Via<'a>) -> Option<&'a [u8]> {
-    via.branch()
-        .filter(|branch| via.has_magic_cookie() && branch.len() > MAGIC_COOKIE.len())
+fn unique_branch(request: &Message) -> Option<&[u8]> {
+    request
+        .top_branch()
+        .filter(|branch| has_magic_cookie(branch))
 }
 
 /// RFC 3261 §18.2.2: an absent port is the default of the transport.
-fn effective_port(via: &Via<'_>) -> u16 {
+fn effective_port(via: &SentBy<'_>) -> u16 {
     via.port.unwrap_or_else(|| {
         if via.transport.eq_ignore_ascii_case(b"TLS") {
             5061

@@ -207,6 +207,12 @@ impl NonInviteServerTransaction {
         }
     }
 
+    /// Until when a final response that is sent now has Completed last; `None`: it is not sent, or nothing has to be absorbed after it.
+    pub fn would_complete(&self, now: Instant, status: u16) -> Option<Instant> {
+        let end = now + self.timing.timer_j(self.reliable);
+        (self.is_pending() && status != 408 && end > now).then_some(end)
+    }
+
     /// Whether the transaction is to be destroyed.
     pub fn is_terminated(&self) -> bool {
         matches!(self.state, State::Terminated)

@@ -13,7 +13,7 @@ use patchbay_core::door::{
     ChainPlaces, Hook, HookFault, HookId, Input, PolicyVersion, RouteId, Tenant, Verdict,
 };
 use patchbay_core::time::Now;
-use patchbay_policy::{self as policy, Fault, HookDone};
+use patchbay_policy::{self as policy, Fault, HookDone, Started};
 
 use super::driver::metrics_of;
 use super::hook_runs::{Begun, Ended, HookJob, HookRuns};
@@ -177,8 +177,10 @@ impl HookRuns {
             source: job.source,
             chain: Some(run),
         };
-        let started = self.instances.start(scope, &link.version, hook, host);
-        self.go_on_with(begun, started, (hook, &link.version), context)
+        match self.instances.start(scope, &link.version, hook, host) {
+            Started::Done(done) => Some(begun.ended(done, hook, &link.version)),
+            Started::Running(run) => self.go_on_running(begun, run, context),
+        }
     }
 }
 

@@ -20,9 +20,9 @@ use patchbay_policy::{
 use super::chain_runs::ChainRun;
 use super::driver::metrics_of;
 use super::mailbox::{Answer, Mailbox};
+use super::serving::{canary_for, pinned_or_active};
 use crate::hooks::{HookHost, NO_NEXT, Services, core_fault, policy_hook, refuse_impossible};
 use crate::metrics::LimitLabel;
-use crate::rollout::Canary;
 
 /// Hooks for events that run at the same time. Further events wait in the mailbox.
 const MAX_EVENT_RUNS: usize = 16;
@@ -75,7 +75,7 @@ pub(super) struct Begun {
 impl Begun {
     /// It is done.
     #[inline]
-    fn ended(
+    pub(super) fn ended(
         self,
         done: HookDone<HookHost>,
         hook: Hook,
@@ -171,49 +171,49 @@ impl HookRuns {
         } else {
             job
         };
-        let Some((version, number)) = version_for(&job, services, &mut self.policies) else {
+        let canary = canary_for(&job, services);
+        let found = match &canary {
+            Some((version, number)) => Some((version, *number)),
+            None => pinned_or_active(job.version, &mut self.policies),
+        };
+        let Some((version, number)) = found else {
             return Some(unavailable(job));
         };
         let hook = policy_hook(job.hook);
         // The core gives this pin back with `Output::Unpin`, which names the version that it is told here.
         if job.hook == door::Hook::RequestRoute {
-            self.policies.policies().pin_version(&version);
+            services.shared.policies.pin_version(version);
         }
         if !version.exports(hook) {
-            return absent(job, &version, number, services, now);
+            return absent(job, version, number, services, now);
         }
         metrics_of(services).hook_runs.increment(hook);
         let source = Some(job.context.source.remote.ip());
-        let host = HookHost::for_message(services, &version, now, job.context);
+        let host = HookHost::for_message(services, version, now, job.context);
         let begun = Begun {
             id: Some(job.id),
             version: number,
             source,
             chain: None,
         };
-        let started = self.instances.start(None, &version, hook, host);
-        let ended = self.go_on_with(begun, started, (hook, &version), context)?;
+        let ended = match self.instances.start(None, version, hook, host) {
+            Started::Done(done) => begun.ended(done, hook, version),
+            Started::Running(run) => self.go_on_running(begun, run, context)?,
+        };
         ended.answer(services, now)
     }
 
-    /// What comes of a hook that has begun; `None`: it is not done yet.
-    #[inline]
-    pub(super) fn go_on_with(
+    /// Goes on with a hook that is not done yet; `None`: nor is it now.
+    pub(super) fn go_on_running(
         &mut self,
         begun: Begun,
-        started: Started<HookHost>,
-        (hook, version): (Hook, &Arc<Version<HookHost>>),
+        run: HookRun<HookHost>,
         context: &mut Context<'_>,
     ) -> Option<Ended> {
-        match started {
-            Started::Done(done) => Some(begun.ended(done, hook, version)),
-            Started::Running(run) => {
-                let mut waiting = Waiting { begun, run };
-                match Pin::new(&mut waiting).poll(context) {
-                    Poll::Ready(ended) => Some(ended),
-                    Poll::Pending => self.keep(waiting),
-                }
-            }
+        let mut waiting = Waiting { begun, run };
+        match Pin::new(&mut waiting).poll(context) {
+            Poll::Ready(ended) => Some(ended),
+            Poll::Pending => self.keep(waiting),
         }
     }
 
@@ -337,50 +337,6 @@ fn may_have_failed(done: &HookDone<HookHost>) -> bool {
         (Ok(verdict), Some(host)) => !host.is_possible(verdict),
         (Ok(_), None) => false,
     }
-}
-
-/// The version that a hook runs in, and what the core is told of it.
-///
-/// A version that the core has pinned is kept; only one named by a dialog whose time is over can be gone, and then the active one serves.
-fn version_for(
-    job: &HookJob,
-    services: &Services,
-    policies: &mut Reader<HookHost>,
-) -> Option<(Arc<Version<HookHost>>, PolicyVersion)> {
-    let version =
-        match job.version.number() {
-            0 => {
-                if !job.context.in_dialog
-                    && let Some(canary) = services.shared.rollout.choose_for(
-                        &job.context,
-                        services.worker,
-                        |canary| is_shared(canary, services),
-                    )
-                {
-                    let number = PolicyVersion(canary.number()).keeping_dialog();
-                    return Some((canary, number));
-                }
-                policies.active()?
-            }
-            number => match policies.by_number(number) {
-                Some(version) => return Some((Arc::clone(version), job.version)),
-                None => policies.active()?,
-            },
-        };
-    let number = PolicyVersion(version.number());
-    Some((Arc::clone(version), number))
-}
-
-/// Whether a canary may have requests that no route takes: it was begun for those, and its policy is the active one, or no route names it.
-#[cold]
-fn is_shared(canary: &Canary, services: &Services) -> bool {
-    let name = &**canary.version().name();
-    let is_active = services
-        .shared
-        .policies
-        .active()
-        .is_some_and(|active| **active.name() == *name);
-    canary.reach().elsewhere && (is_active || !services.shared.routes.table().names_policy(name))
 }
 
 /// The answer where no policy is active.

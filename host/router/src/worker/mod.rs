@@ -13,6 +13,7 @@ mod mailbox;
 mod notices;
 mod random;
 mod sending;
+mod serving;
 mod setup;
 mod source_limit;
 mod spin;
