@@ -1,13 +1,13 @@
 //! A worker's instances: taken for a hook, given back after it, thrown away after a fault.
 
+mod run;
+mod shelf;
+
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::{Arc, Weak};
-use std::task::{Context, Poll};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::engine::Engine;
@@ -15,15 +15,15 @@ use crate::host::{Hook, Host};
 use crate::instance::{Instance, Progress};
 use crate::scope::Scope;
 use crate::ticker::Presence;
-use crate::verdict::{Event, Fault, Verdict};
+use crate::verdict::{Event, Fault};
 use crate::version::Version;
+use run::Stage;
+use shelf::{ScopedShelf, Shelf};
+
+pub use run::{HookDone, HookRun, Started};
 
 /// Idle instances that are kept per version.
 const MAX_IDLE: usize = 64;
-/// Idle instances that are thrown away when there was no place for a new one.
-const DROPPED_AT_ONCE: usize = 8;
-/// After a hook that had to begin again on a fiber, so many hooks of its version run there from the start.
-const ON_FIBERS: u32 = 10_000;
 /// After how many hooks instances of versions that are gone are looked for.
 const SWEEP_INTERVAL: u32 = 256;
 
@@ -50,58 +50,6 @@ struct Pool<H: Host> {
     scoped: RefCell<HashMap<(u64, u64), ScopedShelf<H>>>,
     /// How many instances they have.
     scoped_idle: Cell<usize>,
-}
-
-/// The idle instances of one version in one scope. They keep neither alive.
-struct ScopedShelf<H: Host> {
-    scope: Weak<Scope>,
-    shelf: Shelf<H>,
-}
-
-/// The idle instances of one version. They do not keep the version alive.
-struct Shelf<H: Host> {
-    number: u64,
-    version: Weak<Version<H>>,
-    idle: Vec<Instance<H>>,
-    /// How many hooks are not to be called straight.
-    on_fibers: u32,
-}
-
-impl<H: Host> Shelf<H> {
-    fn new(version: &Arc<Version<H>>) -> Shelf<H> {
-        Shelf {
-            number: version.number(),
-            version: Arc::downgrade(version),
-            idle: Vec::new(),
-            on_fibers: 0,
-        }
-    }
-
-    #[inline]
-    fn idle_straight(&mut self) -> Option<Instance<H>> {
-        if self.on_fibers > 0 {
-            return None;
-        }
-        if self.idle.last()?.is_straight() {
-            return self.idle.pop();
-        }
-        let place = self.idle.iter().rposition(Instance::is_straight)?;
-        Some(self.idle.swap_remove(place))
-    }
-
-    /// An idle instance, or how one is to be made: whether its hooks are called straight, where they `can` be.
-    #[inline]
-    fn take(&mut self, can: bool) -> Result<Instance<H>, bool> {
-        let straight = can && self.on_fibers == 0;
-        if can && !straight {
-            self.on_fibers -= 1;
-        }
-        let fits = |instance: &Instance<H>| instance.is_straight() == straight;
-        match self.idle.iter().rposition(fits) {
-            Some(place) => Ok(self.idle.swap_remove(place)),
-            None => Err(straight),
-        }
-    }
 }
 
 impl<H: Host> Instances<H> {
@@ -385,13 +333,13 @@ impl<H: Host> Pool<H> {
         let number = version.number();
         if scope != 0 {
             if let Some(found) = self.scoped.borrow_mut().get_mut(&(number, scope)) {
-                found.shelf.on_fibers = ON_FIBERS;
+                found.shelf.leave_straight();
             }
             return;
         }
         let mut shelves = self.shelves.borrow_mut();
         if let Some(shelf) = shelves.iter_mut().find(|shelf| shelf.number == number) {
-            shelf.on_fibers = ON_FIBERS;
+            shelf.leave_straight();
         }
     }
 
@@ -508,234 +456,5 @@ impl<H: Host> fmt::Debug for Instances<H> {
             .field("running", &self.running())
             .field("idle", &self.idle())
             .finish()
-    }
-}
-
-/// A hook that has begun.
-pub enum Started<H: Host> {
-    /// It is done already.
-    Done(HookDone<H>),
-    /// It goes on when it is polled, which is to be at once.
-    Running(HookRun<H>),
-}
-
-/// A hook that is running: a future of its [`HookDone`].
-pub struct HookRun<H: Host> {
-    pool: Rc<Pool<H>>,
-    version: Arc<Version<H>>,
-    /// The number of its scope; 0: none.
-    scope: u64,
-    /// That of the pool when it began.
-    generation: u32,
-    /// That scope, where the hook may wait.
-    waits_in: Option<Arc<Scope>>,
-    hook: Hook,
-    started: Instant,
-    waits: bool,
-    /// It counts as one that waits.
-    has_waited: bool,
-    /// What is put back when the hook begins again.
-    before: Option<H::Before>,
-    stage: Stage<H>,
-}
-
-enum Stage<H: Host> {
-    /// In a box, so that a run is small to move: a host never is part of it.
-    Refused(Box<HookDone<H>>),
-    Running(Instance<H>),
-    /// The instance goes on when everything else has had its turn.
-    Resting(Instance<H>),
-    /// It is over, and its result not given away yet.
-    Ended(Box<HookDone<H>>),
-    Over,
-}
-
-/// A hook that is done.
-#[derive(Debug)]
-pub struct HookDone<H> {
-    /// The host that the run was given, with what the hook did to it.
-    pub host: Option<H>,
-    /// What it decided.
-    pub result: Result<Verdict, Fault>,
-    /// From `run` to the end.
-    pub elapsed: Duration,
-}
-
-impl<H: Host> HookRun<H> {
-    /// The version it runs in.
-    pub fn version(&self) -> &Arc<Version<H>> {
-        &self.version
-    }
-
-    /// Which hook it is.
-    pub fn hook(&self) -> Hook {
-        self.hook
-    }
-
-    /// Whether it was waiting for an answer from outside when it was polled last: it can't go on before its waker is woken.
-    pub fn waits(&self) -> bool {
-        self.waits
-    }
-
-    #[inline]
-    fn enter(
-        &self,
-        instance: &mut Instance<H>,
-        now: Instant,
-        context: &mut Context<'_>,
-    ) -> Progress {
-        let _inside = self.pool.presence.enter();
-        instance.poll(now, context)
-    }
-
-    /// There was no place for its instance, so that nothing of the guest has run: another instance, in the place of idle ones. What an event
-    /// was about is gone with the first one.
-    #[cold]
-    fn other(&self, instance: &mut Instance<H>) -> Option<Instance<H>> {
-        if self.hook == Hook::EventRoute || !self.pool.drop_idle(DROPPED_AT_ONCE) {
-            return None;
-        }
-        let host = instance.take_host()?;
-        let mut other = Instance::new(&self.pool.engine, &self.version, false);
-        other.assign(self.hook, host, None, self.started);
-        Some(other)
-    }
-
-    /// The hook has to begin again: an instance on a fiber that has it as its job.
-    #[cold]
-    fn again(&mut self, instance: &mut Instance<H>) -> Option<Instance<H>> {
-        self.pool.leave_straight(&self.version, self.scope);
-        let mut host = instance.take_host()?;
-        host.undo(self.before.take()?);
-        let mut other = Instance::new(&self.pool.engine, &self.version, false);
-        other.assign(self.hook, host, None, self.started);
-        Some(other)
-    }
-
-    #[inline]
-    fn ended(&mut self) {
-        self.pool.ended();
-        if std::mem::take(&mut self.has_waited) {
-            self.pool
-                .waiting
-                .set(self.pool.waiting.get().saturating_sub(1));
-            if let Some(scope) = &self.waits_in {
-                scope.leave();
-            }
-        }
-    }
-
-    /// It waits for an answer from outside, or may.
-    fn count_as_waiting(&mut self) {
-        if !std::mem::replace(&mut self.has_waited, true) {
-            self.pool.waiting.set(self.pool.waiting.get() + 1);
-            if let Some(scope) = &self.waits_in {
-                scope.enter();
-            }
-        }
-    }
-
-    #[inline]
-    fn done(&mut self, instance: &mut Instance<H>, result: Result<Verdict, Fault>) -> HookDone<H> {
-        self.ended();
-        let elapsed = self.started.elapsed();
-        self.version
-            .stats()
-            .count(self.pool.worker, self.hook, elapsed, result.as_ref().err());
-        HookDone {
-            host: instance.take_host(),
-            result,
-            elapsed,
-        }
-    }
-
-    /// What follows where an instance is over, or the hook begins again in another one.
-    #[cold]
-    fn after(&mut self, progress: Progress, mut instance: Instance<H>) -> Stage<H> {
-        let result = match progress {
-            Progress::Again { at_once } => match self.again(&mut instance) {
-                Some(other) if at_once => return Stage::Running(other),
-                Some(other) => return Stage::Resting(other),
-                None => Err(Fault::crowded()),
-            },
-            Progress::Done(result) | Progress::Spent(result) => result,
-            Progress::Running | Progress::Waiting => return Stage::Running(instance),
-        };
-        Stage::Ended(Box::new(self.done(&mut instance, result)))
-    }
-}
-
-/// Nothing in it is ever pinned in place: the instance's future is in a box of its own.
-impl<H: Host> Unpin for HookRun<H> {}
-
-impl<H: Host> Future for HookRun<H> {
-    type Output = HookDone<H>;
-
-    #[inline]
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<HookDone<H>> {
-        let run = &mut *self;
-        match std::mem::replace(&mut run.stage, Stage::Over) {
-            Stage::Refused(done) => {
-                run.version.stats().count(
-                    run.pool.worker,
-                    run.hook,
-                    Duration::ZERO,
-                    done.result.as_ref().err(),
-                );
-                Poll::Ready(*done)
-            }
-            Stage::Running(mut instance) => {
-                // The first poll follows `run` closely enough to share its clock.
-                let now = if instance.is_fresh() {
-                    run.started
-                } else {
-                    Instant::now()
-                };
-                let mut progress = run.enter(&mut instance, now, context);
-                if let Progress::Spent(Err(fault)) = &progress
-                    && fault.is_of_crowding()
-                    && let Some(other) = run.other(&mut instance)
-                {
-                    instance = other;
-                    progress = run.enter(&mut instance, now, context);
-                }
-                match progress {
-                    Progress::Running | Progress::Waiting => {
-                        run.waits = matches!(progress, Progress::Waiting);
-                        // One that has only yielded so far may wait next, and the others that begin meanwhile as well.
-                        if run.version.may_wait() {
-                            run.count_as_waiting();
-                        }
-                        run.stage = Stage::Running(instance);
-                        Poll::Pending
-                    }
-                    Progress::Done(result) => {
-                        let done = run.done(&mut instance, result);
-                        let place = (run.scope, run.generation);
-                        run.pool.give_back(&run.version, place, instance);
-                        Poll::Ready(done)
-                    }
-                    progress => {
-                        run.stage = run.after(progress, instance);
-                        self.poll(context)
-                    }
-                }
-            }
-            Stage::Resting(instance) => {
-                run.stage = Stage::Running(instance);
-                context.waker().wake_by_ref();
-                Poll::Pending
-            }
-            Stage::Ended(done) => Poll::Ready(*done),
-            Stage::Over => Poll::Pending,
-        }
-    }
-}
-
-impl<H: Host> Drop for HookRun<H> {
-    fn drop(&mut self) {
-        if matches!(self.stage, Stage::Running(_) | Stage::Resting(_)) {
-            self.ended();
-        }
     }
 }
