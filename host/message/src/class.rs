@@ -255,7 +255,6 @@ fn has_low(text: &[u8]) -> bool {
 /// Whether a control character stands in the text, tabs aside.
 #[inline]
 pub(crate) fn has_control(text: &[u8]) -> bool {
-    let is_control = |byte: &u8| *byte < b' ' && *byte != b'\t' || *byte == 0x7f;
     let may_have = if let Some(last) = text.last_chunk() {
         let mut words = text.as_chunks().0.iter().chain([last]);
         words.any(|word| has_low_or_delete(u64::from_le_bytes(*word)))
@@ -269,7 +268,13 @@ pub(crate) fn has_control(text: &[u8]) -> bool {
         false
     };
     // Few texts have any, or tabs.
-    may_have && text.iter().any(is_control)
+    may_have && has_control_byte(text)
+}
+
+#[cold]
+fn has_control_byte(text: &[u8]) -> bool {
+    let is_control = |byte: &u8| *byte < b' ' && *byte != b'\t' || *byte == 0x7f;
+    text.iter().any(is_control)
 }
 
 /// One to three bytes as a little-endian number; `None` for no bytes. Of more, what comes out has no meaning.

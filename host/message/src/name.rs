@@ -193,6 +193,7 @@ impl HeaderName {
     }
 
     /// The number of the variant.
+    #[inline]
     pub(crate) const fn number(self) -> usize {
         self as usize
     }

@@ -126,6 +126,7 @@ impl Spelling {
     }
 
     /// The cases of a letter differ in one bit.
+    #[inline]
     fn is_in_any_case(&self, words: [u64; 2]) -> bool {
         let is_same = |spelt: u64, word: u64| (spelt ^ word) & !((spelt & LETTERS) >> 1) == 0;
         let ([spelt_low, spelt_high], [low, high]) = (self.words, words);

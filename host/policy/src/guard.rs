@@ -237,8 +237,8 @@ fn check_tag_is_kept(message: &Draft, header: HeaderName, value: &str) -> Result
     )))
 }
 
-/// Name and value, fit to be written.
-#[inline]
+/// Name and value, fit to be written. Called, it would copy both and a result as large as an error.
+#[inline(always)]
 fn check_field<'a>(name: Name<'a>, value: &'a str) -> Result<FitField<'a>, HostError> {
     let header = name.known();
     // Of a header that we don't know any value is one.

@@ -19,14 +19,19 @@ impl<'a> FitField<'a> {
     #[inline]
     pub fn new(name: Name<'a>, value: &'a [u8]) -> Result<FitField<'a>, EditError> {
         // A known name is a token.
-        if name.known() == HeaderName::Other && !is_plain(name.text()) && !is_token(name.text()) {
-            return Err(EditError::Name);
+        if name.known() == HeaderName::Other && !is_plain(name.given()) {
+            check_token(name.given())?;
         }
         if has_control(value) {
             return Err(EditError::Value);
         }
         Ok(FitField { name, value })
     }
+}
+
+#[cold]
+fn check_token(name: &[u8]) -> Result<(), EditError> {
+    is_token(name).then_some(()).ok_or(EditError::Name)
 }
 
 impl Draft {
