@@ -398,6 +398,24 @@ mod tests {
     }
 
     #[test]
+    fn one_byte_is_enough_whatever_the_length() {
+        for length in 0..40 {
+            let mut text = vec![b'a'; length];
+            assert!(all(&text, TOKEN) && all(&text, LWS) == text.is_empty());
+            assert!(!breaks_lines(&text));
+            for at in 0..length {
+                for byte in [b';', b'\r', b'\n', 0, b'\t', b'_'] {
+                    let before = std::mem::replace(&mut text[at], byte);
+                    assert_eq!(all(&text, TOKEN), byte == b'_');
+                    let breaks = matches!(byte, b'\r' | b'\n' | 0);
+                    assert_eq!(breaks_lines(&text), breaks, "{byte} at {at} of {length}");
+                    text[at] = before;
+                }
+            }
+        }
+    }
+
+    #[test]
     fn a_byte_is_found_wherever_it_stands_first() {
         for length in [0, 1, 15, 16, 17, 40] {
             let mut text = vec![b'a'; length];

@@ -462,6 +462,27 @@ mod tests {
     }
 
     #[test]
+    fn ipv4_addresses_are_read_as_the_library_reads_them() {
+        let texts = ["192.0.2.17", "0.0.0.0", "255.255.255.255", "1.2.3.4"];
+        for text in texts {
+            assert_eq!(parse_v4(text.as_bytes()), text.parse().ok());
+            for at in 0..=text.len() {
+                for other in ["", "0", "1", "9", ".", "25", "00", "x"] {
+                    let (before, after) = text.split_at(at);
+                    let rest = after.get(1..).unwrap_or_default();
+                    for changed in [
+                        [before, other, after].concat(),
+                        [before, other, rest].concat(),
+                    ] {
+                        let expected = changed.parse::<Ipv4Addr>().ok();
+                        assert_eq!(parse_v4(changed.as_bytes()), expected, "{changed}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
     fn tel_uri_has_its_number_as_user() {
         let uri = Uri::parse(b"tel:+1-201-555-0123;phone-context=example.com").unwrap();
         assert_eq!(

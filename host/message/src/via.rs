@@ -248,6 +248,31 @@ fn skip_comment(cursor: &mut Cursor<'_>, next: u8) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Limits;
+    use crate::message::Message;
+
+    #[test]
+    fn the_only_via_is_told_from_others() {
+        for (vias, is_one) in [
+            ("Via: SIP/2.0/UDP a:5070;branch=z9hG4bK1;rport\r\n", true),
+            ("v: SIP / 2.0/TLS b ;branch=z9hG4bK1\r\n", true),
+            ("Via: SIP/2.0/UDP a;branch=1, SIP/2.0/UDP b\r\n", false),
+            ("Via: SIP/2.0/UDP a\r\nv: SIP/2.0/UDP b\r\n", false),
+            ("Via: SIP/2.0/UDP\r\n", false),
+            ("", false),
+        ] {
+            let text = format!("OPTIONS sip:c;x=1 SIP/2.0\r\n{vias}To: <sip:c>\r\n\r\n");
+            let message = Message::parse(text.as_bytes(), &Limits::default()).unwrap();
+            assert_eq!(message.has_one_via(), is_one, "{vias}");
+            let whole = message.top_via().ok().map(|via| via.sent_by());
+            let [kept, read] = [message.sent_by(), whole].map(|sent_by| {
+                sent_by
+                    .map(|sent_by| (sent_by.transport, sent_by.host, sent_by.port, sent_by.rport))
+            });
+            assert_eq!(kept, read, "{vias}");
+            assert_eq!(message.request_uri_params(), b";x=1");
+        }
+    }
 
     #[test]
     fn white_space_and_folds_may_stand_between_everything() {

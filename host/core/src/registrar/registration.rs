@@ -1,6 +1,6 @@
 //! What a REGISTER asks for.
 
-use patchbay_message::{AddressOfRecord, Draft, HeaderName, NameAddr, Uri};
+use patchbay_message::{AddressOfRecord, Draft, HeaderName, NameAddr, Uri, Values};
 
 use crate::door::{Flow, Reject};
 
@@ -189,12 +189,14 @@ fn contacts(request: &Draft, used: Contacts) -> Result<Contacts, Reject> {
         Contacts::Fetch | Contacts::RemoveAll => (Vec::new(), None),
     };
     let mut star = false;
-    for value in request.values(HeaderName::Contact) {
-        if value.trim_ascii() == b"*" {
-            star = true;
-        } else {
-            let used = used.take().unwrap_or_default();
-            changes.push(contact_change(value, header_expires.flatten(), used)?);
+    for field in request.headers(HeaderName::Contact) {
+        for value in Values::of(HeaderName::Contact, field) {
+            if value.trim_ascii() == b"*" {
+                star = true;
+            } else {
+                let used = used.take().unwrap_or_default();
+                changes.push(contact_change(value, header_expires.flatten(), used)?);
+            }
         }
     }
     match (star, changes.is_empty()) {

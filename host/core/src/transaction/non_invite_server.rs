@@ -393,6 +393,28 @@ mod tests {
     }
 
     #[test]
+    fn what_would_complete_does() {
+        for (mut machine, status) in [
+            (new(UNRELIABLE), 200),
+            (proceeding(), 401),
+            (new(UNRELIABLE), 408),
+            (new(RELIABLE), 200),
+        ] {
+            let end = machine.would_complete(at(5_000), status);
+            assert_eq!(
+                end.is_some(),
+                machine.reliable == UNRELIABLE && status != 408
+            );
+            let sent = finally(&mut machine, 5_000, status);
+            if end.is_some() {
+                assert_eq!(sent, [Send(packet("final"))]);
+                assert_eq!(machine.completed().map(|(_, end)| end), end);
+            }
+            assert_eq!(machine.would_complete(at(5_000), 200), None);
+        }
+    }
+
+    #[test]
     fn completed_discards_what_the_user_sends() {
         let mut machine = new(UNRELIABLE);
         finally(&mut machine, 0, 200);
