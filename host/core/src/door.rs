@@ -447,7 +447,7 @@ pub struct HookContext {
     pub challenge: Vec<Vec<u8>>,
     /// What the hook decides besides its verdict.
     pub routing: Routing,
-    /// Room for the edits that the message had before the hook. The core does not look at it.
+    /// Room for the edits that the message had before the hook. The core forgets them with the box, and does nothing else with them.
     pub saved_edits: SavedEdits,
 }
 

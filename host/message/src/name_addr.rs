@@ -17,7 +17,7 @@ use crate::usual::{self, UsualUri};
 pub struct NameAddr<'a> {
     /// The display name as it is spelt, with its quotes.
     pub display: Option<&'a [u8]>,
-    /// The URI as it is spelt.
+    /// The URI as it is spelt. Another text here is not what [`NameAddr::uri`] reads.
     pub uri_raw: &'a [u8],
     /// The parameters of the header, not of the URI.
     pub params: Params<'a>,

@@ -290,7 +290,7 @@ fn a_response_has_lines_of_its_own_where_the_requests_are_unusual() {
     let mut out = Vec::new();
     write_response(&mut out, &request, head, std::iter::empty(), b"");
     let expected = "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP a;branch=z9hG4bK1\r\nFrom: <sip:a@x>;tag=1\r\nTo: <sip:b@x>;tag=tt\r\n\
-        call-id: c\r\nCSeq: 1\r\n OPTIONS\r\nContent-Length: 0\r\n\r\n";
+        Call-ID: c\r\nCSeq: 1\r\n OPTIONS\r\nContent-Length: 0\r\n\r\n";
     assert_eq!(String::from_utf8(out).unwrap(), expected);
 }
 

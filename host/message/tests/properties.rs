@@ -78,7 +78,12 @@ fn kept_views_say_what_the_values_say(message: &Message) {
         (message.to(), HeaderName::To),
     ] {
         let value = read(name).and_then(|value| NameAddr::parse(value).ok());
-        assert_eq!(shown(kept.ok()), shown(value));
+        let uri = |address: Option<NameAddr<'_>>| {
+            shown(address.and_then(|address| address.uri().ok().map(|uri| format!("{uri:?}"))))
+        };
+        let kept = kept.ok();
+        assert_eq!(kept, value);
+        assert_eq!(uri(kept), uri(value));
     }
     assert_eq!(
         shown(message.cseq().ok()),

@@ -1,7 +1,7 @@
 //! Where the owner of an instance and the future that runs it hand things over: a desk with a side for each of them.
 //!
-//! Both are on one thread, and the future runs only while its owner polls it, so that they are never at the desk at the same time. It needs
-//! no lock then, and a host is put there and taken from there, and moved nowhere between.
+//! Both are on one thread, and the future runs only while its owner polls it, so that they are never at the desk at the same time. A store whose
+//! hooks are called straight is in no future: its owner has it beside its own side of the desk, and calls it. It needs no lock then, and a host is put there and taken from there, and moved nowhere between.
 #![allow(
     unsafe_code,
     reason = "a store of wasmtime may be sent to another thread, and what its owner shares with it would need a lock"
@@ -56,11 +56,11 @@ pub(crate) struct Front<H> {
     _thread: PhantomData<*const ()>,
 }
 
-/// The future's side: it is in the future, and used nowhere else.
+/// The future's side: it is in the store, and used nowhere else.
 pub(crate) struct Back<H>(Desk<H>);
 
-// SAFETY: wasmtime wants what is in a store to be `Send`, and the future that has this side and its store is polled by the owner of the other
-// side alone, which is not `Send`.
+// SAFETY: wasmtime wants what is in a store to be `Send`, and the store that has this side is in a future that is polled by the owner of the
+// other side alone, or is called by that owner, which is not `Send`.
 unsafe impl<H: Send> Send for Back<H> {}
 
 thread_local! {
@@ -92,8 +92,8 @@ impl<H> Front<H> {
     /// What lies there, while the future does not run.
     #[inline]
     fn papers(&mut self) -> &mut Papers<H> {
-        // SAFETY: the future runs only inside of `poll`, which has this side exclusively and holds nothing of the desk meanwhile. What the future
-        // borrows from its side it borrows for a call of the host, which is over when it waits.
+        // SAFETY: the future runs only inside of `poll`, which has this side exclusively and holds nothing of the desk meanwhile, and so does who
+        // calls a hook straight. What the other side borrows it borrows for a call of the host, which is over when it waits or the hook returns.
         unsafe { &mut *self.desk.get() }
     }
 
@@ -134,7 +134,7 @@ impl<H> Front<H> {
         self.papers().host.take()
     }
 
-    /// Says when the future is entered, which is polled by somebody else.
+    /// Says when the guest is entered, by somebody else than [`poll`](Front::poll).
     pub(crate) fn enter(&mut self, now: Instant) {
         self.papers().entry = Entry {
             at: now,
@@ -189,13 +189,13 @@ impl<H> Front<H> {
 impl<H> Back<H> {
     #[inline]
     fn papers(&self) -> &Papers<H> {
-        // SAFETY: the future runs, so that the owner is in `poll` and holds nothing; what borrows from this side mutably borrows it mutably.
+        // SAFETY: the future or a hook runs, so that the owner waits for it and holds nothing; what borrows from this side mutably borrows it mutably.
         unsafe { &*self.0.get() }
     }
 
     #[inline]
     fn papers_mut(&mut self) -> &mut Papers<H> {
-        // SAFETY: the future runs, so that the owner is in `poll` and holds nothing; this side is borrowed exclusively.
+        // SAFETY: the future or a hook runs, so that the owner waits for it and holds nothing; this side is borrowed exclusively.
         unsafe { &mut *self.0.get() }
     }
 

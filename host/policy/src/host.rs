@@ -211,8 +211,8 @@ pub trait Host: Send + 'static {
     /// What a hook may change, as it is before one begins. `None`: it can't be put back, so that a hook that has begun can't begin again and
     /// runs on a fiber, which costs more.
     fn before(&mut self) -> Option<Self::Before>;
-    /// The hook that began then has to begin again: nothing that it did is to be left. It has called nothing that
-    /// writes a log, counts, sets a timer, saves a contact or a key, or waits.
+    /// The hook that began then, or was about to, has to begin again: nothing that it did is to be left. It has called nothing that
+    /// writes a log, counts, sets a timer, saves a contact or a key, draws a random number, or waits.
     fn undo(&mut self, before: Self::Before);
     /// Whether the operator has granted anything of this capability: a version that imports it is refused otherwise.
     fn grants(&self, capability: Capability) -> bool;

@@ -192,7 +192,10 @@ async fn make_straight<H: Host>(mut store: Store<State<H>>, program: Arc<Program
     let hook = match make_direct(&mut store, &program, true).await {
         Ok(harness) => direct::hook(&mut store, &harness)
             .map_err(|error| Fault::Unavailable(format!("{error:#}"))),
-        Err(InitError::NeedsFiber) => return Made::ForFibers,
+        Err(InitError::NeedsFiber) => {
+            program.leave_straight();
+            return Made::ForFibers;
+        }
         Err(error) => Err(error.fault()),
     };
     match hook {

@@ -18,12 +18,10 @@ use crate::ticker::Presence;
 use crate::verdict::{Event, Fault};
 use crate::version::Version;
 use run::Stage;
-use shelf::{ScopedShelf, Shelf};
+use shelf::{MAX_IDLE, ScopedShelf, Shelf};
 
 pub use run::{HookDone, HookRun, Started};
 
-/// Idle instances that are kept per version.
-const MAX_IDLE: usize = 64;
 /// After how many hooks instances of versions that are gone are looked for.
 const SWEEP_INTERVAL: u32 = 256;
 
@@ -85,10 +83,16 @@ impl<H: Host> Instances<H> {
         let may_be_straight = version.is_straight() && hook != Hook::EventRoute;
         if may_be_straight
             && pool.running.get() < pool.places()
-            && let Some(before) = host.before()
             && let Some(instance) = pool.idle_straight(scope, version)
         {
-            return self.start_straight(scope, version, hook, (host, before), instance);
+            if let Some(before) = host.before() {
+                return self.start_straight(scope, version, hook, (host, before), instance);
+            }
+            let place = (
+                scope.map_or(0, |scope| scope.number()),
+                pool.generation.get(),
+            );
+            pool.give_back(version, place, instance);
         }
         Started::Running(self.run_in(scope, version, hook, host, None))
     }
@@ -133,6 +137,7 @@ impl<H: Host> Instances<H> {
             started,
             waits: false,
             has_waited: false,
+            has_rested: false,
             before: Some(before),
             stage: Stage::Over,
         };
@@ -142,8 +147,8 @@ impl<H: Host> Instances<H> {
 
     /// Begins to run a hook. `event` is for `event-route` alone.
     ///
-    /// The result is to be polled at once: most hooks are done then. One that is not has run for a millisecond and has yielded, and
-    /// wakes its waker at once; or it [waits](HookRun::waits). Dropping it ends the hook and its instance.
+    /// The result is to be polled at once: most hooks are done then. One that is not has run for long and has yielded, or is to begin again on
+    /// a fiber, and wakes its waker at once; or it [waits](HookRun::waits). Dropping it ends the hook and its instance.
     #[inline]
     pub fn run(
         &self,
@@ -178,7 +183,8 @@ impl<H: Host> Instances<H> {
                 elapsed: Duration::ZERO,
             }))
         } else {
-            if version.is_straight() && hook != Hook::EventRoute {
+            let may_be_straight = version.is_straight() && hook != Hook::EventRoute;
+            if may_be_straight && !pool.is_on_fibers(scope, version) {
                 before = host.before();
             }
             let mut instance = match scope {
@@ -199,6 +205,7 @@ impl<H: Host> Instances<H> {
             started,
             waits: false,
             has_waited: false,
+            has_rested: false,
             before,
             stage,
         }
@@ -246,7 +253,7 @@ impl<H: Host> Pool<H> {
     }
 
     #[inline]
-    fn take(&self, version: &Arc<Version<H>>, can_be_straight: bool) -> Instance<H> {
+    fn take(&self, version: &Arc<Version<H>>, straight: bool) -> Instance<H> {
         let number = version.number();
         // The shelves are free again after this line: making room looks at them.
         let found = self
@@ -254,10 +261,10 @@ impl<H: Host> Pool<H> {
             .borrow_mut()
             .iter_mut()
             .find(|shelf| shelf.number == number)
-            .map(|shelf| shelf.take(can_be_straight));
+            .map(|shelf| shelf.take(straight));
         match found {
-            Some(Ok(instance)) => instance,
-            Some(Err(straight)) => {
+            Some(Some(instance)) => instance,
+            Some(None) => {
                 self.make_room();
                 Instance::new(&self.engine, version, straight)
             }
@@ -267,7 +274,7 @@ impl<H: Host> Pool<H> {
                 let mut shelf = Shelf::new(version);
                 shelf.idle.reserve(MAX_IDLE);
                 self.shelves.borrow_mut().push(shelf);
-                Instance::new(&self.engine, version, can_be_straight)
+                Instance::new(&self.engine, version, straight)
             }
         }
     }
@@ -276,34 +283,64 @@ impl<H: Host> Pool<H> {
         &self,
         scope: &Arc<Scope>,
         version: &Arc<Version<H>>,
-        can_be_straight: bool,
+        straight: bool,
     ) -> Instance<H> {
         let key = (version.number(), scope.number());
         let mut scoped = self.scoped.borrow_mut();
-        let found = scoped
-            .get_mut(&key)
-            .map(|found| found.shelf.take(can_be_straight));
-        let straight = match found {
-            Some(Ok(instance)) => {
+        let found = scoped.get_mut(&key).map(|found| found.shelf.take(straight));
+        match found {
+            Some(Some(instance)) => {
                 self.scoped_idle
                     .set(self.scoped_idle.get().saturating_sub(1));
                 return instance;
             }
-            Some(Err(straight)) => {
-                drop(scoped);
-                straight
-            }
+            Some(None) => drop(scoped),
             None => {
                 let shelf = Shelf::new(version);
                 let scope = Arc::downgrade(scope);
                 scoped.insert(key, ScopedShelf { scope, shelf });
                 drop(scoped);
                 self.sweep();
-                can_be_straight
             }
-        };
+        }
         self.make_room();
         Instance::new(&self.engine, version, straight)
+    }
+
+    /// An instance on a fiber for a hook that has begun.
+    #[cold]
+    fn on_fiber(&self, version: &Arc<Version<H>>, scope: u64) -> Instance<H> {
+        if scope == 0 {
+            return self.take(version, false);
+        }
+        let key = (version.number(), scope);
+        let mut scoped = self.scoped.borrow_mut();
+        let found = scoped.get_mut(&key);
+        if let Some(instance) = found.and_then(|found| found.shelf.take(false)) {
+            self.scoped_idle
+                .set(self.scoped_idle.get().saturating_sub(1));
+            return instance;
+        }
+        drop(scoped);
+        self.make_room();
+        Instance::new(&self.engine, version, false)
+    }
+
+    /// Whether the next hook of this version is to run on a fiber, as one before had to.
+    fn is_on_fibers(&self, scope: Option<&Arc<Scope>>, version: &Arc<Version<H>>) -> bool {
+        let number = version.number();
+        match scope {
+            None => {
+                let mut shelves = self.shelves.borrow_mut();
+                let shelf = shelves.iter_mut().find(|shelf| shelf.number == number);
+                shelf.is_some_and(Shelf::is_on_fibers)
+            }
+            Some(scope) => {
+                let mut scoped = self.scoped.borrow_mut();
+                let found = scoped.get_mut(&(number, scope.number()));
+                found.is_some_and(|found| found.shelf.is_on_fibers())
+            }
+        }
     }
 
     /// An idle instance whose hooks are called straight, unless hooks are to run on fibers.
@@ -387,8 +424,7 @@ impl<H: Host> Pool<H> {
     fn give_back_scoped(&self, version: &Version<H>, scope: u64, instance: Instance<H>) {
         let mut scoped = self.scoped.borrow_mut();
         let found = scoped.get_mut(&(version.number(), scope));
-        if let Some(found) = found.filter(|found| found.shelf.idle.len() < MAX_IDLE) {
-            found.shelf.idle.push(instance);
+        if found.is_some_and(|found| found.shelf.put(instance)) {
             self.scoped_idle.set(self.scoped_idle.get() + 1);
         }
     }
@@ -413,8 +449,8 @@ impl<H: Host> Pool<H> {
         let shelf = shelves
             .iter_mut()
             .find(|shelf| shelf.number == version.number());
-        if let Some(shelf) = shelf.filter(|shelf| shelf.idle.len() < MAX_IDLE) {
-            shelf.idle.push(instance);
+        if let Some(shelf) = shelf {
+            shelf.put(instance);
         }
     }
 

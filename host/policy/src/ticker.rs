@@ -17,7 +17,7 @@ use arc_swap::ArcSwapOption;
 /// its way there and back: at half a millisecond that adds up to less than the ten that a caller may notice.
 const TICK: Duration = Duration::from_micros(500);
 /// The time between two looks while no guest runs for long. One that does is found at the second look, so that it yields for the first time
-/// after at most twice this time and a tick: with what follows, less than the ten milliseconds that a caller may notice. Each look wakes the
+/// after at most twice this time and a tick, or begins again after one more tick: with what follows, less than the ten milliseconds that a caller may notice. Each look wakes the
 /// thread up, three times in a call at 100 calls a second.
 const LOOK: Duration = Duration::from_millis(3);
 /// After a guest that ran for long the epoch ticks this often without another one.

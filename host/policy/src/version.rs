@@ -26,7 +26,6 @@ pub struct Version<H: Host> {
     /// What the operator has to grant.
     pub(crate) wants: Vec<Want>,
     may_wait: bool,
-    is_straight: bool,
     stats: Arc<Stats>,
     pub(crate) pins: Pins,
     pub(crate) exports: Exports,
@@ -65,7 +64,6 @@ impl<H: Host> Version<H> {
             digest,
             may_wait: wants.iter().any(|want| want.capability.may_wait())
                 || imports.iter().any(|import| wasi_http::can_wait(import)),
-            is_straight: matches!(&code, Code::Direct(program) if program.is_straight()),
             imports,
             wants,
             stats: Arc::new(Stats::new(workers)),
@@ -84,7 +82,6 @@ impl<H: Host> Version<H> {
             imports: self.imports.clone(),
             wants: self.wants.clone(),
             may_wait: self.may_wait,
-            is_straight: self.is_straight,
             stats: Arc::new(Stats::new(1)),
             pins: Pins::default(),
             exports: self.exports.clone(),
@@ -136,7 +133,7 @@ impl<H: Host> Version<H> {
     /// Whether its hooks can be called without a fiber.
     #[inline]
     pub(crate) fn is_straight(&self) -> bool {
-        self.is_straight
+        matches!(&self.code, Code::Direct(program) if program.is_straight())
     }
 
     /// How it did so far.

@@ -7,7 +7,7 @@ mod support;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use patchbay_policy::*;
 use support::*;
@@ -131,22 +131,16 @@ fn a_short_hook_runs_once() {
 #[test]
 fn a_hook_that_runs_for_long_yields_and_is_done_as_one_run() {
     for worker in Worker::both() {
-        let began = Instant::now();
         let Started::Running(mut run) = worker.start(TestHost::new(1)) else {
             panic!("it takes long");
         };
         let first = Pin::new(&mut run).poll(&mut Context::from_waker(Waker::noop()));
         assert!(first.is_pending(), "it yields");
-        let before_it_yields = began.elapsed();
         assert!(!run.waits(), "it can go on at once");
         assert_eq!(worker.instances.running(), 1);
         assert_eq!(undone(block_on(run)), 1);
         assert_eq!(worker.instances.running(), 0);
-        let alone = Instant::now();
         assert_eq!(undone(worker.run(1)), 0, "the next one begins on a fiber");
-        // What was thrown away is a part of a whole run: as both are slowed down by whatever else the machine does, no number of
-        // milliseconds is asked for.
-        assert!(before_it_yields < alone.elapsed());
     }
 }
 
@@ -230,6 +224,43 @@ fn after_many_hooks_on_fibers_the_next_one_is_called_straight_again() {
     let between = (0..10_000).filter(|_| undone(worker.run(2)) != 0).count();
     assert_eq!(between, 0);
     assert_eq!(undone(worker.run(2)), 1);
+}
+
+#[test]
+fn instances_of_fibers_give_way_to_those_of_straight_hooks() {
+    let config = EngineConfig {
+        hook_deadline: Duration::from_secs(30),
+        hook_timeout: Duration::from_secs(60),
+        ..EngineConfig::default()
+    };
+    let engine = Engine::new(config).unwrap();
+    let guest = component(ACTS, ACTS_WORLD);
+    let version = engine.load("acts", &guest, || TestHost::new(0)).unwrap();
+    let worker = Worker {
+        version,
+        instances: Instances::new(engine, 0),
+    };
+    let mut context = Context::from_waker(Waker::noop());
+    let mut held: Vec<_> = (0..70)
+        .map(|_| {
+            let host = TestHost {
+                is_straight: false,
+                ..TestHost::new(1)
+            };
+            let Started::Running(mut run) = worker.start(host) else {
+                panic!("it takes long");
+            };
+            assert!(Pin::new(&mut run).poll(&mut context).is_pending());
+            run
+        })
+        .collect();
+    for run in held.drain(..) {
+        assert_eq!(undone(block_on(run)), 0);
+    }
+    assert_eq!(worker.instances.idle(), 64);
+    assert_eq!(undone(worker.run(0)), 0);
+    assert!(matches!(worker.start(TestHost::new(0)), Started::Done(_)));
+    assert_eq!(worker.instances.idle(), 64);
 }
 
 /// What it is told is more than it has lent room for, in `init` and, when `init` was told nothing, in `request-route`, which sets X-A to that.

@@ -271,8 +271,8 @@ impl Draft {
         entries.next().map(|entry| entry.value)
     }
 
-    /// The whole line of the first field of that name, with its end, when it is as it came and nearly as we would write it: its long name
-    /// in any case, a colon, one blank, the value.
+    /// The whole line of the first field of that name, with its end, when it is as it came and as we would write it: its long name as its
+    /// RFC spells it, a colon, one blank, the value.
     pub(crate) fn usual_line(&self, name: HeaderName) -> Option<&[u8]> {
         if self.edits.patches.touches(name) {
             return None;

@@ -9,11 +9,10 @@ const MAX_KEPT: usize = 4096;
 #[derive(Debug, Default)]
 pub struct SavedEdits(Edits);
 
+/// A copy has nothing put aside: what is belongs to one draft.
 impl Clone for SavedEdits {
     fn clone(&self) -> SavedEdits {
-        let mut edits = Edits::default();
-        edits.clone_from(&self.0);
-        SavedEdits(edits)
+        SavedEdits::default()
     }
 }
 
@@ -23,16 +22,18 @@ impl SavedEdits {
         self.0.clone_from(&draft.edits);
     }
 
-    /// Gives them back to their draft, whose edits since then are gone.
+    /// Gives them back to the draft that they are of, whose edits since then are gone. In another draft they would be about other fields.
     pub fn restore(&mut self, draft: &mut Draft) {
         std::mem::swap(&mut self.0, &mut draft.edits);
         self.0.clear();
     }
 
-    /// Lets go of memory that is more than what edits usually take.
+    /// Forgets them, and lets go of memory that is more than what edits usually take.
     pub fn let_go(&mut self) {
         if self.0.patches.capacity() > MAX_KEPT {
             self.0 = Edits::default();
+        } else {
+            self.0.clear();
         }
     }
 }

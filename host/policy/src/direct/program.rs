@@ -1,6 +1,7 @@
 //! A policy's core module, ready to be instantiated, and what its instances and the harness tell each other.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use wasmtime::component;
@@ -129,6 +130,8 @@ pub(crate) struct Program<H: Host> {
     on_fibers: Footing<H>,
     /// Where its hooks can be called straight: they never wait, and nothing of the guest's runs after one that has returned.
     straight: Option<Footing<H>>,
+    /// Its `init` needs its allocator for what it gets from the host, which only an instance on a fiber can call.
+    needs_fibers: AtomicBool,
 }
 
 impl<H: Host> Program<H> {
@@ -159,12 +162,18 @@ impl<H: Host> Program<H> {
             shape,
             on_fibers,
             straight,
+            needs_fibers: AtomicBool::new(false),
         })
     }
 
     /// Whether its hooks can be called [straight](super::Straight).
     pub(crate) fn is_straight(&self) -> bool {
-        self.straight.is_some()
+        self.straight.is_some() && !self.needs_fibers.load(Ordering::Relaxed)
+    }
+
+    /// It could not be made for hooks that are called straight, and will not be tried again.
+    pub(crate) fn leave_straight(&self) {
+        self.needs_fibers.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn has_init(&self) -> bool {

@@ -23,7 +23,7 @@ pub(crate) struct View {
     place: Option<(NonNull<u8>, usize)>,
 }
 
-// SAFETY: the place is looked at by `memory` alone, for which the store is borrowed that owns the memory.
+// SAFETY: the place is looked at by `memory` and `memory_of` alone, for which the store is borrowed that owns the memory.
 unsafe impl Send for View {}
 
 impl View {

@@ -27,7 +27,7 @@ pub(super) mod random {
     use crate::state::State;
 
     interface! {
-        "u64" => number() -> flat u64;
+        "u64" acts => number() -> flat u64;
     }
 
     fn number<H: Host>(state: &mut State<H>) -> u64 {

@@ -40,6 +40,8 @@ pub struct HookRun<H: Host> {
     pub(super) waits: bool,
     /// It counts as one that waits.
     pub(super) has_waited: bool,
+    /// It begins again and has let everything else have its turn.
+    pub(super) has_rested: bool,
     /// What is put back when the hook begins again.
     pub(super) before: Option<H::Before>,
     pub(super) stage: Stage<H>,
@@ -109,13 +111,17 @@ impl<H: Host> HookRun<H> {
 
     /// The hook has to begin again: an instance on a fiber that has it as its job.
     #[cold]
-    fn again(&mut self, instance: &mut Instance<H>) -> Option<Instance<H>> {
+    fn again(&mut self, mut instance: Instance<H>) -> Instance<H> {
         self.pool.leave_straight(&self.version, self.scope);
-        let mut host = instance.take_host()?;
-        host.undo(self.before.take()?);
-        let mut other = Instance::new(&self.pool.engine, &self.version, false);
+        let (Some(mut host), Some(before)) = (instance.take_host(), self.before.take()) else {
+            unreachable!("a hook is called straight with a host that can be put back")
+        };
+        // It makes room for the other one.
+        drop(instance);
+        host.undo(before);
+        let mut other = self.pool.on_fiber(&self.version, self.scope);
         other.assign(self.hook, host, None, self.started);
-        Some(other)
+        other
     }
 
     #[inline]
@@ -159,11 +165,8 @@ impl<H: Host> HookRun<H> {
     #[cold]
     pub(super) fn after(&mut self, progress: Progress, mut instance: Instance<H>) -> Stage<H> {
         let result = match progress {
-            Progress::Again { at_once } => match self.again(&mut instance) {
-                Some(other) if at_once => return Stage::Running(other),
-                Some(other) => return Stage::Resting(other),
-                None => Err(Fault::crowded()),
-            },
+            Progress::Again { at_once: true } => return Stage::Running(self.again(instance)),
+            Progress::Again { at_once: false } => return Stage::Resting(self.again(instance)),
             Progress::Done(result) | Progress::Spent(result) => result,
             Progress::Running | Progress::Waiting => return Stage::Running(instance),
         };
@@ -192,7 +195,7 @@ impl<H: Host> Future for HookRun<H> {
             }
             Stage::Running(mut instance) => {
                 // The first poll follows `run` closely enough to share its clock.
-                let now = if instance.is_fresh() {
+                let now = if instance.is_fresh() && !run.has_rested {
                     run.started
                 } else {
                     Instant::now()
@@ -229,6 +232,7 @@ impl<H: Host> Future for HookRun<H> {
             }
             Stage::Resting(instance) => {
                 run.stage = Stage::Running(instance);
+                run.has_rested = true;
                 context.waker().wake_by_ref();
                 Poll::Pending
             }

@@ -7,6 +7,8 @@ use crate::instance::Instance;
 use crate::scope::Scope;
 use crate::version::Version;
 
+/// Idle instances that are kept per version.
+pub(super) const MAX_IDLE: usize = 64;
 /// After a hook that had to begin again on a fiber, so many hooks of its version run there from the start.
 const ON_FIBERS: u32 = 10_000;
 
@@ -53,17 +55,32 @@ impl<H: Host> Shelf<H> {
         Some(self.idle.swap_remove(place))
     }
 
-    /// An idle instance, or how one is to be made: whether its hooks are called straight, where they `can` be.
+    /// Whether the next hook is to run on a fiber.
+    pub(super) fn is_on_fibers(&mut self) -> bool {
+        let is_on_fibers = self.on_fibers > 0;
+        self.on_fibers = self.on_fibers.saturating_sub(1);
+        is_on_fibers
+    }
+
+    /// An idle instance whose hooks are called straight, or on a fiber.
     #[inline]
-    pub(super) fn take(&mut self, can: bool) -> Result<Instance<H>, bool> {
-        let straight = can && self.on_fibers == 0;
-        if can && !straight {
-            self.on_fibers -= 1;
-        }
+    pub(super) fn take(&mut self, straight: bool) -> Option<Instance<H>> {
         let fits = |instance: &Instance<H>| instance.is_straight() == straight;
-        match self.idle.iter().rposition(fits) {
-            Some(place) => Ok(self.idle.swap_remove(place)),
-            None => Err(straight),
+        let place = self.idle.iter().rposition(fits)?;
+        Some(self.idle.swap_remove(place))
+    }
+
+    /// Keeps an instance where there is room; one whose hooks are called straight has it before others. Whether there is one more.
+    #[inline]
+    pub(super) fn put(&mut self, instance: Instance<H>) -> bool {
+        if self.idle.len() < MAX_IDLE {
+            self.idle.push(instance);
+            return true;
         }
+        let other = self.idle.iter_mut().find(|other| !other.is_straight());
+        if let Some(other) = other.filter(|_| instance.is_straight()) {
+            *other = instance;
+        }
+        false
     }
 }

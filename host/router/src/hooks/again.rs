@@ -2,12 +2,12 @@
 //!
 //! A hook may have edited the message, added targets, armed hooks, set variables and prepared a reply: all of that lies in the context and
 //! the host. What it did outside can't be undone, and the policy engine has it begin again before it does anything of that.
-//! Credentials that were verified stay so: a nonce counts once.
+//! Credentials that were verified are not verified again, as a nonce counts once: the answer is kept for when the hook asks.
 
 use patchbay_core::door::{self, HookContext, Routing};
 
-use super::HookHost;
 use super::lookups::Lookups;
+use super::{HookHost, Rare};
 
 /// Where the edits are that the message had before the hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +44,12 @@ impl HookHost {
         };
         context.routing = Routing::default();
         context.variables.clear();
+        self.rare = context.verified_user.take().map(|user| {
+            Box::new(Rare {
+                verified_user: Some(user),
+                ..Rare::default()
+            })
+        });
         let message = match context.hook {
             door::Hook::OnreplyRoute => context.response.as_mut(),
             _ => Some(&mut context.request),
@@ -52,12 +58,24 @@ impl HookHost {
             context.saved_edits.restore(message);
         }
     }
+
+    /// The hook asks again for what was verified before it began again.
+    pub(super) fn give_back_verified_user(&mut self) {
+        let kept = self
+            .rare
+            .as_mut()
+            .and_then(|rare| rare.verified_user.take());
+        if let (Some(user), Some(context)) = (kept, self.context.as_deref_mut()) {
+            context.verified_user = Some(user);
+        }
+    }
 }
 
 #[inline]
 fn is_undecided(context: &HookContext) -> bool {
     let routing = &context.routing;
     context.variables.is_empty()
+        && context.verified_user.is_none()
         && routing.targets.is_empty()
         && routing.record_route.is_none()
         && routing.record_route_parameters.is_empty()
@@ -67,7 +85,7 @@ fn is_undecided(context: &HookContext) -> bool {
 #[cfg(test)]
 mod tests {
     use patchbay_core::door::Transport;
-    use patchbay_policy::{Armed, Host, Target};
+    use patchbay_policy::{Armed, Host, Target, Verification};
 
     use super::super::tests::{flow, host, register, services};
     use super::*;
@@ -104,6 +122,7 @@ mod tests {
         host.add_target(target).unwrap();
         host.set_no_answer_timeout(5);
         host.add_reply_header("X-B", "reply").unwrap();
+        host.set_reply_body("text/plain", b"reply").unwrap();
     }
 
     #[test]
@@ -128,6 +147,20 @@ mod tests {
             let found = host.lookup(BOB).unwrap();
             assert_eq!(found.lookup, 0, "look-ups are numbered anew");
         }
+    }
+
+    #[test]
+    fn who_was_verified_is_told_when_the_hook_asks_again() {
+        let services = services("");
+        let mut host = host(&services, flow(Transport::Udp, None));
+        assert!(host.before().is_some());
+        // As `verify` leaves it.
+        host.verification = Some(Verification::Verified);
+        host.context.as_mut().unwrap().verified_user = Some("bob@example.com".to_owned());
+        host.undo(());
+        assert_eq!(host.verified_user(), None);
+        assert_eq!(host.verify(), Verification::Verified);
+        assert_eq!(host.verified_user(), Some("bob@example.com"));
     }
 
     #[test]

@@ -362,6 +362,7 @@ impl Host for HookHost {
 
     fn verify(&mut self) -> Verification {
         if let Some(verification) = self.verification {
+            self.give_back_verified_user();
             return verification;
         }
         let verification = self.verify_once();

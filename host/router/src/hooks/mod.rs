@@ -89,6 +89,8 @@ struct Rare {
     reply: Option<ReplyParts>,
     /// Of a run that is traced, or played again from a trace.
     tape: Option<Tape>,
+    /// Whose credentials were verified by a hook that began again, which does not know it before it asks.
+    verified_user: Option<String>,
 }
 
 /// What a `reply` verdict carries besides its status.

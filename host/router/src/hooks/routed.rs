@@ -8,6 +8,7 @@ use patchbay_core::door::{ChainPlaces, Hook, HookContext};
 use patchbay_core::time::Now;
 use patchbay_policy::Event;
 
+use super::again::EditsBefore;
 use super::lookups::Lookups;
 use super::services::Services;
 use super::timers::TimerOwner;
@@ -62,6 +63,7 @@ impl HookHost {
             lookups: Lookups::default(),
             verification: None,
             rare: None,
+            edits: EditsBefore::NotWanted,
             ..self
         };
         let services = host.services.as_ref()?;

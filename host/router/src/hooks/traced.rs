@@ -45,8 +45,8 @@ pub(super) fn begin_on_event(event: &Event, services: &Services) -> Box<Rare> {
 fn begin(input: Input, services: &Services) -> Box<Rare> {
     let recorded = Recorded::new(input, services.clock.unix_ms());
     Box::new(Rare {
-        reply: None,
         tape: Some(Tape::Records(Box::new(recorded))),
+        ..Rare::default()
     })
 }
 
@@ -113,8 +113,8 @@ impl HookHost {
         HookHost {
             config: OnceCell::from(Arc::clone(&world.config)),
             rare: Some(Box::new(Rare {
-                reply: None,
                 tape: Some(Tape::Plays(Box::new(played))),
+                ..Rare::default()
             })),
             ..host
         }
