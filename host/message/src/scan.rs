@@ -29,7 +29,7 @@ pub(crate) struct Field {
     pub(crate) value: Span,
     /// Which header.
     pub(crate) known: HeaderName,
-    /// The line is one name, a colon, a blank, a value without folds, and CRLF.
+    /// The line is the long or compact name as its RFC spells it, a colon, a blank, a value without folds, and CRLF.
     pub(crate) is_usual: bool,
     /// The next field of the same known name.
     pub(crate) next: u16,

@@ -97,6 +97,7 @@ struct Spelling {
 static SPELLINGS: [Spelling; SPELLING_SLOTS] = spellings();
 
 const SPELLING_SLOTS: usize = 1 << SPELLING_BITS;
+/// One more when the compiler says that the search for a multiplier takes long.
 const SPELLING_BITS: u32 = 9;
 
 impl Spelling {

@@ -43,7 +43,8 @@ pub(crate) struct ViaParameters<'a> {
     pub(crate) rport: Option<Option<u16>>,
 }
 
-/// What a Via says of its sender and of the way back to it. It is less to move than the whole.
+/// What a Via says of its sender and of the way back to it: sent-by of RFC 3261 §25.1, the transport before it, and `rport`. It is less to
+/// move than the whole.
 #[derive(Clone, Copy, Debug)]
 pub struct SentBy<'a> {
     /// `UDP`, `TCP`, ..., in the case it came in.

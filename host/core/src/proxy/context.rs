@@ -318,6 +318,7 @@ impl ResponseContext {
     /// RFC 3261 §17.2.3: keeps the To tag of a final response, by which the ACK of a client without magic cookie is known.
     pub(crate) fn note_sent_tag(&mut self, tag: Option<&[u8]>) {
         let message = self.received.base();
+        // A top Via that can't be read was refused before.
         if !message.top_branch().is_some_and(has_magic_cookie) {
             self.sent_tag = tag.map(<[u8]>::to_vec);
         }

@@ -145,8 +145,9 @@ impl Core {
         }
     }
 
-    /// Sends the final response of ours to a request other than INVITE when nothing else is left to do for it. It is what the machine and
-    /// [`Core::spend_context`] would do, in one step. Gives the packet back when there is more to it.
+    /// Sends the final response of ours to a request other than INVITE when nothing else is left to do for it. It is what the machine
+    /// (RFC 3261 §17.2.2: Completed until Timer J) and [`Core::spend_context`] would do, in one step; a test compares them. Gives the packet
+    /// back when there is more to it.
     fn answer_for_good(
         &mut self,
         now: Now,

@@ -80,6 +80,7 @@ pub(crate) fn loop_hash(message: &Message, keyed: &Keyed) -> u64 {
         HeaderName::ProxyAuthorization,
         HeaderName::Authorization,
     ] {
+        // The message knows without a search which names it does not have.
         if message.header(name).is_some() {
             message.headers(name).for_each(&mut add);
         }
@@ -88,8 +89,8 @@ pub(crate) fn loop_hash(message: &Message, keyed: &Keyed) -> u64 {
     hash.finish()
 }
 
-/// RFC 5393 §4.2.2. The hash is keyed with our secret and name, so an equal one was made here, whatever the sent-by says. It is told where it
-/// had to be made.
+/// RFC 5393 §4.2.2. The hash is keyed with our secret and name, so an equal one was made here, whatever the sent-by says. Gives the
+/// hash where it had to be made.
 fn check_loop(message: &Message, keyed: &Keyed) -> Result<Option<u64>, Reject> {
     let may_be_looped = if message.has_one_via() {
         message.top_branch().and_then(Branch::parse).is_some()

@@ -189,6 +189,7 @@ fn contacts(request: &Draft, used: Contacts) -> Result<Contacts, Reject> {
         Contacts::Fetch | Contacts::RemoveAll => (Vec::new(), None),
     };
     let mut star = false;
+    // As `values` would go through them: these two loops keep where they are in fewer numbers.
     for field in request.headers(HeaderName::Contact) {
         for value in Values::of(HeaderName::Contact, field) {
             if value.trim_ascii() == b"*" {
@@ -256,6 +257,7 @@ fn read_parameter(change: &mut ContactChange, name: &[u8], value: Option<&[u8]>)
 
 /// RFC 3261 §20.10: what is no number counts as absent, so that the default applies; RFC 3261 §10.2.1.1 stops at 2**32-1.
 fn delta_seconds(value: &[u8]) -> Option<u32> {
+    // What is nearly always there; the rest is for blanks around it and numbers that are too large.
     if let Some(seconds) = patchbay_message::parse_u32(value) {
         return Some(seconds);
     }
@@ -295,6 +297,7 @@ fn q_thousandths(value: &[u8]) -> Option<u16> {
 
 /// RFC 3327 §5.3: without support by the UA the recommended policy is 420, so that it can detect a proxy that must not be there.
 fn path(request: &Draft) -> Result<Vec<Vec<u8>>, Reject> {
+    // The message knows without a search which names it does not have.
     if request.header(HeaderName::Path).is_none() {
         return Ok(Vec::new());
     }

@@ -207,7 +207,8 @@ impl NonInviteServerTransaction {
         }
     }
 
-    /// Until when a final response that is sent now has Completed last; `None`: it is not sent, or nothing has to be absorbed after it.
+    /// Until when a final response that is sent now has Completed last (RFC 3261 §17.2.2); `None`: it is not sent (RFC 4320 §4.2: no 408), or
+    /// nothing has to be absorbed after it.
     pub fn would_complete(&self, now: Instant, status: u16) -> Option<Instant> {
         let end = now + self.timing.timer_j(self.reliable);
         (self.is_pending() && status != 408 && end > now).then_some(end)
