@@ -263,7 +263,7 @@ pub(crate) fn has_control(text: &[u8]) -> bool {
         has_low_or_delete(half(first) | half(last) << 32)
     } else if let Some(few) = few(text) {
         // Behind them blanks.
-        has_low_or_delete(few | ONES * 0x20 << (8 * text.len()))
+        has_low_or_delete(few | ((ONES * 0x20) << (8 * text.len())))
     } else {
         false
     };
