@@ -84,7 +84,10 @@ fn is_undecided(context: &HookContext) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use patchbay_core::door::Transport;
+    use patchbay_message::{Draft, Limits, Message};
     use patchbay_policy::{Armed, Host, Target, Verification};
 
     use super::super::tests::{flow, host, register, services};
@@ -147,6 +150,25 @@ mod tests {
             let found = host.lookup(BOB).unwrap();
             assert_eq!(found.lookup, 0, "look-ups are numbered anew");
         }
+    }
+
+    #[test]
+    fn edits_of_a_response_are_undone() {
+        let services = services("");
+        let mut host = host(&services, flow(Transport::Udp, None));
+        let text = "SIP/2.0 180 Ringing\r\nVia: SIP/2.0/UDP c;branch=z9hG4bK1\r\nFrom: <sip:a@example.com>;tag=1\r\nTo: <sip:bob@example.com>;tag=2\r\nCall-ID: x\r\nCSeq: 1 INVITE\r\n\r\n";
+        let message = Message::parse(text.as_bytes(), &Limits::default()).unwrap();
+        let mut response = Draft::new(Arc::new(message));
+        response.set("X-A", b"before").unwrap();
+        let context = host.context.as_mut().unwrap();
+        (context.hook, context.response) = (door::Hook::OnreplyRoute, Some(response));
+        let before = written(&host);
+        assert!(host.before().is_some());
+        let message = host.message_mut().unwrap();
+        message.set("X-A", b"hook").unwrap();
+        message.set("X-B", b"hook").unwrap();
+        host.undo(());
+        assert_eq!(written(&host), before);
     }
 
     #[test]
