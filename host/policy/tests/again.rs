@@ -13,7 +13,7 @@ use patchbay_policy::*;
 use support::*;
 
 /// A guest whose `request-route` sets X-A and adds a target. Then it does what `transaction.failure-round` says: 0 nothing, 1 loops for
-/// some 50 ms and longer, 2 counts, 3 counts and loops, 4 loops without an end, 5 calls itself without an end, 6 sets a timer, 7 writes a log, 8 saves
+/// some 100 ms and longer, 2 counts, 3 counts and loops, 4 loops without an end, 5 calls itself without an end, 6 sets a timer, 7 writes a log, 8 saves
 /// a contact, 9 sets a key.
 const ACTS: &str = r#"(module
   (import "patchbay:policy/transaction@0.1.0" "failure-round" (func $round (result i32)))
@@ -29,7 +29,7 @@ const ACTS: &str = r#"(module
   (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (i32.const 4096))
   (func $spin
     (local $left i32)
-    (local.set $left (i32.const 60000000))
+    (local.set $left (i32.const 300000000))
     (loop $more (br_if $more (local.tee $left (i32.sub (local.get $left) (i32.const 1))))))
   (func $deep (param i32) (result i32) (i32.add (i32.const 1) (call $deep (local.get 0))))
   (func (export "patchbay:policy/request-route@0.1.0#request-route") (result i32)
